@@ -1,27 +1,133 @@
 //! How finely a pool is cut and how wide its links are.
 
-/// The two constants of a pool: its granule and the width of its links.
+use core::fmt::Debug;
+
+/// The constants of a pool: its granule, the width of its links and how finely bins divide sizes.
 ///
 /// Implemented by [`Standard`] and [`Compact`]; sealed, since the heap's proofs cover just these.
-pub trait Geometry: sealed::Sealed + Copy {
+pub trait Geometry: sealed::Sealed + Copy + Debug + 'static {
     /// The unit the pool is cut into, in bytes: a power of two.
     const GRANULE_BYTES: usize;
+    /// Every power of two of granules is divided into `1 << BIN_DIVISION_LOG2` bins.
+    #[doc(hidden)]
+    const BIN_DIVISION_LOG2: u32;
+    /// How many bins there are.
+    #[doc(hidden)]
+    const BINS: usize;
+    /// The type of a link.
+    #[doc(hidden)]
+    type Link: Link;
+    /// One link per bin.
+    #[doc(hidden)]
+    type Heads: Table<Self::Link>;
+    /// One bit per bin.
+    #[doc(hidden)]
+    type Words: Table<u64>;
 }
 
-/// 16-byte granules, 32-bit links: pools up to 64 GiB. The choice for 64-bit machines.
+/// 16-byte granules, 32-bit links: pools up to 64 GiB (4 GiB of granules less the bins). The choice for 64-bit machines.
 #[derive(Clone, Copy, Debug)]
 pub struct Standard;
 
-/// 8-byte granules, 16-bit links: pools up to 512 KiB. The choice for small devices.
+/// 8-byte granules, 16-bit links: pools up to 511 KiB. The choice for small devices.
 #[derive(Clone, Copy, Debug)]
 pub struct Compact;
 
 impl Geometry for Standard {
     const GRANULE_BYTES: usize = 16;
+    const BIN_DIVISION_LOG2: u32 = 4;
+    const BINS: usize = bins(32, Self::BIN_DIVISION_LOG2);
+    type Link = u32;
+    type Heads = [u32; bins(32, 4)];
+    type Words = [u64; bins(32, 4).div_ceil(64)];
 }
 
 impl Geometry for Compact {
     const GRANULE_BYTES: usize = 8;
+    const BIN_DIVISION_LOG2: u32 = 3;
+    const BINS: usize = bins(16, Self::BIN_DIVISION_LOG2);
+    type Link = u16;
+    type Heads = [u16; bins(16, 3)];
+    type Words = [u64; bins(16, 3).div_ceil(64)];
+}
+
+/// How many bins number all sizes that a link of `link_bits` bits can number.
+const fn bins(link_bits: u32, division_log2: u32) -> usize {
+    let per_doubling = 1 << division_log2;
+    (link_bits - division_log2) as usize * per_doubling + per_doubling
+}
+
+/// A granule number as stored in the pool, or the end of a bin's list.
+#[doc(hidden)]
+pub trait Link: Copy + Debug + Eq + 'static {
+    /// The largest value a link can hold.
+    const MAX: usize;
+    /// Narrows `granule`, which must be at most `MAX`.
+    fn pack(granule: usize) -> Self;
+    /// The granule, or what marks the end of a list.
+    fn unpack(self) -> usize;
+}
+
+impl Link for u32 {
+    const MAX: usize = u32::MAX as usize;
+    #[inline(always)]
+    fn pack(granule: usize) -> Self {
+        granule as u32
+    }
+    #[inline(always)]
+    fn unpack(self) -> usize {
+        self as usize
+    }
+}
+
+impl Link for u16 {
+    const MAX: usize = u16::MAX as usize;
+    #[inline(always)]
+    fn pack(granule: usize) -> Self {
+        granule as u16
+    }
+    #[inline(always)]
+    fn unpack(self) -> usize {
+        self as usize
+    }
+}
+
+/// A fixed array whose length the geometry decides, read without a bounds check.
+///
+/// # Safety
+/// `get` and `set` must reach `LEN` elements.
+#[doc(hidden)]
+pub unsafe trait Table<T: Copy> {
+    /// How many elements there are.
+    const LEN: usize;
+    /// A table of `value`s.
+    fn filled(value: T) -> Self;
+    /// # Safety
+    /// `index < LEN`.
+    unsafe fn get(&self, index: usize) -> T;
+    /// # Safety
+    /// `index < LEN`.
+    unsafe fn set(&mut self, index: usize, value: T);
+}
+
+// SAFETY: both functions reach all N elements.
+unsafe impl<T: Copy, const N: usize> Table<T> for [T; N] {
+    const LEN: usize = N;
+    fn filled(value: T) -> Self {
+        [value; N]
+    }
+    #[inline(always)]
+    unsafe fn get(&self, index: usize) -> T {
+        debug_assert!(index < N);
+        // SAFETY: the caller keeps index < N.
+        unsafe { *self.get_unchecked(index) }
+    }
+    #[inline(always)]
+    unsafe fn set(&mut self, index: usize, value: T) {
+        debug_assert!(index < N);
+        // SAFETY: the caller keeps index < N.
+        unsafe { *self.get_unchecked_mut(index) = value }
+    }
 }
 
 mod sealed {

@@ -1,0 +1,202 @@
+//! The integrity check: total over whatever bytes the region holds.
+//!
+//! It believes only the heap's own value (top, end, counters, heads); map and links are read with every index tested,
+//! so a region full of garbage gives an answer, never a crash.
+
+use core::fmt;
+
+use crate::bins::{bin_of, end_mark};
+use crate::blocks::{BlockTier, Run};
+use crate::geometry::{Geometry, Link};
+use crate::heap::Heap;
+use crate::map::{Map, Mark, PAIR_GRANULES, Pair};
+
+/// What [`Heap::check`] found wrong first. Offsets are in bytes from the pool's first granule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CheckError {
+    /// The map has no block where one must start, a block without an end, or a mark behind the top.
+    Mark {
+        /// Where.
+        offset_bytes: usize,
+    },
+    /// A block's mark and the block before it disagree: "the block before is free" is wrong, or two free blocks touch.
+    Neighbour {
+        /// The later of the two.
+        offset_bytes: usize,
+    },
+    /// The map of a block's inside holds neither the block's size nor nothing.
+    SizeWord {
+        /// The block's start.
+        offset_bytes: usize,
+    },
+    /// A free block's links were overwritten, or its list doesn't lead back to it.
+    Link {
+        /// The free block's start.
+        offset_bytes: usize,
+    },
+    /// A bin's list and the bitmap disagree, or the list doesn't hold all free blocks of its sizes.
+    Bin {
+        /// The bin's number.
+        bin: usize,
+    },
+    /// The blocks in the map don't add up to the heap's counters.
+    Counters {
+        /// Bytes in used blocks, as counted.
+        counted_bytes: usize,
+        /// Bytes in used blocks, as the heap remembers.
+        remembered_bytes: usize,
+    },
+}
+
+impl fmt::Display for CheckError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Mark { offset_bytes } => {
+                write!(f, "the map was overwritten: no block's mark makes sense at offset {offset_bytes}")
+            }
+            Self::Neighbour { offset_bytes } => {
+                write!(
+                    f,
+                    "the map was overwritten: the block at offset {offset_bytes} and the one before it disagree"
+                )
+            }
+            Self::SizeWord { offset_bytes } => {
+                write!(f, "the map was overwritten inside the block at offset {offset_bytes}")
+            }
+            Self::Link { offset_bytes } => write!(
+                f,
+                "the free block at offset {offset_bytes} was overwritten, or a neighbour in its list was: look for writes after free"
+            ),
+            Self::Bin { bin } => {
+                write!(f, "the free list of bin {bin} doesn't hold what the map says is free")
+            }
+            Self::Counters { counted_bytes, remembered_bytes } => write!(
+                f,
+                "{counted_bytes} bytes are in used blocks, but the heap remembers {remembered_bytes}"
+            ),
+        }
+    }
+}
+
+impl core::error::Error for CheckError {}
+
+impl<G: Geometry> Heap<'_, G> {
+    /// Checks the whole heap: map, size words, links, bins and counters. Linear in blocks and map.
+    ///
+    /// Total: whatever was written over the region, the answer is an `Ok` or the first thing found wrong.
+    ///
+    /// # Errors
+    /// [`CheckError`], which names what is wrong and where.
+    pub fn check(&self) -> Result<(), CheckError> {
+        let tally = self.blocks.check_map()?;
+        self.blocks.check_bins(tally.free_blocks)?;
+        if tally.used_granules != self.blocks.used || tally.used_blocks != self.stats().live_blocks {
+            return Err(CheckError::Counters {
+                counted_bytes: tally.used_granules * G::GRANULE_BYTES,
+                remembered_bytes: self.blocks.used * G::GRANULE_BYTES,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// What the map says in all.
+#[derive(Default)]
+struct Tally {
+    used_granules: usize,
+    used_blocks: usize,
+    free_blocks: usize,
+}
+
+impl<G: Geometry> BlockTier<G> {
+    fn check_map(&self) -> Result<Tally, CheckError> {
+        let mut tally = Tally::default();
+        let mut start = 0;
+        let mut after_free = false;
+        while start < self.top {
+            let offset_bytes = start * G::GRANULE_BYTES;
+            // SAFETY: granules below the top are in the map.
+            let mark = unsafe { self.map.mark(start) };
+            // SAFETY: start < top.
+            let end = unsafe { self.map.end_by(start, self.top) };
+            let Some(end) = end.filter(|_| mark != Mark::Inside) else {
+                return Err(CheckError::Mark { offset_bytes });
+            };
+            if (mark == Mark::UsedAfterFree) != after_free {
+                return Err(CheckError::Neighbour { offset_bytes });
+            }
+            if !self.size_words_agree(start, end) {
+                return Err(CheckError::SizeWord { offset_bytes });
+            }
+            after_free = mark == Mark::Free;
+            if after_free {
+                tally.free_blocks += 1;
+                self.vouch(Run { start, end }).map_err(|_| CheckError::Link { offset_bytes })?;
+            } else {
+                tally.used_blocks += 1;
+                tally.used_granules += end - start;
+            }
+            start = end;
+        }
+        self.check_top(after_free)?;
+        Ok(tally)
+    }
+
+    /// The top carries its mark, no free block precedes it, and no mark follows it.
+    fn check_top(&self, after_free: bool) -> Result<(), CheckError> {
+        let offset_bytes = self.top * G::GRANULE_BYTES;
+        // SAFETY: the top is in the map.
+        if after_free || unsafe { self.map.mark(self.top) } != Mark::Used {
+            return Err(CheckError::Neighbour { offset_bytes });
+        }
+        let index = self.top / PAIR_GRANULES;
+        let behind = !1u64 << (self.top % PAIR_GRANULES);
+        // SAFETY: the pairs from the top's to the last are in the map.
+        let clean = unsafe {
+            self.map.pair(index).marks() & behind == 0
+                && (index + 1..Map::pairs(self.end)).all(|index| self.map.pair(index) == Pair::EMPTY)
+        };
+        if clean { Ok(()) } else { Err(CheckError::Mark { offset_bytes }) }
+    }
+
+    fn size_words_agree(&self, start: usize, end: usize) -> bool {
+        let (first, last) = (start / PAIR_GRANULES + 1, end / PAIR_GRANULES);
+        (first..last).all(|index| {
+            let expected =
+                if index == first || index + 1 == last { Pair::size_word(end - start) } else { Pair::EMPTY };
+            // SAFETY: the pair lies between those of start and end.
+            unsafe { self.map.pair(index) == expected }
+        })
+    }
+
+    fn check_bins(&self, free_blocks: usize) -> Result<(), CheckError> {
+        let mut listed = 0;
+        let mut fullest = 0;
+        for bin in 0..G::BINS {
+            let ends = end_mark::<G>(bin);
+            // SAFETY: bin < BINS.
+            let mut link = unsafe { self.bins.head(bin) };
+            if self.bins.is_filled(bin) != (link != ends) {
+                return Err(CheckError::Bin { bin });
+            }
+            while link != ends {
+                let start = link.unpack();
+                listed += 1;
+                fullest = bin;
+                // Every block listed was found free in the map, so more of them than there are is a cycle.
+                if listed > free_blocks || !self.leads_to_free(link) || !self.is_of_bin(start, bin) {
+                    return Err(CheckError::Bin { bin });
+                }
+                // SAFETY: a free block starts there.
+                link = unsafe { self.pool.next(start) };
+            }
+        }
+        if listed == free_blocks { Ok(()) } else { Err(CheckError::Bin { bin: fullest }) }
+    }
+
+    fn is_of_bin(&self, start: usize, bin: usize) -> bool {
+        // SAFETY: the caller found a free block below the top at start.
+        unsafe { self.map.end_by(start, self.top) }.is_some_and(|end| bin_of::<G>(end - start) == bin)
+    }
+}

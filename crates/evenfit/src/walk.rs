@@ -1,0 +1,80 @@
+//! Walking the pool, block by block.
+
+use crate::blocks::BlockTier;
+use crate::map::Mark;
+use crate::{Geometry, Heap};
+
+/// A piece of the pool, as [`Heap::blocks`] walks it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Block {
+    /// Where it starts, in bytes from the first granule of the pool.
+    pub offset_bytes: usize,
+    /// Its length in bytes, as the heap rounds it.
+    pub size_bytes: usize,
+    /// What it holds.
+    pub state: BlockState,
+}
+
+/// What a [`Block`] holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BlockState {
+    /// A live block.
+    Used,
+    /// A free block.
+    Free,
+    /// The tail of the pool behind the last block.
+    Top,
+}
+
+/// The blocks of a heap in address order: see [`Heap::blocks`].
+pub struct Blocks<'heap, G: Geometry> {
+    tier: &'heap BlockTier<G>,
+    granule: usize,
+}
+
+impl<G: Geometry> Heap<'_, G> {
+    /// Walks all blocks, used and free, and the top, in address order. Each step is O(1).
+    ///
+    /// Ends early where the map was overwritten; [`check`](Heap::check) names the place.
+    pub fn blocks(&self) -> Blocks<'_, G> {
+        Blocks { tier: &self.blocks, granule: 0 }
+    }
+
+    /// The address of the pool's first granule: what [`Block::offset_bytes`] counts from.
+    pub fn pool_start(&self) -> *const u8 {
+        self.blocks.pool.base().as_ptr()
+    }
+}
+
+impl<G: Geometry> Iterator for Blocks<'_, G> {
+    type Item = Block;
+
+    fn next(&mut self) -> Option<Block> {
+        let start = self.granule;
+        let BlockTier { map, top, end, .. } = *self.tier;
+        if start >= end {
+            return None;
+        }
+        let (end, state) = if start == top {
+            (end, BlockState::Top)
+        } else {
+            // SAFETY: start < top, which is in the map.
+            unsafe {
+                let state = match map.mark(start) {
+                    Mark::Used | Mark::UsedAfterFree => BlockState::Used,
+                    Mark::Free => BlockState::Free,
+                    Mark::Inside => return None,
+                };
+                (map.end_by(start, top)?, state)
+            }
+        };
+        self.granule = end;
+        Some(Block {
+            offset_bytes: start * G::GRANULE_BYTES,
+            size_bytes: (end - start) * G::GRANULE_BYTES,
+            state,
+        })
+    }
+}
