@@ -40,8 +40,11 @@ pub(crate) struct Bins<G: Geometry> {
 
 impl<G: Geometry> Bins<G> {
     pub(crate) fn new() -> Self {
-        let mut bins =
-            Self { summary: 0, words: G::Words::filled(0), heads: G::Heads::filled(G::Link::pack(0)) };
+        let mut bins = Self {
+            summary: 0,
+            words: G::Words::filled(0),
+            heads: G::Heads::filled(G::Link::pack(0)),
+        };
         for bin in 0..G::BINS {
             // SAFETY: bin < BINS, the length of the table.
             unsafe { bins.heads.set(bin, end_mark::<G>(bin)) }
@@ -68,7 +71,8 @@ impl<G: Geometry> Bins<G> {
         // SAFETY: as promised by the caller; there is a word for every 64 bins.
         unsafe {
             self.heads.set(bin, link);
-            self.words.set(bin / 64, self.words.get(bin / 64) | 1 << (bin % 64));
+            self.words
+                .set(bin / 64, self.words.get(bin / 64) | 1 << (bin % 64));
         }
         self.summary |= 1 << (bin / 64);
     }
@@ -98,7 +102,12 @@ impl<G: Geometry> Bins<G> {
     /// `bin <= BINS`.
     #[inline(always)]
     pub(crate) unsafe fn first_filled(&self, bin: usize) -> Option<usize> {
-        const { assert!(!G::BINS.is_multiple_of(64), "the bin after the last has a word") }
+        const {
+            assert!(
+                !G::BINS.is_multiple_of(64),
+                "the bin after the last has a word"
+            )
+        }
         debug_assert!(bin <= G::BINS);
         let index = bin / 64;
         // SAFETY: bin <= BINS, which is no multiple of 64, and there is a word for every 64 bins.

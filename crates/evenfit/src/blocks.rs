@@ -78,7 +78,15 @@ impl<G: Geometry> BlockTier<G> {
         debug_assert!(granules <= max_granules::<G>());
         // SAFETY: granule 0 is in the map, even of an empty pool.
         unsafe { map.toggle_used(0) }
-        Self { map, pool, top: 0, end: granules, used: 0, used_peak: 0, bins: Bins::new() }
+        Self {
+            map,
+            pool,
+            top: 0,
+            end: granules,
+            used: 0,
+            used_peak: 0,
+            bins: Bins::new(),
+        }
     }
 
     /// The used block that starts at `granule`, if there is one.
@@ -90,9 +98,10 @@ impl<G: Geometry> BlockTier<G> {
         // SAFETY: granules below the top are in the map, and end at a mark.
         unsafe {
             match self.map.mark(granule) {
-                Mark::Used | Mark::UsedAfterFree => {
-                    Some(Run { start: granule, end: self.map.end_of(granule) })
-                }
+                Mark::Used | Mark::UsedAfterFree => Some(Run {
+                    start: granule,
+                    end: self.map.end_of(granule),
+                }),
                 Mark::Inside | Mark::Free => None,
             }
         }
@@ -118,7 +127,11 @@ impl<G: Geometry> BlockTier<G> {
     ///
     /// A block that holds `granules` wherever the multiple falls is asked of the bins; what lies before and behind is
     /// given back at once.
-    pub(crate) fn take_aligned(&mut self, granules: usize, align: usize) -> Result<usize, TakeError> {
+    pub(crate) fn take_aligned(
+        &mut self,
+        granules: usize,
+        align: usize,
+    ) -> Result<usize, TakeError> {
         let slack = (align >> Pool::<G>::GRANULE_LOG2) - 1;
         let roomy = granules.checked_add(slack).filter(|&sum| sum <= self.end);
         // A block that fits without the slack may happen to lie well.
@@ -157,7 +170,10 @@ impl<G: Geometry> BlockTier<G> {
                     let start = head.unpack();
                     let end = self.map.end_of(start);
                     if end - start >= granules {
-                        return Some(Found { bin, run: Run { start, end } });
+                        return Some(Found {
+                            bin,
+                            run: Run { start, end },
+                        });
                     }
                 }
                 bin = own + 1;
@@ -165,7 +181,10 @@ impl<G: Geometry> BlockTier<G> {
             let bin = self.bins.first_filled(bin)?;
             let start = self.bins.head(bin).unpack();
             let end = self.map.end_of(start);
-            Some(Found { bin, run: Run { start, end } })
+            Some(Found {
+                bin,
+                run: Run { start, end },
+            })
         }
     }
 
@@ -179,10 +198,16 @@ impl<G: Geometry> BlockTier<G> {
             self.remove_head(bin, block.start);
             self.map.clear_size(block.start, block.end);
             if block.start < start {
-                self.insert(Run { start: block.start, end: start });
+                self.insert(Run {
+                    start: block.start,
+                    end: start,
+                });
             }
             if end < block.end {
-                self.insert(Run { start: end, end: block.end });
+                self.insert(Run {
+                    start: end,
+                    end: block.end,
+                });
             }
             self.map.write_size(start, end);
             self.map.toggle(start, end);
@@ -207,7 +232,10 @@ impl<G: Geometry> BlockTier<G> {
         if granules > self.end - start {
             return Err(TakeError::NoneFits);
         }
-        let lead = Run { start: self.top, end: start };
+        let lead = Run {
+            start: self.top,
+            end: start,
+        };
         // SAFETY: all of it was top. The block before the lead is used, the lead is free, start's block is used.
         unsafe {
             if lead.len() > 0 {
@@ -299,7 +327,10 @@ impl<G: Geometry> BlockTier<G> {
             if self.map.mark(start) != Mark::UsedAfterFree {
                 return Ok(None);
             }
-            let run = Run { start: self.map.start_before(start), end: start };
+            let run = Run {
+                start: self.map.start_before(start),
+                end: start,
+            };
             if run.start >= run.end {
                 return Err(Corrupt);
             }
@@ -319,7 +350,10 @@ impl<G: Geometry> BlockTier<G> {
             if !self.map.is_free(end) {
                 return Ok(None);
             }
-            let run = Run { start: end, end: self.map.end_of(end) };
+            let run = Run {
+                start: end,
+                end: self.map.end_of(end),
+            };
             if run.end > self.top {
                 return Err(Corrupt);
             }
@@ -335,7 +369,10 @@ impl<G: Geometry> BlockTier<G> {
     /// `block` came from `used_block`; `granules` is at least one.
     pub(crate) unsafe fn resize(&mut self, block: Run, granules: usize) -> Result<bool, Corrupt> {
         let Run { start, end } = block;
-        let Some(new_end) = start.checked_add(granules).filter(|&new_end| new_end <= self.end) else {
+        let Some(new_end) = start
+            .checked_add(granules)
+            .filter(|&new_end| new_end <= self.end)
+        else {
             return Ok(false);
         };
         if new_end == end {
@@ -366,7 +403,10 @@ impl<G: Geometry> BlockTier<G> {
                 self.map.toggle_end(new_end);
                 self.map.write_size(start, new_end);
                 if new_end < limit {
-                    self.insert(Run { start: new_end, end: limit });
+                    self.insert(Run {
+                        start: new_end,
+                        end: limit,
+                    });
                 }
             }
         }
@@ -398,7 +438,11 @@ impl<G: Geometry> BlockTier<G> {
             };
             let at_top = end == self.top;
             let after = self.free_after(end)?;
-            let limit = if at_top { self.end } else { after.map_or(end, |run| run.end) };
+            let limit = if at_top {
+                self.end
+            } else {
+                after.map_or(end, |run| run.end)
+            };
             let new_start = before.start;
             let lies_well = self.pool.at(new_start).addr().get().is_multiple_of(align);
             if !lies_well || granules > limit - new_start {
@@ -413,7 +457,9 @@ impl<G: Geometry> BlockTier<G> {
                 self.map.clear_size(run.start, run.end);
             }
             // The payload first: links are written only into what it has left.
-            self.pool.at(start).copy_to(self.pool.at(new_start), payload_bytes);
+            self.pool
+                .at(start)
+                .copy_to(self.pool.at(new_start), payload_bytes);
             self.map.toggle_start(new_start);
             self.map.toggle_start(start);
             if at_top {
@@ -424,7 +470,10 @@ impl<G: Geometry> BlockTier<G> {
                 self.map.toggle_end(new_end);
                 self.map.write_size(new_start, new_end);
                 if new_end < limit {
-                    self.insert(Run { start: new_end, end: limit });
+                    self.insert(Run {
+                        start: new_end,
+                        end: limit,
+                    });
                 }
             }
             self.used -= block.len();
@@ -454,10 +503,17 @@ impl<G: Geometry> BlockTier<G> {
         let marks_of = |index: usize| {
             // SAFETY: asked only for pairs at or below that of the top.
             let pair = unsafe { self.map.pair(index) };
-            if pair.covered_by().is_some() { 0 } else { pair.marks() }
+            if pair.covered_by().is_some() {
+                0
+            } else {
+                pair.marks()
+            }
         };
         let marked = |index: usize, bit: u32| index * PAIR_GRANULES + bit as usize;
-        for (index, mask) in [(Some(index), !0 >> (63 - place)), (index.checked_sub(1), !0u64)] {
+        for (index, mask) in [
+            (Some(index), !0 >> (63 - place)),
+            (index.checked_sub(1), !0u64),
+        ] {
             if let Some(index) = index
                 && let Some(bit) = (marks_of(index) & mask).checked_ilog2()
             {
@@ -503,7 +559,11 @@ impl<G: Geometry> BlockTier<G> {
             } else {
                 self.leads_to_free(prev) && self.pool.next(prev.unpack()) == this
             };
-            if next_agrees && prev_agrees { Ok(()) } else { Err(Corrupt) }
+            if next_agrees && prev_agrees {
+                Ok(())
+            } else {
+                Err(Corrupt)
+            }
         }
     }
 
@@ -520,8 +580,13 @@ impl<G: Geometry> BlockTier<G> {
             }
             let next = self.pool.next(run.start);
             let next_agrees = next == ends
-                || self.leads_to_free(next) && self.pool.prev(next.unpack()) == G::Link::pack(run.start);
-            if next_agrees && self.pool.prev(run.start) == ends { Ok(()) } else { Err(Corrupt) }
+                || self.leads_to_free(next)
+                    && self.pool.prev(next.unpack()) == G::Link::pack(run.start);
+            if next_agrees && self.pool.prev(run.start) == ends {
+                Ok(())
+            } else {
+                Err(Corrupt)
+            }
         }
     }
 

@@ -53,7 +53,10 @@ impl fmt::Display for CheckError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Mark { offset_bytes } => {
-                write!(f, "the map was overwritten: no block's mark makes sense at offset {offset_bytes}")
+                write!(
+                    f,
+                    "the map was overwritten: no block's mark makes sense at offset {offset_bytes}"
+                )
             }
             Self::Neighbour { offset_bytes } => {
                 write!(
@@ -62,16 +65,25 @@ impl fmt::Display for CheckError {
                 )
             }
             Self::SizeWord { offset_bytes } => {
-                write!(f, "the map was overwritten inside the block at offset {offset_bytes}")
+                write!(
+                    f,
+                    "the map was overwritten inside the block at offset {offset_bytes}"
+                )
             }
             Self::Link { offset_bytes } => write!(
                 f,
                 "the free block at offset {offset_bytes} was overwritten, or a neighbour in its list was: look for writes after free"
             ),
             Self::Bin { bin } => {
-                write!(f, "the free list of bin {bin} doesn't hold what the map says is free")
+                write!(
+                    f,
+                    "the free list of bin {bin} doesn't hold what the map says is free"
+                )
             }
-            Self::Counters { counted_bytes, remembered_bytes } => write!(
+            Self::Counters {
+                counted_bytes,
+                remembered_bytes,
+            } => write!(
                 f,
                 "{counted_bytes} bytes are in used blocks, but the heap remembers {remembered_bytes}"
             ),
@@ -91,7 +103,8 @@ impl<G: Geometry> Heap<'_, G> {
     pub fn check(&self) -> Result<(), CheckError> {
         let tally = self.blocks.check_map()?;
         self.blocks.check_bins(tally.free_blocks)?;
-        if tally.used_granules != self.blocks.used || tally.used_blocks != self.stats().live_blocks {
+        if tally.used_granules != self.blocks.used || tally.used_blocks != self.stats().live_blocks
+        {
             return Err(CheckError::Counters {
                 counted_bytes: tally.used_granules * G::GRANULE_BYTES,
                 remembered_bytes: self.blocks.used * G::GRANULE_BYTES,
@@ -132,7 +145,8 @@ impl<G: Geometry> BlockTier<G> {
             after_free = mark == Mark::Free;
             if after_free {
                 tally.free_blocks += 1;
-                self.vouch(Run { start, end }).map_err(|_| CheckError::Link { offset_bytes })?;
+                self.vouch(Run { start, end })
+                    .map_err(|_| CheckError::Link { offset_bytes })?;
             } else {
                 tally.used_blocks += 1;
                 tally.used_granules += end - start;
@@ -155,16 +169,24 @@ impl<G: Geometry> BlockTier<G> {
         // SAFETY: the pairs from the top's to the last are in the map.
         let clean = unsafe {
             self.map.pair(index).marks() & behind == 0
-                && (index + 1..Map::pairs(self.end)).all(|index| self.map.pair(index) == Pair::EMPTY)
+                && (index + 1..Map::pairs(self.end))
+                    .all(|index| self.map.pair(index) == Pair::EMPTY)
         };
-        if clean { Ok(()) } else { Err(CheckError::Mark { offset_bytes }) }
+        if clean {
+            Ok(())
+        } else {
+            Err(CheckError::Mark { offset_bytes })
+        }
     }
 
     fn size_words_agree(&self, start: usize, end: usize) -> bool {
         let (first, last) = (start / PAIR_GRANULES + 1, end / PAIR_GRANULES);
         (first..last).all(|index| {
-            let expected =
-                if index == first || index + 1 == last { Pair::size_word(end - start) } else { Pair::EMPTY };
+            let expected = if index == first || index + 1 == last {
+                Pair::size_word(end - start)
+            } else {
+                Pair::EMPTY
+            };
             // SAFETY: the pair lies between those of start and end.
             unsafe { self.map.pair(index) == expected }
         })
@@ -185,18 +207,24 @@ impl<G: Geometry> BlockTier<G> {
                 listed += 1;
                 fullest = bin;
                 // Every block listed was found free in the map, so more of them than there are is a cycle.
-                if listed > free_blocks || !self.leads_to_free(link) || !self.is_of_bin(start, bin) {
+                if listed > free_blocks || !self.leads_to_free(link) || !self.is_of_bin(start, bin)
+                {
                     return Err(CheckError::Bin { bin });
                 }
                 // SAFETY: a free block starts there.
                 link = unsafe { self.pool.next(start) };
             }
         }
-        if listed == free_blocks { Ok(()) } else { Err(CheckError::Bin { bin: fullest }) }
+        if listed == free_blocks {
+            Ok(())
+        } else {
+            Err(CheckError::Bin { bin: fullest })
+        }
     }
 
     fn is_of_bin(&self, start: usize, bin: usize) -> bool {
         // SAFETY: the caller found a free block below the top at start.
-        unsafe { self.map.end_by(start, self.top) }.is_some_and(|end| bin_of::<G>(end - start) == bin)
+        unsafe { self.map.end_by(start, self.top) }
+            .is_some_and(|end| bin_of::<G>(end - start) == bin)
     }
 }

@@ -25,11 +25,17 @@ pub enum InitError {
 impl fmt::Display for InitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::RegionTooSmall { len_bytes, min_bytes } => write!(
+            Self::RegionTooSmall {
+                len_bytes,
+                min_bytes,
+            } => write!(
                 f,
                 "a region of {len_bytes} bytes is too small for a pool: hand over at least {min_bytes}"
             ),
-            Self::RegionTooLarge { len_bytes, max_bytes } => write!(
+            Self::RegionTooLarge {
+                len_bytes,
+                max_bytes,
+            } => write!(
                 f,
                 "a region of {len_bytes} bytes has more granules than the links can number: \
                  at most {max_bytes} bytes, or choose a wider geometry"

@@ -92,7 +92,10 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
         let shape = Shape::fit::<G>(base, len_bytes)?;
         // SAFETY: the shape lies in the region, map and granules apart and aligned.
         unsafe {
-            let map = Map::format(base.add(shape.map_offset).cast::<Pair>().as_ptr(), shape.granules);
+            let map = Map::format(
+                base.add(shape.map_offset).cast::<Pair>().as_ptr(),
+                shape.granules,
+            );
             let pool = Pool::new(base.add(shape.pool_offset));
             Ok(Self {
                 blocks: BlockTier::new(map, pool, shape.granules),
@@ -171,7 +174,11 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
     /// Nothing may use the block afterwards. A pointer that is no live block of this heap is refused, but
     /// a pointer kept from an earlier block can't be told from the live block of the same layout that now starts there.
     #[inline]
-    pub unsafe fn try_deallocate(&mut self, ptr: NonNull<u8>, layout: Layout) -> Result<(), FreeError> {
+    pub unsafe fn try_deallocate(
+        &mut self,
+        ptr: NonNull<u8>,
+        layout: Layout,
+    ) -> Result<(), FreeError> {
         let freed = self
             .live_block(ptr, layout)
             // SAFETY: it is a used block, and the caller gives it up.
@@ -258,7 +265,10 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
         // SAFETY: it is a used block; granules is at least one.
         unsafe {
             if is_aligned(ptr, new)
-                && self.blocks.resize(block, granules).map_err(|Corrupt| FreeError::Corrupt)?
+                && self
+                    .blocks
+                    .resize(block, granules)
+                    .map_err(|Corrupt| FreeError::Corrupt)?
             {
                 return Ok(self.slice(block.start, granules));
             }
@@ -296,7 +306,8 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
                     let granules = Self::granules(new.size());
                     let longer = granules > block.len();
                     let start = if longer {
-                        self.blocks.extend_backwards(block, granules, new.align(), payload_bytes)
+                        self.blocks
+                            .extend_backwards(block, granules, new.align(), payload_bytes)
                     } else {
                         Ok(None)
                     };
@@ -445,7 +456,10 @@ struct Shape {
 impl Shape {
     fn fit<G: Geometry>(base: NonNull<u8>, len_bytes: usize) -> Result<Self, InitError> {
         let min_bytes = 2 * G::GRANULE_BYTES + Map::bytes(1) + align_of::<Pair>();
-        let too_small = InitError::RegionTooSmall { len_bytes, min_bytes };
+        let too_small = InitError::RegionTooSmall {
+            len_bytes,
+            min_bytes,
+        };
         let map_offset = base.align_offset(align_of::<Pair>());
         let after_map = len_bytes.checked_sub(map_offset).ok_or(too_small)?;
         // A first guess that is never too low: each 64 granules need a pair, and one more granule is mapped.
@@ -456,12 +470,23 @@ impl Shape {
             let map_end = map_offset + Map::bytes(granules);
             let address = base.addr().get().wrapping_add(map_end);
             let pool_offset = map_end + (address.wrapping_neg() & (G::GRANULE_BYTES - 1));
-            if len_bytes.checked_sub(pool_offset).is_some_and(|rest| rest / G::GRANULE_BYTES >= granules) {
+            if len_bytes
+                .checked_sub(pool_offset)
+                .is_some_and(|rest| rest / G::GRANULE_BYTES >= granules)
+            {
                 if granules > max_granules::<G>() {
-                    let max_bytes = max_granules::<G>() * G::GRANULE_BYTES + Map::bytes(max_granules::<G>());
-                    return Err(InitError::RegionTooLarge { len_bytes, max_bytes });
+                    let max_bytes =
+                        max_granules::<G>() * G::GRANULE_BYTES + Map::bytes(max_granules::<G>());
+                    return Err(InitError::RegionTooLarge {
+                        len_bytes,
+                        max_bytes,
+                    });
                 }
-                return Ok(Self { map_offset, pool_offset, granules });
+                return Ok(Self {
+                    map_offset,
+                    pool_offset,
+                    granules,
+                });
             }
             granules -= 1;
         }

@@ -38,7 +38,10 @@ impl<G: Geometry> Pool<G> {
     pub(crate) const GRANULE_LOG2: u32 = G::GRANULE_BYTES.ilog2();
 
     pub(crate) fn new(base: NonNull<u8>) -> Self {
-        Self { base, geometry: core::marker::PhantomData }
+        Self {
+            base,
+            geometry: core::marker::PhantomData,
+        }
     }
 
     #[inline(always)]
@@ -64,7 +67,10 @@ impl<G: Geometry> Pool<G> {
 
     #[inline(always)]
     fn node(self, granule: usize) -> *mut Node<G> {
-        self.base.as_ptr().wrapping_add(granule << Self::GRANULE_LOG2).cast()
+        self.base
+            .as_ptr()
+            .wrapping_add(granule << Self::GRANULE_LOG2)
+            .cast()
     }
 
     /// # Safety

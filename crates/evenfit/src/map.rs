@@ -51,7 +51,10 @@ impl Pair {
     /// The pair that a block of `granules` keeps where it covers a whole pair.
     #[inline(always)]
     pub(crate) fn size_word(granules: usize) -> Self {
-        Self { u: 0, x: (granules as u64) << 1 | 1 | 1 << 63 }
+        Self {
+            u: 0,
+            x: (granules as u64) << 1 | 1 | 1 << 63,
+        }
     }
 
     /// The size in granules kept here, if this pair is covered by a block.

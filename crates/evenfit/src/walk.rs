@@ -39,7 +39,10 @@ impl<G: Geometry> Heap<'_, G> {
     ///
     /// Ends early where the map was overwritten; [`check`](Heap::check) names the place.
     pub fn blocks(&self) -> Blocks<'_, G> {
-        Blocks { tier: &self.blocks, granule: 0 }
+        Blocks {
+            tier: &self.blocks,
+            granule: 0,
+        }
     }
 
     /// The address of the pool's first granule: what [`Block::offset_bytes`] counts from.

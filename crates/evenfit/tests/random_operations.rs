@@ -19,7 +19,11 @@ impl Random {
     fn layout(&mut self, size_max: usize) -> Layout {
         let shift = self.below(usize::BITS as usize);
         let size = self.below((size_max >> (shift % 12)).max(2));
-        let align = if self.below(8) == 0 { 1 << self.below(13) } else { 1 << self.below(4) };
+        let align = if self.below(8) == 0 {
+            1 << self.below(13)
+        } else {
+            1 << self.below(4)
+        };
         Layout::from_size_align(size, align).unwrap()
     }
 }
@@ -39,7 +43,10 @@ impl Held {
     fn assert_intact(&self, len: usize) {
         // SAFETY: the block is live and at least so long.
         let bytes = unsafe { core::slice::from_raw_parts(self.ptr.as_ptr(), len) };
-        assert!(bytes.iter().all(|&byte| byte == self.pattern), "contents changed");
+        assert!(
+            bytes.iter().all(|&byte| byte == self.pattern),
+            "contents changed"
+        );
     }
 }
 
@@ -55,8 +62,18 @@ fn run<G: Geometry>(region_bytes: usize, seed: u64, operations: usize) {
                 let layout = random.layout(region_bytes / 4);
                 if let Ok(block) = heap.allocate(layout) {
                     assert!(block.len() >= layout.size());
-                    assert!(block.cast::<u8>().addr().get().is_multiple_of(layout.align()));
-                    held.push(Held { ptr: block.cast(), layout, pattern });
+                    assert!(
+                        block
+                            .cast::<u8>()
+                            .addr()
+                            .get()
+                            .is_multiple_of(layout.align())
+                    );
+                    held.push(Held {
+                        ptr: block.cast(),
+                        layout,
+                        pattern,
+                    });
                     held.last().unwrap().write();
                 }
             }
@@ -75,8 +92,18 @@ fn run<G: Geometry>(region_bytes: usize, seed: u64, operations: usize) {
                 // SAFETY: the block is live, and replaced by the one returned.
                 if let Ok(block) = unsafe { heap.reallocate(old.ptr, old.layout, layout) } {
                     assert!(block.len() >= layout.size());
-                    assert!(block.cast::<u8>().addr().get().is_multiple_of(layout.align()));
-                    let moved = Held { ptr: block.cast(), layout, pattern: old.pattern };
+                    assert!(
+                        block
+                            .cast::<u8>()
+                            .addr()
+                            .get()
+                            .is_multiple_of(layout.align())
+                    );
+                    let moved = Held {
+                        ptr: block.cast(),
+                        layout,
+                        pattern: old.pattern,
+                    };
                     moved.assert_intact(old.layout.size().min(layout.size()));
                     held[index] = Held { pattern, ..moved };
                     held[index].write();
