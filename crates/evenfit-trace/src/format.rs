@@ -1,0 +1,172 @@
+//! The constants and the small codes of the `.evt` format, shared by every reader and writer of it.
+//! `docs/trace-format.md` is the same in prose; nothing here needs an allocator or `std`.
+
+/// The first eight bytes of a file. The line ends in it show a serial line that changed the bytes.
+pub const MAGIC: [u8; 8] = *b"\x89EVT\r\n\x1a\n";
+/// The only version there is.
+pub const VERSION: u16 = 1;
+/// Length of the file header in bytes.
+pub const HEADER_BYTES: usize = 24;
+/// Length of a chunk's header in bytes.
+pub const CHUNK_HEADER_BYTES: usize = 16;
+/// Most bytes one chunk may hold, stored or unpacked.
+pub const CHUNK_BYTES_MAX: u32 = 4 << 20;
+/// Largest size in bytes a block may have: no machine has a larger address space.
+pub const SIZE_MAX: u64 = (1 << 48) - 1;
+/// Largest alignment, as a power of two.
+pub const ALIGN_LOG2_MAX: u8 = 31;
+
+/// Chunk kinds. A reader skips an unknown kind of 128 or more and refuses one below.
+pub mod chunk {
+    /// Events which name blocks by allocation order.
+    pub const EVENTS: u8 = 1;
+    /// Events which name blocks by address.
+    pub const ADDRESSED: u8 = 2;
+    /// Call sites and their names.
+    pub const SITES: u8 = 3;
+    /// Facts about the recording: keys and values.
+    pub const FACTS: u8 = 4;
+    /// The last chunk: totals.
+    pub const END: u8 = 5;
+}
+
+/// How a chunk's bytes are stored.
+pub mod codec {
+    /// As they are.
+    pub const STORED: u8 = 0;
+    /// One zstd frame.
+    pub const ZSTD: u8 = 1;
+}
+
+/// Event kinds: the low three bits of an event's first number.
+pub mod event {
+    /// A block of the default alignment.
+    pub const ALLOC: u8 = 0;
+    /// A block freed.
+    pub const FREE: u8 = 1;
+    /// A block resized, perhaps moved.
+    pub const REALLOC: u8 = 2;
+    /// A block with an alignment of its own, or zeroed.
+    pub const ALLOC_WITH: u8 = 3;
+    /// The clock advances.
+    pub const TIME: u8 = 4;
+    /// The events after this are of another thread.
+    pub const THREAD: u8 = 5;
+    /// The events after this are of another call site.
+    pub const SITE: u8 = 6;
+}
+
+/// The bit of an `ALLOC_WITH` byte that says "zeroed"; the bits below are log2 of the alignment.
+pub const WITH_ZEROED: u8 = 0x40;
+
+/// Most bytes a LEB128 number takes.
+pub const LEB_BYTES_MAX: usize = 10;
+
+/// Writes `value` as LEB128 into `out` and returns how many bytes it took.
+pub fn leb128(mut value: u64, out: &mut [u8; LEB_BYTES_MAX]) -> usize {
+    let mut len = 0;
+    for byte in out.iter_mut() {
+        *byte = (value & 0x7f) as u8;
+        value >>= 7;
+        len += 1;
+        if value == 0 {
+            break;
+        }
+        *byte |= 0x80;
+    }
+    len
+}
+
+/// Maps small differences of either sign to small numbers: 0, -1, 1, -2, ... to 0, 1, 2, 3, ...
+pub const fn zigzag(difference: i64) -> u64 {
+    ((difference << 1) ^ (difference >> 63)) as u64
+}
+
+/// The inverse of [`zigzag`].
+pub const fn unzigzag(code: u64) -> i64 {
+    (code >> 1) as i64 ^ -((code & 1) as i64)
+}
+
+/// CRC-32 (IEEE 802.3: reflected 0xEDB88320, begun and ended inverted) of `bytes` after `crc`; begin with 0.
+pub fn crc32(crc: u32, bytes: &[u8]) -> u32 {
+    let mut crc = !crc;
+    for &byte in bytes {
+        crc ^= byte as u32;
+        crc = NIBBLES[(crc & 15) as usize] ^ (crc >> 4);
+        crc = NIBBLES[(crc & 15) as usize] ^ (crc >> 4);
+    }
+    !crc
+}
+
+/// Four steps of the CRC at once; 64 bytes is what a small device can spare.
+const NIBBLES: [u32; 16] = {
+    let mut table = [0; 16];
+    let mut i = 0;
+    while i < 16 {
+        let mut crc = i as u32;
+        let mut bit = 0;
+        while bit < 4 {
+            crc = (crc >> 1) ^ (0xEDB8_8320 & 0u32.wrapping_sub(crc & 1));
+            bit += 1;
+        }
+        table[i] = crc;
+        i += 1;
+    }
+    table
+};
+
+/// The file header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Ticks of the clock a second; 0 where no time was recorded.
+    pub tick_hz: u64,
+    /// Alignment, as a power of two, of every block whose event states none.
+    pub default_align_log2: u8,
+    /// Addresses are written shifted right by this.
+    pub address_shift: u8,
+}
+
+impl Default for Header {
+    /// No time; 8-byte alignment; addresses as they are.
+    fn default() -> Self {
+        Header {
+            tick_hz: 0,
+            default_align_log2: 3,
+            address_shift: 0,
+        }
+    }
+}
+
+impl Header {
+    /// The header as it stands in the file.
+    pub fn to_bytes(&self) -> [u8; HEADER_BYTES] {
+        let mut bytes = [0; HEADER_BYTES];
+        bytes[..8].copy_from_slice(&MAGIC);
+        bytes[8..10].copy_from_slice(&VERSION.to_le_bytes());
+        bytes[10] = self.default_align_log2;
+        bytes[11] = self.address_shift;
+        bytes[12..20].copy_from_slice(&self.tick_hz.to_le_bytes());
+        let crc = crc32(0, &bytes[..20]);
+        bytes[20..].copy_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+}
+
+/// A chunk's header for `stored` bytes that unpack to `raw_len`, checksum included.
+pub fn chunk_header(
+    kind: u8,
+    codec: u8,
+    sequence: u16,
+    stored: &[u8],
+    raw_len: u32,
+) -> [u8; CHUNK_HEADER_BYTES] {
+    let mut bytes = [0; CHUNK_HEADER_BYTES];
+    bytes[0] = kind;
+    bytes[1] = codec;
+    bytes[2..4].copy_from_slice(&sequence.to_le_bytes());
+    bytes[4..8].copy_from_slice(&(stored.len() as u32).to_le_bytes());
+    bytes[8..12].copy_from_slice(&raw_len.to_le_bytes());
+    let crc = crc32(crc32(0, &bytes[..12]), stored);
+    bytes[12..].copy_from_slice(&crc.to_le_bytes());
+    bytes
+}

@@ -1,0 +1,68 @@
+//! Recorded allocations of real programs: the `.evt` format, its reader and writer, and importers.
+//!
+//! A recorded program is the list of what it asked of its allocator: sizes, alignments, order, thread, and where
+//! recorded also time and call site. Replayed in a pool, it tells whether the pool suffices.
+//!
+//! - [`Trace`] is a whole recording in memory: [`Trace::open`], [`Trace::events`], [`Trace::info`].
+//! - [`Reader`] and [`Writer`] stream records of any number.
+//! - [`TraceBuilder`] makes traces from elsewhere.
+//! - [`mod@format`] holds the format's constants, without `std`; `docs/trace-format.md` describes it to the byte.
+//!
+//! ```
+//! use evenfit_trace::{Codec, Event, Trace, TraceBuilder};
+//! let mut builder = TraceBuilder::default();
+//! let a = builder.alloc(100, 8)?;
+//! builder.free(a)?;
+//!
+//! let mut file = Vec::new();
+//! builder.finish().write(&mut file, Codec::Stored)?;
+//! let trace = Trace::read(file.as_slice())?;
+//! for event in trace.events() {
+//!     match *event {
+//!         Event::Alloc { id, size, .. } => println!("block {id}: {size} bytes"),
+//!         Event::Free { id } => println!("block {id} freed"),
+//!         Event::Realloc { id, new_size } => println!("block {id}: {new_size} bytes now"),
+//!     }
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![cfg_attr(not(feature = "std"), no_std)]
+#![forbid(unsafe_code)]
+
+pub mod format;
+
+#[cfg(feature = "std")]
+mod builder;
+#[cfg(feature = "std")]
+mod bytes;
+#[cfg(feature = "std")]
+mod chunks;
+#[cfg(feature = "std")]
+mod columns;
+#[cfg(feature = "std")]
+mod error;
+#[cfg(feature = "std")]
+mod event;
+#[cfg(feature = "std")]
+mod info;
+#[cfg(feature = "std")]
+mod ledger;
+#[cfg(feature = "std")]
+mod reader;
+#[cfg(feature = "std")]
+mod trace;
+#[cfg(feature = "std")]
+mod writer;
+#[cfg(feature = "std")]
+mod ytr;
+
+#[cfg(feature = "std")]
+pub use self::{
+    builder::TraceBuilder,
+    error::{Fault, TraceError},
+    event::{Event, Record, Site},
+    info::{Histogram, TraceInfo},
+    reader::Reader,
+    trace::{Limits, Repairs, Trace, is_evt},
+    writer::{Codec, WriteOptions, Writer},
+};

@@ -1,0 +1,418 @@
+//! Reading an `.evt` file event by event.
+
+use std::collections::HashMap;
+use std::io::Read;
+
+use crate::bytes::Bytes;
+use crate::chunks::Chunks;
+use crate::format::{self, Header, chunk, event};
+use crate::ledger::Ledger;
+use crate::{Event, Fault, Limits, Record, Repairs, Site, TraceError};
+
+/// Streams the records of an `.evt` file.
+///
+/// Every record yielded is valid: ids are dense, a block that is freed or resized is live, sizes and alignments
+/// are in range. The first fault is the last item; what came before it is what could be read.
+///
+/// Memory: two chunks, one bit an allocation, and the names of the sites, all bounded by [`Limits`]; 16 bytes and a
+/// hash table's share for each live block where the file names blocks by address.
+pub struct Reader<R: Read> {
+    chunks: Chunks<R>,
+    header: Header,
+    limits: Limits,
+    kind: u8,
+    at: usize,
+    entry_at: usize,
+    state: State,
+    queued: Option<Record>,
+    done: bool,
+    sites: Vec<Site>,
+    facts: Vec<(String, String)>,
+    notes_bytes: u64,
+}
+
+/// What carries over from one entry to the next.
+#[derive(Default)]
+struct State {
+    ledger: Ledger,
+    time: u64,
+    thread: u32,
+    site: u32,
+    entries: u64,
+    entry_allocations: u64,
+    address: u64,
+    live: HashMap<u64, u32>,
+    repairs: Repairs,
+}
+
+/// What one entry of an events chunk amounts to.
+enum Step {
+    Nothing,
+    One(Event),
+    Two(Event, Event),
+}
+
+impl<R: Read> Reader<R> {
+    /// Reads the file header.
+    ///
+    /// # Errors
+    /// Not an `.evt` file, another version, a damaged header.
+    pub fn new(input: R) -> Result<Self, TraceError> {
+        Self::with_limits(input, Limits::default())
+    }
+
+    /// As [`Reader::new`], with limits of one's own.
+    ///
+    /// # Errors
+    /// As [`Reader::new`].
+    pub fn with_limits(input: R, limits: Limits) -> Result<Self, TraceError> {
+        let (chunks, header) = Chunks::new(input)?;
+        Ok(Reader {
+            chunks,
+            header,
+            limits,
+            kind: 0,
+            at: 0,
+            entry_at: 0,
+            state: State::default(),
+            queued: None,
+            done: false,
+            sites: Vec::new(),
+            facts: Vec::new(),
+            notes_bytes: 0,
+        })
+    }
+
+    /// The file's header.
+    pub fn header(&self) -> Header {
+        self.header
+    }
+
+    /// The sites met so far; they may stand anywhere in the file, so all are known only at its end.
+    pub fn sites(&self) -> &[Site] {
+        &self.sites
+    }
+
+    /// Keys and values about the recording met so far.
+    pub fn facts(&self) -> &[(String, String)] {
+        &self.facts
+    }
+
+    /// What was mended so far.
+    pub fn repairs(&self) -> Repairs {
+        self.state.repairs
+    }
+
+    /// A fault found in the record that was yielded last.
+    pub(crate) fn error_here(&self, fault: Fault) -> TraceError {
+        self.chunks.error_at(fault, self.entry_at)
+    }
+
+    pub(crate) fn into_notes(self) -> (Vec<Site>, Vec<(String, String)>) {
+        (self.sites, self.facts)
+    }
+
+    fn next_record(&mut self) -> Result<Option<Record>, TraceError> {
+        if let Some(record) = self.queued.take() {
+            return Ok(Some(record));
+        }
+        loop {
+            while self.at < self.chunks.data().len() {
+                if let Some(record) = self.next_entry()? {
+                    return Ok(Some(record));
+                }
+            }
+            if !self.next_chunk()? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Decodes the entry at `self.at`, in a chunk of events.
+    fn next_entry(&mut self) -> Result<Option<Record>, TraceError> {
+        let start = self.at;
+        self.entry_at = start;
+        let mut bytes = Bytes {
+            data: self.chunks.data(),
+            at: start,
+        };
+        let step = self.state.step(&mut bytes, self.kind, &self.header);
+        self.at = bytes.at;
+        let step = step.map_err(|fault| self.chunks.error_at(fault, start))?;
+        let (first, second) = match step {
+            Step::Nothing => return Ok(None),
+            Step::One(event) => (event, None),
+            Step::Two(first, second) => (first, Some(second)),
+        };
+        if self.state.ledger.events() > self.limits.events {
+            let fault = Fault::Limit {
+                what: "events",
+                most: self.limits.events,
+            };
+            return Err(self.chunks.error_at(fault, start));
+        }
+        self.queued = second.map(|event| self.state.record(event));
+        Ok(Some(self.state.record(first)))
+    }
+
+    /// Goes to the next chunk of events; false at the end of the file.
+    fn next_chunk(&mut self) -> Result<bool, TraceError> {
+        loop {
+            self.at = 0;
+            self.kind = self.chunks.advance()?;
+            match self.kind {
+                chunk::EVENTS | chunk::ADDRESSED => return Ok(true),
+                chunk::SITES => self.read_notes(Self::read_site)?,
+                chunk::FACTS => self.read_notes(Self::read_fact)?,
+                chunk::END => {
+                    self.check_totals()?;
+                    self.chunks.expect_end()?;
+                    return Ok(false);
+                }
+                128.. => {}
+                unknown => {
+                    return Err(TraceError::new(
+                        Fault::ChunkKind(unknown),
+                        self.chunks.chunk_offset(),
+                    ));
+                }
+            }
+        }
+    }
+
+    /// Reads one chunk's sites or facts with `read`, each returning what it takes in memory.
+    fn read_notes(
+        &mut self,
+        read: fn(&mut Self, &mut Bytes) -> Result<u64, Fault>,
+    ) -> Result<(), TraceError> {
+        let data = self.chunks.data().to_vec();
+        let mut bytes = Bytes { data: &data, at: 0 };
+        while !bytes.is_empty() {
+            let start = bytes.at;
+            let most = self.limits.notes_bytes;
+            let cost =
+                read(self, &mut bytes).map_err(|fault| self.chunks.error_at(fault, start))?;
+            self.notes_bytes += cost;
+            if self.notes_bytes > most {
+                let what = "bytes of site names and facts";
+                return Err(self.chunks.error_at(Fault::Limit { what, most }, start));
+            }
+        }
+        Ok(())
+    }
+
+    fn read_site(&mut self, bytes: &mut Bytes) -> Result<u64, Fault> {
+        let site = Site {
+            id: bytes.number_u32("site number")?,
+            parent: bytes.number_u32("site number")?,
+            address: bytes.number()?,
+            name: bytes.text()?.to_owned(),
+            location: bytes.text()?.to_owned(),
+        };
+        let cost = size_of::<Site>() + site.name.len() + site.location.len();
+        self.sites.push(site);
+        Ok(cost as u64)
+    }
+
+    fn read_fact(&mut self, bytes: &mut Bytes) -> Result<u64, Fault> {
+        let fact = (bytes.text()?.to_owned(), bytes.text()?.to_owned());
+        let cost = size_of_val(&fact) + fact.0.len() + fact.1.len();
+        self.facts.push(fact);
+        Ok(cost as u64)
+    }
+
+    fn check_totals(&mut self) -> Result<(), TraceError> {
+        let mut bytes = Bytes {
+            data: self.chunks.data(),
+            at: 0,
+        };
+        let state = &self.state;
+        for found in [state.entries, state.entry_allocations] {
+            let start = bytes.at;
+            let stated = bytes
+                .number()
+                .map_err(|fault| self.chunks.error_at(fault, start))?;
+            if stated != found {
+                return Err(self.chunks.error_at(Fault::Totals { stated, found }, start));
+            }
+        }
+        if !bytes.is_empty() {
+            return Err(self.chunks.error_at(Fault::Trailing, bytes.at));
+        }
+        self.at = self.chunks.data().len();
+        Ok(())
+    }
+}
+
+impl<R: Read> Iterator for Reader<R> {
+    type Item = Result<Record, TraceError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.done {
+            return None;
+        }
+        let item = self.next_record().transpose();
+        self.done = !matches!(item, Some(Ok(_)));
+        item
+    }
+}
+
+impl State {
+    fn record(&self, event: Event) -> Record {
+        Record {
+            event,
+            time: self.time,
+            thread: self.thread,
+            site: self.site,
+        }
+    }
+
+    /// Takes one entry in.
+    fn step(&mut self, bytes: &mut Bytes, chunk_kind: u8, header: &Header) -> Result<Step, Fault> {
+        let first = bytes.number()?;
+        let operand = first >> 3;
+        match (first & 7) as u8 {
+            event::TIME => {
+                self.time = self
+                    .time
+                    .checked_add(operand)
+                    .ok_or(Fault::Range("clock"))?;
+                Ok(Step::Nothing)
+            }
+            event::THREAD => {
+                self.thread = u32::try_from(operand).map_err(|_| Fault::Range("thread number"))?;
+                Ok(Step::Nothing)
+            }
+            event::SITE => {
+                self.site = u32::try_from(operand).map_err(|_| Fault::Range("site number"))?;
+                Ok(Step::Nothing)
+            }
+            kind @ (event::ALLOC | event::ALLOC_WITH | event::FREE | event::REALLOC) => {
+                self.entries += 1;
+                self.entry_allocations += matches!(kind, event::ALLOC | event::ALLOC_WITH) as u64;
+                let step = match chunk_kind {
+                    chunk::ADDRESSED => self.addressed(kind, operand, bytes, header)?,
+                    _ => Step::One(self.by_id(kind, operand, bytes, header)?),
+                };
+                if let Step::One(event) | Step::Two(event, _) = step {
+                    self.ledger.apply(event)?;
+                }
+                if let Step::Two(_, event) = step {
+                    self.ledger.apply(event)?;
+                }
+                Ok(step)
+            }
+            unknown => Err(Fault::EventKind(unknown)),
+        }
+    }
+
+    /// An entry that names its block by how many allocations ago it came.
+    fn by_id(
+        &self,
+        kind: u8,
+        operand: u64,
+        bytes: &mut Bytes,
+        header: &Header,
+    ) -> Result<Event, Fault> {
+        match kind {
+            event::FREE => Ok(Event::Free {
+                id: self.ledger.id_back(operand)?,
+            }),
+            event::REALLOC => Ok(Event::Realloc {
+                id: self.ledger.id_back(operand)?,
+                new_size: bytes.number()?,
+            }),
+            _ => self.allocation(kind, operand, bytes, header),
+        }
+    }
+
+    fn allocation(
+        &self,
+        kind: u8,
+        size: u64,
+        bytes: &mut Bytes,
+        header: &Header,
+    ) -> Result<Event, Fault> {
+        let id = self.ledger.allocations();
+        let with = if kind == event::ALLOC_WITH {
+            bytes.byte()?
+        } else {
+            header.default_align_log2
+        };
+        let align_log2 = with & !format::WITH_ZEROED;
+        if align_log2 > format::ALIGN_LOG2_MAX {
+            return Err(Fault::Align(with));
+        }
+        Ok(Event::Alloc {
+            id,
+            size,
+            align_log2,
+            zeroed: with & format::WITH_ZEROED != 0,
+        })
+    }
+
+    /// An entry that names its block by address.
+    ///
+    /// A recorder that started late, or missed a call, sees frees of blocks it doesn't know and blocks where one
+    /// still lives. The first are dropped, for the second the old block is taken as freed just before; both are counted.
+    fn addressed(
+        &mut self,
+        kind: u8,
+        operand: u64,
+        bytes: &mut Bytes,
+        header: &Header,
+    ) -> Result<Step, Fault> {
+        match kind {
+            event::FREE => {
+                let address = self.move_address(operand);
+                let Some(id) = self.live.remove(&address) else {
+                    self.repairs.unknown_frees += 1;
+                    return Ok(Step::Nothing);
+                };
+                Ok(Step::One(Event::Free { id }))
+            }
+            event::REALLOC => {
+                let old = self.move_address(operand);
+                let new_size = bytes.number()?;
+                let new = self.move_address(bytes.number()?);
+                let Some(id) = self.live.remove(&old) else {
+                    self.repairs.unknown_reallocs += 1;
+                    return Ok(self.settle(
+                        new,
+                        Event::Alloc {
+                            id: self.ledger.allocations(),
+                            size: new_size,
+                            align_log2: header.default_align_log2,
+                            zeroed: false,
+                        },
+                    ));
+                };
+                Ok(self.settle(new, Event::Realloc { id, new_size }))
+            }
+            _ => {
+                let event = self.allocation(kind, operand, bytes, header)?;
+                let address = self.move_address(bytes.number()?);
+                Ok(self.settle(address, event))
+            }
+        }
+    }
+
+    /// The address an entry names by its difference to the last one.
+    fn move_address(&mut self, difference: u64) -> u64 {
+        self.address = self
+            .address
+            .wrapping_add_signed(format::unzigzag(difference));
+        self.address
+    }
+
+    /// Notes that the block of `event` now lives at `address`.
+    fn settle(&mut self, address: u64, event: Event) -> Step {
+        match self.live.insert(address, event.id()) {
+            None => Step::One(event),
+            Some(old) => {
+                self.repairs.assumed_frees += 1;
+                Step::Two(Event::Free { id: old }, event)
+            }
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! A whole recorded program in memory.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, Read, Write};
+use std::path::Path;
+
+use crate::builder::TraceBuilder;
+use crate::columns::Columns;
+use crate::format::{self, Header};
+use crate::{
+    Codec, Event, Fault, Reader, Record, Site, TraceError, TraceInfo, WriteOptions, Writer, ytr,
+};
+
+/// How much a file may hold, so that no file can take all memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Most events. In a [`Trace`] an event takes 16 bytes, up to 32 with thread, time and site.
+    pub events: u64,
+    /// Most bytes of site names and facts.
+    pub notes_bytes: u64,
+}
+
+impl Default for Limits {
+    /// 64 Mi events (1 GiB as a [`Trace`], 2 GiB with thread, time and site), 64 MiB of names.
+    fn default() -> Self {
+        Limits {
+            events: 64 << 20,
+            notes_bytes: 64 << 20,
+        }
+    }
+}
+
+/// What a reader mended in a recording that names blocks by address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Repairs {
+    /// Frees of unknown blocks, dropped.
+    pub unknown_frees: u64,
+    /// Reallocations of unknown blocks, taken as allocations.
+    pub unknown_reallocs: u64,
+    /// Blocks taken as freed because another was allocated in their place.
+    pub assumed_frees: u64,
+}
+
+/// A recorded program: its events in order, valid by construction.
+///
+/// Ids are dense and in order of allocation; a block that is freed or resized is live; sizes, alignments and the sum
+/// of all live sizes are in range. So a replay needs no checks of its own: a table of
+/// [`allocations`](Trace::allocations) places, indexed by id, is enough.
+#[derive(Clone, Debug, Default)]
+pub struct Trace {
+    pub(crate) header: Header,
+    pub(crate) events: Vec<Event>,
+    pub(crate) columns: Columns,
+    pub(crate) allocations: u32,
+    pub(crate) sites: Vec<Site>,
+    pub(crate) facts: Vec<(String, String)>,
+    pub(crate) repairs: Repairs,
+}
+
+impl Trace {
+    /// Reads a file whole; `.evt` and `.ytr` (compressed or not) are told apart by their first bytes.
+    ///
+    /// # Errors
+    /// The first fault, with its byte offset. See [`Trace::recover`] for files cut short.
+    pub fn open(path: impl AsRef<Path>) -> Result<Trace, TraceError> {
+        Self::open_with(path, Limits::default())
+    }
+
+    /// As [`Trace::open`], with limits of one's own.
+    ///
+    /// # Errors
+    /// As [`Trace::open`].
+    pub fn open_with(path: impl AsRef<Path>, limits: Limits) -> Result<Trace, TraceError> {
+        Self::read_with(open(path.as_ref())?, limits)
+    }
+
+    /// As [`Trace::open`], from any input.
+    ///
+    /// # Errors
+    /// As [`Trace::open`].
+    pub fn read(input: impl Read) -> Result<Trace, TraceError> {
+        Self::read_with(input, Limits::default())
+    }
+
+    /// As [`Trace::read`], with limits of one's own.
+    ///
+    /// # Errors
+    /// As [`Trace::open`].
+    pub fn read_with(input: impl Read, limits: Limits) -> Result<Trace, TraceError> {
+        match Self::recover(input, limits)? {
+            (trace, None) => Ok(trace),
+            (_, Some(fault)) => Err(fault),
+        }
+    }
+
+    /// Reads what can be read: everything before the first fault, and the fault. This is how the recording of a
+    /// program that was killed is read: its fault is [`Fault::Truncated`].
+    ///
+    /// # Errors
+    /// Where not even the file's header can be read.
+    pub fn recover(
+        input: impl Read,
+        limits: Limits,
+    ) -> Result<(Trace, Option<TraceError>), TraceError> {
+        let mut input = BufReader::new(input);
+        let start = input
+            .fill_buf()
+            .map_err(|e| TraceError::new(Fault::Io(e), 0))?;
+        if ytr::is_ytr(start) {
+            ytr::read(input, limits)
+        } else {
+            Self::recover_evt(input, limits)
+        }
+    }
+
+    fn recover_evt(
+        input: impl Read,
+        limits: Limits,
+    ) -> Result<(Trace, Option<TraceError>), TraceError> {
+        let mut reader = Reader::with_limits(input, limits)?;
+        let mut builder = TraceBuilder::new(reader.header());
+        let mut fault = None;
+        for record in &mut reader {
+            match record {
+                Ok(record) => {
+                    if let Err(wrong) = builder.push(record) {
+                        fault = Some(reader.error_here(wrong));
+                        break;
+                    }
+                }
+                Err(error) => fault = Some(error),
+            }
+        }
+        builder.repairs(reader.repairs());
+        let (sites, facts) = reader.into_notes();
+        builder.sites(sites);
+        facts
+            .into_iter()
+            .for_each(|(key, value)| builder.fact(key, value));
+        Ok((builder.finish(), fault))
+    }
+
+    /// The events in order.
+    pub fn events(&self) -> &[Event] {
+        &self.events
+    }
+
+    /// The events in order, with when and where.
+    pub fn records(&self) -> impl ExactSizeIterator<Item = Record> + '_ {
+        self.events
+            .iter()
+            .enumerate()
+            .map(|(i, &event)| self.columns.record(i, event))
+    }
+
+    /// The record of the event at `index`; `None` past the end.
+    pub fn record(&self, index: usize) -> Option<Record> {
+        self.events
+            .get(index)
+            .map(|&event| self.columns.record(index, event))
+    }
+
+    /// How many allocations there are: one more than the largest id.
+    pub fn allocations(&self) -> u32 {
+        self.allocations
+    }
+
+    /// The header: the clock's rate and the default alignment.
+    pub fn header(&self) -> Header {
+        self.header
+    }
+
+    /// The named call sites, by rising number.
+    pub fn sites(&self) -> &[Site] {
+        &self.sites
+    }
+
+    /// The call site of this number; `None` where it has no name. O(log n).
+    pub fn site(&self, id: u32) -> Option<&Site> {
+        let at = self.sites.binary_search_by_key(&id, |site| site.id).ok()?;
+        Some(&self.sites[at])
+    }
+
+    /// Keys and values about the recording, such as `program`.
+    pub fn facts(&self) -> &[(String, String)] {
+        &self.facts
+    }
+
+    /// Adds a key and its value.
+    pub fn add_fact(&mut self, key: impl Into<String>, value: impl Into<String>) {
+        self.facts.push((key.into(), value.into()));
+    }
+
+    /// What the reader mended.
+    pub fn repairs(&self) -> Repairs {
+        self.repairs
+    }
+
+    /// Statistics of the whole. O(events).
+    pub fn info(&self) -> TraceInfo {
+        TraceInfo::of(self)
+    }
+
+    /// Writes the whole as `.evt`.
+    ///
+    /// # Errors
+    /// What the sink says.
+    pub fn write(&self, out: impl Write, codec: Codec) -> Result<(), TraceError> {
+        let options = WriteOptions {
+            header: self.header,
+            codec,
+            ..WriteOptions::default()
+        };
+        let mut writer = Writer::new(out, options)?;
+        writer.facts(&self.facts)?;
+        for record in self.records() {
+            writer.write(record)?;
+        }
+        writer.sites(&self.sites)?;
+        writer.finish()?;
+        Ok(())
+    }
+
+    /// Writes the whole to a file: to a new one beside it first, so that nothing half-written takes its place.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn save(&self, path: impl AsRef<Path>, codec: Codec) -> Result<(), TraceError> {
+        let path = path.as_ref();
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{}.part", std::process::id()));
+        let part = path.with_file_name(name);
+        let result = File::create(&part)
+            .map_err(|e| TraceError::new(Fault::Io(e), 0))
+            .and_then(|file| self.write(BufWriter::new(file), codec))
+            .and_then(|()| {
+                std::fs::rename(&part, path).map_err(|e| TraceError::new(Fault::Io(e), 0))
+            });
+        if result.is_err() {
+            // The error that led here is the one to report.
+            let _ = std::fs::remove_file(&part);
+        }
+        result
+    }
+}
+
+fn open(path: &Path) -> Result<File, TraceError> {
+    File::open(path).map_err(|e| TraceError::new(Fault::Io(e), 0))
+}
+
+/// Whether `start`, a file's first bytes, are those of an `.evt` file.
+pub fn is_evt(start: &[u8]) -> bool {
+    start.starts_with(&format::MAGIC)
+}
