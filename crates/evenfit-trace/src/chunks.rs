@@ -61,7 +61,7 @@ impl<R: Read> Chunks<R> {
         Ok(len)
     }
 
-    /// Reads the next chunk and returns its kind; its data is then in [`Chunks::data`].
+    /// Reads the next chunk and returns its kind; its data is then in [`Chunks::data`], unless it may be skipped.
     pub fn advance(&mut self) -> Result<u8, TraceError> {
         let start = self.offset;
         let mut header = [0; CHUNK_HEADER_BYTES];
@@ -110,7 +110,9 @@ impl<R: Read> Chunks<R> {
         }
         self.sequence = self.sequence.wrapping_add(1);
         self.data_offset = start + CHUNK_HEADER_BYTES as u64;
-        self.unpack(codec, raw_len, start)?;
+        if kind < format::chunk::SKIPPABLE {
+            self.unpack(codec, raw_len, start)?;
+        }
         Ok(kind)
     }
 

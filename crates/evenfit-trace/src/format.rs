@@ -28,6 +28,8 @@ pub mod chunk {
     pub const FACTS: u8 = 4;
     /// The last chunk: totals.
     pub const END: u8 = 5;
+    /// The first of the kinds that a reader may skip.
+    pub const SKIPPABLE: u8 = 128;
 }
 
 /// How a chunk's bytes are stored.

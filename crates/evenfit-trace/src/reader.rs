@@ -23,6 +23,8 @@ pub struct Reader<R: Read> {
     kind: u8,
     at: usize,
     entry_at: usize,
+    /// Entries of every kind, at most four to an event: clock, thread, site, event.
+    entries_read: u64,
     state: State,
     queued: Option<Record>,
     done: bool,
@@ -74,6 +76,7 @@ impl<R: Read> Reader<R> {
             kind: 0,
             at: 0,
             entry_at: 0,
+            entries_read: 0,
             state: State::default(),
             queued: None,
             done: false,
@@ -139,18 +142,17 @@ impl<R: Read> Reader<R> {
         let step = self.state.step(&mut bytes, self.kind, &self.header);
         self.at = bytes.at;
         let step = step.map_err(|fault| self.chunks.error_at(fault, start))?;
+        self.entries_read += 1;
+        let most = self.limits.events;
+        if self.state.ledger.events() > most || self.entries_read.div_ceil(4) > most {
+            let what = "events";
+            return Err(self.chunks.error_at(Fault::Limit { what, most }, start));
+        }
         let (first, second) = match step {
             Step::Nothing => return Ok(None),
             Step::One(event) => (event, None),
             Step::Two(first, second) => (first, Some(second)),
         };
-        if self.state.ledger.events() > self.limits.events {
-            let fault = Fault::Limit {
-                what: "events",
-                most: self.limits.events,
-            };
-            return Err(self.chunks.error_at(fault, start));
-        }
         self.queued = second.map(|event| self.state.record(event));
         Ok(Some(self.state.record(first)))
     }
@@ -169,7 +171,7 @@ impl<R: Read> Reader<R> {
                     self.chunks.expect_end()?;
                     return Ok(false);
                 }
-                128.. => {}
+                chunk::SKIPPABLE.. => {}
                 unknown => {
                     return Err(TraceError::new(
                         Fault::ChunkKind(unknown),

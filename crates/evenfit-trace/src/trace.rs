@@ -41,6 +41,20 @@ pub struct Repairs {
     pub assumed_frees: u64,
 }
 
+impl Repairs {
+    /// A sentence for people; `None` where nothing was mended.
+    pub fn describe(&self) -> Option<String> {
+        if *self == Repairs::default() {
+            return None;
+        }
+        Some(format!(
+            "{} frees of unknown blocks dropped, {} reallocations of unknown blocks taken as allocations, \
+             {} blocks taken as freed where another was allocated",
+            self.unknown_frees, self.unknown_reallocs, self.assumed_frees
+        ))
+    }
+}
+
 /// A recorded program: its events in order, valid by construction.
 ///
 /// Ids are dense and in order of allocation; a block that is freed or resized is live; sizes, alignments and the sum
@@ -213,6 +227,9 @@ impl Trace {
         };
         let mut writer = Writer::new(out, options)?;
         writer.facts(&self.facts)?;
+        if let Some(mended) = self.repairs.describe() {
+            writer.facts(&[("mended".to_owned(), mended)])?;
+        }
         for record in self.records() {
             writer.write(record)?;
         }

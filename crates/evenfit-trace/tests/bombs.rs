@@ -1,0 +1,100 @@
+//! Files that unpack without end are refused within little memory: alone in its process, so that its peak can be read.
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use std::io::Read;
+
+use common::{chunk, number};
+use evenfit_trace::format::{self, CHUNK_BYTES_MAX, Header, codec};
+use evenfit_trace::{Fault, Limits, Reader, Trace};
+
+/// The most memory this process ever had, in MiB.
+fn peak_mib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmHWM:"))
+        .unwrap();
+    line.split_whitespace()
+        .nth(1)
+        .unwrap()
+        .parse::<u64>()
+        .unwrap()
+        / 1024
+}
+
+/// `count` chunks of the longest length, each packed into a few hundred bytes.
+fn chunks(kind: u8, count: u16, raw: &[u8]) -> Vec<u8> {
+    let packed = zstd::bulk::compress(raw, 3).unwrap();
+    let mut bytes = Header::default().to_bytes().to_vec();
+    (0..count).for_each(|i| bytes.extend(chunk(kind, codec::ZSTD, i, &packed, raw.len() as u32)));
+    bytes
+}
+
+#[test]
+fn no_file_takes_much_memory() {
+    let limits = Limits {
+        events: 1 << 20,
+        notes_bytes: 1 << 20,
+    };
+    let longest = vec![0; CHUNK_BYTES_MAX as usize];
+
+    // A chunk that unpacks to more than it says: a gibibyte.
+    let bomb = zstd::stream::encode_all(std::io::repeat(0).take(1 << 30), 3).unwrap();
+    let mut bytes = Header::default().to_bytes().to_vec();
+    bytes.extend(chunk(
+        format::chunk::EVENTS,
+        codec::ZSTD,
+        0,
+        &bomb,
+        CHUNK_BYTES_MAX,
+    ));
+    let error = Trace::read(bytes.as_slice()).unwrap_err();
+    assert!(matches!(error.fault, Fault::Unpack(_)), "{error}");
+
+    // A file of 60 kB that holds more than a thousand million allocations of no bytes.
+    let bytes = chunks(format::chunk::EVENTS, 300, &longest);
+    assert!(bytes.len() < 100_000);
+    let error = Trace::read_with(bytes.as_slice(), limits).unwrap_err();
+    assert!(matches!(error.fault, Fault::Limit { .. }), "{error}");
+    let limits_streamed = Limits {
+        events: 1 << 24,
+        ..limits
+    };
+    let mut reader = Reader::with_limits(bytes.as_slice(), limits_streamed).unwrap();
+    let error = reader.find_map(Result::err).unwrap();
+    assert!(
+        matches!(
+            error.fault,
+            Fault::Limit {
+                most: 0x100_0000,
+                ..
+            }
+        ),
+        "{error}"
+    );
+
+    // Names without end.
+    for kind in [format::chunk::FACTS, format::chunk::SITES] {
+        let bytes = chunks(kind, 300, &longest[..CHUNK_BYTES_MAX as usize / 10 * 10]);
+        let error = Trace::read_with(bytes.as_slice(), limits).unwrap_err();
+        assert!(matches!(error.fault, Fault::Limit { .. }), "{error}");
+    }
+
+    // The same as .ytr: an endless list, a count that is a lie, a window of 2 GiB.
+    let zeros = |count: u64| {
+        let start = [b"YTR1".to_vec(), number(count)].concat();
+        zstd::stream::encode_all(start.as_slice().chain(std::io::repeat(0).take(1 << 30)), 3)
+            .unwrap()
+    };
+    let error = Trace::read_with(zeros(1 << 63).as_slice(), limits).unwrap_err();
+    assert!(matches!(error.fault, Fault::Limit { .. }), "{error}");
+    let error = Trace::read_with(zeros(1 << 20).as_slice(), limits).unwrap_err();
+    assert!(matches!(error.fault, Fault::Trailing), "{error}");
+    let wide = [0x28, 0xb5, 0x2f, 0xfd, 0x00, 0xa8, 0x01, 0x00, 0x00];
+    let error = Trace::read_with(wide.as_slice(), limits).unwrap_err();
+    assert!(matches!(error.fault, Fault::Unpack(_)), "{error}");
+
+    assert!(peak_mib() < 150, "{} MiB", peak_mib());
+}
