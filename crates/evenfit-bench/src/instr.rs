@@ -1,0 +1,212 @@
+//! Instructions an operation, exact and robust to the machine's load: a child process of this very program replays
+//! the load under callgrind, which counts inside of `replay` only; the no-op's count is subtracted.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::load::{Kind, Load, Op};
+use crate::peers::{self, About, Peer, Visitor};
+use crate::pool::{Missing, roomy, slots};
+use crate::region::Region;
+use crate::replay::replay;
+use crate::table::Cell;
+
+/// The hidden subcommand that a child runs.
+pub const CHILD: &str = "replay-child";
+
+/// A load written where children can read it; removed on drop.
+pub struct SharedLoad {
+    path: PathBuf,
+    ops: usize,
+}
+
+impl SharedLoad {
+    /// Writes the first `ops_max` operations of `load` into a temporary file.
+    ///
+    /// # Errors
+    /// When the file can't be written.
+    pub fn new(load: &Load, ops_max: usize) -> io::Result<Self> {
+        let ops = &load.ops[..load.ops.len().min(ops_max)];
+        let name = format!("evenfit-bench-{}-{}.ops", std::process::id(), load.name);
+        let path = std::env::temp_dir().join(name);
+        let shared = Self {
+            path,
+            ops: ops.len(),
+        };
+        let mut bytes = Vec::with_capacity(ops.len() * 16 + 8);
+        bytes.extend((load.slots as u64).to_le_bytes());
+        for op in ops {
+            bytes.extend(op.slot.to_le_bytes());
+            bytes.extend(op.size.to_le_bytes());
+            bytes.extend(op.old_size.to_le_bytes());
+            bytes.extend([op.align_log2, op.kind as u8, 0, 0]);
+        }
+        fs::write(&shared.path, bytes)?;
+        Ok(shared)
+    }
+
+    /// How many operations it holds.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ops
+    }
+
+    /// Whether it holds none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ops == 0
+    }
+}
+
+impl Drop for SharedLoad {
+    fn drop(&mut self) {
+        // A file already gone is as good.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// The pool that `name` gets for `load`, as a visitor answers it.
+struct Roomy<'a>(&'a Load);
+
+impl Visitor for Roomy<'_> {
+    type Out = Result<usize, Missing>;
+
+    fn visit<P: Peer>(&mut self, about: About) -> Self::Out {
+        roomy::<P>(&about, self.0)
+    }
+}
+
+/// The instructions that replaying `shared` with `name` takes, loop included.
+///
+/// # Errors
+/// The inner: why there is no figure; the outer: callgrind could not be run.
+pub fn total(name: &str, load: &Load, shared: &SharedLoad) -> io::Result<Result<u64, Missing>> {
+    let len_bytes = match peers::with(name, &mut Roomy(load)).expect("a known name") {
+        Ok(len_bytes) => len_bytes,
+        Err(missing) => return Ok(Err(missing)),
+    };
+    let out = shared.path.with_extension(format!("{name}.callgrind"));
+    let output = Command::new("valgrind")
+        .arg("--tool=callgrind")
+        .arg("--toggle-collect=*replay::replay*")
+        .arg(format!("--callgrind-out-file={}", out.display()))
+        .arg(std::env::current_exe()?)
+        .args([CHILD, name, &len_bytes.to_string()])
+        .arg(&shared.path)
+        .output()
+        .map_err(|e| {
+            io::Error::new(
+                e.kind(),
+                format!("valgrind (for its callgrind) could not be run: {e}"),
+            )
+        })?;
+    let counts = fs::read_to_string(&out);
+    let _ = fs::remove_file(&out);
+    if !output.status.success() {
+        return Ok(Err(Missing::Valgrind));
+    }
+    let counts = counts?;
+    counts
+        .lines()
+        .find_map(|line| {
+            line.strip_prefix("summary: ")
+                .or_else(|| line.strip_prefix("totals: "))
+        })
+        .and_then(|rest| rest.trim().parse().ok())
+        .map(Ok)
+        .ok_or_else(|| io::Error::other("callgrind wrote no summary"))
+}
+
+/// Instructions an operation of each of `names`, in their order, the no-op's subtracted.
+///
+/// # Errors
+/// When callgrind can't be run.
+pub fn measure(names: &[&str], load: &Load, ops_max: usize) -> io::Result<Vec<Cell>> {
+    let shared = SharedLoad::new(load, ops_max)?;
+    let Ok(noop) = total("noop", load, &shared)? else {
+        return Err(io::Error::other(
+            "the no-op replay failed under callgrind: is valgrind working?",
+        ));
+    };
+    names
+        .iter()
+        .map(|name| {
+            let total = total(name, load, &shared)?;
+            Ok(total.map(|total| (total as f64 - noop as f64) / shared.len() as f64))
+        })
+        .collect()
+}
+
+/// What the child does: build the allocator, replay once.
+///
+/// # Errors
+/// When the load can't be read or isn't served.
+pub fn child(name: &str, len_bytes: usize, path: &Path) -> Result<(), String> {
+    let (ops, slots) = read_ops(path).ok_or_else(|| format!("{}: no load", path.display()))?;
+    let load = Load {
+        name: String::new(),
+        ops,
+        slots,
+        peak_live_bytes: 0,
+        peak_live_blocks: 0,
+    };
+    match peers::with(
+        name,
+        &mut Child {
+            load: &load,
+            len_bytes,
+        },
+    ) {
+        Some(true) => Ok(()),
+        Some(false) => Err(format!("{name} did not serve the load")),
+        None => Err(format!("no allocator is called {name}")),
+    }
+}
+
+fn read_ops(path: &Path) -> Option<(Vec<Op>, usize)> {
+    let bytes = fs::read(path).ok()?;
+    let (slots, rest) = bytes.split_first_chunk::<8>()?;
+    let word = |bytes: &[u8], at: usize| {
+        u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+    };
+    let ops = rest
+        .chunks_exact(16)
+        .map(|op| Op {
+            slot: word(op, 0),
+            size: word(op, 4),
+            old_size: word(op, 8),
+            align_log2: op[12],
+            kind: match op[13] {
+                0 => Kind::Alloc,
+                1 => Kind::Free,
+                _ => Kind::Realloc,
+            },
+        })
+        .collect();
+    Some((ops, u64::from_le_bytes(*slots) as usize))
+}
+
+struct Child<'a> {
+    load: &'a Load,
+    len_bytes: usize,
+}
+
+impl Visitor for Child<'_> {
+    type Out = bool;
+
+    fn visit<P: Peer>(&mut self, _: About) -> bool {
+        let Ok(region) = Region::untouched(self.len_bytes) else {
+            return false;
+        };
+        let mut slots = slots(self.load);
+        // SAFETY: the region outlives the allocator and serves it alone; the parent wrote a builder's load.
+        unsafe {
+            match P::over(region.base(), self.len_bytes) {
+                None => false,
+                Some(mut peer) => replay(&mut *peer, &self.load.ops, &mut slots),
+            }
+        }
+    }
+}

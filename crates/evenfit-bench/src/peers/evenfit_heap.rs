@@ -1,0 +1,48 @@
+//! evenfit itself.
+
+use std::alloc::Layout;
+use std::ptr::NonNull;
+
+use evenfit::Heap;
+
+use super::Peer;
+
+/// Blocks only, every check on; the caller gives the layout back, as Rust's collections do.
+pub struct Blocks(Heap<'static>);
+
+impl Peer for Blocks {
+    unsafe fn over(base: *mut u8, len_bytes: usize) -> Option<Box<Self>> {
+        let base = NonNull::new(base)?;
+        // SAFETY: the caller's promise.
+        let heap = unsafe { Heap::from_raw(base, len_bytes) }.ok()?;
+        Some(Box::new(Self(heap)))
+    }
+
+    #[inline]
+    unsafe fn alloc(&mut self, layout: Layout) -> *mut u8 {
+        match self.0.allocate(layout) {
+            Ok(block) => block.as_ptr().cast(),
+            Err(_) => std::ptr::null_mut(),
+        }
+    }
+
+    #[inline]
+    unsafe fn dealloc(&mut self, ptr: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise.
+        unsafe { self.0.deallocate(NonNull::new_unchecked(ptr), layout) }
+    }
+
+    #[inline]
+    unsafe fn realloc(&mut self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        // SAFETY: the caller's promise.
+        let new = unsafe {
+            let new_layout = Layout::from_size_align_unchecked(new_size, layout.align());
+            self.0
+                .reallocate(NonNull::new_unchecked(ptr), layout, new_layout)
+        };
+        match new {
+            Ok(block) => block.as_ptr().cast(),
+            Err(_) => std::ptr::null_mut(),
+        }
+    }
+}

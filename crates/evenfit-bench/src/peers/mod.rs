@@ -1,0 +1,135 @@
+//! The allocators, each behind the same thin face and in its best configuration.
+
+use std::alloc::Layout;
+
+mod buddy;
+mod dl;
+mod evenfit_heap;
+mod good;
+mod limits;
+mod linked_list;
+#[cfg(feature = "o1heap")]
+mod o1;
+mod os;
+mod pico;
+mod talc_peer;
+mod tlsf;
+
+/// An allocator under measurement.
+pub trait Peer: Sized {
+    /// Builds it over `len_bytes` at `base`, or says that so little is not enough.
+    ///
+    /// Boxed, because some keep pointers to themselves in the pool.
+    ///
+    /// # Safety
+    /// The region is writable, nobody else uses it, and it outlives the allocator.
+    unsafe fn over(base: *mut u8, len_bytes: usize) -> Option<Box<Self>>;
+
+    /// As `GlobalAlloc::alloc`: null when there is no memory.
+    ///
+    /// # Safety
+    /// As `GlobalAlloc::alloc`.
+    unsafe fn alloc(&mut self, layout: Layout) -> *mut u8;
+
+    /// As `GlobalAlloc::dealloc`.
+    ///
+    /// # Safety
+    /// As `GlobalAlloc::dealloc`.
+    unsafe fn dealloc(&mut self, ptr: *mut u8, layout: Layout);
+
+    /// As `GlobalAlloc::realloc`; this one, for those who have none of their own, moves always.
+    ///
+    /// # Safety
+    /// As `GlobalAlloc::realloc`.
+    #[inline]
+    unsafe fn realloc(&mut self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        // SAFETY: the caller's promises are those of the three calls; old and new block don't overlap.
+        unsafe {
+            let new = self.alloc(Layout::from_size_align_unchecked(new_size, layout.align()));
+            if !new.is_null() {
+                new.copy_from_nonoverlapping(ptr, layout.size().min(new_size));
+                self.dealloc(ptr, layout);
+            }
+            new
+        }
+    }
+}
+
+/// What can be measured of an allocator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Serves from one fixed pool: everything can be measured.
+    Pool,
+    /// Takes memory from the operating system as it likes: speed only.
+    Os,
+    /// No allocator but a limit to compare with: the no-op and the bump pointer.
+    Limit,
+}
+
+/// What the tables say of an allocator.
+#[derive(Clone, Copy, Debug)]
+pub struct About {
+    /// The name in tables and on the command line.
+    pub name: &'static str,
+    /// What can be measured.
+    pub class: Class,
+    /// Whether its authors state or its code shows a bound that doesn't grow with the pool's content.
+    pub bounded: bool,
+    /// Bytes of control structure outside of the pool; counted into the footprint.
+    pub outside_bytes: usize,
+}
+
+/// Something to be done with an allocator, whichever it is.
+pub trait Visitor {
+    /// What comes back.
+    type Out;
+    /// Called with the type of the allocator and what is known of it.
+    fn visit<P: Peer>(&mut self, about: About) -> Self::Out;
+}
+
+macro_rules! peers {
+    ($($(#[$attr:meta])* $name:literal => $type:ty, $class:ident, bounded: $bounded:literal;)*) => {
+        /// Every allocator of this build, in the order of the tables.
+        #[must_use]
+        pub fn all() -> Vec<About> {
+            vec![$($(#[$attr])* About {
+                name: $name,
+                class: Class::$class,
+                bounded: $bounded,
+                outside_bytes: size_of::<$type>(),
+            }),*]
+        }
+
+        /// Calls `visitor` with the allocator of that name; `None` if this build has none.
+        pub fn with<V: Visitor>(name: &str, visitor: &mut V) -> Option<V::Out> {
+            let about = all().into_iter().find(|about| about.name == name)?;
+            match name {
+                $($(#[$attr])* $name => Some(visitor.visit::<$type>(about)),)*
+                _ => None,
+            }
+        }
+    };
+}
+
+peers! {
+    "noop" => limits::Noop, Limit, bounded: true;
+    "bump" => limits::Bump, Limit, bounded: true;
+    "evenfit-blocks" => evenfit_heap::Blocks, Pool, bounded: true;
+    "talc" => talc_peer::Talc, Pool, bounded: false;
+    "rlsf" => tlsf::Sensible, Pool, bounded: true;
+    "rlsf-embedded" => tlsf::Embedded, Pool, bounded: true;
+    #[cfg(feature = "o1heap")]
+    "o1heap" => o1::O1Heap, Pool, bounded: true;
+    "picoalloc" => pico::Pico, Pool, bounded: false;
+    "dlmalloc" => dl::Dl, Pool, bounded: false;
+    "good_memory" => good::Good, Pool, bounded: false;
+    "linked_list" => linked_list::LinkedList, Pool, bounded: false;
+    "buddy" => buddy::Buddy, Pool, bounded: false;
+    "glibc" => os::Glibc, Os, bounded: false;
+    #[cfg(feature = "mimalloc")]
+    "mimalloc" => os::MiMalloc, Os, bounded: false;
+    #[cfg(feature = "snmalloc")]
+    "snmalloc" => os::SnMalloc, Os, bounded: false;
+    #[cfg(feature = "jemalloc")]
+    "jemalloc" => os::JeMalloc, Os, bounded: false;
+}
