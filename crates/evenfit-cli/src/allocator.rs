@@ -1,0 +1,219 @@
+//! The allocators that a trace can be replayed in, behind one face.
+
+use std::alloc::Layout;
+use std::mem::MaybeUninit;
+use std::ptr::NonNull;
+
+use clap::ValueEnum;
+use evenfit::{
+    AllocError, Block, CheckError, Compact, FirstFit, FreeError, Geometry, Heap, InitError,
+    ReallocError, Standard, Stats,
+};
+use serde::Serialize;
+
+/// What a replay needs of an allocator over one pool. All as the methods of the same name of
+/// [`Heap`].
+pub trait Allocator {
+    /// Bytes in front of a block's payload that belong to the block.
+    const HEADER_BYTES: usize;
+    /// The unit that blocks are cut in, in bytes.
+    const GRANULE_BYTES: usize;
+
+    /// See [`Heap::allocate`].
+    ///
+    /// # Errors
+    /// As there.
+    fn allocate(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError>;
+
+    /// See [`Heap::allocate_zeroed`].
+    ///
+    /// # Errors
+    /// As there.
+    fn allocate_zeroed(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
+        let block = self.allocate(layout)?;
+        // SAFETY: the block was just handed out; nobody else uses it.
+        unsafe { block.cast::<u8>().write_bytes(0, block.len()) };
+        Ok(block)
+    }
+
+    /// See [`Heap::try_deallocate`].
+    ///
+    /// # Safety
+    /// As there.
+    ///
+    /// # Errors
+    /// As there.
+    unsafe fn deallocate(&mut self, ptr: NonNull<u8>, layout: Layout) -> Result<(), FreeError>;
+
+    /// See [`Heap::reallocate`].
+    ///
+    /// # Safety
+    /// As there.
+    ///
+    /// # Errors
+    /// As there.
+    unsafe fn reallocate(
+        &mut self,
+        ptr: NonNull<u8>,
+        old: Layout,
+        new: Layout,
+    ) -> Result<NonNull<[u8]>, ReallocError>;
+
+    /// See [`Heap::largest_free`].
+    fn largest_free(&self) -> usize;
+
+    /// See [`Heap::stats`].
+    fn stats(&self) -> Stats;
+
+    /// See [`Heap::blocks`].
+    fn blocks(&self) -> Vec<Block>;
+
+    /// See [`Heap::check`].
+    ///
+    /// # Errors
+    /// As there.
+    fn check(&self) -> Result<(), CheckError>;
+}
+
+impl<G: Geometry> Allocator for Heap<'_, G> {
+    const HEADER_BYTES: usize = 0;
+    const GRANULE_BYTES: usize = G::GRANULE_BYTES;
+
+    fn allocate(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
+        Heap::allocate(self, layout)
+    }
+
+    fn allocate_zeroed(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
+        Heap::allocate_zeroed(self, layout)
+    }
+
+    unsafe fn deallocate(&mut self, ptr: NonNull<u8>, layout: Layout) -> Result<(), FreeError> {
+        // SAFETY: the caller's promise.
+        unsafe { self.try_deallocate(ptr, layout) }
+    }
+
+    unsafe fn reallocate(
+        &mut self,
+        ptr: NonNull<u8>,
+        old: Layout,
+        new: Layout,
+    ) -> Result<NonNull<[u8]>, ReallocError> {
+        // SAFETY: the caller's promise.
+        unsafe { Heap::reallocate(self, ptr, old, new) }
+    }
+
+    fn largest_free(&self) -> usize {
+        Heap::largest_free(self)
+    }
+
+    fn stats(&self) -> Stats {
+        Heap::stats(self)
+    }
+
+    fn blocks(&self) -> Vec<Block> {
+        Heap::blocks(self).collect()
+    }
+
+    fn check(&self) -> Result<(), CheckError> {
+        Heap::check(self)
+    }
+}
+
+impl Allocator for FirstFit<'_> {
+    const HEADER_BYTES: usize = 2 * size_of::<usize>();
+    const GRANULE_BYTES: usize = Self::HEADER_BYTES;
+
+    fn allocate(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
+        FirstFit::allocate(self, layout)
+    }
+
+    unsafe fn deallocate(&mut self, ptr: NonNull<u8>, layout: Layout) -> Result<(), FreeError> {
+        // SAFETY: the caller's promise.
+        unsafe { self.try_deallocate(ptr, layout) }
+    }
+
+    unsafe fn reallocate(
+        &mut self,
+        ptr: NonNull<u8>,
+        old: Layout,
+        new: Layout,
+    ) -> Result<NonNull<[u8]>, ReallocError> {
+        // SAFETY: the caller's promise.
+        unsafe { FirstFit::reallocate(self, ptr, old, new) }
+    }
+
+    fn largest_free(&self) -> usize {
+        FirstFit::largest_free(self)
+    }
+
+    fn stats(&self) -> Stats {
+        FirstFit::stats(self)
+    }
+
+    fn blocks(&self) -> Vec<Block> {
+        FirstFit::blocks(self).collect()
+    }
+
+    fn check(&self) -> Result<(), CheckError> {
+        FirstFit::check(self)
+    }
+}
+
+/// Which allocator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// The heap with 16-byte granules: constant time, no headers
+    Heap,
+    /// The heap with 8-byte granules, for pools up to 512 KiB
+    Compact,
+    /// The teaching free list: time grows with the pool, a header on every block
+    FirstFit,
+}
+
+impl Kind {
+    /// As it is said in a sentence.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Heap => "the heap",
+            Self::Compact => "the compact heap",
+            Self::FirstFit => "the first-fit free list",
+        }
+    }
+
+    /// As it is written after `--allocator`.
+    pub fn flag(self) -> &'static str {
+        match self {
+            Self::Heap => "heap",
+            Self::Compact => "compact",
+            Self::FirstFit => "first-fit",
+        }
+    }
+}
+
+/// Something to do with an allocator, whichever it is: see [`Kind::build`].
+pub trait Visit {
+    /// What comes of it.
+    type Output;
+
+    /// Does it.
+    fn visit<A: Allocator>(self, allocator: A) -> Self::Output;
+}
+
+impl Kind {
+    /// Builds the allocator over `region` and hands it to `visitor`.
+    ///
+    /// # Errors
+    /// The region is too small or too large for it.
+    pub fn build<V: Visit>(
+        self,
+        region: &mut [MaybeUninit<u8>],
+        visitor: V,
+    ) -> Result<V::Output, InitError> {
+        Ok(match self {
+            Self::Heap => visitor.visit(Heap::<Standard>::from_region(region)?),
+            Self::Compact => visitor.visit(Heap::<Compact>::from_region(region)?),
+            Self::FirstFit => visitor.visit(FirstFit::from_region(region)?),
+        })
+    }
+}

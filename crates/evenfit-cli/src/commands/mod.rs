@@ -1,0 +1,65 @@
+//! The command line and its subcommands, one a file.
+
+use std::path::Path;
+
+use clap::{Parser, Subcommand};
+use evenfit_trace::{Fault, Trace, TraceError};
+
+use crate::output::{Answer, InputError};
+
+mod convert;
+mod info;
+mod replay;
+
+/// Replay recorded programs in a fixed pool, size it, see it.
+///
+/// Exit codes: 0 yes (it fits, it holds), 1 no, 2 bad flags or files.
+#[derive(Parser)]
+#[command(
+    name = "evenfit",
+    version,
+    arg_required_else_help = true,
+    after_help = "Example:\n  evenfit replay traces/redis.evt --pool 16MiB"
+)]
+pub struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Replay(replay::Args),
+    Info(info::Args),
+    Convert(convert::Args),
+}
+
+impl CommandLine {
+    /// Does what was asked.
+    ///
+    /// # Errors
+    /// A flag or a file that can't be used.
+    pub fn run(self) -> Result<Answer, InputError> {
+        match self.command {
+            Command::Replay(args) => args.run(),
+            Command::Info(args) => args.run(),
+            Command::Convert(args) => args.run(),
+        }
+    }
+}
+
+/// Reads a trace whole.
+///
+/// # Errors
+/// What is wrong with the file and where.
+fn open_trace(path: &Path) -> Result<Trace, InputError> {
+    Trace::open(path).map_err(|error| file_error("read", path, &error))
+}
+
+/// An error about a file that could not be read or written.
+fn file_error(verb: &str, path: &Path, error: &TraceError) -> InputError {
+    let path = path.display();
+    InputError(match &error.fault {
+        Fault::Io(cause) => format!("can't {verb} {path}: {cause}"),
+        _ => format!("can't {verb} {path}: {error}"),
+    })
+}

@@ -1,0 +1,29 @@
+//! What the `evenfit` command is made of: replaying recorded programs, sizes, tables, progress.
+//!
+//! Each subcommand is one file in `commands`. What they share is here, for other tools too:
+//! [`replay::Replay`] runs a trace in any [`Allocator`]; [`postmortem`] says why it stopped;
+//! [`smallest`] finds the smallest pool that serves it.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+pub mod allocator;
+mod commands;
+pub mod output;
+pub mod pattern;
+pub mod postmortem;
+pub mod progress;
+pub mod region;
+pub mod replay;
+pub mod size;
+pub mod smallest;
+pub mod verify;
+
+pub use allocator::{Allocator, Kind};
+pub use output::{Answer, InputError};
+
+/// The `evenfit` command: reads the command line, answers, and gives the exit code.
+pub fn main() -> ExitCode {
+    output::finish(commands::CommandLine::parse().run())
+}
