@@ -20,6 +20,8 @@ pub enum InitError {
         /// The longest region this geometry can manage, in bytes.
         max_bytes: usize,
     },
+    /// The heap has its memory already.
+    AlreadyBuilt,
 }
 
 impl fmt::Display for InitError {
@@ -40,6 +42,7 @@ impl fmt::Display for InitError {
                 "a region of {len_bytes} bytes has more granules than the links can number: \
                  at most {max_bytes} bytes, or choose a wider geometry"
             ),
+            Self::AlreadyBuilt => f.write_str("the heap has its memory already"),
         }
     }
 }

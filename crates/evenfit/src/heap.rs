@@ -25,7 +25,7 @@ use crate::{AllocError, FreeError, Geometry, InitError, ReallocError, Standard, 
 /// Every operation takes bounded constant time, whatever the pool's size and content; reallocations that must move
 /// add one copy of the payload. A call that fails or refuses has changed nothing but its own counter.
 ///
-/// The counters and bins (under 2 KiB for [`Standard`], under 400 bytes for [`Compact`]) live in this value,
+/// The counters and bins (under 2 KiB for [`Standard`], under 400 bytes for [`Compact`](crate::Compact)) live in this value,
 /// the map and the blocks in the region.
 ///
 /// # Example
@@ -56,6 +56,9 @@ use crate::{AllocError, FreeError, Geometry, InitError, ReallocError, Standard, 
 pub struct Heap<'pool, G: Geometry = Standard> {
     pub(crate) blocks: BlockTier<G>,
     region_bytes: usize,
+    pool_offset_bytes: usize,
+    /// How many granules the map was made for; the pool may have fewer.
+    max_granules: usize,
     live: usize,
     failed: u64,
     refused: u64,
@@ -89,23 +92,104 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
     /// The bytes must be valid for reads and writes as long as the heap is used, and nothing else may touch them but
     /// through blocks of this heap.
     pub unsafe fn from_raw(base: NonNull<u8>, len_bytes: usize) -> Result<Self, InitError> {
-        let shape = Shape::fit::<G>(base, len_bytes)?;
+        // SAFETY: as promised by the caller.
+        unsafe { Self::build(base, len_bytes, len_bytes, Map::format) }
+    }
+
+    /// As [`from_raw`](Self::from_raw), over memory that is all zero, as fresh from the operating system: the map is
+    /// then left untouched, so that no page of it is brought in before it is used. O(1).
+    ///
+    /// # Errors
+    /// As for [`from_region`](Self::from_region).
+    ///
+    /// # Safety
+    /// As for `from_raw`, and every byte must be zero.
+    pub unsafe fn from_raw_zeroed(base: NonNull<u8>, len_bytes: usize) -> Result<Self, InitError> {
+        // SAFETY: as promised by the caller.
+        unsafe { Self::build(base, len_bytes, len_bytes, |pairs, _| Map::of_zeroes(pairs)) }
+    }
+
+    /// As [`from_raw`](Self::from_raw), with a map for `max_bytes`, so that the pool can be made longer by
+    /// [`extend`](Self::extend). The map is 1/64 of `max_bytes` and must fit in `len_bytes`.
+    ///
+    /// # Errors
+    /// As for [`from_region`](Self::from_region).
+    ///
+    /// # Safety
+    /// As for `from_raw`.
+    pub unsafe fn from_raw_extendable(
+        base: NonNull<u8>,
+        len_bytes: usize,
+        max_bytes: usize,
+    ) -> Result<Self, InitError> {
+        // SAFETY: as promised by the caller.
+        unsafe { Self::build(base, len_bytes, max_bytes.max(len_bytes), Map::format) }
+    }
+
+    /// # Safety
+    /// As for `from_raw`; `map` makes an empty map of so many granules.
+    unsafe fn build(
+        base: NonNull<u8>,
+        len_bytes: usize,
+        max_bytes: usize,
+        map: unsafe fn(*mut Pair, usize) -> Map,
+    ) -> Result<Self, InitError> {
+        let shape = Shape::fit::<G>(base, max_bytes)?;
+        let granules = shape.granules_in::<G>(len_bytes)?;
         // SAFETY: the shape lies in the region, map and granules apart and aligned.
         unsafe {
-            let map = Map::format(
+            let map = map(
                 base.add(shape.map_offset).cast::<Pair>().as_ptr(),
                 shape.granules,
             );
             let pool = Pool::new(base.add(shape.pool_offset));
             Ok(Self {
-                blocks: BlockTier::new(map, pool, shape.granules),
+                blocks: BlockTier::new(map, pool, granules),
                 region_bytes: len_bytes,
+                pool_offset_bytes: shape.pool_offset,
+                max_granules: shape.granules,
                 live: 0,
                 failed: 0,
                 refused: 0,
                 region: PhantomData,
             })
         }
+    }
+
+    /// Makes the pool longer by the `added_bytes` that follow its region, as far as the map was made for. Returns by how
+    /// many bytes the pool has grown: whole granules only, and 0 once it is as long as the map allows. O(1).
+    ///
+    /// # Safety
+    /// The bytes right behind the region must be the heap's as those of the region are: see [`from_raw`](Self::from_raw).
+    pub unsafe fn extend(&mut self, added_bytes: usize) -> usize {
+        let pool_bytes = self.blocks.end * G::GRANULE_BYTES;
+        let unused_bytes = self.region_bytes - pool_bytes - self.pool_offset_bytes;
+        let room_bytes =
+            (self.max_granules * G::GRANULE_BYTES - pool_bytes).saturating_sub(unused_bytes);
+        let added_bytes = added_bytes.min(room_bytes);
+        let granules = (unused_bytes + added_bytes) / G::GRANULE_BYTES;
+        self.region_bytes += added_bytes;
+        self.blocks.end += granules;
+        granules * G::GRANULE_BYTES
+    }
+
+    /// Gives all blocks back at once. Linear in the part of the map that was used since the last reset.
+    ///
+    /// The peak begins anew; the counts of failed requests and refused frees go on.
+    ///
+    /// Collections that live in a shared heap keep it borrowed, so none can outlive this; raw pointers must not be used
+    /// any more.
+    pub fn reset(&mut self) {
+        let BlockTier {
+            map,
+            pool,
+            top,
+            end,
+            ..
+        } = self.blocks;
+        // SAFETY: the map is this heap's, no mark lies beyond the top, and it goes on with the same pool.
+        self.blocks = unsafe { BlockTier::new(map.reformat(top), pool, end) };
+        self.live = 0;
     }
 
     /// Allocates a block for `layout`. A size of zero takes one granule.
@@ -135,6 +219,14 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
         }
     }
 
+    /// As [`allocate`](Self::allocate), for callers that know what else to try.
+    pub(crate) fn allocate_uncounted(&mut self, layout: Layout) -> Option<NonNull<[u8]>> {
+        let failed = self.failed;
+        let block = self.allocate(layout).ok();
+        self.failed = failed;
+        block
+    }
+
     /// Allocates a block for `layout` and zeroes all of it. O(1) and one write of the block.
     ///
     /// # Errors
@@ -155,7 +247,7 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
     pub unsafe fn deallocate(&mut self, ptr: NonNull<u8>, layout: Layout) {
         // SAFETY: as promised by the caller.
         if let Err(error) = unsafe { self.try_deallocate(ptr, layout) } {
-            misuse(error)
+            misuse(error, ptr, Some(layout));
         }
     }
 
@@ -254,25 +346,72 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
         old: Layout,
         new: Layout,
     ) -> Result<NonNull<[u8]>, ReallocError> {
-        let block = match self.live_block(ptr, old) {
-            Ok(block) => block,
-            Err(error) => {
-                self.refused += 1;
-                return Err(error.into());
-            }
-        };
-        let granules = Self::granules(new.size());
-        // SAFETY: it is a used block; granules is at least one.
+        let block = self.live_block(ptr, old);
+        let block = self.note_refused(block)?;
+        // SAFETY: it is a used block, and the caller gives it up if this succeeds.
         unsafe {
-            if is_aligned(ptr, new)
-                && self
-                    .blocks
-                    .resize(block, granules)
-                    .map_err(|Corrupt| FreeError::Corrupt)?
-            {
-                return Ok(self.slice(block.start, granules));
+            match self.resize(block, ptr, new)? {
+                Some(resized) => Ok(resized),
+                None => self.reallocate_moving(block, old, new),
             }
-            self.reallocate_moving(block, old, new)
+        }
+    }
+
+    /// As [`reallocate`](Self::reallocate), but never moves the block: [`AllocError::OutOfMemory`] says that only a move
+    /// would do, and is not counted as a failed request. O(1).
+    ///
+    /// # Errors
+    /// [`ReallocError`]; the block is then live and unchanged.
+    ///
+    /// # Safety
+    /// As for `reallocate`.
+    pub unsafe fn resize_in_place(
+        &mut self,
+        ptr: NonNull<u8>,
+        old: Layout,
+        new: Layout,
+    ) -> Result<NonNull<[u8]>, ReallocError> {
+        let block = self.live_block(ptr, old);
+        let block = self.note_refused(block)?;
+        // SAFETY: it is a used block, and the caller's.
+        unsafe { self.resize(block, ptr, new)? }.ok_or(AllocError::OutOfMemory.into())
+    }
+
+    /// As [`resize_in_place`](Self::resize_in_place) for callers that don't know the block's layout, as C's `realloc`.
+    ///
+    /// # Errors
+    /// As for `resize_in_place`, less `WrongLayout`.
+    ///
+    /// # Safety
+    /// As for `reallocate`.
+    pub unsafe fn resize_in_place_unsized(
+        &mut self,
+        ptr: NonNull<u8>,
+        new_bytes: usize,
+    ) -> Result<NonNull<[u8]>, ReallocError> {
+        let block = self.block_at(ptr);
+        let block = self.note_refused(block)?;
+        let new = Layout::from_size_align(new_bytes, 1).map_err(|_| AllocError::TooLarge)?;
+        // SAFETY: it is a used block, and the caller's.
+        unsafe { self.resize(block, ptr, new)? }.ok_or(AllocError::OutOfMemory.into())
+    }
+
+    /// Resizes a block where it is, if what surrounds it allows.
+    ///
+    /// # Safety
+    /// `block` is used, starts at `ptr` and is the caller's.
+    #[inline(always)]
+    unsafe fn resize(
+        &mut self,
+        block: Run,
+        ptr: NonNull<u8>,
+        new: Layout,
+    ) -> Result<Option<NonNull<[u8]>>, FreeError> {
+        let granules = Self::granules(new.size());
+        // SAFETY: as promised by the caller; granules is at least one.
+        unsafe {
+            let resized = is_aligned(ptr, new) && self.blocks.resize(block, granules)?;
+            Ok(resized.then(|| self.slice(block.start, granules)))
         }
     }
 
@@ -414,6 +553,14 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
         freed
     }
 
+    #[inline(always)]
+    fn note_refused(&mut self, block: Result<Run, FreeError>) -> Result<Run, FreeError> {
+        if block.is_err() {
+            self.refused += 1;
+        }
+        block
+    }
+
     #[cold]
     #[inline(never)]
     fn failed(&mut self, error: TakeError, granules: usize) -> AllocError {
@@ -454,6 +601,19 @@ struct Shape {
 }
 
 impl Shape {
+    /// How many of the granules lie in the first `len_bytes` of the region.
+    fn granules_in<G: Geometry>(&self, len_bytes: usize) -> Result<usize, InitError> {
+        let too_small = InitError::RegionTooSmall {
+            len_bytes,
+            min_bytes: self.pool_offset + G::GRANULE_BYTES,
+        };
+        let pool_bytes = len_bytes.checked_sub(self.pool_offset).ok_or(too_small)?;
+        match self.granules.min(pool_bytes / G::GRANULE_BYTES) {
+            0 => Err(too_small),
+            granules => Ok(granules),
+        }
+    }
+
     fn fit<G: Geometry>(base: NonNull<u8>, len_bytes: usize) -> Result<Self, InitError> {
         let min_bytes = 2 * G::GRANULE_BYTES + Map::bytes(1) + align_of::<Pair>();
         let too_small = InitError::RegionTooSmall {

@@ -1,38 +1,71 @@
-//! What happens when `deallocate` is handed a pointer that it must refuse and can't say so.
+//! What a program may do when memory runs out, and when a pointer is refused.
 
-use core::mem;
-use core::ptr;
+use core::alloc::Layout;
+use core::fmt;
+use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, Ordering};
 
 use crate::FreeError;
 
-/// Called with the reason when [`Heap::deallocate`](crate::Heap::deallocate) refuses a pointer.
+/// A refused pointer, as the misuse hook is told of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Misuse {
+    /// Why the pointer was refused.
+    pub error: FreeError,
+    /// The pointer that was handed in.
+    pub ptr: NonNull<u8>,
+    /// The layout that came with it, where the call carried one.
+    pub layout: Option<Layout>,
+}
+
+impl fmt::Display for Misuse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "refused to free {:p}: {}", self.ptr, self.error)?;
+        if let Some(layout) = self.layout {
+            write!(
+                f,
+                " (handed in with size {} and alignment {})",
+                layout.size(),
+                layout.align()
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Told of every pointer that a `deallocate` refused. If it returns, the call has had no effect.
+pub type MisuseHook = fn(&Misuse);
+
+/// Null while the default stands, so the static needs no room in `.data`.
+static MISUSE_HOOK: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
+
+/// Replaces what happens on misuse, for all heaps of the program. Without a hook the program is aborted by an
+/// undefined instruction: the one end that needs no operating system and can't unwind out of an allocator.
 ///
-/// The heap is unchanged. If the hook returns, the refused call returns too and the pointer is ignored.
-pub type MisuseHook = fn(FreeError);
-
-static HOOK: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
-
-/// Replaces what happens on misuse, for all heaps of the program. Without a hook the program is aborted.
+/// A hook that returns keeps the program alive; the refused block then stays as it was. It must not use the
+/// heap it is told about, and must not panic where that heap is the global allocator.
 ///
 /// # Example
 /// ```
-/// evenfit::set_misuse_hook(|error| eprintln!("refused: {error}"));
+/// evenfit::set_misuse_hook(|misuse| eprintln!("{misuse}"));
 /// ```
 pub fn set_misuse_hook(hook: MisuseHook) {
-    HOOK.store(hook as *mut (), Ordering::Release);
+    MISUSE_HOOK.store(hook as *mut (), Ordering::Release);
 }
 
+/// Reports a refused pointer to the hook.
 #[cold]
 #[inline(never)]
-pub(crate) fn misuse(error: FreeError) {
-    let hook = HOOK.load(Ordering::Acquire);
-    if hook.is_null() {
-        abort()
+pub(crate) fn misuse(error: FreeError, ptr: NonNull<u8>, layout: Option<Layout>) {
+    let misuse = Misuse { error, ptr, layout };
+    let raw = MISUSE_HOOK.load(Ordering::Acquire);
+    if raw.is_null() {
+        abort();
     }
-    // SAFETY: only `set_misuse_hook` stores here, and it stores a MisuseHook.
-    let hook = unsafe { mem::transmute::<*mut (), MisuseHook>(hook) };
-    hook(error)
+    // SAFETY: `set_misuse_hook` is the only writer, and stores null or a `MisuseHook`.
+    let hook: MisuseHook = unsafe { core::mem::transmute(raw) };
+    hook(&misuse);
 }
 
 /// Ends the program without unwinding, as far as `core` alone can: an undefined instruction where one is known,
@@ -58,5 +91,54 @@ fn abort() -> ! {
     #[allow(unreachable_code)]
     loop {
         core::hint::spin_loop();
+    }
+}
+
+/// A request that found no free block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OutOfMemory {
+    /// What was asked for.
+    pub layout: Layout,
+    /// How often this same request has been retried: 0 the first time the hook sees it.
+    pub retries: u32,
+}
+
+/// What to do with a request that found no free block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenFull {
+    /// Something was freed: try once more.
+    Retry,
+    /// Let the request fail.
+    Fail,
+}
+
+/// Asked when a request found no free block. It runs outside the lock, so it may free blocks of the
+/// same heap; a request it makes itself must be one that may fail, since it would ask the hook again.
+pub type OutOfMemoryHook = fn(&OutOfMemory) -> WhenFull;
+
+/// Where a heap keeps its out-of-memory hook; null while there is none.
+pub struct OutOfMemoryCell(AtomicPtr<()>);
+
+impl OutOfMemoryCell {
+    pub(crate) const fn new() -> Self {
+        Self(AtomicPtr::new(ptr::null_mut()))
+    }
+
+    pub(crate) fn set(&self, hook: Option<OutOfMemoryHook>) {
+        let raw = hook.map_or(ptr::null_mut(), |hook| hook as *mut ());
+        self.0.store(raw, Ordering::Release);
+    }
+
+    /// Asks the hook whether a failed request shall be tried again.
+    #[cold]
+    pub(crate) fn ask(&self, layout: Layout, retries: u32) -> WhenFull {
+        let raw = self.0.load(Ordering::Acquire);
+        if raw.is_null() {
+            return WhenFull::Fail;
+        }
+        // SAFETY: `set` is the only writer, and stores null or an `OutOfMemoryHook`.
+        let hook: OutOfMemoryHook = unsafe { core::mem::transmute(raw) };
+        hook(&OutOfMemory { layout, retries })
     }
 }

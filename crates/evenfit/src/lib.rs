@@ -1,25 +1,38 @@
 //! A real-time memory manager: one fixed pool, every operation in bounded constant time,
 //! every misuse refused.
 #![no_std]
+#![cfg_attr(feature = "nightly", feature(allocator_api))]
 
+#[cfg(any(feature = "allocator-api2", feature = "nightly"))]
+mod allocator_api;
 mod bins;
 mod blocks;
+mod budget;
 mod check;
 mod error;
 mod first_fit;
 mod geometry;
+mod global;
 mod heap;
 mod hooks;
 mod links;
+pub mod lock;
+mod locked;
 mod map;
+mod shared;
 mod stats;
 mod walk;
 
+pub use budget::{Budget, BudgetStats};
 pub use check::CheckError;
 pub use error::{AllocError, FreeError, InitError, ReallocError};
 pub use first_fit::FirstFit;
 pub use geometry::{Compact, Geometry, Standard};
+pub use global::StaticHeap;
 pub use heap::Heap;
-pub use hooks::{MisuseHook, set_misuse_hook};
+pub use hooks::{Misuse, MisuseHook, OutOfMemory, OutOfMemoryHook, WhenFull, set_misuse_hook};
+pub use lock::{Lock, SpinLock};
+pub use locked::LockedHeap;
+pub use shared::SharedHeap;
 pub use stats::Stats;
 pub use walk::{Block, BlockState, Blocks};

@@ -105,6 +105,21 @@ impl Map {
     }
 
     /// # Safety
+    /// As for `format`, and all those bytes are zero: so is an empty map.
+    pub(crate) unsafe fn of_zeroes(pairs: *mut Pair) -> Self {
+        Self { pairs }
+    }
+
+    /// Empties a map that has no mark beyond `top`.
+    ///
+    /// # Safety
+    /// `top` is in the map.
+    pub(crate) unsafe fn reformat(self, top: usize) -> Self {
+        // SAFETY: the pairs up to the top's are this map's.
+        unsafe { Self::format(self.pairs, top) }
+    }
+
+    /// # Safety
     /// `index` is a pair of the map.
     #[inline(always)]
     pub(crate) unsafe fn pair(self, index: usize) -> Pair {

@@ -1,0 +1,99 @@
+//! Shared heaps and budgets as the `Allocator` of collections.
+
+/// Implements one crate's `Allocator` for references to shared heaps and budgets.
+///
+/// For references only: a `StaticHeap` holds its blocks inside itself, so it must not move while they live.
+macro_rules! impl_allocator {
+    ($allocator:path, $error:path) => {
+        impl_allocator!(@one $allocator, $error, ['pool, L: Lock, G: Geometry] LockedHeap<'pool, L, G>);
+        impl_allocator!(@one $allocator, $error, [const BYTES: usize, L: Lock] StaticHeap<BYTES, L>);
+        impl_allocator!(@one $allocator, $error, ['heap, H: SharedHeap] Budget<'heap, H>);
+    };
+    (@one $allocator:path, $error:path, [$($generics:tt)*] $heap:ty) => {
+        // SAFETY: a block stays valid until it is freed, since the heap it came from is borrowed and so can't
+        // move or end; all copies of the reference are one heap.
+        unsafe impl<$($generics)*> $allocator for &$heap {
+            #[inline]
+            fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, $error> {
+                (**self).allocate(layout).map_err(|_| $error)
+            }
+
+            #[inline]
+            fn allocate_zeroed(&self, layout: Layout) -> Result<NonNull<[u8]>, $error> {
+                let block = (**self).allocate(layout).map_err(|_| $error)?;
+                // All of the block, since all of it is the caller's.
+                // SAFETY: the block is new and ours alone.
+                unsafe { block.cast::<u8>().write_bytes(0, block.len()) };
+                Ok(block)
+            }
+
+            #[inline]
+            unsafe fn deallocate(&self, ptr: NonNull<u8>, layout: Layout) {
+                // SAFETY: the caller's promise is the one asked for.
+                unsafe { (**self).deallocate(ptr, layout) };
+            }
+
+            #[inline]
+            unsafe fn grow(
+                &self,
+                ptr: NonNull<u8>,
+                old: Layout,
+                new: Layout,
+            ) -> Result<NonNull<[u8]>, $error> {
+                // SAFETY: the caller's promise is the one asked for.
+                unsafe { (**self).reallocate(ptr, old, new) }.map_err(|_| $error)
+            }
+
+            #[inline]
+            unsafe fn grow_zeroed(
+                &self,
+                ptr: NonNull<u8>,
+                old: Layout,
+                new: Layout,
+            ) -> Result<NonNull<[u8]>, $error> {
+                // SAFETY: the caller's promise is the one asked for.
+                let block = unsafe { (**self).reallocate(ptr, old, new) }.map_err(|_| $error)?;
+                let added_bytes = block.len() - old.size();
+                // SAFETY: the bytes from the old size to the block's end are inside the block, which is the caller's.
+                unsafe { block.cast::<u8>().add(old.size()).write_bytes(0, added_bytes) };
+                Ok(block)
+            }
+
+            #[inline]
+            unsafe fn shrink(
+                &self,
+                ptr: NonNull<u8>,
+                old: Layout,
+                new: Layout,
+            ) -> Result<NonNull<[u8]>, $error> {
+                // SAFETY: the caller's promise is the one asked for.
+                unsafe { (**self).reallocate(ptr, old, new) }.map_err(|_| $error)
+            }
+        }
+    };
+}
+
+/// `Allocator` of the `allocator-api2` crate (feature `allocator-api2`).
+#[cfg(feature = "allocator-api2")]
+mod stable {
+    use core::alloc::Layout;
+    use core::ptr::NonNull;
+
+    use crate::{Budget, Geometry, Lock, LockedHeap, SharedHeap, StaticHeap};
+
+    impl_allocator!(
+        allocator_api2::alloc::Allocator,
+        allocator_api2::alloc::AllocError
+    );
+}
+
+/// `Allocator` of the nightly compiler (feature `nightly`).
+#[cfg(feature = "nightly")]
+mod nightly {
+    use core::alloc::Layout;
+    use core::ptr::NonNull;
+
+    use crate::{Budget, Geometry, Lock, LockedHeap, SharedHeap, StaticHeap};
+
+    impl_allocator!(core::alloc::Allocator, core::alloc::AllocError);
+}

@@ -1,0 +1,270 @@
+//! A named quota over a shared pool.
+
+use core::alloc::Layout;
+use core::ptr::{self, NonNull};
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::hooks;
+use crate::shared::Resized;
+use crate::{AllocError, FreeError, Geometry, Heap, ReallocError, SharedHeap};
+
+/// A share of a pool: whoever allocates through it takes at most `limit_bytes` of the pool, so that
+/// it can't starve the others. Every operation adds O(1) to the heap's.
+///
+/// Blocks are charged as the heap rounds them. A request beyond the limit fails with
+/// [`AllocError::OutOfMemory`] and does not ask the heap's out-of-memory hook.
+///
+/// ```
+/// use core::alloc::Layout;
+/// use evenfit::{SharedHeap, StaticHeap};
+///
+/// static HEAP: StaticHeap<{ 64 * 1024 }> = StaticHeap::new();
+///
+/// let textures = HEAP.budget("textures", 4096);
+/// let layout = Layout::new::<[u8; 3000]>();
+/// let first = textures.allocate(layout).expect("within the budget");
+/// assert!(textures.allocate(layout).is_err(), "2 x 3000 is more than 4096");
+/// assert!(HEAP.allocate(layout).is_ok(), "the pool itself has room");
+/// assert_eq!(textures.stats().failed_requests, 1);
+/// // SAFETY: allocated above through this budget with this layout.
+/// unsafe { textures.deallocate(first.cast(), layout) };
+/// assert_eq!(textures.stats().used_bytes, 0);
+/// ```
+///
+/// The sum of the limits may exceed the pool; then the budgets compete, each within its limit.
+/// A budget must be given back its own blocks: one heap's blocks do not know their budget.
+pub struct Budget<'heap, H: SharedHeap> {
+    heap: &'heap H,
+    name: &'static str,
+    limit_bytes: usize,
+    // Changed only with the heap's lock held; atomics so that they can be read without it.
+    used_bytes: AtomicUsize,
+    peak_used_bytes: AtomicUsize,
+    live_blocks: AtomicUsize,
+    failed_requests: AtomicUsize,
+}
+
+/// A budget's counters, in bytes as the heap rounds them, and counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BudgetStats {
+    /// The name the budget was given.
+    pub name: &'static str,
+    /// The most bytes its blocks may take at once.
+    pub limit_bytes: usize,
+    /// Bytes its live blocks take now.
+    pub used_bytes: usize,
+    /// The most bytes its live blocks ever took at once.
+    pub peak_used_bytes: usize,
+    /// How many of its blocks are live.
+    pub live_blocks: usize,
+    /// Requests that failed, for the limit or for want of room in the pool.
+    pub failed_requests: usize,
+}
+
+impl<'heap, H: SharedHeap> Budget<'heap, H> {
+    pub(crate) const fn new(heap: &'heap H, name: &'static str, limit_bytes: usize) -> Self {
+        Self {
+            heap,
+            name,
+            limit_bytes,
+            used_bytes: AtomicUsize::new(0),
+            peak_used_bytes: AtomicUsize::new(0),
+            live_blocks: AtomicUsize::new(0),
+            failed_requests: AtomicUsize::new(0),
+        }
+    }
+
+    /// Allocates within the budget. O(1).
+    ///
+    /// # Errors
+    /// [`AllocError::TooLarge`] where the request exceeds the whole budget, [`AllocError::OutOfMemory`] where it
+    /// exceeds what is left of it; else as the heap's.
+    pub fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
+        self.heap
+            .hold(|heap| {
+                self.take(heap, layout)
+                    .inspect_err(|_| add(&self.failed_requests, 1))
+            })
+            .unwrap_or(Err(AllocError::OutOfMemory))
+    }
+
+    /// Allocates within the budget and zeroes `layout.size()` bytes, outside the lock.
+    ///
+    /// # Errors
+    /// As [`allocate`](Self::allocate).
+    pub fn allocate_zeroed(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
+        let block = self.allocate(layout)?;
+        // SAFETY: the block is new, ours alone, and has at least `layout.size()` bytes.
+        unsafe { block.cast::<u8>().write_bytes(0, layout.size()) };
+        Ok(block)
+    }
+
+    /// Frees a block of this budget. A refused pointer goes to the misuse hook. O(1).
+    ///
+    /// # Safety
+    /// `ptr` came from this budget with this `layout`, is live, and is not used after the call.
+    pub unsafe fn deallocate(&self, ptr: NonNull<u8>, layout: Layout) {
+        let freed = self.heap.hold(|heap| {
+            let charged_bytes = heap.usable_size(ptr)?;
+            // SAFETY: the caller's promise is the one asked for.
+            unsafe { heap.try_deallocate(ptr, layout) }?;
+            self.refund_bytes(charged_bytes);
+            subtract(&self.live_blocks, 1);
+            Ok(())
+        });
+        if let Err(error) = freed.unwrap_or(Err(FreeError::OutsidePool)) {
+            hooks::misuse(error, ptr, Some(layout));
+        }
+    }
+
+    /// Gives a block of this budget a new layout: in place where it can, else in a new block. While it
+    /// moves, both blocks count. O(1) but for the copy, which is made outside the lock.
+    ///
+    /// # Safety
+    /// `ptr` came from this budget with layout `old`, is live, and no one else uses it during the call; after
+    /// `Ok` only the returned block may be used.
+    ///
+    /// # Errors
+    /// [`ReallocError`]; the old block is then live and unchanged.
+    pub unsafe fn reallocate(
+        &self,
+        ptr: NonNull<u8>,
+        old: Layout,
+        new: Layout,
+    ) -> Result<NonNull<[u8]>, ReallocError> {
+        let resized = self
+            .heap
+            .hold(|heap| {
+                // SAFETY: the caller's promise is the one asked for.
+                unsafe { self.resize(heap, ptr, old, new) }
+                    .inspect_err(|_| add(&self.failed_requests, 1))
+            })
+            .unwrap_or(Err(FreeError::OutsidePool.into()))?;
+        let block = match resized {
+            Resized::InPlace(block) => return Ok(block),
+            Resized::Elsewhere(block) => block,
+        };
+        let common_bytes = old.size().min(new.size());
+        // SAFETY: the old block is the caller's and live, the new one ours alone; both have `common_bytes`.
+        unsafe { ptr::copy_nonoverlapping(ptr.as_ptr(), block.cast().as_ptr(), common_bytes) };
+        // SAFETY: the old block is live, and by the caller's promise not used from here on.
+        unsafe { self.deallocate(ptr, old) };
+        Ok(block)
+    }
+
+    /// The budget's counters. O(1), without the lock: each is right, but another thread may change one before
+    /// the next is read.
+    pub fn stats(&self) -> BudgetStats {
+        BudgetStats {
+            name: self.name,
+            limit_bytes: self.limit_bytes,
+            used_bytes: self.used(),
+            peak_used_bytes: self.peak_used_bytes.load(Ordering::Relaxed),
+            live_blocks: self.live_blocks.load(Ordering::Relaxed),
+            failed_requests: self.failed_requests.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl<H: SharedHeap> Budget<'_, H> {
+    /// The part of a reallocation that needs the lock.
+    ///
+    /// # Safety
+    /// `ptr` is live in `heap` with layout `old`, and is the caller's alone.
+    unsafe fn resize(
+        &self,
+        heap: &mut Heap<'_, H::Geometry>,
+        ptr: NonNull<u8>,
+        old: Layout,
+        new: Layout,
+    ) -> Result<Resized, ReallocError> {
+        let before_bytes = heap.usable_size(ptr)?;
+        // A block that stays is resized by whole granules, so this is what it will be charged.
+        let granule_bytes = <H::Geometry as Geometry>::GRANULE_BYTES;
+        let after_bytes = new
+            .size()
+            .checked_next_multiple_of(granule_bytes)
+            .ok_or(AllocError::TooLarge)?;
+        self.admit(after_bytes, before_bytes)?;
+        // SAFETY: the caller's promise is the one asked for.
+        match unsafe { heap.resize_in_place(ptr, old, new) } {
+            Ok(block) => {
+                self.refund_bytes(before_bytes);
+                self.charge_bytes(block.len());
+                Ok(Resized::InPlace(block))
+            }
+            Err(ReallocError::Alloc(AllocError::OutOfMemory)) => self
+                .take(heap, new)
+                .map(Resized::Elsewhere)
+                .map_err(Into::into),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Allocates and charges; refuses what the limit does not admit.
+    fn take(
+        &self,
+        heap: &mut Heap<'_, H::Geometry>,
+        layout: Layout,
+    ) -> Result<NonNull<[u8]>, AllocError> {
+        self.admit(layout.size(), 0)?;
+        let block = heap.allocate(layout)?;
+        if block.len() > self.limit_bytes - self.used() {
+            // Its rounding went over the limit.
+            // SAFETY: just allocated with this layout, and handed to nobody.
+            unsafe { heap.deallocate(block.cast(), layout) };
+            return Err(AllocError::OutOfMemory);
+        }
+        self.charge_bytes(block.len());
+        add(&self.live_blocks, 1);
+        Ok(block)
+    }
+
+    /// Whether `more_bytes` fit in the budget once `less_bytes` were given back.
+    fn admit(&self, more_bytes: usize, less_bytes: usize) -> Result<(), AllocError> {
+        if more_bytes > self.limit_bytes {
+            return Err(AllocError::TooLarge);
+        }
+        let kept_bytes = self.used().saturating_sub(less_bytes);
+        if more_bytes > self.limit_bytes - kept_bytes.min(self.limit_bytes) {
+            return Err(AllocError::OutOfMemory);
+        }
+        Ok(())
+    }
+
+    fn used(&self) -> usize {
+        self.used_bytes
+            .load(Ordering::Relaxed)
+            .min(self.limit_bytes)
+    }
+
+    fn charge_bytes(&self, bytes: usize) {
+        add(&self.used_bytes, bytes);
+        let used_bytes = self.used_bytes.load(Ordering::Relaxed);
+        if used_bytes > self.peak_used_bytes.load(Ordering::Relaxed) {
+            self.peak_used_bytes.store(used_bytes, Ordering::Relaxed);
+        }
+    }
+
+    fn refund_bytes(&self, bytes: usize) {
+        subtract(&self.used_bytes, bytes);
+    }
+}
+
+/// Changes a counter that is written only under the heap's lock, so without an atomic read-modify-write,
+/// which not every target has.
+fn add(counter: &AtomicUsize, amount: usize) {
+    counter.store(
+        counter.load(Ordering::Relaxed).wrapping_add(amount),
+        Ordering::Relaxed,
+    );
+}
+
+/// As [`add`]. A block that another budget paid for can't make the counter wrap.
+fn subtract(counter: &AtomicUsize, amount: usize) {
+    counter.store(
+        counter.load(Ordering::Relaxed).saturating_sub(amount),
+        Ordering::Relaxed,
+    );
+}

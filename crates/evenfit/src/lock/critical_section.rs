@@ -1,0 +1,49 @@
+//! Firmware: the lock is "interrupts are masked".
+
+use core::cell::Cell;
+
+use super::Lock;
+
+/// The `critical-section` crate as a lock: on a single core it masks interrupts, so the heap may be
+/// used from interrupt handlers as well (feature `critical-section`).
+///
+/// *Where it deadlocks:* nowhere on a single core. A heap used again from inside
+/// [`SharedHeap::inspect`](crate::SharedHeap::inspect) is refused by a panic, since critical sections nest.
+///
+/// *Where it inverts priority:* every interrupt waits for the longest heap operation, which is bounded.
+/// The copy of a reallocation that moves is made outside it.
+#[derive(Debug)]
+pub struct CriticalSection {
+    held: Cell<bool>,
+}
+
+// SAFETY: `held` is touched only inside a critical section.
+unsafe impl Sync for CriticalSection {}
+
+// SAFETY: a critical section excludes all other cores and handlers; `held` excludes nesting.
+unsafe impl Lock for CriticalSection {
+    const UNLOCKED: Self = Self {
+        held: Cell::new(false),
+    };
+
+    #[inline]
+    fn hold<R>(&self, f: impl FnOnce() -> R) -> R {
+        critical_section::with(|_| {
+            assert!(
+                !self.held.replace(true),
+                "the heap was used while it was being inspected"
+            );
+            let _release = ReleaseOnDrop(&self.held);
+            f()
+        })
+    }
+}
+
+/// Gives the lock back even if the closure panics.
+struct ReleaseOnDrop<'a>(&'a Cell<bool>);
+
+impl Drop for ReleaseOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.set(false);
+    }
+}

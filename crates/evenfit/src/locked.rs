@@ -1,0 +1,163 @@
+//! A heap behind a lock, over memory that is known at run time.
+
+use core::alloc::Layout;
+use core::cell::UnsafeCell;
+use core::mem::MaybeUninit;
+use core::ptr::NonNull;
+
+use crate::hooks::OutOfMemoryCell;
+use crate::lock::{Lock, SpinLock};
+use crate::shared::{as_raw, impl_global_alloc, sealed::Hold};
+use crate::{Geometry, Heap, InitError, Standard};
+
+/// A heap that several threads, cores or handlers share, over a borrowed or raw region.
+///
+/// Its operations are those of [`SharedHeap`](crate::SharedHeap). Over a borrowed region it needs no `unsafe`:
+///
+/// ```
+/// use core::alloc::Layout;
+/// use core::mem::MaybeUninit;
+/// use evenfit::{LockedHeap, SharedHeap};
+///
+/// let mut region = [MaybeUninit::uninit(); 16 * 1024];
+/// let heap: LockedHeap = LockedHeap::from_region(&mut region)?;
+/// let layout = Layout::new::<[u64; 8]>();
+/// std::thread::scope(|threads| {
+///     for _ in 0..2 {
+///         threads.spawn(|| {
+///             let block = heap.allocate(layout).expect("the pool has room");
+///             // SAFETY: just allocated with this layout, and not used afterwards.
+///             unsafe { heap.deallocate(block.cast(), layout) };
+///         });
+///     }
+/// });
+/// assert_eq!(heap.stats().live_blocks, 0);
+/// # Ok::<(), evenfit::InitError>(())
+/// ```
+///
+/// The region can't be used while the heap lives:
+///
+/// ```compile_fail,E0506
+/// use core::mem::MaybeUninit;
+/// use evenfit::{LockedHeap, SharedHeap};
+///
+/// let mut region = [MaybeUninit::<u8>::uninit(); 16 * 1024];
+/// let heap: LockedHeap = LockedHeap::from_region(&mut region).unwrap();
+/// region[0] = MaybeUninit::new(1);
+/// heap.stats();
+/// ```
+///
+/// As a kernel's global allocator it starts [`empty`](Self::empty) and is given memory at boot.
+pub struct LockedHeap<'pool, L: Lock = SpinLock, G: Geometry = Standard> {
+    lock: L,
+    out_of_memory: OutOfMemoryCell,
+    heap: UnsafeCell<Option<Heap<'pool, G>>>,
+}
+
+// SAFETY: the heap is reached only through `hold`, with the lock held.
+unsafe impl<'pool, L: Lock, G: Geometry> Sync for LockedHeap<'pool, L, G> where Heap<'pool, G>: Send {}
+
+impl<'pool, L: Lock, G: Geometry> LockedHeap<'pool, L, G> {
+    /// A heap without memory: every request fails until [`init`](Self::init) gives it some.
+    #[must_use]
+    pub const fn empty() -> Self {
+        Self {
+            lock: L::UNLOCKED,
+            out_of_memory: OutOfMemoryCell::new(),
+            heap: UnsafeCell::new(None),
+        }
+    }
+
+    /// Puts a heap behind a lock.
+    #[must_use]
+    pub const fn new(heap: Heap<'pool, G>) -> Self {
+        Self {
+            lock: L::UNLOCKED,
+            out_of_memory: OutOfMemoryCell::new(),
+            heap: UnsafeCell::new(Some(heap)),
+        }
+    }
+
+    /// Builds a heap over a borrowed region. Linear in the region's map.
+    ///
+    /// # Errors
+    /// [`InitError`] where the region is too small or too large.
+    pub fn from_region(region: &'pool mut [MaybeUninit<u8>]) -> Result<Self, InitError> {
+        Heap::from_region(region).map(Self::new)
+    }
+
+    /// Builds a heap over `len_bytes` bytes at `base`. Linear in the region's map.
+    ///
+    /// # Safety
+    /// The memory is valid for reads and writes for `'pool`, and used by nothing else.
+    ///
+    /// # Errors
+    /// [`InitError`] where the region is too small or too large.
+    pub unsafe fn from_raw(base: NonNull<u8>, len_bytes: usize) -> Result<Self, InitError> {
+        // SAFETY: the caller's promise is the one asked for.
+        unsafe { Heap::from_raw(base, len_bytes) }.map(Self::new)
+    }
+
+    /// Gives an [`empty`](Self::empty) heap its memory.
+    ///
+    /// # Errors
+    /// [`InitError`] where the region is too small or too large;
+    /// [`InitError::AlreadyBuilt`] where the heap has memory already, which then stays as it was.
+    pub fn init(&self, region: &'pool mut [MaybeUninit<u8>]) -> Result<(), InitError> {
+        self.fill(|| Heap::from_region(region))
+    }
+
+    /// Gives an [`empty`](Self::empty) heap `len_bytes` bytes at `base`.
+    ///
+    /// # Safety
+    /// The memory is valid for reads and writes for `'pool`, and used by nothing else.
+    ///
+    /// # Errors
+    /// As [`init`](Self::init).
+    pub unsafe fn init_raw(&self, base: NonNull<u8>, len_bytes: usize) -> Result<(), InitError> {
+        // SAFETY: the caller's promise is the one asked for.
+        self.fill(|| unsafe { Heap::from_raw(base, len_bytes) })
+    }
+
+    fn fill(
+        &self,
+        build: impl FnOnce() -> Result<Heap<'pool, G>, InitError>,
+    ) -> Result<(), InitError> {
+        self.lock.hold(|| {
+            // SAFETY: the lock is held, and no other reference outlives a `hold`.
+            let heap = unsafe { &mut *self.heap.get() };
+            if heap.is_some() {
+                return Err(InitError::AlreadyBuilt);
+            }
+            *heap = Some(build()?);
+            Ok(())
+        })
+    }
+
+    /// The heap itself, without the lock.
+    #[must_use]
+    pub fn into_inner(self) -> Option<Heap<'pool, G>> {
+        self.heap.into_inner()
+    }
+}
+
+impl<L: Lock, G: Geometry> Hold for LockedHeap<'_, L, G> {
+    type Geometry = G;
+
+    #[inline]
+    fn hold<R>(&self, f: impl FnOnce(&mut Heap<'_, G>) -> R) -> Option<R> {
+        self.lock.hold(|| {
+            // SAFETY: the lock is held, and no other reference outlives a `hold`. The callers of `hold`, all
+            // in this crate, never replace the heap, so a shorter lifetime can't be smuggled in.
+            let heap = unsafe { &mut *self.heap.get().cast::<Option<Heap<'_, G>>>() };
+            heap.as_mut().map(f)
+        })
+    }
+
+    #[inline]
+    fn out_of_memory(&self) -> &OutOfMemoryCell {
+        &self.out_of_memory
+    }
+}
+
+impl_global_alloc!(['pool, L: Lock, G: Geometry] LockedHeap<'pool, L, G>);

@@ -1,0 +1,300 @@
+//! What both shared heaps promise: reallocation, hooks, two heaps at once, moving, late memory.
+
+use std::alloc::{GlobalAlloc, Layout};
+use std::mem::MaybeUninit;
+use std::ptr::{self, NonNull};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+
+use evenfit::{
+    AllocError, BlockState, FreeError, InitError, LockedHeap, Misuse, OutOfMemory, SharedHeap,
+    StaticHeap, WhenFull,
+};
+
+fn layout(bytes: usize) -> Layout {
+    Layout::from_size_align(bytes, 8).expect("a valid layout")
+}
+
+/// Writes a pattern that tells where each byte was.
+fn fill(ptr: *mut u8, bytes: usize) {
+    for i in 0..bytes {
+        // SAFETY: the caller's block has so many bytes.
+        unsafe { ptr.add(i).write((i * 31 % 251) as u8) };
+    }
+}
+
+fn holds_pattern(ptr: *const u8, bytes: usize) -> bool {
+    // SAFETY: the caller's block has so many bytes, which were written.
+    (0..bytes).all(|i| unsafe { ptr.add(i).read() } == (i * 31 % 251) as u8)
+}
+
+#[test]
+fn realloc_stays_where_it_can_and_keeps_the_bytes_where_it_moves() {
+    static HEAP: StaticHeap<65_536> = StaticHeap::new();
+    // SAFETY: every pointer below is live and used with the layout it was allocated with.
+    unsafe {
+        let first = HEAP.alloc(layout(3_000));
+        fill(first, 3_000);
+        let grown = HEAP.realloc(first, layout(3_000), 9_000);
+        assert_eq!(grown, first, "the last block grows into the top");
+        assert!(holds_pattern(grown, 3_000));
+        let fence = HEAP.alloc(layout(1_000));
+        let moved = HEAP.realloc(grown, layout(9_000), 20_000);
+        assert_ne!(moved, grown, "the fence is in the way");
+        assert!(holds_pattern(moved, 3_000));
+        let shrunk = HEAP.realloc(moved, layout(20_000), 3_000);
+        assert!(holds_pattern(shrunk, 3_000));
+        assert_eq!(HEAP.stats().live_blocks, 2);
+        // Growing beyond the pool fails and leaves the block alone.
+        assert!(HEAP.realloc(shrunk, layout(3_000), 70_000).is_null());
+        assert!(holds_pattern(shrunk, 3_000));
+        HEAP.dealloc(shrunk, layout(3_000));
+        HEAP.dealloc(fence, layout(1_000));
+    }
+    assert_eq!(HEAP.stats().used_bytes, 0);
+    assert_eq!(HEAP.check(), Ok(()));
+}
+
+#[test]
+fn alloc_zeroed_clears_what_was_used_before() {
+    static HEAP: StaticHeap<65_536> = StaticHeap::new();
+    // SAFETY: every pointer below is live and used with the layout it was allocated with.
+    unsafe {
+        let first = HEAP.alloc(layout(5_000));
+        first.write_bytes(0xAA, 5_000);
+        HEAP.dealloc(first, layout(5_000));
+        let second = HEAP.alloc_zeroed(layout(5_000));
+        assert_eq!(second, first, "the same memory is handed out again");
+        assert!((0..5_000).all(|i| second.add(i).read() == 0));
+        HEAP.dealloc(second, layout(5_000));
+    }
+}
+
+#[test]
+fn a_full_pool_can_still_grow_a_block_backwards() {
+    let mut region = [MaybeUninit::uninit(); 8_192];
+    let heap: LockedHeap = LockedHeap::from_region(&mut region).expect("a pool");
+    let pool_bytes = heap.stats().pool_bytes;
+    let (before, size) = (
+        layout(pool_bytes / 2),
+        layout(pool_bytes - pool_bytes / 2 - 16),
+    );
+    let first = heap.allocate(before).expect("room").cast::<u8>();
+    let second = heap.allocate(size).expect("room").cast::<u8>();
+    fill(second.as_ptr(), size.size());
+    // SAFETY: both are live, used with their layouts, and `first` is not used again.
+    let grown = unsafe {
+        heap.deallocate(first, before);
+        heap.reallocate(second, size, layout(pool_bytes - 64))
+    };
+    let grown = grown.expect("there is room in all");
+    assert_eq!(
+        grown.cast(),
+        first,
+        "it now begins where the free block was"
+    );
+    assert!(holds_pattern(grown.cast().as_ptr(), size.size()));
+    assert_eq!(heap.stats().failed_requests, 0);
+    assert_eq!(heap.check(), Ok(()));
+}
+
+#[test]
+fn the_out_of_memory_hook_frees_and_the_request_succeeds() {
+    static HEAP: StaticHeap<16_384> = StaticHeap::new();
+    static CACHE: AtomicPtr<u8> = AtomicPtr::new(ptr::null_mut());
+    static ASKED: AtomicUsize = AtomicUsize::new(0);
+
+    fn drop_cache(request: &OutOfMemory) -> WhenFull {
+        ASKED.fetch_add(1, Ordering::Relaxed);
+        assert_eq!(request.layout.size() % 100, 0);
+        let Some(cache) = NonNull::new(CACHE.swap(ptr::null_mut(), Ordering::Relaxed)) else {
+            return WhenFull::Fail;
+        };
+        assert_eq!(request.retries, 0);
+        // SAFETY: the cache was allocated below with this layout, and was taken out of its place.
+        unsafe { HEAP.deallocate(cache, layout(12_000)) };
+        WhenFull::Retry
+    }
+
+    HEAP.set_out_of_memory_hook(Some(drop_cache));
+    let cache = HEAP
+        .allocate(layout(12_000))
+        .expect("an empty pool has room");
+    CACHE.store(cache.cast().as_ptr(), Ordering::Relaxed);
+    let block = HEAP
+        .allocate(layout(10_000))
+        .expect("the cache was dropped");
+    assert_eq!(ASKED.load(Ordering::Relaxed), 1);
+    HEAP.allocate(layout(100)).expect("room behind the block");
+    // Growing asks as well, and is told to fail.
+    // SAFETY: the block is live with this layout; it stays so, since the call fails.
+    let grown = unsafe { HEAP.reallocate(block.cast(), layout(10_000), layout(16_000)) };
+    assert_eq!(grown, Err(AllocError::OutOfMemory.into()));
+    assert_eq!(ASKED.load(Ordering::Relaxed), 2);
+    // What can never fit is not asked for.
+    assert_eq!(HEAP.allocate(layout(20_000)), Err(AllocError::TooLarge));
+    assert_eq!(ASKED.load(Ordering::Relaxed), 2);
+    HEAP.set_out_of_memory_hook(None);
+    assert_eq!(HEAP.allocate(layout(10_000)), Err(AllocError::OutOfMemory));
+    assert_eq!(ASKED.load(Ordering::Relaxed), 2);
+}
+
+#[test]
+fn misuse_is_told_to_the_hook_and_changes_nothing() {
+    static SEEN: Mutex<Vec<(usize, FreeError, usize)>> = Mutex::new(Vec::new());
+
+    fn remember(misuse: &Misuse) {
+        assert!(misuse.to_string().contains("refused to free"));
+        let bytes = misuse.layout.map_or(0, |layout| layout.size());
+        let address = misuse.ptr.addr().get();
+        SEEN.lock()
+            .expect("no panic")
+            .push((address, misuse.error, bytes));
+    }
+
+    evenfit::set_misuse_hook(remember);
+    let (mut left, mut right) = (
+        [MaybeUninit::uninit(); 4_096],
+        [MaybeUninit::uninit(); 4_096],
+    );
+    let left: LockedHeap = LockedHeap::from_region(&mut left).expect("a pool");
+    let right: LockedHeap = LockedHeap::from_region(&mut right).expect("a pool");
+    let block = left.allocate(layout(100)).expect("room").cast::<u8>();
+    // SAFETY: the pointer is refused by every call but the fourth, and not used after that.
+    unsafe {
+        right.deallocate(block, layout(100));
+        left.deallocate(block, layout(500));
+        left.deallocate(block.add(16), layout(100));
+        left.deallocate(block, layout(100));
+        left.deallocate(block, layout(100));
+    }
+    let address = block.addr().get();
+    let seen = std::mem::take(&mut *SEEN.lock().expect("no panic"));
+    assert_eq!(
+        seen,
+        [
+            (address, FreeError::OutsidePool, 100),
+            (address, FreeError::WrongLayout, 500),
+            (address + 16, FreeError::NotABlock, 100),
+            (address, FreeError::AlreadyFree, 100),
+        ]
+    );
+    assert_eq!(left.stats().refused_frees, 3);
+    assert_eq!(left.check(), Ok(()));
+}
+
+#[test]
+fn a_heap_without_memory_refuses_until_it_is_given_some() {
+    let heap: LockedHeap = LockedHeap::empty();
+    assert_eq!(heap.allocate(layout(8)), Err(AllocError::OutOfMemory));
+    assert_eq!((heap.largest_free(), heap.stats().pool_bytes), (0, 0));
+    let mut small = [MaybeUninit::<u8>::uninit(); 8];
+    // SAFETY: refused, so nothing of it is kept.
+    let refused = unsafe { heap.init_raw(NonNull::from(&mut small).cast(), 8) };
+    assert!(matches!(refused, Err(InitError::RegionTooSmall { .. })));
+    let region = Box::leak(Box::new([MaybeUninit::uninit(); 4_096]));
+    heap.init(region).expect("large enough");
+    assert!(heap.allocate(layout(3_000)).is_ok());
+    let again = Box::leak(Box::new([MaybeUninit::uninit(); 4_096]));
+    assert_eq!(heap.init(again), Err(InitError::AlreadyBuilt));
+    assert_eq!(heap.stats().live_blocks, 1);
+}
+
+#[test]
+fn a_moved_static_heap_starts_again_where_it_is() {
+    let heap: StaticHeap<8_192> = StaticHeap::new();
+    heap.allocate(layout(1_000)).expect("room");
+    let moved = Box::new(heap);
+    let block = moved
+        .allocate(layout(7_000))
+        .expect("the moved heap is empty");
+    let place = ptr::from_ref(&*moved).addr();
+    let address = block.cast::<u8>().addr().get();
+    assert!((place..place + size_of_val(&*moved)).contains(&address));
+    assert_eq!(moved.stats().live_blocks, 1);
+}
+
+#[test]
+fn inspect_walks_the_blocks() {
+    static HEAP: StaticHeap<8_192> = StaticHeap::new();
+    let first = HEAP.allocate(layout(64)).expect("room");
+    HEAP.allocate(layout(64)).expect("room");
+    // SAFETY: allocated above with this layout.
+    unsafe { HEAP.deallocate(first.cast(), layout(64)) };
+    let states = HEAP.inspect(|heap| heap.blocks().map(|block| block.state).collect::<Vec<_>>());
+    let expected = [BlockState::Free, BlockState::Used, BlockState::Top];
+    assert_eq!(states.expect("built by the first request"), expected);
+}
+
+#[test]
+fn a_region_extends_by_what_follows_it() {
+    let mut region = vec![MaybeUninit::<u8>::uninit(); 64 * 1024];
+    let base = NonNull::from(&mut region[..]).cast::<u8>();
+    // SAFETY: the region outlives the heap and is used by nothing else; each extension lies in it.
+    let mut heap: evenfit::Heap =
+        unsafe { evenfit::Heap::from_raw_extendable(base, 4_096, 64 * 1024) }.expect("a pool");
+    let large = layout(40_000);
+    assert_eq!(heap.allocate(large), Err(AllocError::TooLarge));
+    let (before, mut grown_bytes) = (heap.stats().pool_bytes, 0);
+    for added_bytes in [7, 9, 20_000, 30_001, 100_000] {
+        // SAFETY: as above; the last one is cut to what the map was made for, which is the region.
+        grown_bytes += unsafe { heap.extend(added_bytes) };
+        let stats = heap.stats();
+        assert_eq!(stats.pool_bytes, before + grown_bytes);
+        assert_eq!(stats.used_bytes + stats.free_bytes, stats.pool_bytes);
+        assert_eq!(heap.check(), Ok(()));
+    }
+    assert!(heap.stats().pool_bytes + heap.stats().metadata_bytes <= 64 * 1024);
+    let block = heap
+        .allocate(large)
+        .expect("the pool has grown")
+        .cast::<u8>();
+    fill(block.as_ptr(), 40_000);
+    let rest = layout(heap.largest_free());
+    fill(
+        heap.allocate(rest).expect("exact").cast().as_ptr(),
+        rest.size(),
+    );
+    assert!(holds_pattern(block.as_ptr(), 40_000));
+    assert_eq!(heap.check(), Ok(()));
+}
+
+#[test]
+fn reset_gives_all_back_at_once() {
+    let mut region = vec![MaybeUninit::<u8>::uninit(); 300_000];
+    let mut heap: evenfit::Heap = evenfit::Heap::from_region(&mut region).expect("a pool");
+    let pool_bytes = heap.largest_free();
+    for round in 0..3 {
+        let mut blocks = Vec::new();
+        for i in 0..200 {
+            let size = layout(1 + (i * 37 + round * 11) % 2_000);
+            let Ok(block) = heap.allocate(size) else {
+                break;
+            };
+            // SAFETY: the block is new and so long.
+            unsafe { block.cast::<u8>().write_bytes(0xFF, size.size()) };
+            blocks.push((block.cast::<u8>(), size));
+        }
+        for (block, size) in blocks.into_iter().step_by(3) {
+            // SAFETY: allocated above with this layout, freed once.
+            unsafe { heap.deallocate(block, size) };
+        }
+        heap.reset();
+        assert_eq!(heap.check(), Ok(()));
+        assert_eq!((heap.stats().used_bytes, heap.stats().live_blocks), (0, 0));
+        assert_eq!(heap.largest_free(), pool_bytes);
+    }
+}
+
+#[test]
+fn a_zeroed_region_needs_no_formatting() {
+    let mut region = vec![MaybeUninit::new(0_u8); 1 << 20];
+    let base = NonNull::from(&mut region[..]).cast();
+    // SAFETY: all zero, outlives the heap, used by nothing else.
+    let mut heap: evenfit::Heap =
+        unsafe { evenfit::Heap::from_raw_zeroed(base, 1 << 20) }.expect("a pool");
+    assert_eq!(heap.check(), Ok(()));
+    let all = layout(heap.largest_free());
+    assert!(heap.allocate(all).is_ok());
+    assert_eq!(heap.check(), Ok(()));
+}
