@@ -1,0 +1,25 @@
+//! Counts exactly what one call executes: its instructions, the cache lines it touches, the turns of its loops.
+//!
+//! The processor's trap flag makes it raise a debug exception after each instruction; Linux turns that into `SIGTRAP`
+//! and a handler in this process counts. No other process, no performance counter, no sampling: the same call in the
+//! same state gives the same number, on a busy machine too. A step takes a few microseconds.
+//!
+//! For x86-64 Linux; elsewhere this crate is empty.
+//!
+//! ```
+//! # #[cfg(all(target_arch = "x86_64", target_os = "linux"))] {
+//! let mut stepper = evenfit_stepping::Stepper::new();
+//! let v = vec![1u64; 100];
+//! let (sum, count) = stepper.count(|| v.iter().sum::<u64>());
+//! assert_eq!(sum, 100);
+//! assert!(count.own > 10);
+//! # }
+//! ```
+#![cfg(all(target_arch = "x86_64", target_os = "linux"))]
+
+mod handler;
+mod step;
+mod trace;
+
+pub use step::{Count, Stepper};
+pub use trace::{LINE_BYTES, Trace};
