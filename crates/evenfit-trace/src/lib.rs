@@ -6,6 +6,8 @@
 //! - [`Trace`] is a whole recording in memory: [`Trace::open`], [`Trace::events`], [`Trace::info`].
 //! - [`Reader`] and [`Writer`] stream records of any number.
 //! - [`TraceBuilder`] makes traces from elsewhere.
+//! - [`recorder::Recorder`] writes the format on a device, without `std` and without an allocator
+//!   (`default-features = false`).
 //! - [`mod@format`] holds the format's constants, without `std`; `docs/trace-format.md` describes it to the byte.
 //!
 //! ```
@@ -30,6 +32,7 @@
 #![forbid(unsafe_code)]
 
 pub mod format;
+pub mod recorder;
 
 #[cfg(feature = "std")]
 mod builder;

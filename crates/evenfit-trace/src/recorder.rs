@@ -1,0 +1,294 @@
+//! A recorder for devices: no allocator, no `std`, one buffer, any sink of bytes.
+
+use crate::format::{
+    self, CHUNK_BYTES_MAX, CHUNK_HEADER_BYTES, Header, LEB_BYTES_MAX, chunk, event,
+};
+
+/// Records what a program asks of its allocator, as an `.evt` file sent to `S` chunk by chunk.
+///
+/// Blocks are named by address, so no table of live blocks is kept. `N` is the length of a chunk with its header, at least [`Recorder::BYTES_MIN`]: the recorder's
+/// memory, and what is lost at most where the program dies. Every chunk reaches the sink in one call. What the sink
+/// loses on its way is noticed by the reader.
+///
+/// Call it right after an allocation and right *before* a free, under one lock where there are threads: else another
+/// thread's allocation at the same address may be recorded first.
+///
+/// ```
+/// use evenfit_trace::format::Header;
+/// use evenfit_trace::recorder::Recorder;
+/// let mut uart = Vec::new();
+/// let mut recorder = Recorder::<_, 256>::new(|bytes: &[u8]| uart.extend_from_slice(bytes), Header::default());
+/// recorder.alloc(0x2000_0100, 40, 8);
+/// recorder.free(0x2000_0100);
+/// recorder.finish();
+/// # #[cfg(feature = "std")]
+/// assert_eq!(evenfit_trace::Trace::read(uart.as_slice())?.events().len(), 2);
+/// # #[cfg(feature = "std")]
+/// # Ok::<(), evenfit_trace::TraceError>(())
+/// ```
+pub struct Recorder<S: FnMut(&[u8]), const N: usize> {
+    sink: S,
+    header: Header,
+    /// The chunk being filled, room for its header first.
+    chunk: [u8; N],
+    len: usize,
+    kind: u8,
+    sequence: u16,
+    events: u64,
+    allocations: u64,
+    address: u64,
+    written: Place,
+    place: Place,
+}
+
+/// When and where an event happens.
+#[derive(Clone, Copy, Default)]
+struct Place {
+    time: u64,
+    thread: u32,
+    site: u32,
+}
+
+impl<S: FnMut(&[u8]), const N: usize> Recorder<S, N> {
+    /// The shortest chunk: its header and the longest event.
+    pub const BYTES_MIN: usize = CHUNK_HEADER_BYTES + Entry::BYTES_MAX;
+
+    /// Sends the file's header. Blocks of `header.default_align_log2` take a byte less than others.
+    pub fn new(mut sink: S, header: Header) -> Self {
+        const {
+            assert!(
+                N >= Self::BYTES_MIN,
+                "a chunk must hold its header and the longest event"
+            )
+        };
+        const {
+            assert!(
+                N <= CHUNK_BYTES_MAX as usize,
+                "readers refuse longer chunks"
+            )
+        };
+        sink(&header.to_bytes());
+        Recorder {
+            sink,
+            header,
+            chunk: [0; N],
+            len: CHUNK_HEADER_BYTES,
+            kind: chunk::ADDRESSED,
+            sequence: 0,
+            events: 0,
+            allocations: 0,
+            address: 0,
+            written: Place::default(),
+            place: Place::default(),
+        }
+    }
+
+    /// The events after this happen at `ticks` of the clock. A clock that goes back is taken as standing still.
+    pub fn set_time(&mut self, ticks: u64) {
+        self.place.time = ticks;
+    }
+
+    /// The events after this are of `thread`.
+    pub fn set_thread(&mut self, thread: u32) {
+        self.place.thread = thread;
+    }
+
+    /// The events after this are of call site `site`: any number, such as the return address; 0 where unknown.
+    pub fn set_site(&mut self, site: u32) {
+        self.place.site = site;
+    }
+
+    /// A block of `size` bytes was allocated at `address`; `align` is in bytes, a power of two. A size that no machine
+    /// has is left out, as readers would refuse it.
+    pub fn alloc(&mut self, address: u64, size: u64, align: u64) {
+        self.allocated(address, size, align, 0);
+    }
+
+    /// As [`Recorder::alloc`], for a block that had to be zero.
+    pub fn alloc_zeroed(&mut self, address: u64, size: u64, align: u64) {
+        self.allocated(address, size, align, format::WITH_ZEROED);
+    }
+
+    fn allocated(&mut self, address: u64, size: u64, align: u64, zeroed: u8) {
+        if size > format::SIZE_MAX {
+            return;
+        }
+        let with = align.trailing_zeros().min(format::ALIGN_LOG2_MAX as u32) as u8 | zeroed;
+        let mut entry = self.entry();
+        if with == self.header.default_align_log2 {
+            entry.event(event::ALLOC, size);
+        } else {
+            entry.event(event::ALLOC_WITH, size);
+            entry.byte(with);
+        }
+        entry.number(self.move_to(address));
+        self.allocations += 1;
+        self.append(&entry);
+    }
+
+    /// The block at `address` is about to be freed.
+    pub fn free(&mut self, address: u64) {
+        let mut entry = self.entry();
+        entry.event(event::FREE, self.move_to(address));
+        self.append(&entry);
+    }
+
+    /// The block at `old` has become one of `new_size` bytes at `new`.
+    pub fn realloc(&mut self, old: u64, new: u64, new_size: u64) {
+        if new_size > format::SIZE_MAX {
+            return;
+        }
+        let mut entry = self.entry();
+        entry.event(event::REALLOC, self.move_to(old));
+        entry.number(new_size);
+        entry.number(self.move_to(new));
+        self.append(&entry);
+    }
+
+    /// Names a call site, at any time. Text that is longer than half a chunk is cut.
+    pub fn name_site(&mut self, id: u32, parent: u32, address: u64, name: &str, location: &str) {
+        let mut entry = Entry::default();
+        entry.number(id as u64);
+        entry.number(parent as u64);
+        entry.number(address);
+        self.notes(chunk::SITES, &entry, name, location);
+    }
+
+    /// Adds a key and its value about the recording, such as `program`. Text that is longer than half a chunk is cut.
+    pub fn fact(&mut self, key: &str, value: &str) {
+        self.notes(chunk::FACTS, &Entry::default(), key, value);
+    }
+
+    /// Sends a chunk of its own: `start` and two texts.
+    fn notes(&mut self, kind: u8, start: &Entry, first: &str, second: &str) {
+        self.flush();
+        let room = (N - CHUNK_HEADER_BYTES - start.len) / 2 - LEB_BYTES_MAX;
+        self.put(&start.bytes[..start.len]);
+        for text in [first, second] {
+            let text = cut(text, room);
+            let mut len = Entry::default();
+            len.number(text.len() as u64);
+            self.put(&len.bytes[..len.len]);
+            self.put(text.as_bytes());
+        }
+        self.kind = kind;
+        self.flush();
+    }
+
+    /// Sends what is recorded so far, so that it survives whatever comes.
+    pub fn flush(&mut self) {
+        let (header, data) = self.chunk[..self.len].split_at_mut(CHUNK_HEADER_BYTES);
+        if data.is_empty() {
+            return;
+        }
+        let raw_len = data.len() as u32;
+        header.copy_from_slice(&format::chunk_header(
+            self.kind,
+            format::codec::STORED,
+            self.sequence,
+            data,
+            raw_len,
+        ));
+        (self.sink)(&self.chunk[..self.len]);
+        self.sequence = self.sequence.wrapping_add(1);
+        self.len = CHUNK_HEADER_BYTES;
+        self.kind = chunk::ADDRESSED;
+    }
+
+    /// Sends the rest and the end mark.
+    pub fn finish(mut self) {
+        self.flush();
+        let mut totals = Entry::default();
+        totals.number(self.events);
+        totals.number(self.allocations);
+        self.put(&totals.bytes[..totals.len]);
+        self.kind = chunk::END;
+        self.flush();
+    }
+
+    /// Begins an event with what changed in clock, thread and site.
+    fn entry(&mut self) -> Entry {
+        let (mut entry, written, place) = (Entry::default(), self.written, &mut self.place);
+        place.time = place
+            .time
+            .clamp(written.time, written.time.saturating_add(u64::MAX >> 3));
+        if place.time != written.time {
+            entry.event(event::TIME, place.time - written.time);
+        }
+        if place.thread != written.thread {
+            entry.event(event::THREAD, place.thread as u64);
+        }
+        if place.site != written.site {
+            entry.event(event::SITE, place.site as u64);
+        }
+        self.written = *place;
+        self.events += 1;
+        entry
+    }
+
+    /// The code of the way from the last address to this one; of 60 bits each, so that it fits beside an event's kind.
+    fn move_to(&mut self, address: u64) -> u64 {
+        let address = (address >> self.header.address_shift) & (u64::MAX >> 4);
+        let difference = address.wrapping_sub(self.address) as i64;
+        self.address = address;
+        format::zigzag(difference)
+    }
+
+    fn append(&mut self, entry: &Entry) {
+        if self.len + entry.len > N {
+            self.flush();
+        }
+        self.put(&entry.bytes[..entry.len]);
+    }
+
+    /// Puts bytes that are known to fit.
+    fn put(&mut self, bytes: &[u8]) {
+        self.chunk[self.len..self.len + bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len();
+    }
+}
+
+/// The longest beginning of `text` within `most` bytes.
+fn cut(text: &str, most: usize) -> &str {
+    let mut end = most.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+/// An event on its way into a chunk, which may not cut it.
+struct Entry {
+    bytes: [u8; Entry::BYTES_MAX],
+    len: usize,
+}
+
+impl Default for Entry {
+    fn default() -> Self {
+        Entry {
+            bytes: [0; Entry::BYTES_MAX],
+            len: 0,
+        }
+    }
+}
+
+impl Entry {
+    /// Clock, thread and site, and the three numbers of a reallocation.
+    const BYTES_MAX: usize = 6 * LEB_BYTES_MAX;
+
+    fn byte(&mut self, byte: u8) {
+        self.bytes[self.len] = byte;
+        self.len += 1;
+    }
+
+    fn number(&mut self, value: u64) {
+        let mut bytes = [0; LEB_BYTES_MAX];
+        let len = format::leb128(value, &mut bytes);
+        self.bytes[self.len..self.len + len].copy_from_slice(&bytes[..len]);
+        self.len += len;
+    }
+
+    fn event(&mut self, kind: u8, operand: u64) {
+        self.number(operand << 3 | kind as u64);
+    }
+}
