@@ -20,7 +20,7 @@ pub struct TraceError {
 pub enum Fault {
     /// The operating system refused.
     Io(io::Error),
-    /// Neither an `.evt` nor a `.ytr` file.
+    /// Neither an `.evt`, a `.ytr` nor a CSV file.
     NotATrace,
     /// An `.evt` file of a version this build doesn't know.
     Version(u16),
@@ -79,6 +79,8 @@ pub enum Fault {
     ClockBack,
     /// Text that isn't UTF-8.
     Text,
+    /// A line of a text file that makes no sense, and why.
+    Line(String),
     /// More of something than [`Limits`](crate::Limits) allows.
     Limit {
         /// Of what.
@@ -111,7 +113,9 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Fault::Io(e) => write!(f, "{e}"),
-            Fault::NotATrace => f.write_str("not a trace: neither an .evt nor a .ytr file"),
+            Fault::NotATrace => f.write_str(
+                "not a trace: neither an .evt file, a .ytr file nor CSV that begins with op,block",
+            ),
             Fault::Version(v) => write!(f, "format version {v}; this build reads version 1"),
             Fault::Truncated => f.write_str("the file ends here, before its end mark"),
             Fault::Checksum => f.write_str("the checksum differs: the bytes were changed"),
@@ -162,6 +166,7 @@ impl fmt::Display for Fault {
             Fault::Range(what) => write!(f, "the {what} exceeds its range"),
             Fault::ClockBack => f.write_str("the clock goes back"),
             Fault::Text => f.write_str("text that is not UTF-8"),
+            Fault::Line(why) => f.write_str(why),
             Fault::Limit { what, most } => {
                 write!(f, "more than {most} {what}; raise the limit to read it")
             }

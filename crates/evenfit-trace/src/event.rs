@@ -30,6 +30,9 @@ pub enum Event {
     },
 }
 
+/// A trace in memory is mostly these.
+const _: () = assert!(size_of::<Event>() == 16);
+
 impl Event {
     /// The block this event is about.
     pub fn id(&self) -> u32 {

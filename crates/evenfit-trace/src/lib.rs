@@ -29,6 +29,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 #![cfg_attr(not(feature = "std"), no_std)]
+#![cfg_attr(
+    not(feature = "std"),
+    allow(rustdoc::broken_intra_doc_links, reason = "most of it needs `std`")
+)]
 #![forbid(unsafe_code)]
 
 pub mod format;
@@ -43,6 +47,8 @@ mod chunks;
 #[cfg(feature = "std")]
 mod columns;
 #[cfg(feature = "std")]
+mod csv;
+#[cfg(feature = "std")]
 mod error;
 #[cfg(feature = "std")]
 mod event;
@@ -50,6 +56,8 @@ mod event;
 mod info;
 #[cfg(feature = "std")]
 mod ledger;
+#[cfg(feature = "std")]
+mod places;
 #[cfg(feature = "std")]
 mod reader;
 #[cfg(feature = "std")]

@@ -1,12 +1,12 @@
 //! Reading an `.evt` file event by event.
 
-use std::collections::HashMap;
 use std::io::Read;
 
 use crate::bytes::Bytes;
 use crate::chunks::Chunks;
 use crate::format::{self, Header, chunk, event};
 use crate::ledger::Ledger;
+use crate::places::Places;
 use crate::{Event, Fault, Limits, Record, Repairs, Site, TraceError};
 
 /// Streams the records of an `.evt` file.
@@ -43,8 +43,7 @@ struct State {
     entries: u64,
     entry_allocations: u64,
     address: u64,
-    live: HashMap<u64, u32>,
-    repairs: Repairs,
+    places: Places<u64>,
 }
 
 /// What one entry of an events chunk amounts to.
@@ -103,7 +102,7 @@ impl<R: Read> Reader<R> {
 
     /// What was mended so far.
     pub fn repairs(&self) -> Repairs {
-        self.state.repairs
+        self.state.places.repairs
     }
 
     /// A fault found in the record that was yielded last.
@@ -354,9 +353,6 @@ impl State {
     }
 
     /// An entry that names its block by address.
-    ///
-    /// A recorder that started late, or missed a call, sees frees of blocks it doesn't know and blocks where one
-    /// still lives. The first are dropped, for the second the old block is taken as freed just before; both are counted.
     fn addressed(
         &mut self,
         kind: u8,
@@ -364,39 +360,29 @@ impl State {
         bytes: &mut Bytes,
         header: &Header,
     ) -> Result<Step, Fault> {
-        match kind {
+        let (before, event) = match kind {
             event::FREE => {
                 let address = self.move_address(operand);
-                let Some(id) = self.live.remove(&address) else {
-                    self.repairs.unknown_frees += 1;
-                    return Ok(Step::Nothing);
-                };
-                Ok(Step::One(Event::Free { id }))
+                return Ok(self.places.free(&address).map_or(Step::Nothing, Step::One));
             }
             event::REALLOC => {
                 let old = self.move_address(operand);
                 let new_size = bytes.number()?;
                 let new = self.move_address(bytes.number()?);
-                let Some(id) = self.live.remove(&old) else {
-                    self.repairs.unknown_reallocs += 1;
-                    return Ok(self.settle(
-                        new,
-                        Event::Alloc {
-                            id: self.ledger.allocations(),
-                            size: new_size,
-                            align_log2: header.default_align_log2,
-                            zeroed: false,
-                        },
-                    ));
-                };
-                Ok(self.settle(new, Event::Realloc { id, new_size }))
+                let next = self.ledger.allocations();
+                self.places
+                    .realloc(&old, new, new_size, next, header.default_align_log2)
             }
             _ => {
                 let event = self.allocation(kind, operand, bytes, header)?;
                 let address = self.move_address(bytes.number()?);
-                Ok(self.settle(address, event))
+                self.places.settle(address, event)
             }
-        }
+        };
+        Ok(match before {
+            None => Step::One(event),
+            Some(free) => Step::Two(free, event),
+        })
     }
 
     /// The address an entry names by its difference to the last one.
@@ -405,16 +391,5 @@ impl State {
             .address
             .wrapping_add_signed(format::unzigzag(difference));
         self.address
-    }
-
-    /// Notes that the block of `event` now lives at `address`.
-    fn settle(&mut self, address: u64, event: Event) -> Step {
-        match self.live.insert(address, event.id()) {
-            None => Step::One(event),
-            Some(old) => {
-                self.repairs.assumed_frees += 1;
-                Step::Two(Event::Free { id: old }, event)
-            }
-        }
     }
 }

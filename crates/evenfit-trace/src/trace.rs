@@ -8,7 +8,8 @@ use crate::builder::TraceBuilder;
 use crate::columns::Columns;
 use crate::format::{self, Header};
 use crate::{
-    Codec, Event, Fault, Reader, Record, Site, TraceError, TraceInfo, WriteOptions, Writer, ytr,
+    Codec, Event, Fault, Reader, Record, Site, TraceError, TraceInfo, WriteOptions, Writer, csv,
+    ytr,
 };
 
 /// How much a file may hold, so that no file can take all memory.
@@ -72,7 +73,7 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// Reads a file whole; `.evt` and `.ytr` (compressed or not) are told apart by their first bytes.
+    /// Reads a file whole; `.evt`, `.ytr` (compressed or not) and CSV are told apart by their first bytes.
     ///
     /// # Errors
     /// The first fault, with its byte offset. See [`Trace::recover`] for files cut short.
@@ -122,6 +123,8 @@ impl Trace {
             .map_err(|e| TraceError::new(Fault::Io(e), 0))?;
         if ytr::is_ytr(start) {
             ytr::read(input, limits)
+        } else if csv::is_csv(start) {
+            csv::read(input, limits)
         } else {
             Self::recover_evt(input, limits)
         }
@@ -236,6 +239,15 @@ impl Trace {
         writer.sites(&self.sites)?;
         writer.finish()?;
         Ok(())
+    }
+
+    /// Writes the whole as CSV, which [`Trace::read`] reads again: for people and for other tools. Names of sites and
+    /// facts are left out; time is in whole nanoseconds.
+    ///
+    /// # Errors
+    /// What the sink says.
+    pub fn write_csv(&self, out: impl Write) -> std::io::Result<()> {
+        csv::write(self, out)
     }
 
     /// Writes the whole to a file: to a new one beside it first, so that nothing half-written takes its place.

@@ -4,10 +4,17 @@ use evenfit_trace::format::{self, Header};
 use evenfit_trace::recorder::Recorder;
 use evenfit_trace::{Codec, Event, Record, Site, Trace, WriteOptions, Writer};
 
+fn document() -> String {
+    std::fs::read_to_string(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../docs/trace-format.md"
+    ))
+    .unwrap()
+}
+
 /// The bytes of the document's `n`th listing: of each line the pairs of hex digits before the gap of three spaces.
 fn listing(n: usize) -> Vec<u8> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/trace-format.md");
-    let document = std::fs::read_to_string(path).unwrap();
+    let document = document();
     let block = document
         .split("```hex\n")
         .nth(n + 1)
@@ -113,6 +120,28 @@ fn the_listing_by_address_is_what_the_recorder_sends() {
     let trace = Trace::read(listing(1).as_slice()).unwrap();
     assert_eq!(trace.events().len(), 4);
     assert_eq!(trace.info().peak_live_bytes, 324);
+}
+
+#[test]
+fn the_csv_is_the_first_listing_again() {
+    let text = document()
+        .split("```csv\n")
+        .nth(1)
+        .unwrap()
+        .split("```")
+        .next()
+        .unwrap()
+        .to_owned();
+    let (from_text, from_bytes) = (
+        Trace::read(text.as_bytes()).unwrap(),
+        Trace::read(listing(0).as_slice()).unwrap(),
+    );
+    assert_eq!(from_text.events(), from_bytes.events());
+    let ticks = from_text.records().map(|record| Record {
+        time: record.time / 1_000_000,
+        ..record
+    });
+    assert!(ticks.eq(from_bytes.records()));
 }
 
 #[test]

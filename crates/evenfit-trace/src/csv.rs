@@ -1,0 +1,336 @@
+//! Traces as comma-separated values.
+//!
+//! The first line names the columns, `op` first; `block` is the other that must be there. One line an event:
+//!
+//! - `op`: `alloc`, `free` or `realloc`
+//! - `block`: which block, by any word without commas: its number, its address
+//! - `to`: of a reallocation, the block's word from then on; the same where empty
+//! - `size`: bytes, of an allocation or reallocation
+//! - `align`: bytes, a power of two; 8 where empty
+//! - `zeroed`: 1 or 0; 0 where empty
+//! - `time_ns`: nanoseconds since the beginning; as before where empty
+//! - `thread`, `site`: numbers; 0 where empty
+//!
+//! As a word may be an address that is used again, the same things are mended as in recordings by address.
+
+use std::io::{self, BufRead, Read, Write};
+use std::str::FromStr;
+
+use crate::builder::TraceBuilder;
+use crate::format::Header;
+use crate::places::Places;
+use crate::{Event, Fault, Limits, Record, Trace, TraceError};
+
+const COLUMNS: [&str; 9] = [
+    "op", "block", "to", "size", "align", "zeroed", "time_ns", "thread", "site",
+];
+const LINE_BYTES_MAX: usize = 4096;
+const NANOSECONDS_HZ: u64 = 1_000_000_000;
+
+/// Whether these first bytes are those of a CSV trace.
+pub(crate) fn is_csv(start: &[u8]) -> bool {
+    start.starts_with(b"op,")
+}
+
+/// Reads what can be read, and the first fault.
+pub(crate) fn read(
+    input: impl BufRead,
+    limits: Limits,
+) -> Result<(Trace, Option<TraceError>), TraceError> {
+    let mut lines = Lines {
+        input,
+        line: Vec::new(),
+        offset: 0,
+        next_offset: 0,
+    };
+    let names = lines.next()?.unwrap_or_default().to_owned();
+    let columns = Columns::new(&names).map_err(|why| TraceError::new(Fault::Line(why), 0))?;
+    let tick_hz = if columns.has("time_ns") {
+        NANOSECONDS_HZ
+    } else {
+        0
+    };
+    let mut builder = TraceBuilder::new(Header {
+        tick_hz,
+        ..Header::default()
+    });
+    let mut importer = Importer {
+        columns,
+        places: Places::default(),
+        time: 0,
+    };
+    let fault = importer.lines(&mut lines, &mut builder, limits).err();
+    builder.repairs(importer.places.repairs);
+    Ok((builder.finish(), fault))
+}
+
+/// The lines of a file, each with its place; none longer than [`LINE_BYTES_MAX`].
+struct Lines<R> {
+    input: R,
+    line: Vec<u8>,
+    offset: u64,
+    next_offset: u64,
+}
+
+impl<R: BufRead> Lines<R> {
+    /// The next line that isn't empty, without its end.
+    fn next(&mut self) -> Result<Option<&str>, TraceError> {
+        loop {
+            self.line.clear();
+            self.offset = self.next_offset;
+            let len = (&mut self.input)
+                .take(LINE_BYTES_MAX as u64 + 1)
+                .read_until(b'\n', &mut self.line)
+                .map_err(|e| self.error(Fault::Io(e)))?;
+            if len == 0 {
+                return Ok(None);
+            }
+            if len > LINE_BYTES_MAX {
+                return Err(self.error(Fault::Line(format!(
+                    "a line of more than {LINE_BYTES_MAX} bytes"
+                ))));
+            }
+            self.next_offset += len as u64;
+            if !self.line.trim_ascii().is_empty() {
+                break;
+            }
+        }
+        let line =
+            std::str::from_utf8(self.line.trim_ascii()).map_err(|_| self.error(Fault::Text))?;
+        Ok(Some(line))
+    }
+
+    fn error(&self, fault: Fault) -> TraceError {
+        TraceError::new(fault, self.offset)
+    }
+}
+
+/// Which cell of a line holds which column.
+struct Columns {
+    cells: usize,
+    of: [Option<usize>; COLUMNS.len()],
+}
+
+impl Columns {
+    fn new(names: &str) -> Result<Self, String> {
+        let mut columns = Columns {
+            cells: 0,
+            of: [None; COLUMNS.len()],
+        };
+        for (cell, name) in names.split(',').map(str::trim).enumerate() {
+            let column = COLUMNS.iter().position(|&known| known == name);
+            let column = column.ok_or_else(|| {
+                format!("unknown column '{name}'; known are {}", COLUMNS.join(", "))
+            })?;
+            if columns.of[column].replace(cell).is_some() {
+                return Err(format!("column '{name}' stands twice"));
+            }
+            columns.cells = cell + 1;
+        }
+        match columns.has("block") {
+            true => Ok(columns),
+            false => Err("there is no column 'block'".to_owned()),
+        }
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.at(name).is_some()
+    }
+
+    fn at(&self, name: &str) -> Option<usize> {
+        self.of[COLUMNS.iter().position(|&known| known == name)?]
+    }
+}
+
+/// One line's cells.
+struct Row<'a> {
+    columns: &'a Columns,
+    cells: Vec<&'a str>,
+}
+
+impl<'a> Row<'a> {
+    fn new(columns: &'a Columns, line: &'a str) -> Result<Self, Fault> {
+        let cells: Vec<&str> = line.split(',').map(str::trim).collect();
+        if cells.len() != columns.cells {
+            let why = format!(
+                "{} cells where the first line names {} columns",
+                cells.len(),
+                columns.cells
+            );
+            return Err(Fault::Line(why));
+        }
+        Ok(Row { columns, cells })
+    }
+
+    /// The cell of a column; `None` where it is empty or the column isn't there.
+    fn cell(&self, name: &str) -> Option<&'a str> {
+        let cell = self.cells[self.columns.at(name)?];
+        (!cell.is_empty()).then_some(cell)
+    }
+
+    fn needed(&self, name: &str) -> Result<&'a str, Fault> {
+        self.cell(name)
+            .ok_or_else(|| Fault::Line(format!("'{name}' is empty")))
+    }
+
+    fn number<T: FromStr>(&self, name: &str) -> Result<Option<T>, Fault> {
+        let parse = |cell: &str| {
+            cell.parse()
+                .map_err(|_| Fault::Line(format!("{name}: '{cell}' is no number that fits")))
+        };
+        self.cell(name).map(parse).transpose()
+    }
+
+    fn size(&self) -> Result<u64, Fault> {
+        self.needed("size")?;
+        Ok(self.number("size")?.unwrap_or_default())
+    }
+
+    fn align_log2(&self) -> Result<u8, Fault> {
+        let align: u64 = self
+            .number("align")?
+            .unwrap_or(1 << Header::default().default_align_log2);
+        match align.is_power_of_two() {
+            true => Ok(align.trailing_zeros() as u8),
+            false => Err(Fault::Line(format!("align: {align} is no power of two"))),
+        }
+    }
+
+    fn zeroed(&self) -> Result<bool, Fault> {
+        match self.cell("zeroed") {
+            None | Some("0") => Ok(false),
+            Some("1") => Ok(true),
+            Some(other) => Err(Fault::Line(format!("zeroed: '{other}' is neither 0 nor 1"))),
+        }
+    }
+}
+
+struct Importer {
+    columns: Columns,
+    places: Places<String>,
+    time: u64,
+}
+
+impl Importer {
+    fn lines<R: BufRead>(
+        &mut self,
+        lines: &mut Lines<R>,
+        builder: &mut TraceBuilder,
+        limits: Limits,
+    ) -> Result<(), TraceError> {
+        while let Some(line) = lines.next()? {
+            let taken = self.line(line, builder, limits);
+            taken.map_err(|fault| lines.error(fault))?;
+        }
+        Ok(())
+    }
+
+    fn line(
+        &mut self,
+        line: &str,
+        builder: &mut TraceBuilder,
+        limits: Limits,
+    ) -> Result<(), Fault> {
+        let row = Row::new(&self.columns, line)?;
+        self.time = row.number("time_ns")?.unwrap_or(self.time);
+        let (time, thread) = (self.time, row.number("thread")?.unwrap_or(0));
+        let site = row.number("site")?.unwrap_or(0);
+        let (next, block) = (builder.allocations(), row.needed("block")?);
+        let (before, event) = match row.needed("op")? {
+            "alloc" => {
+                let (size, align_log2, zeroed) = (row.size()?, row.align_log2()?, row.zeroed()?);
+                self.places.settle(
+                    block.to_owned(),
+                    Event::Alloc {
+                        id: next,
+                        size,
+                        align_log2,
+                        zeroed,
+                    },
+                )
+            }
+            "free" => match self.places.free(&block.to_owned()) {
+                Some(event) => (None, event),
+                None => return Ok(()),
+            },
+            "realloc" => {
+                let to = row.cell("to").unwrap_or(block).to_owned();
+                self.places
+                    .realloc(&block.to_owned(), to, row.size()?, next, row.align_log2()?)
+            }
+            other => {
+                return Err(Fault::Line(format!(
+                    "op: '{other}' is none of alloc, free, realloc"
+                )));
+            }
+        };
+        for event in before.into_iter().chain([event]) {
+            if builder.len() as u64 >= limits.events {
+                return Err(Fault::Limit {
+                    what: "events",
+                    most: limits.events,
+                });
+            }
+            builder.push(Record {
+                event,
+                time,
+                thread,
+                site,
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes the columns that hold anything.
+pub(crate) fn write(trace: &Trace, out: impl Write) -> io::Result<()> {
+    let mut out = io::BufWriter::new(out);
+    let hz = trace.header().tick_hz;
+    let threads = trace.records().any(|record| record.thread != 0);
+    let sites = trace.records().any(|record| record.site != 0);
+    let extra = [
+        (hz != 0, ",time_ns"),
+        (threads, ",thread"),
+        (sites, ",site"),
+    ];
+    let names: String = extra
+        .iter()
+        .filter(|column| column.0)
+        .map(|column| column.1)
+        .collect();
+    writeln!(out, "op,block,size,align,zeroed{names}")?;
+    for record in trace.records() {
+        match record.event {
+            Event::Alloc {
+                id,
+                size,
+                align_log2,
+                zeroed,
+            } => {
+                write!(
+                    out,
+                    "alloc,{id},{size},{},{}",
+                    1u64 << align_log2,
+                    zeroed as u8
+                )?;
+            }
+            Event::Free { id } => write!(out, "free,{id},,,")?,
+            Event::Realloc { id, new_size } => write!(out, "realloc,{id},{new_size},,")?,
+        }
+        if hz != 0 {
+            write!(
+                out,
+                ",{}",
+                record.time as u128 * NANOSECONDS_HZ as u128 / hz as u128
+            )?;
+        }
+        if threads {
+            write!(out, ",{}", record.thread)?;
+        }
+        if sites {
+            write!(out, ",{}", record.site)?;
+        }
+        writeln!(out)?;
+    }
+    out.flush()
+}
