@@ -1,6 +1,7 @@
 //! Why a request failed: what was free, in what pieces, and which live blocks stood between them.
 
 use std::fmt::{self, Write as _};
+use std::ops::Range;
 
 use evenfit_trace::{Event, Trace};
 use serde::Serialize;
@@ -8,7 +9,7 @@ use serde::Serialize;
 use crate::allocator::Allocator;
 use crate::output::{FAINT, STRONG};
 use crate::replay::Replay;
-use crate::size::{both, grouped};
+use crate::size::{both, counted, grouped};
 
 /// Blocks shown of those in the way; the rest are counted.
 const SHOWN_MAX: usize = 8;
@@ -34,8 +35,13 @@ pub struct PostMortem {
     pub free_bytes: u64,
     /// The largest request that would have succeeded.
     pub largest_free_bytes: u64,
-    /// The pieces of the pool, in address order, that would have to be one; empty if the request
-    /// is larger than the whole pool.
+    /// Live blocks that stand between free parts which in one piece would have served the request:
+    /// of all such neighbours, those that take the fewest bytes. 0 if a free block was long enough
+    /// (its alignment was not), or the whole pool is too small.
+    pub in_the_way_blocks: u64,
+    /// Bytes they take.
+    pub in_the_way_bytes: u64,
+    /// They and the free parts beside them, in address order: at most 8 blocks, then it breaks off.
     pub window: Vec<Piece>,
 }
 
@@ -84,9 +90,8 @@ impl PostMortem {
         let end = region_end - region_end % A::GRANULE_BYTES;
         let extents = Extents::of(replay, end - stats.pool_bytes, end);
         let need = requested_bytes as usize;
-        let window = extents.cheapest_window(need, A::GRANULE_BYTES);
+        let window = extents.cheapest_window(need).unwrap_or_default();
         let born = births(trace, operation);
-        let pieces = window.map(|window| extents.pieces(window, trace, &born, operation));
         Self {
             operation: operation as u64 + 1,
             requested_bytes,
@@ -100,18 +105,10 @@ impl PostMortem {
             live_blocks: replay.live_blocks(),
             free_bytes: stats.free_bytes as u64,
             largest_free_bytes: allocator.largest_free() as u64,
-            window: pieces.unwrap_or_default(),
+            in_the_way_blocks: window.len() as u64,
+            in_the_way_bytes: extents.used(&window) as u64,
+            window: extents.pieces(window, trace, &born, operation),
         }
-    }
-
-    /// Live blocks in the window and the bytes they take.
-    pub fn in_the_way(&self) -> (u64, u64) {
-        self.window
-            .iter()
-            .fold((0, 0), |(count, sum), piece| match piece {
-                Piece::Free { .. } => (count, sum),
-                Piece::Live { bytes, .. } => (count + 1, sum + bytes),
-            })
     }
 }
 
@@ -166,17 +163,10 @@ struct Extent {
 }
 
 /// The live blocks in address order, closed by an empty one at the pool's end, so that before
-/// each there is a gap, perhaps an empty one.
+/// each there is a gap, perhaps an empty one. A window is a range of them without the last.
 struct Extents {
     pool_start: usize,
     blocks: Vec<Extent>,
-}
-
-/// Consecutive gaps: the first one's index in [`Extents::blocks`] and the last one's.
-#[derive(Clone, Copy)]
-struct Window {
-    first: usize,
-    last: usize,
 }
 
 impl Extents {
@@ -203,66 +193,81 @@ impl Extents {
         Self { pool_start, blocks }
     }
 
-    /// Start and length of the gap before the block at `index`.
-    fn gap(&self, index: usize) -> (usize, usize) {
-        let start = index
-            .checked_sub(1)
-            .map_or(self.pool_start, |before| self.blocks[before].end);
-        (start, self.blocks[index].start.saturating_sub(start))
+    /// Where the gap before the block at `index` starts.
+    fn gap_start(&self, index: usize) -> usize {
+        let before = index.checked_sub(1);
+        before.map_or(self.pool_start, |before| self.blocks[before].end)
     }
 
-    /// The window of `need` bytes in which live blocks take the fewest bytes. O(blocks).
-    fn cheapest_window(&self, need: usize, granule: usize) -> Option<Window> {
-        let gaps: Vec<usize> = (0..self.blocks.len())
-            .filter(|&index| self.gap(index).1 >= granule)
-            .collect();
-        let mut best: Option<(usize, Window)> = None;
-        let (mut right, mut free) = (0, 0);
-        for (left, &first) in gaps.iter().enumerate() {
-            let start = self.gap(first).0;
-            let span = |right: usize| self.blocks[gaps[right]].start - start;
-            while right < gaps.len() && (right <= left || span(right - 1) < need) {
-                free += self.gap(gaps[right]).1;
-                right += 1;
+    /// The length of the gap before the block at `index`.
+    fn gap(&self, index: usize) -> usize {
+        self.blocks[index]
+            .start
+            .saturating_sub(self.gap_start(index))
+    }
+
+    /// What would be free in one piece if the blocks of `window` were.
+    fn span(&self, window: &Range<usize>) -> usize {
+        self.blocks[window.end]
+            .start
+            .saturating_sub(self.gap_start(window.start))
+    }
+
+    /// The bytes that the blocks of `window` take.
+    fn used(&self, window: &Range<usize>) -> usize {
+        self.blocks[window.clone()]
+            .iter()
+            .map(|block| block.end - block.start)
+            .sum()
+    }
+
+    /// The neighbours that take the fewest bytes and without which `need` bytes would be free in
+    /// one piece. Without end if not even the whole pool would do. O(blocks).
+    fn cheapest_window(&self, need: usize) -> Option<Range<usize>> {
+        let closing = self.blocks.len() - 1;
+        let mut best: Option<(usize, Range<usize>)> = None;
+        let mut window = 0..0;
+        let mut used = 0;
+        for start in 0..=closing {
+            window.start = start;
+            window.end = window.end.max(start);
+            while window.end < closing && self.span(&window) < need {
+                used += self.used(&(window.end..window.end + 1));
+                window.end += 1;
             }
-            if span(right - 1) < need {
+            if self.span(&window) < need {
                 break;
             }
-            let window = Window {
-                first,
-                last: gaps[right - 1],
-            };
-            let used = span(right - 1) - free;
-            if best.is_none_or(|(least, _)| used < least) {
-                best = Some((used, window));
+            if best.as_ref().is_none_or(|(least, _)| used < *least) {
+                best = Some((used, window.clone()));
             }
-            free -= self.gap(first).1;
+            if window.start < window.end {
+                used -= self.used(&(start..start + 1));
+            }
         }
         best.map(|(_, window)| window)
     }
 
-    fn pieces(&self, window: Window, trace: &Trace, born: &[u64], now: usize) -> Vec<Piece> {
-        let mut pieces = Vec::new();
-        for index in window.first..=window.last {
-            if index > window.first {
-                let block = &self.blocks[index - 1];
-                let event = born[block.id as usize];
-                pieces.push(Piece::Live {
-                    bytes: (block.end - block.start) as u64,
-                    requested_bytes: block.requested,
-                    allocated_at: event + 1,
-                    age: now as u64 - event,
-                    site: site_name(trace, event as usize),
-                });
+    fn pieces(&self, window: Range<usize>, trace: &Trace, born: &[u64], now: usize) -> Vec<Piece> {
+        let free = |index: usize| {
+            let bytes = self.gap(index) as u64;
+            (bytes > 0).then_some(Piece::Free { bytes })
+        };
+        let live = |index: usize| {
+            let block = &self.blocks[index];
+            let event = born[block.id as usize];
+            Piece::Live {
+                bytes: (block.end - block.start) as u64,
+                requested_bytes: block.requested,
+                allocated_at: event + 1,
+                age: now as u64 - event,
+                site: site_name(trace, event as usize),
             }
-            let (_, bytes) = self.gap(index);
-            if bytes > 0 {
-                pieces.push(Piece::Free {
-                    bytes: bytes as u64,
-                });
-            }
-        }
-        pieces
+        };
+        let shown = window.start..window.end.min(window.start + SHOWN_MAX);
+        let last_gap = (shown.end == window.end && !window.is_empty()).then(|| free(window.end));
+        let pairs = shown.flat_map(|index| free(index).into_iter().chain([live(index)]));
+        pairs.chain(last_gap.flatten()).collect()
     }
 }
 
@@ -294,9 +299,9 @@ impl fmt::Display for PostMortem {
         writeln!(f, ".")?;
         writeln!(
             f,
-            "Live then were {} in {} blocks. Free in all: {}; the largest free block: {}.",
+            "Live then were {} in {}. Free in all: {}; the largest free block: {}.",
             both(self.live_bytes),
-            grouped(self.live_blocks),
+            counted(self.live_blocks, "block"),
             both(self.free_bytes),
             both(self.largest_free_bytes)
         )?;
@@ -306,62 +311,46 @@ impl fmt::Display for PostMortem {
 
 impl PostMortem {
     fn verdict(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (count, bytes) = self.in_the_way();
-        if self.free_bytes < self.requested_bytes {
-            f.write_str(
-                "The pool was full: even in one piece, what was free would not have done.\n",
-            )?;
+        let (count, bytes) = (self.in_the_way_blocks, self.in_the_way_bytes);
+        f.write_str(if self.free_bytes < self.requested_bytes {
+            "The pool was full: even in one piece, what was free would not have done.\n"
         } else if count == 0 {
-            f.write_str(
-                "A free block was long enough, but not where its alignment could be met.\n",
-            )?;
+            "A free block was long enough, but not where its alignment could be met.\n"
         } else {
-            f.write_str("The pool was fragmented: in one piece, what was free would have done.\n")?;
-        }
+            "The pool was fragmented: in one piece, what was free would have done.\n"
+        })?;
         if count == 0 {
             return Ok(());
         }
-        let (blocks, them) = if count == 1 {
-            ("block", "it stands")
-        } else {
-            ("blocks", "they stand")
-        };
+        let blocks = counted(count, "live block");
+        let bytes = both(bytes);
         writeln!(
             f,
-            "Without {} live {blocks} of {} bytes it would have fitted; {them} here:\n",
-            grouped(count),
-            grouped(bytes),
+            "Without the {blocks} between these free parts, {bytes}, it would have fitted:\n"
         )?;
-        let shown = shown(&self.window);
-        for piece in &self.window[..shown] {
+        for piece in &self.window {
             write_piece(f, piece)?;
         }
-        if shown < self.window.len() {
-            let rest = self.window[shown..].iter();
-            let live = rest
-                .filter(|piece| matches!(piece, Piece::Live { .. }))
-                .count();
+        let more = count.saturating_sub(SHOWN_MAX as u64);
+        if more > 0 {
             writeln!(
                 f,
-                "    {FAINT}and {} more live blocks{FAINT:#}",
-                grouped(live as u64)
+                "    {FAINT}and {} more{FAINT:#}",
+                counted(more, "live block")
             )?;
         }
         Ok(())
     }
 }
 
-/// How many pieces to show: all, or so many that [`SHOWN_MAX`] live blocks are among them.
-fn shown(window: &[Piece]) -> usize {
-    let mut live = (0..window.len()).filter(|&at| matches!(window[at], Piece::Live { .. }));
-    live.nth(SHOWN_MAX).unwrap_or(window.len())
-}
-
 fn write_piece(f: &mut fmt::Formatter<'_>, piece: &Piece) -> fmt::Result {
     match piece {
         Piece::Free { bytes } => {
-            let bytes = grouped(*bytes);
-            writeln!(f, "    {FAINT}░░ {bytes:>13} bytes free{FAINT:#}")
+            writeln!(
+                f,
+                "    {FAINT}░░{:>13} bytes free{FAINT:#}",
+                grouped(*bytes)
+            )
         }
         Piece::Live {
             bytes,
@@ -370,17 +359,11 @@ fn write_piece(f: &mut fmt::Formatter<'_>, piece: &Piece) -> fmt::Result {
             age,
             site,
         } => {
+            let (bytes, asked) = (grouped(*bytes), grouped(*requested_bytes));
+            let (at, age) = (grouped(*allocated_at), grouped(*age));
             write!(
                 f,
-                "    ██ {:>13} bytes live, asked for {}",
-                grouped(*bytes),
-                grouped(*requested_bytes)
-            )?;
-            write!(
-                f,
-                " at operation {}, {} ago",
-                grouped(*allocated_at),
-                grouped(*age)
+                "    ██{bytes:>13} bytes live: {asked} asked for at operation {at}, {age} earlier"
             )?;
             if let Some(site) = site {
                 write!(f, ", in {site}")?;
@@ -417,22 +400,12 @@ mod tests {
         }
     }
 
-    /// The blocks of the cheapest window, by trying all windows.
+    /// The bytes in the cheapest window, by trying all windows.
     fn by_trying_all(extents: &Extents, need: usize) -> Option<usize> {
-        let count = extents.blocks.len();
-        let windows = (0..count).flat_map(|first| (first..count).map(move |last| (first, last)));
-        windows
-            .filter(|&(first, last)| {
-                extents.gap(first).1 >= 16
-                    && extents.gap(last).1 >= 16
-                    && extents.blocks[last].start - extents.gap(first).0 >= need
-            })
-            .map(|(first, last)| {
-                (first..last)
-                    .map(|at| extents.blocks[at].end - extents.blocks[at].start)
-                    .sum()
-            })
-            .min()
+        let closing = extents.blocks.len() - 1;
+        let windows = (0..=closing).flat_map(|start| (start..=closing).map(move |end| start..end));
+        let enough = windows.filter(|window| extents.span(window) >= need);
+        enough.map(|window| extents.used(&window)).min()
     }
 
     #[test]
@@ -441,7 +414,7 @@ mod tests {
         let mut next = |below: usize| {
             random = random
                 .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
+                .wrapping_add(1);
             (random >> 33) as usize % below
         };
         for _ in 0..500 {
@@ -453,10 +426,9 @@ mod tests {
             }
             let extents = extents(0..at + 16 * next(5), &blocks);
             for need in [1, 64, 160, 400, 2000] {
-                let found = extents.cheapest_window(need, 16).map(|window| {
-                    (window.first..window.last)
-                        .map(|at| extents.blocks[at].end - extents.blocks[at].start)
-                        .sum::<usize>()
+                let found = extents.cheapest_window(need).map(|window| {
+                    assert!(extents.span(&window) >= need);
+                    extents.used(&window)
                 });
                 assert_eq!(
                     found,
@@ -465,24 +437,5 @@ mod tests {
                 );
             }
         }
-    }
-
-    #[test]
-    fn at_most_eight_live_blocks_are_shown() {
-        let live = Piece::Live {
-            bytes: 16,
-            requested_bytes: 1,
-            allocated_at: 1,
-            age: 1,
-            site: None,
-        };
-        let free = Piece::Free { bytes: 16 };
-        let window: Vec<Piece> = (0..20).flat_map(|_| [free.clone(), live.clone()]).collect();
-        let seen = &window[..shown(&window)];
-        assert_eq!(
-            seen.iter().filter(|&piece| *piece == live).count(),
-            SHOWN_MAX
-        );
-        assert_eq!(shown(&window[..6]), 6);
     }
 }

@@ -110,6 +110,9 @@ impl<'t, A: Allocator> Replay<'t, A> {
             let result = self.stride();
             self.busy += start.elapsed();
             tick((self.next - before) as u64);
+            if result.is_err() {
+                self.note_peak();
+            }
             result?;
         }
         self.note_peak();

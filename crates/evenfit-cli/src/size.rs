@@ -96,11 +96,17 @@ pub fn grouped(count: u64) -> String {
     out
 }
 
+/// A count and what is counted: `1 block`, `27,877 blocks`.
+pub fn counted(count: u64, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{} {what}{plural}", grouped(count))
+}
+
 /// A size in the largest binary unit that leaves at least one: `10.6 MiB`.
 pub fn human(bytes: u64) -> String {
     let units = ["KiB", "MiB", "GiB", "TiB"];
     if bytes < 1024 {
-        return format!("{bytes} bytes");
+        return counted(bytes, "byte");
     }
     let mut value = bytes as f64 / 1024.0;
     let mut unit = 0;
@@ -185,7 +191,9 @@ mod tests {
         assert_eq!(grouped(999), "999");
         assert_eq!(grouped(1000), "1,000");
         assert_eq!(grouped(11_070_794), "11,070,794");
-        assert_eq!(human(1023), "1023 bytes");
+        assert_eq!(counted(1, "block"), "1 block");
+        assert_eq!(counted(0, "block"), "0 blocks");
+        assert_eq!(human(1023), "1,023 bytes");
         assert_eq!(human(1536), "1.5 KiB");
         assert_eq!(human(16 << 20), "16 MiB");
         assert_eq!(human((1 << 20) - 1), "1.0 MiB");

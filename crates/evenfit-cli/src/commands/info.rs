@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::open_trace;
 use crate::output::{Answer, FAINT, InputError, STRONG, Table, bar};
-use crate::size::{both, grouped, human};
+use crate::size::{both, counted, grouped, human};
 
 /// Columns of the longest bar of a histogram.
 const BAR_WIDTH: usize = 40;
@@ -66,14 +66,14 @@ fn table(trace: &Trace, info: &TraceInfo) -> Table {
         .join(", ");
     table.row("operations", grouped(info.operations), kinds);
     let blocks = format!(
-        "in {} blocks, at operation {}",
-        grouped(info.blocks_at_peak),
+        "in {}, at operation {}",
+        counted(info.blocks_at_peak, "block"),
         grouped(info.peak_at + 1)
     );
     table.styled(STRONG, "peak live", both(info.peak_live_bytes), blocks);
     table.row("most blocks live", grouped(info.peak_live_blocks), "");
     table.row("largest request", both(info.largest_size), "");
-    let leaked = format!("in {} blocks", grouped(info.leaked_blocks));
+    let leaked = format!("in {}", counted(info.leaked_blocks, "block"));
     table.row("never freed", both(info.leaked_bytes), leaked);
     let alignments: Vec<String> = info
         .alignments
@@ -116,10 +116,10 @@ fn histogram(out: &mut String, title: &str, histogram: &Histogram, name: fn(u64)
     for (_, last, count) in histogram.bins().skip(first) {
         let bar = bar(count as f64 / most as f64, BAR_WIDTH);
         let share = 100.0 * count as f64 / histogram.total() as f64;
-        let last = format!("to {}", name(last));
+        let below = format!("below {}", name(last.saturating_add(1)));
         let _ = writeln!(
             out,
-            "  {last:>20}  {:>12}  {share:>5.1} %  {FAINT}{bar}{FAINT:#}",
+            "  {below:>20}  {:>12}  {share:>5.1} %  {FAINT}{bar}{FAINT:#}",
             grouped(count)
         );
     }

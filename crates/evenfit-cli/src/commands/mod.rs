@@ -8,6 +8,7 @@ use evenfit_trace::{Fault, Trace, TraceError};
 use crate::output::{Answer, InputError};
 
 mod convert;
+mod demo;
 mod info;
 mod replay;
 
@@ -31,6 +32,7 @@ enum Command {
     Replay(replay::Args),
     Info(info::Args),
     Convert(convert::Args),
+    Demo(demo::Args),
 }
 
 impl CommandLine {
@@ -43,6 +45,7 @@ impl CommandLine {
             Command::Replay(args) => args.run(),
             Command::Info(args) => args.run(),
             Command::Convert(args) => args.run(),
+            Command::Demo(args) => args.run(),
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::postmortem::PostMortem;
 use crate::progress::Progress;
 use crate::region::Region;
 use crate::replay::{Checks, Peak, Replay, Stop};
-use crate::size::{self, both, grouped};
+use crate::size::{self, both, counted, grouped};
 use crate::smallest::{Found, smallest_pool};
 
 /// Run a recorded program's operations in a fixed pool: does it fit?
@@ -169,7 +169,7 @@ struct Report {
     peak_live_blocks: u64,
     high_water_bytes: u64,
     metadata_bytes: u64,
-    /// Pool / peak live bytes.
+    /// Pool / peak live bytes, if it fits.
     footprint: Option<f64>,
     /// When most bytes were live: the share of the free bytes outside the largest free block.
     fragmentation_at_peak: Option<f64>,
@@ -201,6 +201,7 @@ impl Report {
             other => format!(" --allocator {}", other.flag()),
         };
         let live = shown.peak.live_bytes;
+        let fits = shown.end.is_ok();
         let broken = match &shown.end {
             Err(Stop::Broken(what)) => Some(format!(
                 "operation {}: {what}",
@@ -212,24 +213,27 @@ impl Report {
             trace: path.to_string(),
             allocator: args.allocator,
             pool_bytes: pool_bytes as u64,
-            fits: shown.end.is_ok(),
+            fits,
             operations: trace.events().len() as u64,
             operations_done: shown.operations,
             peak_live_bytes: live,
             peak_live_blocks: shown.peak.live_blocks,
             high_water_bytes: shown.stats.peak_used_bytes as u64,
             metadata_bytes: shown.stats.metadata_bytes as u64,
-            footprint: (live > 0).then(|| pool_bytes as f64 / live as f64),
+            footprint: (fits && live > 0).then(|| pool_bytes as f64 / live as f64),
             fragmentation_at_peak: shown.peak.fragmentation(),
             largest_free_at_peak_bytes: shown.peak.largest_free as u64,
             largest_free_at_end_bytes: shown.largest_free as u64,
-            operations_per_second: shown.operations_per_second,
-            verified: args.verify && shown.end.is_ok(),
+            operations_per_second: shown.operations_per_second.filter(|_| fits),
+            verified: args.verify && fits,
             check_every: args.check_every,
             broken,
             smallest: search,
             post_mortem: shown.post_mortem,
-            command: format!("evenfit replay {path}{allocator} --pool min"),
+            command: format!(
+                "evenfit replay {}{allocator} --pool min",
+                shell_word(&path.to_string())
+            ),
         }
     }
 
@@ -244,7 +248,7 @@ impl Report {
             table.row("smallest pool", both(found.fits_bytes as u64), fails);
         }
         table.row("operations", grouped(self.operations_done), self.of_all());
-        let blocks = format!("in {} blocks", grouped(self.peak_live_blocks));
+        let blocks = format!("in {}", counted(self.peak_live_blocks, "block"));
         table.row("peak live", both(self.peak_live_bytes), blocks);
         table.row(
             "high-water mark",
@@ -303,6 +307,15 @@ impl Report {
     }
 }
 
+/// `word` as a shell takes it for one word.
+fn shell_word(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "_-./+=:@%,".contains(c);
+    if word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
 /// A rate in three digits: `41.2 M`.
 fn magnitude(rate: f64) -> String {
     match rate {
@@ -329,5 +342,24 @@ impl fmt::Display for Report {
             writeln!(f, "\nTo find a pool that fits:\n    {}", self.command)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_in_a_printed_command_is_one_word() {
+        assert_eq!(shell_word("traces/redis.evt"), "traces/redis.evt");
+        assert_eq!(shell_word("my trace"), "'my trace'");
+        assert_eq!(shell_word("it's"), r"'it'\''s'");
+    }
+
+    #[test]
+    fn rates_read_in_their_magnitude() {
+        assert_eq!(magnitude(41_234_567.0), "41.2 M");
+        assert_eq!(magnitude(14_300.0), "14.3 k");
+        assert_eq!(magnitude(99.0), "99");
     }
 }
