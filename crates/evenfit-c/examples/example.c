@@ -1,0 +1,140 @@
+/* Every function of evenfit.h once; checked, so that it is a test as well.
+ *
+ *     cc example.c $(pkg-config --cflags --libs evenfit) -o example && ./example
+ */
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <evenfit.h>
+
+static unsigned char memory[64 * 1024];
+static int failures;
+
+#define EXPECT(condition) \
+    ((condition) ? (void)0 : (void)(failures++, printf("line %d: not so: %s\n", __LINE__, #condition)))
+
+struct counts {
+    int acquired, released, misuses, asked;
+    evf_status last;
+    void *cache;
+};
+
+static void acquire(void *context) { ((struct counts *)context)->acquired++; }
+static void release(void *context) { ((struct counts *)context)->released++; }
+
+static void misused(void *context, evf_heap *heap, void *pointer, evf_status status) {
+    struct counts *counts = context;
+    (void)heap;
+    (void)pointer;
+    counts->misuses++;
+    counts->last = status;
+}
+
+static bool drop_cache(void *context, evf_heap *heap, size_t bytes, uint32_t retries) {
+    struct counts *counts = context;
+    (void)bytes;
+    (void)retries;
+    counts->asked++;
+    if (counts->cache == NULL) return false;
+    evf_free(heap, counts->cache);
+    counts->cache = NULL;
+    return true;
+}
+
+static bool add_up(void *context, size_t offset_bytes, size_t bytes, evf_state state) {
+    size_t *sums = context;
+    (void)offset_bytes;
+    sums[state] += bytes;
+    return true;
+}
+
+static void blocks(evf_heap *heap) {
+    unsigned char *first = evf_alloc(heap, 100);
+    unsigned char *aligned = evf_alloc_aligned(heap, 256, 1000);
+    unsigned char *zeroed = evf_calloc(heap, 50, 20);
+    volatile size_t huge = SIZE_MAX; /* volatile, or the compiler sees through it by the attributes */
+    int i;
+    EXPECT(first && aligned && zeroed);
+    EXPECT((uintptr_t)first % 8 == 0 && (uintptr_t)aligned % 256 == 0);
+    EXPECT(evf_usable_size(heap, first) >= 100);
+    for (i = 0; i < 1000; i++) EXPECT(zeroed[i] == 0);
+    memset(first, 'a', 100);
+    memset(aligned, 'b', 1000);
+    first = evf_realloc(heap, first, 5000);
+    EXPECT(first && first[0] == 'a' && first[99] == 'a');
+    first = evf_realloc(heap, first, 10);
+    EXPECT(first && first[9] == 'a');
+    EXPECT(evf_calloc(heap, huge / 2, 3) == NULL);
+    EXPECT(evf_alloc(heap, huge) == NULL);
+    EXPECT(evf_alloc_aligned(heap, 24, 8) == NULL);
+    EXPECT(evf_free(heap, NULL) == EVF_OK);
+    EXPECT(evf_free_sized(heap, first, 10) == EVF_OK);
+    EXPECT(evf_free_aligned_sized(heap, aligned, 256, 1000) == EVF_OK);
+    EXPECT(evf_free(heap, zeroed) == EVF_OK);
+}
+
+static void misuse(evf_heap *heap, struct counts *counts) {
+    int local = 0;
+    char *block = evf_alloc(heap, 200);
+    evf_set_misuse(heap, misused, counts);
+    EXPECT(evf_free_sized(heap, block, 900) == EVF_WRONG_LAYOUT);
+    EXPECT(evf_free(heap, block + 16) == EVF_NOT_A_BLOCK);
+    EXPECT(evf_free(heap, &local) == EVF_OUTSIDE_POOL);
+    EXPECT(evf_realloc(heap, &local, 10) == NULL);
+    EXPECT(evf_free(heap, block) == EVF_OK);
+    EXPECT(evf_free(heap, block) == EVF_ALREADY_FREE);
+    EXPECT(counts->misuses == 5 && counts->last == EVF_ALREADY_FREE);
+    EXPECT(evf_free((evf_heap *)(void *)&counts->misuses, block) == EVF_NOT_A_HEAP);
+    EXPECT(evf_free(NULL, block) == EVF_NOT_A_HEAP);
+    printf("a double free is refused: %s\n", evf_message(counts->last));
+}
+
+static void out_of_memory(evf_heap *heap, struct counts *counts) {
+    void *block;
+    counts->cache = evf_alloc(heap, 40000);
+    EXPECT(counts->cache != NULL);
+    evf_set_out_of_memory(heap, drop_cache, counts);
+    block = evf_alloc(heap, 50000);
+    EXPECT(block != NULL && counts->asked == 1);
+    EXPECT(evf_alloc(heap, 50000) == NULL && counts->asked == 2);
+    EXPECT(evf_free(heap, block) == EVF_OK);
+}
+
+int main(void) {
+    struct counts counts = {0, 0, 0, 0, EVF_OK, NULL};
+    evf_lock_t lock = {acquire, release, NULL};
+    evf_stats_t stats;
+    size_t sums[3] = {0, 0, 0};
+    evf_heap *heap;
+
+    lock.context = &counts;
+    EXPECT(evf_init(memory, 40, &heap) == EVF_REGION_TOO_SMALL && heap == NULL);
+    EXPECT(evf_init(NULL, 40, &heap) == EVF_BAD_ARGUMENT);
+    if (evf_init(memory + 1, sizeof memory - 1, &heap) != EVF_OK) return 1;
+    EXPECT(evf_set_lock(heap, &lock) == EVF_OK);
+
+    blocks(heap);
+    misuse(heap, &counts);
+    out_of_memory(heap, &counts);
+
+    EXPECT(counts.acquired > 20 && counts.acquired == counts.released);
+    EXPECT(evf_check(heap) == EVF_OK);
+    stats.struct_bytes = sizeof stats;
+    EXPECT(evf_stats(heap, &stats) == EVF_OK);
+    EXPECT(stats.struct_bytes == sizeof stats);
+    EXPECT(stats.used_bytes == 0 && stats.live_blocks == 0);
+    EXPECT(stats.pool_bytes == stats.free_bytes && evf_largest_free(heap) == stats.pool_bytes);
+    EXPECT(stats.refused_frees == 5);
+    EXPECT(stats.pool_bytes + stats.metadata_bytes + evf_control_bytes(sizeof memory) >= sizeof memory - 16);
+    EXPECT(evf_alloc(heap, 100) != NULL);
+    EXPECT(evf_walk(heap, add_up, sums) == EVF_OK);
+    EXPECT(sums[EVF_USED] >= 100 && sums[EVF_USED] + sums[EVF_FREE] + sums[EVF_TOP] == stats.pool_bytes);
+    EXPECT(evf_reset(heap) == EVF_OK && evf_largest_free(heap) == stats.pool_bytes);
+    stats.struct_bytes = sizeof(size_t);
+    stats.used_bytes = 77;
+    EXPECT(evf_stats(heap, &stats) == EVF_OK && stats.used_bytes == 77);
+    printf("%lu of %lu bytes are for blocks; %d failures\n", (unsigned long)stats.pool_bytes,
+           (unsigned long)sizeof memory, failures);
+    return failures != 0;
+}

@@ -1,0 +1,324 @@
+//! The control structure at the start of the caller's memory, and how it is set up.
+
+use core::ffi::c_void;
+use core::ptr::NonNull;
+
+use evenfit::{Compact, Geometry, Heap, Standard};
+
+use crate::Status;
+use crate::any_heap::AnyHeap;
+
+/// What every block is aligned to: enough for any C type, as with `malloc`.
+pub(crate) const ALIGN_BYTES: usize = 2 * size_of::<usize>();
+
+/// Marks memory in which `evf_init` built a heap: "evenfit1".
+const MAGIC: u64 = u64::from_be_bytes(*b"evenfit1");
+
+/// How to let one caller at a time into a heap. `context` is handed to both functions.
+///
+/// The lock is never taken twice by one thread; it is held for one bounded heap operation, not while
+/// payload is zeroed or copied nor while a callback runs.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct LockTable {
+    /// Waits until no one else holds the lock, and takes it.
+    pub acquire: Option<unsafe extern "C" fn(context: *mut c_void)>,
+    /// Gives it back.
+    pub release: Option<unsafe extern "C" fn(context: *mut c_void)>,
+    /// Yours.
+    pub context: *mut c_void,
+}
+
+type Misuse = unsafe extern "C" fn(
+    context: *mut c_void,
+    heap: *mut HeapInMemory,
+    pointer: *mut c_void,
+    status: Status,
+);
+
+type OutOfMemory = unsafe extern "C" fn(
+    context: *mut c_void,
+    heap: *mut HeapInMemory,
+    bytes: usize,
+    retries: u32,
+) -> bool;
+
+/// A callback and the pointer that is handed to it.
+#[derive(Clone, Copy)]
+struct Callback<F> {
+    function: F,
+    context: *mut c_void,
+}
+
+/// A heap in the caller's memory: this head, then the heap's own control structure, then the pool.
+pub struct HeapInMemory {
+    magic: u64,
+    grain: Grain,
+    lock: Option<LockTable>,
+    misuse: Option<Callback<Misuse>>,
+    out_of_memory: Option<Callback<OutOfMemory>>,
+}
+
+/// How finely the pool is cut. Little memory gets small granules and narrow links, so that the control
+/// structure does not eat it up.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Grain {
+    Compact,
+    Standard,
+}
+
+impl Grain {
+    /// Compact for little memory, but not where C's alignment is more than a small granule: each block would have
+    /// to be aligned anew.
+    const fn for_memory(bytes: usize) -> Self {
+        if ALIGN_BYTES <= Compact::GRANULE_BYTES && bytes <= 64 * 1024 {
+            Self::Compact
+        } else {
+            Self::Standard
+        }
+    }
+
+    /// From the start of the head to the pool.
+    const fn control_bytes(self) -> usize {
+        size_of::<HeapInMemory>()
+            + match self {
+                Self::Compact => size_of::<Heap<'static, Compact>>(),
+                Self::Standard => size_of::<Heap<'static, Standard>>(),
+            }
+    }
+}
+
+const _: () = assert!(align_of::<Heap<'static, Compact>>() <= align_of::<HeapInMemory>());
+const _: () = assert!(align_of::<Heap<'static, Standard>>() <= align_of::<HeapInMemory>());
+
+/// A pointer from C behind which `evf_init` built a heap.
+#[derive(Clone, Copy)]
+pub(crate) struct Handle(NonNull<HeapInMemory>);
+
+impl Handle {
+    /// # Safety
+    /// `heap` is null, or points to memory that `evf_init` was called on, or to other readable memory.
+    pub(crate) unsafe fn from_c(heap: *mut HeapInMemory) -> Result<Self, Status> {
+        let head = NonNull::new(heap).ok_or(Status::EVF_NOT_A_HEAP)?;
+        if !head.is_aligned() {
+            return Err(Status::EVF_NOT_A_HEAP);
+        }
+        // SAFETY: readable by the caller's promise, and aligned.
+        if unsafe { (&raw const (*heap).magic).read() } != MAGIC {
+            return Err(Status::EVF_NOT_A_HEAP);
+        }
+        Ok(Self(head))
+    }
+
+    fn head(&self) -> &HeapInMemory {
+        // SAFETY: built by `evf_init`; changed only by the setters, during which the caller promised to be alone.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// Runs `f` on the heap with the lock held.
+    pub(crate) fn hold<R>(self, f: impl FnOnce(&mut dyn AnyHeap) -> R) -> R {
+        let head = self.head();
+        let _held = head.lock.as_ref().map(Held::new);
+        // SAFETY: `build` wrote a heap of this grain behind the head. Without a lock the caller promised to be
+        // alone; with one it is held.
+        unsafe {
+            let heap = self.0.add(1);
+            match head.grain {
+                Grain::Compact => f(heap.cast::<Heap<'static, Compact>>().as_mut()),
+                Grain::Standard => f(heap.cast::<Heap<'static, Standard>>().as_mut()),
+            }
+        }
+    }
+
+    /// Tells the misuse callback, and answers with the status. Outside the lock.
+    #[cold]
+    pub(crate) fn refuse(self, pointer: *mut c_void, status: Status) -> Status {
+        if let Some(callback) = self.head().misuse {
+            // SAFETY: a function that the caller gave for this, with its context.
+            unsafe { (callback.function)(callback.context, self.0.as_ptr(), pointer, status) };
+        }
+        status
+    }
+
+    /// Whether a request that found no room shall be tried again. Outside the lock.
+    #[cold]
+    pub(crate) fn retry(self, bytes: usize, retries: u32) -> bool {
+        self.head().out_of_memory.is_some_and(|callback| {
+            // SAFETY: a function that the caller gave for this, with its context.
+            unsafe { (callback.function)(callback.context, self.0.as_ptr(), bytes, retries) }
+        })
+    }
+}
+
+/// The caller's lock, held.
+struct Held<'a>(&'a LockTable);
+
+impl<'a> Held<'a> {
+    fn new(lock: &'a LockTable) -> Self {
+        if let Some(acquire) = lock.acquire {
+            // SAFETY: a function that the caller gave for this, with its context.
+            unsafe { acquire(lock.context) };
+        }
+        Self(lock)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        if let Some(release) = self.0.release {
+            // SAFETY: as for `acquire`, which went before.
+            unsafe { release(self.0.context) };
+        }
+    }
+}
+
+/// How many of `bytes` bytes given to `evf_init` the control structure takes, beyond the map's 1/64
+/// or 1/32: about 2 KiB, or a quarter of that below 64 KiB on 32-bit machines.
+#[unsafe(no_mangle)]
+pub extern "C" fn evf_control_bytes(bytes: usize) -> usize {
+    Grain::for_memory(bytes).control_bytes() + align_of::<HeapInMemory>() - 1
+}
+
+/// Builds a heap in `bytes` bytes at `memory` and writes where it is to `*heap`. The memory may have any
+/// alignment and content; it belongs to the heap until the caller stops using it. There is nothing to close.
+///
+/// EVF_REGION_TOO_SMALL, EVF_REGION_TOO_LARGE, EVF_BAD_ARGUMENT for null pointers; `*heap` is then null.
+///
+/// # Safety
+/// `memory` is null or valid for `bytes` bytes, `heap` null or writable.
+///
+/// cbindgen:prefix=EVF_NODISCARD
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn evf_init(
+    memory: *mut c_void,
+    bytes: usize,
+    heap: *mut *mut HeapInMemory,
+) -> Status {
+    if heap.is_null() {
+        return Status::EVF_BAD_ARGUMENT;
+    }
+    // SAFETY: writable by the caller's promise.
+    unsafe { heap.write(core::ptr::null_mut()) };
+    if memory.is_null() {
+        return Status::EVF_BAD_ARGUMENT;
+    }
+    // SAFETY: the caller's promise is the one asked for.
+    match unsafe { build(memory.cast(), bytes) } {
+        Ok(control) => {
+            // SAFETY: as above.
+            unsafe { heap.write(control) };
+            Status::EVF_OK
+        }
+        Err(status) => status,
+    }
+}
+
+/// # Safety
+/// `memory` is valid for `bytes` bytes, which are the heap's from here on.
+unsafe fn build(memory: *mut u8, bytes: usize) -> Result<*mut HeapInMemory, Status> {
+    let grain = Grain::for_memory(bytes);
+    let before_bytes = memory.align_offset(align_of::<HeapInMemory>());
+    let control_bytes = before_bytes.saturating_add(grain.control_bytes());
+    let Some(pool_bytes) = bytes.checked_sub(control_bytes) else {
+        return Err(Status::EVF_REGION_TOO_SMALL);
+    };
+    // SAFETY: `control_bytes <= bytes`, so all of it lies inside the memory, aligned, and head, heap and pool are
+    // disjoint. The magic number comes last, with the head.
+    unsafe {
+        let head = memory.add(before_bytes).cast::<HeapInMemory>();
+        let pool = NonNull::new(memory.add(control_bytes)).ok_or(Status::EVF_BAD_ARGUMENT)?;
+        match grain {
+            Grain::Compact => {
+                let heap = Heap::<Compact>::from_raw(pool, pool_bytes)?;
+                head.add(1).cast::<Heap<'static, Compact>>().write(heap);
+            }
+            Grain::Standard => {
+                let heap = Heap::<Standard>::from_raw(pool, pool_bytes)?;
+                head.add(1).cast::<Heap<'static, Standard>>().write(heap);
+            }
+        }
+        head.write(HeapInMemory {
+            magic: MAGIC,
+            grain,
+            lock: None,
+            misuse: None,
+            out_of_memory: None,
+        });
+        Ok(head)
+    }
+}
+
+/// Lets a lock guard the heap; null removes it. Without one, one thread at a time may use the heap.
+/// The table is copied. EVF_BAD_ARGUMENT where one of its functions is missing.
+///
+/// # Safety
+/// `heap` came from `evf_init`; no other thread uses it during the call.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn evf_set_lock(heap: *mut HeapInMemory, lock: *const LockTable) -> Status {
+    // SAFETY: the caller's promise is the one asked for; null is null.
+    let lock = unsafe { lock.as_ref() }.copied();
+    if lock.is_some_and(|lock| lock.acquire.is_none() || lock.release.is_none()) {
+        return Status::EVF_BAD_ARGUMENT;
+    }
+    // SAFETY: the caller's promise is the one asked for.
+    unsafe { change(heap, |control| control.lock = lock) }
+}
+
+/// Sets the function to call with every pointer that is refused; null removes it. It runs outside the lock
+/// and may end the program. If it returns, the refused call answers with its status.
+///
+/// # Safety
+/// `heap` came from `evf_init`; no other thread uses it during the call.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn evf_set_misuse(
+    heap: *mut HeapInMemory,
+    function: Option<
+        unsafe extern "C" fn(
+            context: *mut c_void,
+            heap: *mut HeapInMemory,
+            pointer: *mut c_void,
+            status: Status,
+        ),
+    >,
+    context: *mut c_void,
+) -> Status {
+    let callback = function.map(|function| Callback { function, context });
+    // SAFETY: the caller's promise is the one asked for.
+    unsafe { change(heap, |control| control.misuse = callback) }
+}
+
+/// Sets the function to ask when a request for `bytes` finds no free block; null removes it. It runs
+/// outside the lock, may free blocks, and returns true to have the request tried once more. `retries`
+/// counts how often this request was tried again.
+///
+/// # Safety
+/// `heap` came from `evf_init`; no other thread uses it during the call.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn evf_set_out_of_memory(
+    heap: *mut HeapInMemory,
+    function: Option<
+        unsafe extern "C" fn(
+            context: *mut c_void,
+            heap: *mut HeapInMemory,
+            bytes: usize,
+            retries: u32,
+        ) -> bool,
+    >,
+    context: *mut c_void,
+) -> Status {
+    let callback = function.map(|function| Callback { function, context });
+    // SAFETY: the caller's promise is the one asked for.
+    unsafe { change(heap, |control| control.out_of_memory = callback) }
+}
+
+/// # Safety
+/// `heap` came from `evf_init`; no other thread uses it during the call.
+unsafe fn change(heap: *mut HeapInMemory, f: impl FnOnce(&mut HeapInMemory)) -> Status {
+    // SAFETY: the caller's promise is the one asked for.
+    if let Err(status) = unsafe { Handle::from_c(heap) } {
+        return status;
+    }
+    // SAFETY: a heap, as was just seen, and the caller is alone with it.
+    f(unsafe { &mut *heap });
+    Status::EVF_OK
+}

@@ -1,0 +1,33 @@
+//! The C face: a heap whose control structure lies at the start of memory that the caller owns.
+//!
+//! No globals, no libc, no allocation of its own. Built with `panic = "abort"` (`--profile c`) it is
+//! freestanding; built with unwinding, as for this crate's tests, it links `std` for the panic machinery only.
+#![cfg_attr(panic = "abort", no_std)]
+
+mod any_heap;
+mod control;
+mod observe;
+mod operations;
+mod status;
+
+pub use control::{
+    HeapInMemory, LockTable, evf_control_bytes, evf_init, evf_set_lock, evf_set_misuse,
+    evf_set_out_of_memory,
+};
+pub use observe::{
+    State, StatsV1, evf_check, evf_largest_free, evf_stats, evf_usable_size, evf_walk,
+};
+pub use operations::{
+    evf_alloc, evf_alloc_aligned, evf_calloc, evf_free, evf_free_aligned_sized, evf_free_sized,
+    evf_realloc, evf_reset,
+};
+pub use status::{Status, evf_message};
+
+/// No panic is reachable from the functions above; the compiler still asks where one would go.
+#[cfg(all(panic = "abort", not(test)))]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {
+        core::hint::spin_loop();
+    }
+}

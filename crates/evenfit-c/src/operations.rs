@@ -1,0 +1,255 @@
+//! Taking and giving back.
+
+use core::alloc::Layout;
+use core::ffi::c_void;
+use core::ptr::{self, NonNull};
+
+use evenfit::{AllocError, ReallocError};
+
+use crate::any_heap::AnyHeap;
+use crate::control::{ALIGN_BYTES, Handle};
+use crate::{HeapInMemory, Status};
+
+/// Allocates `bytes` bytes, aligned for any C type; null where there is no room. Zero bytes give a
+/// block of their own.
+///
+/// # Safety
+/// `heap` came from `evf_init`.
+///
+/// cbindgen:prefix=EVF_NODISCARD EVF_MALLOC EVF_ALLOC_SIZE(2)
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn evf_alloc(heap: *mut HeapInMemory, bytes: usize) -> *mut c_void {
+    // SAFETY: the caller's promise is the one asked for.
+    unsafe { allocate(heap, bytes, ALIGN_BYTES) }
+}
+
+/// Allocates `bytes` bytes at a multiple of `alignment`, a power of two; null where there is no room or the
+/// alignment is no power of two. Freed like any other block.
+///
+/// # Safety
+/// `heap` came from `evf_init`.
+///
+/// cbindgen:prefix=EVF_NODISCARD EVF_MALLOC EVF_ALLOC_ALIGN(2) EVF_ALLOC_SIZE(3)
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn evf_alloc_aligned(
+    heap: *mut HeapInMemory,
+    alignment: usize,
+    bytes: usize,
+) -> *mut c_void {
+    // SAFETY: the caller's promise is the one asked for.
+    unsafe { allocate(heap, bytes, alignment) }
+}
+
+/// Allocates `count * bytes` zeroed bytes; null where there is no room or the product overflows.
+///
+/// # Safety
+/// `heap` came from `evf_init`.
+///
+/// cbindgen:prefix=EVF_NODISCARD EVF_MALLOC EVF_ALLOC_SIZE(2, 3)
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn evf_calloc(
+    heap: *mut HeapInMemory,
+    count: usize,
+    bytes: usize,
+) -> *mut c_void {
+    let Some(total_bytes) = count.checked_mul(bytes) else {
+        return ptr::null_mut();
+    };
+    // SAFETY: the caller's promise is the one asked for.
+    let block = unsafe { allocate(heap, total_bytes, ALIGN_BYTES) };
+    if !block.is_null() {
+        // SAFETY: the block is new and has at least `total_bytes` bytes.
+        unsafe { block.cast::<u8>().write_bytes(0, total_bytes) };
+    }
+    block
+}
+
+/// Gives a block `bytes` bytes: in place where it can, else in a new block, copied outside the lock. A null
+/// `pointer` allocates. Null where there is no room or the pointer is refused: the old block is then as it was.
+/// Zero bytes shrink the block; they do not free it.
+///
+/// # Safety
+/// `heap` came from `evf_init`; a live block at `pointer` is not used by others during the call, and after
+/// success no longer under its old address.
+///
+/// cbindgen:prefix=EVF_NODISCARD EVF_ALLOC_SIZE(3)
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn evf_realloc(
+    heap: *mut HeapInMemory,
+    pointer: *mut c_void,
+    bytes: usize,
+) -> *mut c_void {
+    let Some(old) = NonNull::new(pointer.cast::<u8>()) else {
+        // SAFETY: the caller's promise is the one asked for.
+        return unsafe { allocate(heap, bytes, ALIGN_BYTES) };
+    };
+    // SAFETY: the caller's promise is the one asked for.
+    let (Ok(control), Ok(layout)) = (
+        unsafe { Handle::from_c(heap) },
+        Layout::from_size_align(bytes, ALIGN_BYTES),
+    ) else {
+        return ptr::null_mut();
+    };
+    let resized = ask_while_full(control, bytes, || {
+        // SAFETY: the caller's promise is the one asked for.
+        control.hold(|heap| unsafe { resize_or_allocate(heap, old, layout) })
+    });
+    match resized {
+        Ok(Resized::InPlace(block)) => block.as_ptr().cast(),
+        Ok(Resized::Elsewhere(block, old_bytes)) => {
+            // SAFETY: the old block is live with `old_bytes`, the new one ours alone with at least `bytes`.
+            unsafe { ptr::copy_nonoverlapping(old.as_ptr(), block.as_ptr(), old_bytes.min(bytes)) };
+            // SAFETY: by the caller's promise the old block is not used from here on.
+            unsafe { evf_free(heap, pointer) };
+            block.as_ptr().cast()
+        }
+        Err(error) => {
+            if let ReallocError::Free(error) = error {
+                control.refuse(pointer, error.into());
+            }
+            ptr::null_mut()
+        }
+    }
+}
+
+/// Frees a block; null is fine. Anything else that is no live block of this heap is refused, told to the
+/// misuse callback, and named in the answer.
+///
+/// # Safety
+/// `heap` came from `evf_init`; a live block at `pointer` is not used after the call.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn evf_free(heap: *mut HeapInMemory, pointer: *mut c_void) -> Status {
+    // SAFETY: the caller's promise is the one asked for.
+    unsafe { free_with(heap, pointer, |heap, ptr| heap.try_deallocate_unsized(ptr)) }
+}
+
+/// Frees a block that was asked for with `bytes`: also refuses a size that it was not allocated with, as far
+/// as the rounding can tell. For blocks of `evf_alloc`, `evf_calloc`, `evf_realloc`.
+///
+/// # Safety
+/// As `evf_free`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn evf_free_sized(
+    heap: *mut HeapInMemory,
+    pointer: *mut c_void,
+    bytes: usize,
+) -> Status {
+    // SAFETY: the caller's promise is the one asked for.
+    unsafe { evf_free_aligned_sized(heap, pointer, ALIGN_BYTES, bytes) }
+}
+
+/// Frees a block of `evf_alloc_aligned`, and refuses a size or alignment that it was not allocated with.
+///
+/// # Safety
+/// As `evf_free`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn evf_free_aligned_sized(
+    heap: *mut HeapInMemory,
+    pointer: *mut c_void,
+    alignment: usize,
+    bytes: usize,
+) -> Status {
+    let Ok(layout) = Layout::from_size_align(bytes, alignment) else {
+        return Status::EVF_BAD_ARGUMENT;
+    };
+    // SAFETY: the caller's promise is the one asked for.
+    unsafe { free_with(heap, pointer, |heap, ptr| heap.try_deallocate(ptr, layout)) }
+}
+
+/// Frees all blocks at once. Linear in the part of the map that was used.
+///
+/// # Safety
+/// `heap` came from `evf_init`; none of its blocks is used after the call.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn evf_reset(heap: *mut HeapInMemory) -> Status {
+    // SAFETY: the caller's promise is the one asked for.
+    match unsafe { Handle::from_c(heap) } {
+        Ok(control) => {
+            control.hold(|heap| heap.reset());
+            Status::EVF_OK
+        }
+        Err(status) => status,
+    }
+}
+
+/// # Safety
+/// As `evf_free`; `free` has no other promise to keep.
+unsafe fn free_with(
+    heap: *mut HeapInMemory,
+    pointer: *mut c_void,
+    free: impl FnOnce(&mut dyn AnyHeap, NonNull<u8>) -> Result<(), evenfit::FreeError>,
+) -> Status {
+    // SAFETY: the caller's promise is the one asked for.
+    let control = match unsafe { Handle::from_c(heap) } {
+        Ok(control) => control,
+        Err(status) => return status,
+    };
+    let Some(ptr) = NonNull::new(pointer.cast::<u8>()) else {
+        return Status::EVF_OK;
+    };
+    match control.hold(|heap| free(heap, ptr)) {
+        Ok(()) => Status::EVF_OK,
+        Err(error) => control.refuse(pointer, error.into()),
+    }
+}
+
+/// # Safety
+/// `heap` is null or came from `evf_init`.
+unsafe fn allocate(heap: *mut HeapInMemory, bytes: usize, align_bytes: usize) -> *mut c_void {
+    // SAFETY: the caller's promise is the one asked for.
+    let (Ok(control), Ok(layout)) = (
+        unsafe { Handle::from_c(heap) },
+        Layout::from_size_align(bytes, align_bytes),
+    ) else {
+        return ptr::null_mut();
+    };
+    let block = ask_while_full(control, bytes, || {
+        control.hold(|heap| heap.allocate(layout).map_err(ReallocError::Alloc))
+    });
+    block.map_or(ptr::null_mut(), |block| block.cast().as_ptr())
+}
+
+/// What became of a block that was given a new size.
+enum Resized {
+    InPlace(NonNull<u8>),
+    /// The new block, and how many bytes the old one has.
+    Elsewhere(NonNull<u8>, usize),
+}
+
+/// The part of a reallocation that needs the lock.
+///
+/// # Safety
+/// A live block at `old` is the caller's alone.
+unsafe fn resize_or_allocate(
+    heap: &mut dyn AnyHeap,
+    old: NonNull<u8>,
+    layout: Layout,
+) -> Result<Resized, ReallocError> {
+    // SAFETY: the caller's promise is the one asked for.
+    match unsafe { heap.resize_in_place_unsized(old, layout.size()) } {
+        Ok(block) => Ok(Resized::InPlace(block.cast())),
+        Err(ReallocError::Alloc(AllocError::OutOfMemory)) => {
+            let old_bytes = heap.usable_size(old)?;
+            Ok(Resized::Elsewhere(heap.allocate(layout)?.cast(), old_bytes))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Runs `request`, again as often as the out-of-memory callback asks for it.
+fn ask_while_full<T>(
+    control: Handle,
+    bytes: usize,
+    request: impl Fn() -> Result<T, ReallocError>,
+) -> Result<T, ReallocError> {
+    let mut retries = 0_u32;
+    loop {
+        let answer = request();
+        match answer {
+            Err(ReallocError::Alloc(AllocError::OutOfMemory)) if control.retry(bytes, retries) => {
+                retries = retries.saturating_add(1);
+            }
+            answer => return answer,
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! Installs the library as a user would, and builds and runs the installed examples with the C and C++ compilers.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// What the library may ask of its surroundings: what every compiler asks, and the C runtime's own hooks.
+const ALLOWED: [&str; 8] = [
+    "memcpy",
+    "memmove",
+    "memset",
+    "memcmp",
+    "_ITM_deregisterTMCloneTable",
+    "_ITM_registerTMCloneTable",
+    "__cxa_finalize",
+    "__gmon_start__",
+];
+
+/// The prefix that the library was installed under, once for all tests.
+fn prefix() -> &'static Path {
+    static PREFIX: OnceLock<PathBuf> = OnceLock::new();
+    PREFIX.get_or_init(|| {
+        let scratch = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let prefix = scratch.join("prefix");
+        let _ = std::fs::remove_dir_all(&prefix);
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("install.sh");
+        let mut install = Command::new(script);
+        install
+            .arg(&prefix)
+            .env("CARGO", env!("CARGO"))
+            .env("CARGO_TARGET_DIR", scratch.join("target"));
+        succeeds(&mut install);
+        prefix
+    })
+}
+
+/// Runs a command and returns what it wrote; panics with both its outputs if it failed.
+fn succeeds(command: &mut Command) -> String {
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?} can't be run: {error}"));
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}\n{stdout}\n{stderr}");
+    stdout
+}
+
+fn is_here(program: &str) -> bool {
+    let found = Command::new(program).arg("--version").output().is_ok();
+    if !found {
+        eprintln!("skipped: {program} is not installed");
+    }
+    found
+}
+
+fn flags(program: &str, arguments: &[&str]) -> Vec<String> {
+    let libraries = prefix().join("lib");
+    let answer = succeeds(
+        Command::new(program)
+            .args(arguments)
+            .env("PKG_CONFIG_PATH", libraries.join("pkgconfig")),
+    );
+    answer.split_whitespace().map(String::from).collect()
+}
+
+/// Compiles installed examples with `flags`, linked with `library`, and runs the result.
+fn build_and_run(compiler: &str, sources: &[&str], flags: &[&str], library: &[String]) -> String {
+    let examples = prefix().join("share/evenfit/examples");
+    let name = format!("{}{}{}", sources[0], flags.join(""), library.len());
+    let name = name.replace(['/', '=', ','], "");
+    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let mut compile = Command::new(compiler);
+    compile.args(["-O1", "-g", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]);
+    compile.args(flags).arg("-I").arg(prefix().join("include"));
+    compile.args(sources.iter().map(|source| examples.join(source)));
+    compile.args(library).arg("-o").arg(&program);
+    succeeds(&mut compile);
+    succeeds(Command::new(&program).env("LD_LIBRARY_PATH", prefix().join("lib")))
+}
+
+fn static_library() -> Vec<String> {
+    vec![prefix().join("lib/libevenfit.a").display().to_string()]
+}
+
+#[test]
+fn the_c_example_runs_as_c99_and_c11() {
+    if !is_here("gcc") {
+        return;
+    }
+    for standard in ["-std=c99", "-std=c11"] {
+        let said = build_and_run("gcc", &["example.c"], &[standard], &static_library());
+        assert!(said.contains("a double free is refused"), "{said}");
+        assert!(said.contains("; 0 failures"), "{said}");
+        build_and_run(
+            "gcc",
+            &["drop_in.c", "drop_in_main.c"],
+            &[standard],
+            &static_library(),
+        );
+    }
+    let sanitizers = ["-std=c11", "-fsanitize=address,undefined"];
+    build_and_run("gcc", &["example.c"], &sanitizers, &static_library());
+}
+
+#[test]
+fn the_shared_library_is_found_by_pkg_config() {
+    if !is_here("gcc") || !is_here("pkg-config") {
+        return;
+    }
+    let library = flags("pkg-config", &["--cflags", "--libs", "evenfit"]);
+    let said = build_and_run("gcc", &["example.c"], &["-std=c11"], &library);
+    assert!(said.contains("; 0 failures"), "{said}");
+}
+
+#[test]
+fn the_cpp_example_runs_under_sanitizers() {
+    if !is_here("g++") {
+        return;
+    }
+    for flags in [
+        &["-std=c++17"][..],
+        &["-std=c++20", "-O2"],
+        &[
+            "-std=c++17",
+            "-fsanitize=address,undefined",
+            "-fno-sanitize-recover",
+        ],
+    ] {
+        let said = build_and_run("g++", &["example.cpp"], flags, &static_library());
+        assert!(said.contains(": 0 failures"), "{said}");
+    }
+}
+
+#[test]
+fn cmake_finds_the_package() {
+    if !is_here("cmake") || !is_here("gcc") {
+        return;
+    }
+    let build = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cmake");
+    let _ = std::fs::remove_dir_all(&build);
+    let mut configure = Command::new("cmake");
+    configure
+        .arg("-S")
+        .arg(prefix().join("share/evenfit/examples"));
+    configure.arg("-B").arg(&build);
+    configure.arg(format!("-DCMAKE_PREFIX_PATH={}", prefix().display()));
+    succeeds(&mut configure);
+    succeeds(Command::new("cmake").arg("--build").arg(&build));
+    for program in ["example_evenfit", "example_static"] {
+        let said = succeeds(&mut Command::new(build.join(program)));
+        assert!(said.contains("; 0 failures"), "{said}");
+    }
+}
+
+#[test]
+fn the_library_has_no_globals_and_needs_no_libc() {
+    if !is_here("nm") {
+        return;
+    }
+    let shared = prefix().join("lib/libevenfit.so");
+    let wanted = succeeds(Command::new("nm").args(["-D", "-u"]).arg(&shared));
+    for symbol in wanted.split_whitespace().filter(|word| word.len() > 1) {
+        let name = symbol.split('@').next().expect("split gives at least one");
+        assert!(ALLOWED.contains(&name), "the library needs {name}");
+    }
+    let own = succeeds(
+        Command::new("nm")
+            .args(["-A", "--defined-only"])
+            .arg(&static_library()[0]),
+    );
+    let ours = own.lines().filter(|line| line.contains(":evenfit_c"));
+    let data = |line: &&str| matches!(line.split(' ').nth(1), Some("b" | "B" | "d" | "D" | "C"));
+    assert_eq!(ours.clone().find(data), None, "a global variable");
+    assert!(ours.count() > 15, "nm saw the library's functions");
+}
+
+#[test]
+fn the_installer_says_how_to_call_it() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("install.sh");
+    for arguments in [&[][..], &["--help"], &["a", "b"]] {
+        let output = Command::new(&script)
+            .args(arguments)
+            .output()
+            .expect("it runs");
+        assert_eq!(output.status.code(), Some(2));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("usage:"));
+    }
+}
