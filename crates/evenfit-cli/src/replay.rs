@@ -270,7 +270,7 @@ impl<'t, A: Allocator> Replay<'t, A> {
     fn check(&self) -> Result<(), Fault> {
         self.allocator
             .check()
-            .map_err(|error| format!("the integrity check failed: {error:?}"))
+            .map_err(|error| format!("the integrity check failed: {error}"))
     }
 
     /// The blocks live now, by rising id.

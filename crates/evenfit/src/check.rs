@@ -40,6 +40,11 @@ pub enum CheckError {
         /// The bin's number.
         bin: usize,
     },
+    /// Of [`FirstFit`](crate::FirstFit) only: a block's header says what can't be.
+    Header {
+        /// The block's start.
+        offset_bytes: usize,
+    },
     /// The blocks in the map don't add up to the heap's counters.
     Counters {
         /// Bytes in used blocks, as counted.
@@ -80,6 +85,10 @@ impl fmt::Display for CheckError {
                     "the free list of bin {bin} doesn't hold what the map says is free"
                 )
             }
+            Self::Header { offset_bytes } => write!(
+                f,
+                "the header at offset {offset_bytes} was overwritten: look for writes past the end of the block before"
+            ),
             Self::Counters {
                 counted_bytes,
                 remembered_bytes,

@@ -370,12 +370,17 @@ impl<'pool> FirstFit<'pool> {
             (last_free, last_free_end) = (at, end);
         }
         if end != self.len {
-            return Err(CheckError::Link { offset_bytes: end });
+            return Err(CheckError::Header { offset_bytes: end });
         }
-        let counted = (self.stats.used_bytes, self.stats.live_blocks);
-        if self.next_free(last_free) != END || (used_bytes, live_blocks) != counted {
+        if self.next_free(last_free) != END {
             return Err(CheckError::Link {
                 offset_bytes: if last_free == END { 0 } else { last_free },
+            });
+        }
+        if (used_bytes, live_blocks) != (self.stats.used_bytes, self.stats.live_blocks) {
+            return Err(CheckError::Counters {
+                counted_bytes: used_bytes,
+                remembered_bytes: self.stats.used_bytes,
             });
         }
         Ok(())
