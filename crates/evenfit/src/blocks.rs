@@ -267,7 +267,7 @@ impl<G: Geometry> BlockTier<G> {
 
     #[inline(always)]
     fn count_taken(&mut self, granules: usize) {
-        self.used += granules;
+        self.used = self.used.wrapping_add(granules);
         if self.used > self.used_peak {
             self.used_peak = self.used;
         }
@@ -289,6 +289,7 @@ impl<G: Geometry> BlockTier<G> {
             }
             let before = self.free_before(start)?;
             let after = self.free_after(end)?;
+            self.vouch_both(before, after)?;
             self.map.clear_size(start, end);
             if let Some(run) = before {
                 self.remove(run);
@@ -312,7 +313,7 @@ impl<G: Geometry> BlockTier<G> {
                 self.insert(merged);
             }
         }
-        self.used -= block.len();
+        self.used = self.used.wrapping_sub(block.len());
         Ok(())
     }
 
@@ -410,7 +411,7 @@ impl<G: Geometry> BlockTier<G> {
                 }
             }
         }
-        self.used -= block.len();
+        self.used = self.used.wrapping_sub(block.len());
         self.count_taken(granules);
         Ok(true)
     }
@@ -448,6 +449,7 @@ impl<G: Geometry> BlockTier<G> {
             if !lies_well || granules > limit - new_start {
                 return Ok(None);
             }
+            self.vouch_both(Some(before), after)?;
             let new_end = new_start + granules;
             self.remove(before);
             self.map.clear_size(before.start, before.end);
@@ -476,7 +478,7 @@ impl<G: Geometry> BlockTier<G> {
                     });
                 }
             }
-            self.used -= block.len();
+            self.used = self.used.wrapping_sub(block.len());
             self.count_taken(granules);
             Ok(Some(new_start))
         }
@@ -491,7 +493,7 @@ impl<G: Geometry> BlockTier<G> {
         // SAFETY: the head of a filled bin is a free block below the top.
         let head = unsafe {
             let start = self.bins.head(bin).unpack();
-            self.map.end_of(start) - start
+            self.map.end_by(start, self.top).unwrap_or(start) - start
         };
         top.max(head)
     }
@@ -538,7 +540,7 @@ impl<G: Geometry> BlockTier<G> {
     pub(crate) fn leads_to_free(&self, link: G::Link) -> bool {
         let granule = link.unpack();
         // SAFETY: granules below the top are in the map.
-        granule < self.top && unsafe { self.map.is_free(granule) }
+        granule < self.top && unsafe { self.map.is_marked_free(granule) }
     }
 
     /// Vouches for the links of a free block whose extent the map has told: both neighbours in its list are free
@@ -567,6 +569,26 @@ impl<G: Geometry> BlockTier<G> {
         }
     }
 
+    /// Vouches for taking two vouched blocks out of their lists one after the other: if the first is the second's
+    /// neighbour in a list, which its removal will write to, it must be one list. Forged links can say otherwise.
+    ///
+    /// # Safety
+    /// Both are free blocks.
+    #[inline(always)]
+    unsafe fn vouch_both(&self, first: Option<Run>, second: Option<Run>) -> Result<(), Corrupt> {
+        let (Some(first), Some(second)) = (first, second) else {
+            return Ok(());
+        };
+        let link = G::Link::pack(second.start);
+        // SAFETY: the first is a free block.
+        let linked =
+            unsafe { self.pool.next(first.start) == link || self.pool.prev(first.start) == link };
+        if linked && bin_of::<G>(first.len()) != bin_of::<G>(second.len()) {
+            return Err(Corrupt);
+        }
+        Ok(())
+    }
+
     /// Vouches for the head of a bin that is to be taken: it is free, holds `granules`, and the rest of the list leads
     /// back to it.
     #[inline(always)]
@@ -575,7 +597,7 @@ impl<G: Geometry> BlockTier<G> {
         let ends = end_mark::<G>(bin);
         // SAFETY: a head lies below the top; every block whose node is read is free.
         unsafe {
-            if !self.map.is_free(run.start) || run.end > self.top || run.len() < granules {
+            if !self.map.is_marked_free(run.start) || run.end > self.top || run.len() < granules {
                 return Err(Corrupt);
             }
             let next = self.pool.next(run.start);
@@ -645,7 +667,8 @@ impl<G: Geometry> BlockTier<G> {
             let head = self.bins.head(bin);
             self.pool.set_next(block.start, head);
             self.pool.set_prev(block.start, ends);
-            if head != ends {
+            // Links forged by a write after free may have left a head that is in use: it is not written to.
+            if self.leads_to_free(head) {
                 self.pool.set_prev(head.unpack(), this);
             }
             self.bins.fill(bin, this);

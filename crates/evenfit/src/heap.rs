@@ -211,7 +211,7 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
         };
         match taken {
             Ok(start) => {
-                self.live += 1;
+                self.live = self.live.wrapping_add(1);
                 // SAFETY: the block lies in the pool.
                 Ok(unsafe { self.slice(start, granules) })
             }
@@ -424,6 +424,10 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
         old: Layout,
         new: Layout,
     ) -> Result<NonNull<[u8]>, ReallocError> {
+        if block.end > self.blocks.top {
+            self.refused += 1;
+            return Err(FreeError::Corrupt.into());
+        }
         let payload_bytes = old.size().min(new.size());
         // SAFETY: old and new block don't overlap; the old one is as long as its layout.
         unsafe {
@@ -438,7 +442,7 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
                         let _ = self.try_deallocate(moved.cast(), new);
                         return Err(FreeError::Corrupt.into());
                     }
-                    self.live -= 1;
+                    self.live = self.live.wrapping_sub(1);
                     Ok(moved)
                 }
                 Err(error) => {
@@ -468,7 +472,12 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
     /// # Errors
     /// As for [`try_deallocate_unsized`](Self::try_deallocate_unsized).
     pub fn usable_size(&self, ptr: NonNull<u8>) -> Result<usize, FreeError> {
-        Ok(self.block_at(ptr)?.len() * G::GRANULE_BYTES)
+        let block = self.block_at(ptr)?;
+        if block.start < block.end && block.end <= self.blocks.top {
+            Ok(block.len() * G::GRANULE_BYTES)
+        } else {
+            Err(FreeError::Corrupt)
+        }
     }
 
     /// The largest request in bytes that succeeds now, at an alignment of a granule or less; one granule more fails.
@@ -479,13 +488,14 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
 
     /// The heap's counters. O(1).
     pub fn stats(&self) -> Stats {
-        let bytes = |granules: usize| granules * G::GRANULE_BYTES;
+        // The counters make no sense where the map was overwritten, but they can be asked.
+        let bytes = |granules: usize| granules.wrapping_mul(G::GRANULE_BYTES);
         Stats {
             pool_bytes: bytes(self.blocks.end),
             metadata_bytes: self.region_bytes - bytes(self.blocks.end),
             used_bytes: bytes(self.blocks.used),
             peak_used_bytes: bytes(self.blocks.used_peak),
-            free_bytes: bytes(self.blocks.end - self.blocks.used),
+            free_bytes: bytes(self.blocks.end.wrapping_sub(self.blocks.used)),
             live_blocks: self.live,
             failed_requests: self.failed,
             refused_frees: self.refused,
@@ -547,7 +557,7 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
     #[inline(always)]
     fn note_freed(&mut self, freed: Result<(), FreeError>) -> Result<(), FreeError> {
         match freed {
-            Ok(()) => self.live -= 1,
+            Ok(()) => self.live = self.live.wrapping_sub(1),
             Err(_) => self.refused += 1,
         }
         freed

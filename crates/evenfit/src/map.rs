@@ -153,6 +153,18 @@ impl Map {
         (pair.x & !pair.u) >> (granule % PAIR_GRANULES) & 1 != 0
     }
 
+    /// `is_free` for a granule that need not be marked: a size word's bits don't pass for a free block's mark.
+    ///
+    /// # Safety
+    /// `granule` is in the map.
+    #[inline(always)]
+    pub(crate) unsafe fn is_marked_free(self, granule: usize) -> bool {
+        // SAFETY: as promised by the caller.
+        let pair = unsafe { self.pair(granule / PAIR_GRANULES) };
+        (pair.x & !pair.u) >> (granule % PAIR_GRANULES) & 1 != 0
+            && (pair.u != 0 || pair.x & (pair.x - 1) == 0)
+    }
+
     /// The one update of every allocation and every free: the block at `start` changes hands,
     /// and what begins at `end` learns that the block before it did.
     ///
