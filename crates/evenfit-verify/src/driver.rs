@@ -1,0 +1,615 @@
+//! Applies operations to a heap and to the model, and panics where they differ.
+
+use core::alloc::Layout;
+use core::ptr::NonNull;
+
+use evenfit::{AllocError, BlockState, FreeError, InitError, ReallocError, Stats};
+
+use crate::model::{Live, Model, Verdict};
+use crate::op::{Bytes, Misuse, Op, Via, layout};
+use crate::pattern;
+use crate::region::{Placement, Region};
+use crate::subject::{Piece, Subject};
+
+/// How many freed pointers are remembered for double frees.
+const STALE_MAX: usize = 64;
+
+/// Bytes of region comparison that one operation may spend on average.
+const COMPARE_BYTES_PER_OP: usize = 64 * 1024;
+
+/// Where a heap is built.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// The region's length in bytes; any number.
+    pub len_bytes: usize,
+    /// Where it lies.
+    pub placement: Placement,
+}
+
+impl Config {
+    /// Decodes a region of at most `len_bytes_max`, mostly small, at any address and length.
+    pub fn decode(bytes: &mut Bytes, len_bytes_max: usize) -> Self {
+        let len_bytes = match bytes.byte() {
+            0..=79 => bytes.number(1) + 16,
+            80..=159 => bytes.number(2) % 4096,
+            160..=219 => bytes.number(2),
+            _ => bytes.number(4),
+        } % (len_bytes_max + 1);
+        let slack = bytes.number(1);
+        let placement = if bytes.byte().is_multiple_of(2) {
+            Placement::AfterGuard(slack)
+        } else {
+            Placement::BeforeGuard(slack % 2 * 3)
+        };
+        Self {
+            len_bytes,
+            placement,
+        }
+    }
+}
+
+/// A heap, the model beside it, and the memory under it.
+pub struct Driver<S: Subject> {
+    subject: S,
+    model: Model,
+    region: Region,
+    /// A live block of another heap, and the memory that keeps it so.
+    other: (NonNull<u8>, Layout, Region),
+    stale: Vec<(usize, Layout)>,
+    stale_next: usize,
+    seed: u64,
+    /// The counters as they must be now.
+    expected: Stats,
+    compare_credit: usize,
+    snapshot: Vec<u8>,
+    ops: u64,
+}
+
+/// A heap over a fresh region full of garbage, with the address and length of its pool.
+///
+/// # Errors
+/// As the heap's.
+pub fn build<S: Subject>(region: &Region) -> Result<(S, usize, usize), InitError> {
+    // SAFETY: no heap is over the region yet.
+    pattern::fill(unsafe { region.bytes_mut() }, 0xDEAD);
+    // SAFETY: the region is mapped and outlives both heaps; the first is dropped before the
+    // second is built.
+    let mut probe = unsafe { S::build(region.base(), region.len_bytes()) }?;
+    let pool_bytes = probe.stats().pool_bytes;
+    assert_eq!(
+        probe.largest_free(),
+        pool_bytes,
+        "an empty pool is one allocation"
+    );
+    let whole = probe
+        .allocate(layout(pool_bytes, 1))
+        .expect("an empty pool is one allocation");
+    let pool_base = whole.cast::<u8>().as_ptr() as usize;
+    drop(probe);
+    // SAFETY: as above.
+    let subject = unsafe { S::build(region.base(), region.len_bytes()) }?;
+    Ok((subject, pool_base, pool_bytes))
+}
+
+impl<S: Subject> Driver<S> {
+    /// Builds a heap where `config` says.
+    ///
+    /// # Errors
+    /// As the heap's, for a region too small or too large.
+    pub fn new(config: Config) -> Result<Self, InitError> {
+        let region = Region::new(config.len_bytes, config.placement);
+        let (subject, pool_base, pool_bytes) = build::<S>(&region)?;
+        let first = region.base().as_ptr() as usize;
+        let stats = subject.stats();
+        assert!(pool_base >= first && pool_base + pool_bytes <= first + config.len_bytes);
+        assert_eq!(
+            pool_base % S::GRANULE_BYTES,
+            0,
+            "the first granule is aligned"
+        );
+        assert_eq!(stats.pool_bytes + stats.metadata_bytes, config.len_bytes);
+        let mut driver = Self {
+            expected: stats,
+            subject,
+            model: Model::of::<S>(pool_base, pool_bytes),
+            region,
+            other: other_heap::<S>(),
+            stale: Vec::new(),
+            stale_next: 0,
+            seed: 0,
+            compare_credit: 0,
+            snapshot: Vec::new(),
+            ops: 0,
+        };
+        driver.check();
+        Ok(driver)
+    }
+
+    /// Builds a heap and runs the operations that `bytes` decode to, checking everything at the
+    /// end. Returns how many were run: none where the region is refused.
+    pub fn run(config: Config, bytes: &mut Bytes) -> u64 {
+        let Ok(mut driver) = Self::new(config) else {
+            return 0;
+        };
+        while !bytes.is_empty() {
+            let op = Op::decode(bytes, driver.model.pool_bytes());
+            driver.apply(&op);
+        }
+        driver.finish()
+    }
+
+    /// The model as it stands.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The heap's own counters, which agree with the model.
+    pub fn stats(&self) -> Stats {
+        self.expected
+    }
+
+    /// Operations applied so far.
+    pub fn ops(&self) -> u64 {
+        self.ops
+    }
+
+    /// Applies one operation.
+    ///
+    /// # Panics
+    /// If the heap's answer, its counters or the pool's bytes are not what they must be.
+    pub fn apply(&mut self, op: &Op) {
+        self.ops += 1;
+        self.compare_credit += COMPARE_BYTES_PER_OP;
+        match *op {
+            Op::Allocate(layout) => self.allocate(layout, false),
+            Op::AllocateZeroed(layout) => self.allocate(layout, true),
+            Op::Free { k } => self.free(k, false),
+            Op::FreeUnsized { k } => self.free(k, true),
+            Op::Grow { k, new } => self.resize(k, new, Via::Grow),
+            Op::Shrink { k, new } => self.resize(k, new, Via::Shrink),
+            Op::Reallocate { k, new } => self.resize(k, new, Via::Reallocate),
+            Op::FreeAll { k } => self.free_all(k),
+            Op::Misuse { kind, via } => self.misuse(kind, via),
+            Op::Check => self.check(),
+        }
+        let stats = self.subject.stats();
+        assert_eq!(stats, self.expected, "counters after {op:?}");
+    }
+
+    fn allocate(&mut self, layout: Layout, zeroed: bool) {
+        self.take_snapshot();
+        let answer = if zeroed {
+            self.subject.allocate_zeroed(layout)
+        } else {
+            self.subject.allocate(layout)
+        };
+        match answer {
+            Ok(block) => {
+                let live = self.adopt(block, layout);
+                if zeroed {
+                    let bytes = self.contents(&live);
+                    let dirty = bytes.iter().position(|byte| *byte != 0);
+                    assert_eq!(dirty, None, "{layout:?} was to be zeroed");
+                }
+                self.fill(&live);
+                self.expected.peak_used_bytes =
+                    self.expected.peak_used_bytes.max(self.model.used_bytes());
+                self.expect_counts();
+            }
+            Err(error) => self.refused_request(layout, error),
+        }
+    }
+
+    /// A request was refused: that must be right and have changed nothing.
+    fn refused_request(&mut self, layout: Layout, error: AllocError) {
+        assert!(
+            !self.model.must_fit(layout),
+            "{error:?} to {layout:?}, which fits"
+        );
+        match error {
+            AllocError::TooLarge => assert!(
+                self.model.never_fits(layout) || self.model.may_never_fit(layout),
+                "{layout:?} is not larger than the pool"
+            ),
+            AllocError::OutOfMemory => assert!(
+                !self.model.never_fits(layout),
+                "{layout:?} is larger than the pool: that is TooLarge"
+            ),
+            other => panic!("{other:?} to {layout:?} from a sound pool"),
+        }
+        self.expected.failed_requests += 1;
+        self.assert_region_unchanged();
+    }
+
+    /// Records a block just handed out, and checks what the heap says of it.
+    fn adopt(&mut self, block: NonNull<[u8]>, layout: Layout) -> Live {
+        let address = block.cast::<u8>().as_ptr() as usize;
+        self.seed += 1;
+        let live = self.model.insert(address, layout, self.seed);
+        assert!(
+            block.len() >= layout.size(),
+            "{layout:?} got {} bytes",
+            block.len()
+        );
+        let usable = self.subject.usable_size(block.cast());
+        assert_eq!(
+            usable,
+            Ok(self.model.rounded(layout.size())),
+            "usable size of {layout:?}"
+        );
+        assert!(
+            usable.is_ok_and(|u| block.len() <= u),
+            "{layout:?} got more than is usable"
+        );
+        live
+    }
+
+    fn pointer(&self, live: &Live) -> NonNull<u8> {
+        let address = self.model.pool_base() + live.offset;
+        let from_base = address - self.region.base().as_ptr() as usize;
+        // SAFETY: the model keeps live blocks within the pool, and the pool is in the region.
+        unsafe { self.region.base().add(from_base) }
+    }
+
+    /// The whole of a live block, rounding included: all of it is the owner's.
+    fn contents(&self, live: &Live) -> &[u8] {
+        let len = self.model.rounded(live.layout.size());
+        // SAFETY: a live block: only its owner, this driver, accesses it.
+        unsafe { core::slice::from_raw_parts(self.pointer(live).as_ptr(), len) }
+    }
+
+    fn fill(&mut self, live: &Live) {
+        let len = self.model.rounded(live.layout.size());
+        // SAFETY: as in `contents`; exclusive through `&mut self`.
+        let bytes = unsafe { core::slice::from_raw_parts_mut(self.pointer(live).as_ptr(), len) };
+        pattern::fill(bytes, live.seed);
+    }
+
+    fn assert_contents(&self, live: &Live) {
+        let wrong = pattern::first_difference(self.contents(live), live.seed);
+        assert_eq!(wrong, None, "contents of {live:?} changed");
+    }
+
+    fn free(&mut self, k: usize, unsized_: bool) {
+        let Some(live) = self.model.pick(k) else {
+            return;
+        };
+        self.assert_contents(&live);
+        let ptr = self.pointer(&live);
+        let answer = if unsized_ {
+            // SAFETY: a live block, not used again.
+            unsafe { self.subject.try_deallocate_unsized(ptr) }
+        } else {
+            // SAFETY: as above, with the layout it was asked with.
+            unsafe { self.subject.try_deallocate(ptr, live.layout) }
+        };
+        assert_eq!(answer, Ok(()), "free of {live:?}");
+        self.forget(live.offset);
+        self.expect_counts();
+    }
+
+    fn forget(&mut self, offset: usize) {
+        let live = self.model.remove(offset);
+        let freed = (self.model.pool_base() + offset, live.layout);
+        if self.stale.len() < STALE_MAX {
+            self.stale.push(freed);
+        } else {
+            self.stale[self.stale_next % STALE_MAX] = freed;
+            self.stale_next += 1;
+        }
+    }
+
+    fn free_all(&mut self, k: usize) {
+        while self.model.live_count() > 0 {
+            self.free(k, false);
+        }
+    }
+
+    fn resize(&mut self, k: usize, new: Layout, via: Via) {
+        let Some(live) = self.model.pick(k) else {
+            return;
+        };
+        let old = live.layout;
+        let new = match via {
+            Via::Shrink => layout(new.size() % (old.size() + 1), new.align()),
+            Via::Grow if new.size() < old.size() => return,
+            _ => new,
+        };
+        self.assert_contents(&live);
+        self.take_snapshot();
+        match self.call_resize(self.pointer(&live), old, new, via) {
+            Ok(block) => self.resized(&live, block, new),
+            Err(ReallocError::Alloc(error)) => {
+                assert!(
+                    !self.must_resize(&live, new),
+                    "{error:?}: {live:?} to {new:?} fits"
+                );
+                self.refused_request(new, error);
+            }
+            Err(error) => panic!("{error:?}: {via:?} of {live:?} to {new:?}"),
+        }
+    }
+
+    fn call_resize(
+        &mut self,
+        ptr: NonNull<u8>,
+        old: Layout,
+        new: Layout,
+        via: Via,
+    ) -> Result<NonNull<[u8]>, ReallocError> {
+        // SAFETY: a live block with its layout, or a misuse, which must be refused.
+        unsafe {
+            match via {
+                Via::Grow => self.subject.grow(ptr, old, new),
+                Via::Shrink => self.subject.shrink(ptr, old, new),
+                _ => self.subject.reallocate(ptr, old, new),
+            }
+        }
+    }
+
+    fn resized(&mut self, old: &Live, block: NonNull<[u8]>, new: Layout) {
+        let used_before = self.model.used_bytes();
+        let old_address = self.model.pool_base() + old.offset;
+        let stays = block.cast::<u8>().as_ptr() as usize == old_address;
+        if stays {
+            self.model.remove(old.offset);
+        } else {
+            self.forget(old.offset);
+        }
+        let live = self.adopt(block, new);
+        let kept = old.layout.size().min(new.size());
+        let wrong = pattern::first_difference(&self.contents(&live)[..kept], old.seed);
+        assert_eq!(wrong, None, "{old:?} lost contents on its way to {new:?}");
+        self.fill(&live);
+        self.expect_peak(used_before, &live, stays);
+        self.expect_counts();
+    }
+
+    /// A block that moved may have been counted twice for a moment: either peak is honest.
+    fn expect_peak(&mut self, used_before: usize, live: &Live, stays: bool) {
+        let peak = self.expected.peak_used_bytes;
+        let least = peak.max(self.model.used_bytes());
+        let both = peak.max(used_before + self.model.rounded(live.layout.size()));
+        let said = self.subject.stats().peak_used_bytes;
+        assert!(
+            said == least || (said == both && !stays),
+            "peak {said} after a reallocation: {least}, or {both} if both blocks were held"
+        );
+        self.expected.peak_used_bytes = said;
+    }
+
+    /// Whether a reallocation has no excuse to fail.
+    fn must_resize(&self, live: &Live, new: Layout) -> bool {
+        let (start, end) = self.model.gap_without(live);
+        let rounded = self.model.rounded(new.size());
+        let address = self.model.pool_base() + live.offset;
+        let forwards = rounded <= end - live.offset && address.is_multiple_of(new.align());
+        let backwards = rounded <= end - start && new.align() <= S::GRANULE_BYTES;
+        forwards || backwards || self.model.must_fit(new)
+    }
+
+    fn expect_counts(&mut self) {
+        self.expected.used_bytes = self.model.used_bytes();
+        self.expected.free_bytes = self.model.pool_bytes() - self.model.used_bytes();
+        self.expected.live_blocks = self.model.live_count();
+    }
+
+    /// The wrong pointer and layout that `kind` names now; none where there is no such thing.
+    fn wrong_argument(&self, kind: Misuse) -> Option<(usize, Layout)> {
+        let base = self.region.base().as_ptr() as usize;
+        let address_of = |live: &Live| self.model.pool_base() + live.offset;
+        let some_layout = layout(S::GRANULE_BYTES, 1);
+        Some(match kind {
+            Misuse::Stale { pick } => *self.stale.get(pick % self.stale.len().max(1))?,
+            Misuse::Interior { k, delta } => {
+                let live = self.model.pick(k)?;
+                (
+                    address_of(&live) + delta % self.model.rounded(live.layout.size()),
+                    live.layout,
+                )
+            }
+            Misuse::InFree { offset } => {
+                let offset = offset % self.model.pool_bytes();
+                let (start, end) = self.model.gaps().find(|(_, end)| *end > offset)?;
+                (
+                    self.model.pool_base() + offset.max(start),
+                    layout(end - start, 1),
+                )
+            }
+            Misuse::InRegion { offset } => (base + offset % self.region.len_bytes(), some_layout),
+            Misuse::Foreign { address } => (address.max(1), some_layout),
+            Misuse::OtherHeap => (self.other.0.as_ptr() as usize, self.other.1),
+            Misuse::PastEnd { delta } => (base + self.region.len_bytes() + delta, some_layout),
+            Misuse::WrongSize { k, size } => {
+                let live = self.model.pick(k)?;
+                (address_of(&live), layout(size, live.layout.align()))
+            }
+            Misuse::WrongAlign { k, doublings } => {
+                let live = self.model.pick(k)?;
+                let address = address_of(&live);
+                let log2 = (address.trailing_zeros() + 1 + doublings).min(usize::BITS - 2);
+                (address, layout(live.layout.size(), 1 << log2))
+            }
+        })
+    }
+
+    fn misuse(&mut self, kind: Misuse, via: Via) {
+        let Some((address, wrong)) = self.wrong_argument(kind) else {
+            return;
+        };
+        let told = (!matches!(via, Via::Unsized | Via::UsableSize)).then_some(wrong);
+        let verdict = self.model.verdict(address, told);
+        if verdict == Verdict::Valid {
+            return;
+        }
+        let ptr = NonNull::new(core::ptr::without_provenance_mut::<u8>(address))
+            .expect("no kind of misuse makes a null pointer");
+        self.take_snapshot();
+        let answer = self.call_with(ptr, wrong, via);
+        assert!(
+            verdict.allows(answer),
+            "{via:?} of {kind:?} at {address:#x} as {wrong:?} answered {answer:?}, \
+             and the model {verdict:?}"
+        );
+        if via != Via::UsableSize {
+            self.expected.refused_frees += 1;
+        }
+        self.assert_region_unchanged();
+    }
+
+    fn call_with(&mut self, ptr: NonNull<u8>, wrong: Layout, via: Via) -> Result<(), FreeError> {
+        let new = match via {
+            Via::Shrink => layout(wrong.size() / 2, wrong.align()),
+            _ => layout(wrong.size().saturating_mul(2), wrong.align()),
+        };
+        match via {
+            // SAFETY: a misuse: the heap promises to refuse it.
+            Via::Deallocate => unsafe { self.subject.try_deallocate(ptr, wrong) },
+            // SAFETY: as above.
+            Via::Unsized => unsafe { self.subject.try_deallocate_unsized(ptr) },
+            Via::UsableSize => self.subject.usable_size(ptr).map(drop),
+            Via::Grow | Via::Shrink | Via::Reallocate => {
+                match self.call_resize(ptr, wrong, new, via) {
+                    Ok(_) => Ok(()),
+                    Err(ReallocError::Free(error)) => Err(error),
+                    Err(error) => panic!("{error:?}: a wrong pointer was not noticed first"),
+                }
+            }
+        }
+    }
+
+    /// Copies the region where the budget allows it; a small region is copied every time.
+    fn take_snapshot(&mut self) {
+        self.snapshot.clear();
+        if self.region.len_bytes() <= self.compare_credit {
+            self.compare_credit -= self.region.len_bytes();
+            // SAFETY: no operation runs meanwhile.
+            self.snapshot
+                .extend_from_slice(unsafe { self.region.bytes() });
+        }
+    }
+
+    fn assert_region_unchanged(&self) {
+        if self.snapshot.is_empty() {
+            return;
+        }
+        // SAFETY: no operation runs meanwhile.
+        let now = unsafe { self.region.bytes() };
+        if now != self.snapshot {
+            let at = now.iter().zip(&self.snapshot).position(|(a, b)| a != b);
+            panic!("a refused call changed the region at byte {at:?}");
+        }
+    }
+
+    /// Compares everything that can be seen of the heap with the model.
+    ///
+    /// # Panics
+    /// Where they differ.
+    pub fn check(&mut self) {
+        assert_eq!(self.subject.check(), Ok(()));
+        self.assert_blocks();
+        for live in self.model.live() {
+            self.assert_contents(live);
+        }
+        self.assert_largest_free();
+        assert!(
+            self.region.surroundings_intact(),
+            "a byte outside the region was written"
+        );
+    }
+
+    /// The walk is the model's ranges: no two free neighbours, nothing lost, the tail on top.
+    fn assert_blocks(&self) {
+        let pool_bytes = self.model.pool_bytes();
+        let used = self.model.live().map(|live| Piece {
+            offset_bytes: live.offset,
+            size_bytes: self.model.rounded(live.layout.size()),
+            state: BlockState::Used,
+        });
+        let free = self.model.gaps().map(|(start, end)| Piece {
+            offset_bytes: start,
+            size_bytes: end - start,
+            state: if end == pool_bytes {
+                BlockState::Top
+            } else {
+                BlockState::Free
+            },
+        });
+        let mut expected: Vec<_> = used.chain(free).collect();
+        expected.sort_unstable_by_key(|block| block.offset_bytes);
+        let mut walked = self.subject.blocks();
+        for block in expected {
+            assert_eq!(walked.next(), Some(block), "walk of the blocks");
+        }
+        assert_eq!(walked.next(), None, "the walk ends with the pool");
+    }
+
+    /// The largest request succeeds and one byte more does not.
+    fn assert_largest_free(&mut self) {
+        let largest = self.subject.largest_free();
+        let widest = self
+            .model
+            .gaps()
+            .map(|(start, end)| end - start)
+            .max()
+            .unwrap_or(0);
+        assert!(
+            largest <= widest,
+            "largest_free {largest}, and the widest run is {widest}"
+        );
+        assert!(
+            !self.model.must_fit(layout(largest + 1, 1)),
+            "more than {largest} must fit"
+        );
+        if largest > 0 {
+            let taken = self.subject.allocate(layout(largest, 1));
+            let taken = taken.expect("largest_free is what a request can have");
+            self.model
+                .insert(taken.cast::<u8>().as_ptr() as usize, layout(largest, 1), 0);
+            self.expected.peak_used_bytes =
+                self.expected.peak_used_bytes.max(self.model.used_bytes());
+            // SAFETY: just taken.
+            let freed = unsafe {
+                self.subject
+                    .try_deallocate(taken.cast(), layout(largest, 1))
+            };
+            assert_eq!(freed, Ok(()));
+            self.model
+                .remove(taken.cast::<u8>().as_ptr() as usize - self.model.pool_base());
+        }
+        let refused = self.subject.allocate(layout(largest + 1, 1));
+        assert!(
+            refused.is_err(),
+            "largest_free said {largest}, and more was had"
+        );
+        self.expected.failed_requests += 1;
+    }
+
+    /// Frees everything and checks that the pool is whole again. Returns the operations run.
+    ///
+    /// # Panics
+    /// If it is not.
+    pub fn finish(mut self) -> u64 {
+        self.check();
+        self.free_all(1);
+        self.check();
+        assert_eq!(
+            self.subject.largest_free(),
+            self.model.pool_bytes(),
+            "the pool is whole again"
+        );
+        assert_eq!(self.subject.stats(), self.expected);
+        self.ops
+    }
+}
+
+/// A live block of a heap that is not the one under test.
+fn other_heap<S: Subject>() -> (NonNull<u8>, Layout, Region) {
+    let region = Region::new(4000, Placement::AfterGuard(0));
+    let (mut heap, _, _) = build::<S>(&region).expect("4,000 bytes are enough for a heap");
+    let layout = layout(S::GRANULE_BYTES, 1);
+    let block = heap
+        .allocate(layout)
+        .expect("an empty heap serves one granule");
+    (block.cast(), layout, region)
+}

@@ -1,0 +1,304 @@
+//! A pool that is written to behind the heap's back.
+//!
+//! Two powers are told apart. A *late writer* writes only to free memory, as a program does that
+//! uses a block after freeing it: no block may then overlap another, leave the pool or lose its
+//! contents. *Garbage* goes anywhere in the region, the map included: then the heap only has to
+//! answer, without a panic and without an access outside the region.
+
+use core::alloc::Layout;
+use core::ptr::NonNull;
+
+use evenfit::{FreeError, ReallocError};
+
+use crate::driver::{Config, build};
+use crate::model::{Live, Model, Verdict};
+use crate::op::{Bytes, layout};
+use crate::pattern;
+use crate::region::Region;
+use crate::subject::Subject;
+
+/// A heap, the model beside it, and the memory that both powers write to.
+pub struct Hostile<S: Subject> {
+    subject: S,
+    model: Model,
+    region: Region,
+    seed: u64,
+    corrupted: bool,
+    /// Answers of `Corrupt` so far.
+    pub noticed: u64,
+}
+
+impl<S: Subject> Hostile<S> {
+    /// Builds a heap where `config` says; none where the region is refused.
+    pub fn new(config: Config) -> Option<Self> {
+        let region = Region::new(config.len_bytes, config.placement);
+        let (subject, base, pool_bytes) = build::<S>(&region).ok()?;
+        let model = Model::of::<S>(base, pool_bytes);
+        Some(Self {
+            subject,
+            model,
+            region,
+            seed: 0,
+            corrupted: false,
+            noticed: 0,
+        })
+    }
+
+    /// A late writer's run: operations decoded from `bytes`, mixed with writes to free memory.
+    ///
+    /// # Panics
+    /// If a live block is harmed or a misuse accepted.
+    pub fn late_writer(config: Config, bytes: &mut Bytes) {
+        let Some(mut hostile) = Self::new(config) else {
+            return;
+        };
+        while !bytes.is_empty() {
+            match bytes.byte() % 16 {
+                0..=5 => hostile.allocate(size(bytes), 1 << (bytes.byte() % 6)),
+                6..=10 => hostile.free(bytes.number(2)),
+                11 => hostile.reallocate(bytes.number(2), size(bytes)),
+                12 => hostile.wrong_free(bytes.number(3)),
+                13 => hostile.write_free(bytes.number(3), &bytes.number(8).to_le_bytes()),
+                14 => hostile.forge(bytes.number(3), bytes.number(1), bytes.number(1)),
+                _ => hostile.zero_free(bytes.number(3)),
+            }
+            hostile.assert_unharmed();
+        }
+    }
+
+    /// Garbage over a heap in use: `bytes` first make blocks, then overwrite the region.
+    ///
+    /// # Panics
+    /// If the heap does.
+    pub fn garbage(config: Config, bytes: &mut Bytes) {
+        let Some(mut hostile) = Self::new(config) else {
+            return;
+        };
+        for _ in 0..bytes.byte() % 32 {
+            match bytes.byte() % 3 {
+                0 => hostile.free(bytes.number(1)),
+                _ => hostile.allocate(size(bytes), 8),
+            }
+        }
+        hostile.overwrite(bytes);
+        hostile.ask_everything();
+        hostile.order_everything();
+        let intact = hostile.region.surroundings_intact();
+        assert!(intact, "a byte outside the region was written");
+    }
+
+    fn allocate(&mut self, size: usize, align: usize) {
+        let layout = layout(size, align);
+        match self.subject.allocate(layout) {
+            Ok(block) => self.adopt(block, layout),
+            Err(evenfit::AllocError::Corrupt) => self.note_corrupt(),
+            Err(_) => {}
+        }
+    }
+
+    fn adopt(&mut self, block: NonNull<[u8]>, layout: Layout) {
+        self.seed += 1;
+        let live = self
+            .model
+            .insert(block.cast::<u8>().as_ptr() as usize, layout, self.seed);
+        pattern::fill(self.contents(&live), live.seed);
+    }
+
+    fn note_corrupt(&mut self) {
+        assert!(self.corrupted, "a sound pool was called corrupt");
+        self.noticed += 1;
+    }
+
+    /// A live block's bytes.
+    #[allow(clippy::mut_from_ref)]
+    fn contents(&self, live: &Live) -> &mut [u8] {
+        let len = self.model.rounded(live.layout.size());
+        // SAFETY: a live block within the region, which only this driver accesses, one slice at
+        // a time.
+        unsafe { core::slice::from_raw_parts_mut(self.pointer(live.offset).as_ptr(), len) }
+    }
+
+    fn pointer(&self, offset: usize) -> NonNull<u8> {
+        let from_base = self.model.pool_base() - self.region.base().as_ptr() as usize + offset;
+        // SAFETY: an offset within the pool, which is in the region.
+        unsafe { self.region.base().add(from_base) }
+    }
+
+    fn free(&mut self, k: usize) {
+        let Some(live) = self.model.pick(k) else {
+            return;
+        };
+        // SAFETY: a live block with its layout.
+        match unsafe {
+            self.subject
+                .try_deallocate(self.pointer(live.offset), live.layout)
+        } {
+            Ok(()) => {
+                self.model.remove(live.offset);
+            }
+            Err(FreeError::Corrupt) => self.note_corrupt(),
+            Err(error) => panic!("{error:?}: free of {live:?}"),
+        }
+    }
+
+    fn reallocate(&mut self, k: usize, size: usize) {
+        let Some(live) = self.model.pick(k) else {
+            return;
+        };
+        let new = layout(size, live.layout.align());
+        let ptr = self.pointer(live.offset);
+        // SAFETY: a live block with its layout.
+        match unsafe { self.subject.reallocate(ptr, live.layout, new) } {
+            Ok(block) => {
+                self.model.remove(live.offset);
+                self.adopt(block, new);
+            }
+            Err(
+                ReallocError::Free(FreeError::Corrupt)
+                | ReallocError::Alloc(evenfit::AllocError::Corrupt),
+            ) => self.note_corrupt(),
+            Err(ReallocError::Alloc(_)) => {}
+            Err(error) => panic!("{error:?}: reallocation of {live:?}"),
+        }
+    }
+
+    fn wrong_free(&mut self, offset: usize) {
+        let address = self.model.pool_base() + offset % self.model.pool_bytes();
+        if self.model.verdict(address, None) != Verdict::Valid {
+            let ptr = self.pointer(address - self.model.pool_base());
+            // SAFETY: a misuse, which the heap promises to refuse.
+            let answer = unsafe { self.subject.try_deallocate_unsized(ptr) };
+            assert!(answer.is_err(), "offset {offset} is no live block");
+        }
+    }
+
+    /// The free run at or after `offset`.
+    fn free_run(&self, offset: usize) -> Option<(usize, usize)> {
+        let offset = offset % self.model.pool_bytes();
+        self.model
+            .gaps()
+            .find(|(_, end)| *end > offset)
+            .map(|(start, end)| (offset.max(start), end))
+    }
+
+    /// Writes `bytes` to free memory at or after `offset`, as far as it is free.
+    pub fn write_free(&mut self, offset: usize, bytes: &[u8]) {
+        let Some((start, end)) = self.free_run(offset) else {
+            return;
+        };
+        let len = bytes.len().min(end - start);
+        self.write(start, &bytes[..len]);
+    }
+
+    fn write(&mut self, offset: usize, bytes: &[u8]) {
+        // SAFETY: free memory of the pool: the heap alone reads it, and no call is running.
+        unsafe {
+            self.pointer(offset)
+                .copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len());
+        }
+        self.corrupted = true;
+    }
+
+    /// Zeroes a whole free run but the top, as a late `memset` does.
+    fn zero_free(&mut self, offset: usize) {
+        if let Some((start, end)) = self.free_run(offset)
+            && end < self.model.pool_bytes()
+        {
+            let run = self.model.gap_at(start).expect("a free run");
+            self.write(run.0, &vec![0; end - run.0]);
+        }
+    }
+
+    /// Writes a free block's first bytes so that they read as numbers of other free blocks,
+    /// in the widths that links have.
+    fn forge(&mut self, at: usize, next: usize, prev: usize) {
+        let gaps: Vec<_> = self.model.gaps().map(|(start, _)| start).collect();
+        let Some(start) = gaps.get(at % gaps.len().max(1)).copied() else {
+            return;
+        };
+        let number = |pick: usize| gaps[pick % gaps.len()] / S::GRANULE_BYTES;
+        let (next, prev) = (number(next), number(prev));
+        if S::GRANULE_BYTES == 8 {
+            let links = [(next as u16).to_le_bytes(), (prev as u16).to_le_bytes()];
+            self.write(start, links.as_flattened());
+        } else {
+            let links = [(next as u32).to_le_bytes(), (prev as u32).to_le_bytes()];
+            self.write(start, links.as_flattened());
+        }
+    }
+
+    /// Whatever was written to free memory, every live block is as its owner left it.
+    fn assert_unharmed(&self) {
+        for live in self.model.live() {
+            let wrong = pattern::first_difference(self.contents(live), live.seed);
+            assert_eq!(wrong, None, "{live:?} was written to");
+        }
+        let sound = self.subject.check();
+        assert!(self.corrupted || sound.is_ok(), "{sound:?} in a sound pool");
+        assert!(
+            self.region.surroundings_intact(),
+            "a byte outside the region was written"
+        );
+    }
+
+    /// Overwrites the region from places and with lengths that `bytes` give, then wholly.
+    fn overwrite(&mut self, bytes: &mut Bytes) {
+        self.corrupted = true;
+        // SAFETY: no call is running, and no block is used any more.
+        let region = unsafe { self.region.bytes_mut() };
+        if bytes.byte().is_multiple_of(4) {
+            let rest = bytes.rest();
+            for (to, from) in region.iter_mut().zip(rest.iter().cycle()) {
+                *to = *from;
+            }
+            return;
+        }
+        while !bytes.is_empty() {
+            let at = bytes.number(2) % region.len();
+            let len = (usize::from(bytes.byte() % 20)).min(region.len() - at);
+            for byte in &mut region[at..at + len] {
+                *byte = bytes.byte();
+            }
+        }
+    }
+
+    /// Asks everything that can be asked without changing the heap; any answer will do.
+    fn ask_everything(&self) {
+        let _ = self.subject.check();
+        assert!(self.subject.blocks().count() <= self.model.pool_bytes());
+        let _ = (self.subject.largest_free(), self.subject.stats());
+        for offset in (0..self.model.pool_bytes()).step_by(S::GRANULE_BYTES) {
+            let _ = self.subject.usable_size(self.pointer(offset));
+        }
+    }
+
+    /// Calls everything else; any answer will do.
+    fn order_everything(&mut self) {
+        for offset in (0..self.model.pool_bytes())
+            .step_by(S::GRANULE_BYTES)
+            .take(512)
+        {
+            let ptr = self.pointer(offset);
+            let size = offset % 256;
+            // SAFETY: whatever lies there, only this driver's memory is behind it.
+            unsafe {
+                let _ = self.subject.try_deallocate(ptr, layout(size, 1));
+                let _ = self.subject.try_deallocate_unsized(ptr);
+                let _ = self
+                    .subject
+                    .reallocate(ptr, layout(size, 1), layout(size / 2, 1));
+            }
+            let _ = self.subject.allocate(layout(size, 1));
+            let _ = self.subject.allocate(layout(size * 8, 64));
+            let _ = self.subject.stats();
+        }
+        let _ = self.subject.check();
+    }
+}
+
+fn size(bytes: &mut Bytes) -> usize {
+    match bytes.byte() {
+        0..=199 => bytes.number(1),
+        _ => bytes.number(2) % 2048,
+    }
+}

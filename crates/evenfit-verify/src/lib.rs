@@ -1,0 +1,24 @@
+//! Evidence for `evenfit`: everything here is an oracle that knows the promises and nothing of
+//! how the library keeps them.
+//!
+//! - [`Model`] holds what a correct heap would hold: ranges used and free, in bytes.
+//! - [`Driver`] applies [`Op`]s to a heap and to the model, and panics where they differ.
+//! - [`Op`]s are decoded from arbitrary bytes, so one driver serves the property tests and the
+//!   coverage-guided fuzzer.
+//! - [`exhaustive`] visits every reachable state of a small pool.
+//! - [`hostile`] overwrites the pool and asks the heap about it.
+
+pub mod driver;
+pub mod exhaustive;
+pub mod hostile;
+pub mod model;
+pub mod op;
+pub mod pattern;
+pub mod region;
+pub mod subject;
+
+pub use driver::{Config, Driver};
+pub use model::{Model, Verdict};
+pub use op::{Bytes, Misuse, Op, Via};
+pub use region::{Placement, Region};
+pub use subject::Subject;

@@ -1,0 +1,395 @@
+//! What a correct heap would hold: ranges of bytes, and nothing else.
+
+use core::alloc::Layout;
+use std::collections::BTreeMap;
+
+use evenfit::FreeError;
+
+use crate::subject::Subject;
+
+/// A live block, as its owner knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Live {
+    /// Where it starts, in bytes from the pool's first granule.
+    pub offset: usize,
+    /// What was asked.
+    pub layout: Layout,
+    /// Names its contents.
+    pub seed: u64,
+}
+
+/// What a heap must answer to a pointer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// A live block starts there and the layout fits it.
+    Valid,
+    /// It must be refused with this error.
+    Refuse(FreeError),
+    /// It points into free memory, yet not at the start of a free block: it must be refused,
+    /// as an interior pointer or as free already, which are both true.
+    RefuseInFree,
+}
+
+impl Verdict {
+    /// Whether `answer` is what the verdict asks for.
+    pub fn allows(self, answer: Result<(), FreeError>) -> bool {
+        match self {
+            Self::Valid => answer.is_ok(),
+            Self::Refuse(error) => answer == Err(error),
+            Self::RefuseInFree => {
+                matches!(answer, Err(FreeError::NotABlock | FreeError::AlreadyFree))
+            }
+        }
+    }
+}
+
+/// The size, in granules, of which a free block surely serves a request of `granules` without a
+/// walk along a list: exact below two times `classes`, and `classes` sizes to a doubling above.
+pub fn search_rounding(granules: usize, classes: usize) -> usize {
+    if granules < 2 * classes {
+        return granules;
+    }
+    let step = 1 << (granules.ilog2() - classes.ilog2());
+    granules.next_multiple_of(step)
+}
+
+/// The ranges of one pool.
+#[derive(Clone, Debug)]
+pub struct Model {
+    granule: usize,
+    classes: usize,
+    /// The address of the pool's first granule.
+    pool_base: usize,
+    pool_bytes: usize,
+    live: BTreeMap<usize, Live>,
+    /// The live offsets in no particular order, for picking one by number in O(1).
+    picks: Vec<usize>,
+    place_in_picks: BTreeMap<usize, usize>,
+    used_bytes: usize,
+}
+
+impl Model {
+    /// The empty pool of an `S`.
+    pub fn of<S: Subject>(pool_base: usize, pool_bytes: usize) -> Self {
+        Self::new(
+            S::GRANULE_BYTES,
+            S::CLASSES_PER_DOUBLING,
+            pool_base,
+            pool_bytes,
+        )
+    }
+
+    /// An empty pool, searched in `classes` sizes to a doubling.
+    pub fn new(granule: usize, classes: usize, pool_base: usize, pool_bytes: usize) -> Self {
+        assert_eq!(pool_bytes % granule, 0, "a pool is whole granules");
+        Self {
+            granule,
+            classes,
+            pool_base,
+            pool_bytes,
+            live: BTreeMap::new(),
+            picks: Vec::new(),
+            place_in_picks: BTreeMap::new(),
+            used_bytes: 0,
+        }
+    }
+
+    /// The pool's length in bytes.
+    pub fn pool_bytes(&self) -> usize {
+        self.pool_bytes
+    }
+
+    /// The address of the pool's first granule.
+    pub fn pool_base(&self) -> usize {
+        self.pool_base
+    }
+
+    /// A request as the pool rounds it: whole granules, at least one.
+    pub fn rounded(&self, size: usize) -> usize {
+        size.div_ceil(self.granule)
+            .max(1)
+            .saturating_mul(self.granule)
+    }
+
+    /// Bytes in live blocks, rounded.
+    pub fn used_bytes(&self) -> usize {
+        self.used_bytes
+    }
+
+    /// How many blocks are live.
+    pub fn live_count(&self) -> usize {
+        self.picks.len()
+    }
+
+    /// The live blocks in address order.
+    pub fn live(&self) -> impl Iterator<Item = &Live> {
+        self.live.values()
+    }
+
+    /// The `k`-th live block, counted round and round.
+    pub fn pick(&self, k: usize) -> Option<Live> {
+        let offset = self.picks.get(k % self.picks.len().max(1))?;
+        Some(self.live[offset])
+    }
+
+    /// The live block starting at `offset`.
+    pub fn at(&self, offset: usize) -> Option<Live> {
+        self.live.get(&offset).copied()
+    }
+
+    /// Where the free run around `[start, end)` starts and ends, the range itself counted free.
+    fn free_around(&self, start: usize, end: usize) -> (usize, usize) {
+        let before = self.live.range(..start).next_back();
+        let after = self.live.range(end..).next();
+        (
+            before.map_or(0, |(offset, live)| {
+                offset + self.rounded(live.layout.size())
+            }),
+            after.map_or(self.pool_bytes, |(offset, _)| *offset),
+        )
+    }
+
+    /// The free run that holds the byte at `offset`, if it is free.
+    pub fn gap_at(&self, offset: usize) -> Option<(usize, usize)> {
+        if offset >= self.pool_bytes {
+            return None;
+        }
+        let (start, end) = self.free_around(offset + 1, offset + 1);
+        (start <= offset).then_some((start, end))
+    }
+
+    /// The free run that would hold `live` if it were freed.
+    pub fn gap_without(&self, live: &Live) -> (usize, usize) {
+        let end = live.offset + self.rounded(live.layout.size());
+        self.free_around(live.offset, end)
+    }
+
+    /// Every free run, as start and end in bytes, in address order.
+    pub fn gaps(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
+        let starts = self
+            .live
+            .values()
+            .map(|live| live.offset + self.rounded(live.layout.size()));
+        let ends = self.live.keys().copied();
+        std::iter::once(0)
+            .chain(starts)
+            .zip(ends.chain(std::iter::once(self.pool_bytes)))
+            .filter(|(start, end)| start < end)
+    }
+
+    /// Records a block handed out at `address`.
+    ///
+    /// # Panics
+    /// If it is misaligned, not within the pool, or overlaps a live block.
+    pub fn insert(&mut self, address: usize, layout: Layout, seed: u64) -> Live {
+        assert_eq!(
+            address % layout.align(),
+            0,
+            "{layout:?} at {address:#x} is misaligned"
+        );
+        let offset = address.wrapping_sub(self.pool_base);
+        let rounded = self.rounded(layout.size());
+        assert!(
+            offset < self.pool_bytes && rounded <= self.pool_bytes - offset,
+            "{layout:?} at {address:#x} is not inside the pool"
+        );
+        assert_eq!(
+            offset % self.granule,
+            0,
+            "{layout:?} at {address:#x} is not at a granule"
+        );
+        let gap = self.gap_at(offset);
+        assert!(
+            gap.is_some_and(|(_, end)| offset + rounded <= end),
+            "{layout:?} at offset {offset} overlaps a live block; the free run there is {gap:?}"
+        );
+        let live = Live {
+            offset,
+            layout,
+            seed,
+        };
+        self.live.insert(offset, live);
+        self.place_in_picks.insert(offset, self.picks.len());
+        self.picks.push(offset);
+        self.used_bytes += rounded;
+        live
+    }
+
+    /// Forgets the block at `offset`.
+    pub fn remove(&mut self, offset: usize) -> Live {
+        let live = self
+            .live
+            .remove(&offset)
+            .expect("the driver frees only live blocks");
+        let place = self
+            .place_in_picks
+            .remove(&offset)
+            .expect("picked by offset");
+        self.picks.swap_remove(place);
+        if let Some(moved) = self.picks.get(place) {
+            self.place_in_picks.insert(*moved, place);
+        }
+        self.used_bytes -= self.rounded(live.layout.size());
+        live
+    }
+
+    /// Whether a request must succeed: some free run holds it however the search rounds and
+    /// wherever the run lies.
+    pub fn must_fit(&self, layout: Layout) -> bool {
+        let Some(granules) = self.granules_searched(layout) else {
+            return false;
+        };
+        let whole = search_rounding(granules, self.classes);
+        self.gaps()
+            .any(|(start, end)| (end - start) / self.granule >= whole)
+            || self.tail().is_some_and(|(start, end)| {
+                let address = self.pool_base + start;
+                let pad = address.next_multiple_of(layout.align()) - address;
+                pad + self.rounded(layout.size()) <= end - start && layout.align() <= self.granule
+            })
+    }
+
+    /// The free run at the pool's end. (It is outside the bins: no rounding applies.)
+    fn tail(&self) -> Option<(usize, usize)> {
+        self.gap_at(self.pool_bytes - 1)
+    }
+
+    /// Whether a request can possibly succeed: some free run holds it at its alignment.
+    pub fn may_fit(&self, layout: Layout) -> bool {
+        let rounded = self.rounded(layout.size());
+        self.gaps().any(|(start, end)| {
+            let address = self.pool_base + start;
+            let Some(aligned) = address.checked_next_multiple_of(layout.align()) else {
+                return false;
+            };
+            aligned - address <= end - start && rounded <= end - start - (aligned - address)
+        })
+    }
+
+    /// What a search for the layout asks of a block of unknown place, in granules: its size and
+    /// all the granules that alignment may cost.
+    fn granules_searched(&self, layout: Layout) -> Option<usize> {
+        let granules = layout.size().div_ceil(self.granule).max(1);
+        granules.checked_add((layout.align() / self.granule).max(1) - 1)
+    }
+
+    /// Whether no state of this pool could serve the request.
+    pub fn never_fits(&self, layout: Layout) -> bool {
+        self.rounded(layout.size()) > self.pool_bytes
+    }
+
+    /// Whether the request with its worst padding is larger than the pool.
+    pub fn may_never_fit(&self, layout: Layout) -> bool {
+        self.granules_searched(layout)
+            .is_none_or(|g| g > self.pool_bytes / self.granule)
+    }
+
+    /// What must be answered to `address`, with a layout or (as C's `free`) without.
+    pub fn verdict(&self, address: usize, layout: Option<Layout>) -> Verdict {
+        let offset = address.wrapping_sub(self.pool_base);
+        if offset >= self.pool_bytes {
+            return Verdict::Refuse(FreeError::OutsidePool);
+        }
+        if let Some(live) = self.live.get(&offset) {
+            let fits = layout.is_none_or(|layout| {
+                self.rounded(layout.size()) == self.rounded(live.layout.size())
+                    && address.is_multiple_of(layout.align())
+            });
+            return if fits {
+                Verdict::Valid
+            } else {
+                Verdict::Refuse(FreeError::WrongLayout)
+            };
+        }
+        match self.gap_at(offset) {
+            Some((start, _)) if start == offset => Verdict::Refuse(FreeError::AlreadyFree),
+            Some(_) => Verdict::RefuseInFree,
+            None => Verdict::Refuse(FreeError::NotABlock),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layout(size: usize) -> Layout {
+        Layout::from_size_align(size, 1).unwrap()
+    }
+
+    fn sample() -> Model {
+        let mut model = Model::new(16, 16, 0x1000, 160);
+        model.insert(0x1010, layout(20), 1);
+        model.insert(0x1050, layout(0), 2);
+        model
+    }
+
+    #[test]
+    fn gaps_are_the_complement_of_the_live_blocks() {
+        let model = sample();
+        assert_eq!(
+            model.gaps().collect::<Vec<_>>(),
+            [(0, 16), (48, 80), (96, 160)]
+        );
+        assert_eq!(model.gap_at(15), Some((0, 16)));
+        assert_eq!(model.gap_at(16), None);
+        assert_eq!(model.gap_at(47), None);
+        assert_eq!(model.gap_at(48), Some((48, 80)));
+        assert_eq!(model.gap_at(80), None);
+        assert_eq!(model.gap_at(159), Some((96, 160)));
+        assert_eq!(model.gap_at(160), None);
+        assert_eq!(model.gap_without(&model.at(80).unwrap()), (48, 160));
+        assert_eq!(model.used_bytes(), 48);
+    }
+
+    #[test]
+    fn verdicts() {
+        let model = sample();
+        let refuse = Verdict::Refuse;
+        assert_eq!(model.verdict(0x0fff, None), refuse(FreeError::OutsidePool));
+        assert_eq!(model.verdict(0x10a0, None), refuse(FreeError::OutsidePool));
+        assert_eq!(model.verdict(0x1010, Some(layout(32))), Verdict::Valid);
+        assert_eq!(
+            model.verdict(0x1010, Some(layout(16))),
+            refuse(FreeError::WrongLayout)
+        );
+        assert_eq!(model.verdict(0x1011, None), refuse(FreeError::NotABlock));
+        assert_eq!(model.verdict(0x1020, None), refuse(FreeError::NotABlock));
+        assert_eq!(model.verdict(0x1030, None), refuse(FreeError::AlreadyFree));
+        assert_eq!(model.verdict(0x1040, None), Verdict::RefuseInFree);
+    }
+
+    #[test]
+    #[should_panic(expected = "overlaps")]
+    fn an_overlap_is_noticed() {
+        sample().insert(0x1000, layout(17), 3);
+    }
+
+    #[test]
+    #[should_panic(expected = "misaligned")]
+    fn a_lost_alignment_is_noticed() {
+        sample().insert(0x1030, Layout::from_size_align(8, 64).unwrap(), 3);
+    }
+
+    #[test]
+    fn removal_keeps_every_other_pick() {
+        let mut model = sample();
+        model.insert(0x1080, layout(1), 3);
+        model.remove(16);
+        let mut seeds: Vec<_> = (0..2).map(|k| model.pick(k).unwrap().seed).collect();
+        seeds.sort_unstable();
+        assert_eq!(seeds, [2, 3]);
+        model.remove(128);
+        assert_eq!(model.pick(5).unwrap().seed, 2);
+        model.remove(80);
+        assert_eq!(model.pick(0), None);
+        assert_eq!(model.used_bytes(), 0);
+    }
+
+    #[test]
+    fn rounding_of_the_search() {
+        for (granules, searched) in [(1, 1), (31, 31), (32, 32), (33, 34), (63, 64), (65, 68)] {
+            assert_eq!(search_rounding(granules, 16), searched);
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Random operations, right and wrong ones, against the model: any pool, any region.
+
+use evenfit::{Compact, Heap, Standard};
+use evenfit_verify::{Bytes, Config, Driver, Op, Placement, Subject};
+use proptest::prelude::*;
+
+type Large = Heap<'static, Standard>;
+type Small = Heap<'static, Compact>;
+
+fn run<S: Subject>(bytes: &[u8], len_bytes_max: usize) {
+    let mut bytes = Bytes::new(bytes);
+    let config = Config::decode(&mut bytes, len_bytes_max);
+    Driver::<S>::run(config, &mut bytes);
+}
+
+fn script(len: usize) -> impl Strategy<Value = Vec<u8>> {
+    prop::collection::vec(any::<u8>(), 8..len)
+}
+
+fn cases(count: u32) -> ProptestConfig {
+    ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(count)
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(2000))]
+
+    #[test]
+    fn any_operations_in_any_pool_standard(bytes in script(2000)) {
+        run::<Large>(&bytes, 128 << 10);
+    }
+
+    #[test]
+    fn any_operations_in_any_pool_compact(bytes in script(2000)) {
+        run::<Small>(&bytes, 128 << 10);
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(30))]
+
+    #[test]
+    fn long_runs_standard(bytes in script(40_000)) {
+        run::<Large>(&bytes, 1 << 20);
+    }
+
+    #[test]
+    fn long_runs_compact(bytes in script(40_000)) {
+        run::<Small>(&bytes, 500 << 10);
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(8))]
+
+    #[test]
+    fn pools_of_up_to_64_mib(bytes in script(1500), len_bytes in 1_usize << 20..=64 << 20, slack in 0_usize..64) {
+        let config = Config { len_bytes, placement: Placement::AfterGuard(slack) };
+        Driver::<Large>::run(config, &mut Bytes::new(&bytes));
+    }
+}
+
+/// Every region from none to a few pairs of map, at every address modulo a line: built or refused
+/// with a length that suffices, and then driven a little.
+fn every_small_region<S: Subject>() {
+    let script: Vec<u8> = (0..240_u32)
+        .map(|i| (i.wrapping_mul(2_654_435_761) >> 23) as u8)
+        .collect();
+    for slack in 0..64 {
+        let mut built_before = false;
+        for len_bytes in 0..300 {
+            let config = Config {
+                len_bytes,
+                placement: Placement::AfterGuard(slack),
+            };
+            match Driver::<S>::new(config) {
+                Ok(mut driver) => {
+                    built_before = true;
+                    let mut bytes = Bytes::new(&script[len_bytes % 100..]);
+                    while len_bytes % 7 == 0 && !bytes.is_empty() {
+                        let op = Op::decode(&mut bytes, driver.model().pool_bytes());
+                        driver.apply(&op);
+                    }
+                    driver.finish();
+                }
+                Err(evenfit::InitError::RegionTooSmall {
+                    len_bytes: said,
+                    min_bytes,
+                }) => {
+                    assert_eq!(said, len_bytes);
+                    assert!(
+                        min_bytes > len_bytes,
+                        "{len_bytes} bytes refused, {min_bytes} asked"
+                    );
+                    assert!(min_bytes < 100, "{min_bytes} bytes asked for one granule");
+                    assert!(!built_before, "a longer region was refused");
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+        assert!(built_before);
+    }
+}
+
+#[test]
+fn every_small_region_standard() {
+    every_small_region::<Large>();
+}
+
+#[test]
+fn every_small_region_compact() {
+    every_small_region::<Small>();
+}
+
+#[test]
+fn a_region_too_large_for_the_links_is_refused_with_one_that_is_not() {
+    let too_large = Config {
+        len_bytes: 1 << 20,
+        placement: Placement::AfterGuard(0),
+    };
+    let Err(evenfit::InitError::RegionTooLarge {
+        len_bytes,
+        max_bytes,
+    }) = Driver::<Small>::new(too_large)
+    else {
+        panic!("a MiB has more than 2^16 granules of 8 bytes");
+    };
+    assert_eq!(len_bytes, 1 << 20);
+    let largest = Config {
+        len_bytes: max_bytes,
+        placement: Placement::AfterGuard(0),
+    };
+    let script: Vec<u8> = (0..6000_u32)
+        .map(|i| (i.wrapping_mul(2_654_435_761) >> 21) as u8)
+        .collect();
+    let Ok(driver) = Driver::<Small>::new(largest) else {
+        panic!("{max_bytes} bytes were said to be fine");
+    };
+    assert!(driver.stats().pool_bytes > 500 << 10);
+    drop(driver);
+    assert!(Driver::<Small>::run(largest, &mut Bytes::new(&script)) > 500);
+}
