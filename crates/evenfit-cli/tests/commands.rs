@@ -229,3 +229,37 @@ fn what_convert_writes_replay_reads() {
     let replay = evenfit(&["replay", &second, "--pool", "1M", "--verify"]);
     assert_eq!(replay.code, 0, "{}", replay.stdout);
 }
+
+#[test]
+fn convert_to_csv_and_back_keeps_every_event() {
+    let scratch = Scratch::new("csv");
+    let [first, text, second] =
+        ["first.evt", "text.csv", "second.evt"].map(|name| scratch.path(name));
+    let trace = random_trace(4, 2000, 500);
+    save(&trace, &first);
+    assert_eq!(evenfit(&["convert", &first, &text]).code, 0);
+    assert!(
+        std::fs::read_to_string(&text)
+            .unwrap()
+            .starts_with("op,block,")
+    );
+    assert_eq!(evenfit(&["convert", &text, &second]).code, 0);
+    assert_eq!(Trace::open(&second).unwrap().events(), trace.events());
+}
+
+#[test]
+fn what_a_killed_program_recorded_is_kept_when_asked_for() {
+    let scratch = Scratch::new("killed");
+    let (cut, kept) = (scratch.path("cut.evt"), scratch.path("kept.evt"));
+    let whole = std::fs::read(common::root().join("traces/csound.evt")).unwrap();
+    std::fs::write(&cut, &whole[..whole.len() - 1]).unwrap();
+    let refused = evenfit(&["convert", &cut, &kept]);
+    assert_eq!(refused.code, 2);
+    assert!(refused.stderr.contains("--partial"), "{}", refused.stderr);
+    assert!(!std::path::Path::new(&kept).exists());
+    let run = evenfit(&["convert", "--partial", &cut, &kept]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let place = format!("at byte {}: the file ends here", whole.len() - 1);
+    assert!(run.stdout.contains(&place), "{}", run.stdout);
+    assert_eq!(Trace::open(&kept).unwrap().events().len(), 141_738);
+}

@@ -74,6 +74,6 @@ pub use self::{
     event::{Event, Record, Site},
     info::{Histogram, TraceInfo},
     reader::Reader,
-    trace::{Limits, Repairs, Trace, is_evt},
+    trace::{Limits, Repairs, Trace},
     writer::{Codec, WriteOptions, Writer},
 };

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::builder::TraceBuilder;
 use crate::columns::Columns;
-use crate::format::{self, Header};
+use crate::format::Header;
 use crate::{
     Codec, Event, Fault, Reader, Record, Site, TraceError, TraceInfo, WriteOptions, Writer, csv,
     ytr,
@@ -128,6 +128,14 @@ impl Trace {
         } else {
             Self::recover_evt(input, limits)
         }
+    }
+
+    /// As [`Trace::recover`], from a file.
+    ///
+    /// # Errors
+    /// As [`Trace::recover`].
+    pub fn recover_file(path: impl AsRef<Path>) -> Result<(Trace, Option<TraceError>), TraceError> {
+        Self::recover(open(path.as_ref())?, Limits::default())
     }
 
     fn recover_evt(
@@ -255,29 +263,41 @@ impl Trace {
     /// # Errors
     /// What the operating system says.
     pub fn save(&self, path: impl AsRef<Path>, codec: Codec) -> Result<(), TraceError> {
-        let path = path.as_ref();
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(format!(".{}.part", std::process::id()));
-        let part = path.with_file_name(name);
-        let result = File::create(&part)
-            .map_err(|e| TraceError::new(Fault::Io(e), 0))
-            .and_then(|file| self.write(BufWriter::new(file), codec))
-            .and_then(|()| {
-                std::fs::rename(&part, path).map_err(|e| TraceError::new(Fault::Io(e), 0))
-            });
-        if result.is_err() {
-            // The error that led here is the one to report.
-            let _ = std::fs::remove_file(&part);
-        }
-        result
+        replace(path.as_ref(), |file| self.write(file, codec))
+    }
+
+    /// As [`Trace::save`], as CSV.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn save_csv(&self, path: impl AsRef<Path>) -> Result<(), TraceError> {
+        replace(path.as_ref(), |file| self.write_csv(file).map_err(io_error))
     }
 }
 
-fn open(path: &Path) -> Result<File, TraceError> {
-    File::open(path).map_err(|e| TraceError::new(Fault::Io(e), 0))
+/// Puts what `write` writes in the place of the file at `path`, whole or not at all.
+fn replace(
+    path: &Path,
+    write: impl FnOnce(BufWriter<File>) -> Result<(), TraceError>,
+) -> Result<(), TraceError> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.part", std::process::id()));
+    let part = path.with_file_name(name);
+    let result = File::create(&part)
+        .map_err(io_error)
+        .and_then(|file| write(BufWriter::new(file)))
+        .and_then(|()| std::fs::rename(&part, path).map_err(io_error));
+    if result.is_err() {
+        // The error that led here is the one to report.
+        let _ = std::fs::remove_file(&part);
+    }
+    result
 }
 
-/// Whether `start`, a file's first bytes, are those of an `.evt` file.
-pub fn is_evt(start: &[u8]) -> bool {
-    start.starts_with(&format::MAGIC)
+fn io_error(error: std::io::Error) -> TraceError {
+    TraceError::new(Fault::Io(error), 0)
+}
+
+fn open(path: &Path) -> Result<File, TraceError> {
+    File::open(path).map_err(io_error)
 }

@@ -1,44 +1,66 @@
-//! `evenfit convert`: a recording of any format that is understood, as `.evt`.
+//! `evenfit convert`: a recording of any format that is understood, as `.evt` or CSV.
 
 use std::path::PathBuf;
 
-use evenfit_trace::Codec;
+use evenfit_trace::{Codec, Trace, TraceError};
 
 use super::{file_error, open_trace};
 use crate::output::{Answer, InputError};
 use crate::size::{both, grouped};
 
-/// Write a recording (.evt or .ytr, compressed or not) as .evt.
+/// Write a recording (.evt, .csv, or .ytr, compressed or not) as .evt or .csv.
 ///
-/// The output appears whole or not at all; a file of that name is replaced.
+/// The output is CSV where its name ends in .csv. It appears whole or not at all; a file of that name is replaced.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  evenfit convert redis.ytr.zst redis.evt")]
 pub struct Args {
     /// The recording to read
     input: PathBuf,
-    /// The .evt file to write
+    /// The .evt or .csv file to write
     output: PathBuf,
     /// How hard zstd tries, 1 to 22; 0 stores the events as they are
     #[arg(long, default_value_t = 19, value_parser = clap::value_parser!(u8).range(0..=22))]
     level: u8,
+    /// Keep what can be read of a recording that was cut or damaged
+    #[arg(long)]
+    partial: bool,
 }
 
 impl Args {
     pub(super) fn run(self) -> Result<Answer, InputError> {
-        let trace = open_trace(&self.input)?;
-        let codec = match self.level {
-            0 => Codec::Stored,
-            level => Codec::Zstd(level.into()),
-        };
-        trace
-            .save(&self.output, codec)
+        let (trace, lost) = self.read()?;
+        self.write(&trace)
             .map_err(|error| file_error("write", &self.output, &error))?;
         let written = std::fs::metadata(&self.output).map_or(0, |file| file.len());
         Ok(Answer::yes(format!(
-            "{}: {} operations in {}\n",
+            "{}: {} operations in {}\n{lost}",
             self.output.display(),
             grouped(trace.events().len() as u64),
             both(written)
         )))
+    }
+
+    /// The recording, and a line about what of it could not be read.
+    fn read(&self) -> Result<(Trace, String), InputError> {
+        if !self.partial {
+            return Ok((open_trace(&self.input)?, String::new()));
+        }
+        let (trace, fault) = Trace::recover_file(&self.input)
+            .map_err(|error| file_error("read", &self.input, &error))?;
+        let lost = fault.map_or(String::new(), |fault| {
+            format!("the rest of {} is lost: {fault}\n", self.input.display())
+        });
+        Ok((trace, lost))
+    }
+
+    fn write(&self, trace: &Trace) -> Result<(), TraceError> {
+        if self.output.extension().is_some_and(|name| name == "csv") {
+            return trace.save_csv(&self.output);
+        }
+        let codec = match self.level {
+            0 => Codec::Stored,
+            level => Codec::Zstd(level.into()),
+        };
+        trace.save(&self.output, codec)
     }
 }

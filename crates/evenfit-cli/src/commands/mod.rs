@@ -55,7 +55,16 @@ impl CommandLine {
 /// # Errors
 /// What is wrong with the file and where.
 fn open_trace(path: &Path) -> Result<Trace, InputError> {
-    Trace::open(path).map_err(|error| file_error("read", path, &error))
+    Trace::open(path).map_err(|error| {
+        let InputError(mut why) = file_error("read", path, &error);
+        if matches!(error.fault, Fault::Truncated) {
+            why += &format!(
+                "; `evenfit convert --partial {} OUT.evt` keeps what came before",
+                path.display()
+            );
+        }
+        InputError(why)
+    })
 }
 
 /// An error about a file that could not be read or written.
