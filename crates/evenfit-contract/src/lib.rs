@@ -1,0 +1,36 @@
+//! How large must a pool be so that no request of a program can ever fail?
+//!
+//! - [`Contract`]: what a program promises, site by site: sizes, alignment, most live blocks.
+//! - [`safe`]: the pool that can never fail, and why; [`robson`]: what no allocator can promise to undercut.
+//! - [`exhaustive`]: the exact answer for small contracts, by trying every program.
+//! - [`adversary`]: programs that need nearly that much, for large ones.
+//! - [`Monitor`]: the contract compiled into a firmware, which reports the first violation.
+//!
+//! The proofs are in `docs/bounds.md`. Everything counts in granules unless a name ends in `_bytes`.
+#![cfg_attr(not(feature = "std"), no_std)]
+#![forbid(unsafe_code)]
+
+mod monitor;
+
+#[cfg(feature = "std")]
+pub mod adversary;
+#[cfg(feature = "std")]
+mod contract;
+#[cfg(feature = "std")]
+pub mod exhaustive;
+#[cfg(feature = "std")]
+mod geometry;
+#[cfg(feature = "std")]
+pub mod policy;
+#[cfg(feature = "std")]
+pub mod robson;
+#[cfg(feature = "std")]
+pub mod safe;
+
+pub use monitor::{Class, Monitor, Violation, ViolationKind};
+
+#[cfg(feature = "std")]
+pub use self::{
+    contract::{Contract, ContractError, Site},
+    geometry::Cut,
+};
