@@ -57,6 +57,8 @@ pub(crate) struct BlockTier<G: Geometry> {
     pub(crate) pool: Pool<G>,
     /// The first granule that no block holds or precedes: all from here to the end is free.
     pub(crate) top: usize,
+    /// The highest the top ever was: no granule from here on was ever part of a block.
+    pub(crate) top_peak: usize,
     /// The number of granules.
     pub(crate) end: usize,
     /// Granules in used blocks, now and at most.
@@ -82,6 +84,7 @@ impl<G: Geometry> BlockTier<G> {
             map,
             pool,
             top: 0,
+            top_peak: 0,
             end: granules,
             used: 0,
             used_peak: 0,
@@ -247,6 +250,7 @@ impl<G: Geometry> BlockTier<G> {
             self.map.write_size(start, start + granules);
         }
         self.top = start + granules;
+        self.top_peak = self.top_peak.max(self.top);
         self.count_taken(granules);
         Ok(start)
     }
@@ -263,6 +267,7 @@ impl<G: Geometry> BlockTier<G> {
             self.map.write_size(start, top);
         }
         self.top = top;
+        self.top_peak = self.top_peak.max(top);
     }
 
     #[inline(always)]

@@ -184,11 +184,13 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
             map,
             pool,
             top,
+            top_peak,
             end,
             ..
         } = self.blocks;
         // SAFETY: the map is this heap's, no mark lies beyond the top, and it goes on with the same pool.
         self.blocks = unsafe { BlockTier::new(map.reformat(top), pool, end) };
+        self.blocks.top_peak = top_peak;
         self.live = 0;
     }
 
@@ -484,6 +486,14 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
     /// O(1).
     pub fn largest_free(&self) -> usize {
         self.blocks.largest() * G::GRANULE_BYTES
+    }
+
+    /// The end of the pool that no block has ever covered, not even for a while: what the heap never needed, and where
+    /// memory that was zero when it was handed over still is. O(1).
+    pub fn never_used(&self) -> NonNull<[u8]> {
+        let BlockTier { top_peak, end, .. } = self.blocks;
+        // SAFETY: the peak lies in the pool or at its end.
+        unsafe { self.slice(top_peak, end - top_peak) }
     }
 
     /// The heap's counters. O(1).

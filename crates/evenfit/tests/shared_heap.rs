@@ -298,3 +298,25 @@ fn a_zeroed_region_needs_no_formatting() {
     assert!(heap.allocate(all).is_ok());
     assert_eq!(heap.check(), Ok(()));
 }
+
+#[test]
+fn what_was_never_used_is_told() {
+    let mut region = vec![MaybeUninit::<u8>::uninit(); 65_536];
+    let mut heap: evenfit::Heap = evenfit::Heap::from_region(&mut region).expect("a pool");
+    let pool_bytes = heap.stats().pool_bytes;
+    assert_eq!(heap.never_used().len(), pool_bytes);
+    let first = heap.allocate(layout(10_000)).expect("room");
+    // SAFETY: allocated above with this layout.
+    unsafe { heap.deallocate(first.cast(), layout(10_000)) };
+    assert_eq!(
+        heap.never_used().len(),
+        pool_bytes - 10_000,
+        "a freed block was used once"
+    );
+    let aligned = Layout::from_size_align(20_000, 4_096).expect("a valid layout");
+    let block = heap.allocate(aligned).expect("room");
+    let end = block.cast::<u8>().addr().get() + block.len();
+    assert_eq!(heap.never_used().cast::<u8>().addr().get(), end);
+    heap.reset();
+    assert_eq!(heap.never_used().cast::<u8>().addr().get(), end);
+}
