@@ -6,13 +6,17 @@ use evenfit_trace::{Codec, Trace, TraceError};
 
 use super::{file_error, open_trace};
 use crate::output::{Answer, InputError};
-use crate::size::{both, grouped};
+use crate::size::{both, counted};
 
 /// Write a recording (.evt, .csv, or .ytr, compressed or not) as .evt or .csv.
 ///
 /// The output is CSV where its name ends in .csv. It appears whole or not at all; a file of that name is replaced.
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  evenfit convert redis.ytr.zst redis.evt")]
+#[command(after_help = "\
+Examples:
+  evenfit convert redis.ytr.zst redis.evt
+  evenfit convert log.csv program.evt                columns as docs/trace-format.md has them
+  evenfit convert --partial killed.evt program.evt   what a killed program left")]
 pub struct Args {
     /// The recording to read
     input: PathBuf,
@@ -32,11 +36,16 @@ impl Args {
         self.write(&trace)
             .map_err(|error| file_error("write", &self.output, &error))?;
         let written = std::fs::metadata(&self.output).map_or(0, |file| file.len());
+        let mended = trace
+            .repairs()
+            .describe()
+            .map(|what| format!("mended: {what}\n"));
         Ok(Answer::yes(format!(
-            "{}: {} operations in {}\n{lost}",
+            "{}: {} in {}\n{lost}{}",
             self.output.display(),
-            grouped(trace.events().len() as u64),
-            both(written)
+            counted(trace.events().len() as u64, "operation"),
+            both(written),
+            mended.unwrap_or_default()
         )))
     }
 

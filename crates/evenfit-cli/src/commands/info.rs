@@ -81,6 +81,9 @@ fn table(trace: &Trace, info: &TraceInfo) -> Table {
         .map(|(align, count)| format!("{} x {}", human(*align), grouped(*count)))
         .collect();
     table.row("alignments", alignments.join(", "), "");
+    if let Some(mended) = trace.repairs().describe() {
+        table.row("mended", mended, "");
+    }
     if info.threads > 1 {
         table.row("threads", grouped(info.threads), "");
     }
@@ -150,6 +153,7 @@ struct Info<'a> {
     alignments: Vec<Alignment>,
     threads: u64,
     call_sites: u64,
+    mended: Option<String>,
     seconds: Option<f64>,
 }
 
@@ -206,6 +210,7 @@ impl<'a> Info<'a> {
                 .collect(),
             threads: info.threads,
             call_sites: info.sites_seen,
+            mended: trace.repairs().describe(),
             seconds: seconds(trace, info),
         }
     }
