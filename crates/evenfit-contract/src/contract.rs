@@ -96,7 +96,7 @@ enum Bytes {
 /// Larger blocks and counts than any machine's, so that sums can't overflow.
 const BYTES_MAX: u64 = 1 << 48;
 const COUNT_MAX: u64 = 1 << 40;
-const SITES_MAX: usize = 4096;
+const SITES_MAX: usize = 256;
 
 impl Bytes {
     fn value(&self) -> Option<u64> {

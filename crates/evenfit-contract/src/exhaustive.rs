@@ -381,6 +381,9 @@ impl Space {
     /// Makes a block `granules` long where it is; whether it could be.
     fn resize(&mut self, at: usize, granules: u64) -> bool {
         let old = self.pieces[at].len;
+        if granules == old {
+            return true;
+        }
         let at_top = at + 1 == self.pieces.len();
         let behind = match self.pieces.get(at + 1) {
             Some(piece) if piece.owner == 0 => piece.len,

@@ -7,6 +7,7 @@ use evenfit_trace::{Fault, Trace, TraceError};
 
 use crate::output::{Answer, InputError};
 
+mod bound;
 mod convert;
 mod demo;
 mod info;
@@ -33,6 +34,7 @@ enum Command {
     Info(info::Args),
     Convert(convert::Args),
     Demo(demo::Args),
+    Bound(bound::Args),
 }
 
 impl CommandLine {
@@ -46,6 +48,7 @@ impl CommandLine {
             Command::Info(args) => args.run(),
             Command::Convert(args) => args.run(),
             Command::Demo(args) => args.run(),
+            Command::Bound(args) => args.run(),
         }
     }
 }

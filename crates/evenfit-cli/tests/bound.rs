@@ -1,0 +1,146 @@
+//! `evenfit bound`: safe pools, their worst programs, and what is wrong with a contract.
+
+mod common;
+
+use common::{Scratch, evenfit};
+use serde_json::Value;
+
+const SENSOR: &str = "crates/evenfit-contract/tests/contracts/sensor.toml";
+
+fn json(args: &[&str]) -> Value {
+    let run = evenfit(args);
+    assert_eq!(run.stderr, "");
+    serde_json::from_str(&run.stdout).unwrap()
+}
+
+fn contract(scratch: &Scratch, text: &str) -> String {
+    let path = scratch.path("contract.toml");
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+#[test]
+fn the_worst_program_needs_exactly_the_exact_minimum_in_the_heap() {
+    let scratch = Scratch::new("bound-exact");
+    let path = contract(&scratch, "[[site]]\nname='a'\nsize=[1, 64]\nmost_live=4\n");
+    let witness = scratch.path("worst.evt");
+    let report = json(&[
+        "bound",
+        &path,
+        "--exhaustive",
+        "--witness",
+        &witness,
+        "--json",
+    ]);
+    let minimum = report["exhaustive"]["region_bytes"].as_u64().unwrap();
+    assert_eq!(report["safe"]["region_bytes"], minimum);
+    assert_eq!(
+        evenfit(&["replay", &witness, "--pool", &minimum.to_string()]).code,
+        0
+    );
+    assert_eq!(
+        evenfit(&["replay", &witness, "--pool", &(minimum - 16).to_string()]).code,
+        1
+    );
+}
+
+#[test]
+fn a_large_contract_is_answered_too_and_its_worst_program_runs_in_the_safe_pool() {
+    let scratch = Scratch::new("bound-large");
+    let text = "granule=8\n[[site]]\nname='a'\nsize=[1, '120']\nmost_live=300\n";
+    let path = contract(&scratch, text);
+    let witness = scratch.path("worst.evt");
+    let report = json(&["bound", &path, "--witness", &witness, "--json"]);
+    assert_eq!(report["worst_program"]["share_of_safe"], 1.0);
+    let pool = report["safe"]["region_bytes"].as_u64().unwrap();
+    let replay = |pool: u64| {
+        evenfit(&[
+            "replay",
+            &witness,
+            "--allocator",
+            "compact",
+            "--pool",
+            &pool.to_string(),
+        ])
+        .code
+    };
+    assert_eq!((replay(pool), replay(pool - 8)), (0, 1));
+}
+
+#[test]
+fn a_pool_is_judged_and_the_exit_code_says_so() {
+    let yes = evenfit(&["bound", SENSOR, "--pool", "1MiB"]);
+    assert_eq!(yes.code, 0, "{}", yes.stderr);
+    assert!(yes.stdout.contains("safe            yes"), "{}", yes.stdout);
+    let no = evenfit(&["bound", SENSOR, "--pool", "16KiB"]);
+    assert_eq!(no.code, 1);
+    assert!(
+        no.stdout.contains("not proved") && no.stdout.contains("Apart"),
+        "{}",
+        no.stdout
+    );
+    let report = json(&["bound", SENSOR, "--json"]);
+    let safe = report["safe"]["region_bytes"].as_u64().unwrap();
+    assert_eq!(
+        evenfit(&["bound", SENSOR, "--pool", &safe.to_string()]).code,
+        0
+    );
+    assert_eq!(
+        evenfit(&["bound", SENSOR, "--pool", &(safe - 1).to_string()]).code,
+        1
+    );
+    assert!(report["apart_region_bytes"].as_u64().unwrap() < safe / 4);
+}
+
+#[test]
+fn the_monitor_is_generated_as_committed() {
+    let scratch = Scratch::new("bound-rust");
+    let path = scratch.path("sensor.rs");
+    assert_eq!(evenfit(&["bound", SENSOR, "--rust", &path]).code, 0);
+    let generated = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(
+        generated,
+        include_str!("../../evenfit-contract/tests/contracts/sensor.rs")
+    );
+}
+
+#[test]
+fn what_can_not_be_used_is_named() {
+    let scratch = Scratch::new("bound-bad");
+    let big = "[[site]]\nname='a'\nsize=[1, 4096]\nmost_live=9\n";
+    for (text, more, part) in [
+        ("[[site]]\nname='a'\nsize=0\n", &[][..], "most_live"),
+        ("nonsense", &[], "line 1"),
+        (
+            "[[site]]\nname='a'\nsize='1TiB'\nmost_live=1\n",
+            &[],
+            "4KiB",
+        ),
+        (
+            "[[site]]\nname='a'\nsize=281474976710656\nmost_live=1099511627776\n",
+            &[],
+            "64 bits",
+        ),
+        (big, &["--exhaustive"], "blocks of up to"),
+        (
+            "[[site]]\nname='a'\nsize=[1, 200]\nmost_live=9\n",
+            &["--exhaustive", "--states-max", "1000"],
+            "--states-max",
+        ),
+        (big, &["--pool", "lots"], "16MiB"),
+    ] {
+        let path = contract(&scratch, text);
+        let mut args = vec!["bound", path.as_str()];
+        args.extend(more);
+        let run = evenfit(&args);
+        assert_eq!(run.code, 2, "{text}: {}", run.stdout);
+        assert!(run.stderr.contains(part), "{text}: {}", run.stderr);
+    }
+    let missing = evenfit(&["bound", "no-such.toml"]);
+    assert_eq!(missing.code, 2);
+    assert!(
+        missing.stderr.contains("no-such.toml"),
+        "{}",
+        missing.stderr
+    );
+}
