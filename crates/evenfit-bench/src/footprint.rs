@@ -1,11 +1,10 @@
 //! Footprint: the smallest pool that serves a load, metadata inside and outside of it counted, over the peak of
 //! requested bytes.
 
-use crate::load::Load;
 use crate::peers::{self, About, Class, Peer, Visitor};
-use crate::pool::{Missing, serves, slots};
 use crate::region::Region;
 use crate::table::Cell;
+use crate::workload::{Missing, Workload};
 
 /// How far the bisection goes: to this part of the peak.
 const RESOLUTION: f64 = 0.002;
@@ -23,10 +22,10 @@ pub struct Footprint {
 
 /// Footprints of each of `names`, in their order.
 #[must_use]
-pub fn measure(names: &[&str], load: &Load) -> Vec<Cell> {
+pub fn measure(names: &[&str], workload: &Workload) -> Vec<Cell> {
     let measured = names
         .iter()
-        .map(|name| peers::with(name, &mut Measure { load }).expect("a known name"));
+        .map(|name| peers::with(name, &mut Measure { workload }).expect("a known name"));
     measured
         .map(|footprint| footprint.map(|footprint| footprint.ratio))
         .collect()
@@ -35,7 +34,7 @@ pub fn measure(names: &[&str], load: &Load) -> Vec<Cell> {
 /// Bisects the footprint of one load.
 pub struct Measure<'a> {
     /// What is replayed.
-    pub load: &'a Load,
+    pub workload: &'a Workload,
 }
 
 impl Visitor for Measure<'_> {
@@ -45,23 +44,23 @@ impl Visitor for Measure<'_> {
         if about.class != Class::Pool {
             return Err(Missing::NotMeasured);
         }
-        let pool_bytes = smallest_pool::<P>(self.load)?;
+        let pool_bytes = smallest_pool::<P>(self.workload)?;
         let total_bytes = pool_bytes + about.outside_bytes;
         Ok(Footprint {
             pool_bytes,
             outside_bytes: about.outside_bytes,
-            ratio: total_bytes as f64 / self.load.peak_live_bytes as f64,
+            ratio: total_bytes as f64 / self.workload.peak_live_bytes() as f64,
         })
     }
 }
 
-fn smallest_pool<P: Peer>(load: &Load) -> Result<usize, Missing> {
-    let peak = load.peak_live_bytes;
+fn smallest_pool<P: Peer>(workload: &Workload) -> Result<usize, Missing> {
+    let peak = workload.peak_live_bytes();
     let step = ((peak as f64 * RESOLUTION) as usize).max(16);
     let region = Region::untouched(64 * peak + (128 << 10)).map_err(|_| Missing::NeverServed)?;
-    let mut slots = slots(load);
+    let mut slots = workload.slots();
     let mut fits = |len_bytes: usize| {
-        serves::<P>(load, &region, len_bytes, &mut slots).ok_or(Missing::TooSlow)
+        workload.serves::<P>(&region, len_bytes, &mut slots).ok_or(Missing::TooSlow)
     };
     // Up from the peak in growing steps, so that most trials are near the answer.
     let mut too_small = peak.saturating_sub(1);

@@ -8,10 +8,11 @@ use std::process::Command;
 
 use crate::load::{Kind, Load, Op};
 use crate::peers::{self, About, Peer, Visitor};
-use crate::pool::{Missing, roomy, slots};
 use crate::region::Region;
 use crate::replay::replay;
+use crate::speed::Roomy;
 use crate::table::Cell;
+use crate::workload::{Missing, Workload};
 
 /// The hidden subcommand that a child runs.
 pub const CHILD: &str = "replay-child";
@@ -67,23 +68,12 @@ impl Drop for SharedLoad {
     }
 }
 
-/// The pool that `name` gets for `load`, as a visitor answers it.
-struct Roomy<'a>(&'a Load);
-
-impl Visitor for Roomy<'_> {
-    type Out = Result<usize, Missing>;
-
-    fn visit<P: Peer>(&mut self, about: About) -> Self::Out {
-        roomy::<P>(&about, self.0)
-    }
-}
-
 /// The instructions that replaying `shared` with `name` takes, loop included.
 ///
 /// # Errors
 /// The inner: why there is no figure; the outer: callgrind could not be run.
-pub fn total(name: &str, load: &Load, shared: &SharedLoad) -> io::Result<Result<u64, Missing>> {
-    let len_bytes = match peers::with(name, &mut Roomy(load)).expect("a known name") {
+pub fn total(name: &str, workload: &Workload, shared: &SharedLoad) -> io::Result<Result<u64, Missing>> {
+    let len_bytes = match peers::with(name, &mut Roomy(workload)).expect("a known name") {
         Ok(len_bytes) => len_bytes,
         Err(missing) => return Ok(Err(missing)),
     };
@@ -123,9 +113,13 @@ pub fn total(name: &str, load: &Load, shared: &SharedLoad) -> io::Result<Result<
 ///
 /// # Errors
 /// When callgrind can't be run.
-pub fn measure(names: &[&str], load: &Load, ops_max: usize) -> io::Result<Vec<Cell>> {
+pub fn measure(names: &[&str], workload: &Workload, ops_max: usize) -> io::Result<Vec<Cell>> {
+    let load = match workload.fixed() {
+        Ok(load) => load,
+        Err(missing) => return Ok(vec![Err(missing); names.len()]),
+    };
     let shared = SharedLoad::new(load, ops_max)?;
-    let Ok(noop) = total("noop", load, &shared)? else {
+    let Ok(noop) = total("noop", workload, &shared)? else {
         return Err(io::Error::other(
             "the no-op replay failed under callgrind: is valgrind working?",
         ));
@@ -133,7 +127,7 @@ pub fn measure(names: &[&str], load: &Load, ops_max: usize) -> io::Result<Vec<Ce
     names
         .iter()
         .map(|name| {
-            let total = total(name, load, &shared)?;
+            let total = total(name, workload, &shared)?;
             Ok(total.map(|total| (total as f64 - noop as f64) / shared.len() as f64))
         })
         .collect()
@@ -200,7 +194,7 @@ impl Visitor for Child<'_> {
         let Ok(region) = Region::untouched(self.len_bytes) else {
             return false;
         };
-        let mut slots = slots(self.load);
+        let mut slots = vec![std::ptr::null_mut(); self.load.slots];
         // SAFETY: the region outlives the allocator and serves it alone; the parent wrote a builder's load.
         unsafe {
             match P::over(region.base(), self.len_bytes) {

@@ -90,6 +90,12 @@ impl LoadBuilder {
         self.push(Kind::Realloc, slot, size, old_size, align_log2);
     }
 
+    /// The latest operation.
+    #[must_use]
+    pub fn last(&self) -> Option<&Op> {
+        self.ops.last()
+    }
+
     /// Bytes requested and not yet given back.
     #[must_use]
     pub fn live_bytes(&self) -> usize {

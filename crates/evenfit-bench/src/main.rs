@@ -1,18 +1,20 @@
-//! The command: measures, prints tables, writes CSV.
+//! The command: measures, prints tables, writes CSV, Markdown and plots.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use evenfit_bench::load::Load;
+use evenfit_bench::suite::{self, Effort};
 use evenfit_bench::table::{CSV_HEADER, Table};
-use evenfit_bench::{footprint, instr, peers, recorded, speed};
+use evenfit_bench::workload::Workload;
+use evenfit_bench::{adversary, instr, peers, plots, recorded, synthetic};
 
 /// evenfit and its peers, side by side: the same loads, the same loop, one run.
 #[derive(Parser)]
 #[command(
     version,
-    after_help = "Example: evenfit-bench instr --allocator evenfit-blocks,talc --trace redis,cc1plus"
+    after_help = "Example: evenfit-bench instr --allocator evenfit,talc --trace redis,cc1plus --quick"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -26,7 +28,7 @@ struct Chosen {
     /// Only these allocators, separated by commas; a part of a name suffices.
     #[arg(long, global = true, value_delimiter = ',')]
     allocator: Vec<String>,
-    /// Only these loads, separated by commas: names, recordings (.evt, .ytr.zst) or directories of them.
+    /// Only these loads, separated by commas: names, `recorded`, `synthetic`, files (.evt, .ytr.zst) or directories.
     #[arg(long, global = true, value_delimiter = ',')]
     trace: Vec<String>,
     /// Shorter: fewer rounds, and only the first 300,000 operations where instructions are counted.
@@ -39,6 +41,12 @@ struct Chosen {
 
 #[derive(Subcommand)]
 enum Measure {
+    /// Everything, into a directory: results.csv, tables.txt, tables.md and plots (.svg).
+    All {
+        /// Where to write; made if it isn't there.
+        #[arg(long, default_value = "target/evenfit-bench")]
+        out: PathBuf,
+    },
     /// Lists the allocators and the loads.
     List,
     /// Instructions an operation, by callgrind, the no-op replay subtracted.
@@ -47,12 +55,14 @@ enum Measure {
     Footprint,
     /// Nanoseconds an operation: the median of interleaved rounds, the no-op replay subtracted.
     Ns,
+    /// The most instructions in one operation, by single-stepping.
+    Worst,
+    /// Percentiles of single operations' nanoseconds: each the least of several replays.
+    Latency,
+    /// Instructions of one request among 100, 8,000 and 100,000 holes that are just too small.
+    Holes,
     #[command(name = instr::CHILD, hide = true)]
-    ReplayChild {
-        name: String,
-        len_bytes: usize,
-        path: PathBuf,
-    },
+    ReplayChild { name: String, len_bytes: usize, path: PathBuf },
 }
 
 fn main() -> ExitCode {
@@ -66,133 +76,131 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<(), String> {
-    if let Measure::ReplayChild {
-        name,
-        len_bytes,
-        path,
-    } = &cli.measure
-    {
+    if let Measure::ReplayChild { name, len_bytes, path } = &cli.measure {
         return instr::child(name, *len_bytes, path);
     }
-    let names = allocators(&cli.chosen.allocator)?;
-    let loads = loads(&cli.chosen.trace)?;
-    let table = match cli.measure {
-        Measure::List => return list(&names, &loads),
-        Measure::ReplayChild { .. } => return Ok(()),
-        Measure::Instr => instructions(&names, &loads, cli.chosen.quick)?,
-        Measure::Footprint => footprints(&names, &loads),
-        Measure::Ns => nanoseconds(&names, &loads, cli.chosen.quick),
+    let names = &allocators(&cli.chosen.allocator)?;
+    let effort = if cli.chosen.quick { Effort::QUICK } else { Effort::FULL };
+    let everything = matches!(cli.measure, Measure::All { .. } | Measure::List);
+    let loads = &match &cli.measure {
+        Measure::Holes => Vec::new(),
+        _ => loads(&cli.chosen.trace, everything)?,
     };
-    print!("{}", table.to_text());
-    match &cli.chosen.csv {
-        Some(path) => std::fs::write(path, format!("{CSV_HEADER}{}", table.to_csv()))
-            .map_err(|e| format!("{}: {e}", path.display())),
-        None => Ok(()),
-    }
+    let tables = match cli.measure {
+        Measure::All { out } => return all(names, loads, effort, &out),
+        Measure::List => return list(names, loads),
+        Measure::Instr => vec![suite::instructions(names, loads, effort)?],
+        Measure::Footprint => vec![suite::footprints(names, loads)],
+        Measure::Ns => vec![suite::nanoseconds(names, loads, effort)],
+        Measure::Worst => suite::worst(names, loads, effort).into(),
+        Measure::Latency => suite::latencies(names, loads, effort),
+        Measure::Holes => vec![suite::holes(names)],
+        Measure::ReplayChild { .. } => Vec::new(),
+    };
+    suite::progress_done();
+    print!("{}", tables.iter().map(Table::to_text).collect::<Vec<_>>().join("\n"));
+    cli.chosen.csv.map_or(Ok(()), |path| write(&path, &csv(&tables)))
 }
 
-fn list(names: &[&str], loads: &[Load]) -> Result<(), String> {
+/// Measures everything and writes it into `out`.
+fn all(names: &[&str], loads: &[Workload], effort: Effort, out: &Path) -> Result<(), String> {
+    fs::create_dir_all(out).map_err(|e| format!("{}: {e}", out.display()))?;
+    let (own, made): (Vec<_>, Vec<_>) = loads.iter().cloned().partition(|load| synthetic_name(load.name()).is_none());
+    let mut tables = Vec::new();
+    // Recorded and made loads apart: a mean over both would mean nothing.
+    for loads in [&own, &made].into_iter().filter(|loads| !loads.is_empty()) {
+        tables.push(suite::instructions(names, loads, effort)?);
+        tables.push(suite::nanoseconds(names, loads, effort));
+        tables.push(suite::footprints(names, loads));
+        tables.extend(suite::worst(names, loads, effort));
+    }
+    tables.extend(suite::latencies(names, loads, effort));
+    tables.push(suite::holes(names));
+    suite::progress_done();
+    let text = tables.iter().map(Table::to_text).collect::<Vec<_>>().join("\n");
+    let markdown: String = tables.iter().map(|table| format!("### {}\n\n{}\n", table.title, table.to_markdown())).collect();
+    write(&out.join("results.csv"), &csv(&tables))?;
+    write(&out.join("tables.txt"), &text)?;
+    write(&out.join("tables.md"), &markdown)?;
+    for (name, svg) in plots::all(&tables) {
+        write(&out.join(name), &svg)?;
+    }
+    print!("{text}");
+    println!("\nwritten to {}", out.display());
+    Ok(())
+}
+
+fn csv(tables: &[Table]) -> String {
+    CSV_HEADER.to_owned() + &tables.iter().map(Table::to_csv).collect::<String>()
+}
+
+fn write(path: &Path, text: &str) -> Result<(), String> {
+    fs::write(path, text).map_err(|e| format!("{}: {e}", path.display()))
+}
+
+fn list(names: &[&str], loads: &[Workload]) -> Result<(), String> {
     println!("allocators: {}", names.join(" "));
-    println!(
-        "{:16}{:>12}{:>16}{:>16}",
-        "load", "operations", "peak bytes", "peak blocks"
-    );
+    println!("{:16}{:>12}{:>16}{:>16}", "load", "operations", "peak bytes", "peak blocks");
     for load in loads {
-        println!(
-            "{:16}{:>12}{:>16}{:>16}",
-            load.name,
-            load.ops.len(),
-            load.peak_live_bytes,
-            load.peak_live_blocks
-        );
+        let (ops, blocks) = load.fixed().map_or((0, 0), |load| (load.ops.len(), load.peak_live_blocks));
+        println!("{:16}{ops:>12}{:>16}{blocks:>16}", load.name(), load.peak_live_bytes());
     }
     Ok(())
 }
 
-fn instructions(names: &[&str], loads: &[Load], quick: bool) -> Result<Table, String> {
-    let mut table = Table::new("instr", "instructions an operation", 1, names);
-    for load in loads {
-        let ops_max = if quick { 300_000 } else { usize::MAX };
-        table.push_column(
-            &load.name,
-            instr::measure(names, load, ops_max).map_err(|e| e.to_string())?,
-        );
-    }
-    Ok(table)
-}
-
-fn footprints(names: &[&str], loads: &[Load]) -> Table {
-    let mut table = Table::new(
-        "footprint",
-        "footprint (smallest pool / peak payload)",
-        3,
-        names,
-    );
-    for load in loads {
-        table.push_column(&load.name, footprint::measure(names, load));
-    }
-    table
-}
-
-fn nanoseconds(names: &[&str], loads: &[Load], quick: bool) -> Table {
-    let mut table = Table::new("ns", "nanoseconds an operation", 1, names);
-    for load in loads {
-        table.push_column(
-            &load.name,
-            speed::measure(names, load, if quick { 3 } else { 11 }),
-        );
-    }
-    table
-}
-
 fn allocators(chosen: &[String]) -> Result<Vec<&'static str>, String> {
-    let all: Vec<&str> = peers::all()
-        .iter()
-        .map(|about| about.name)
-        .filter(|&name| name != "noop")
-        .collect();
-    if let Some(unknown) = chosen
-        .iter()
-        .find(|&part| !all.iter().any(|name| name.contains(part.as_str())))
-    {
-        return Err(format!(
-            "no allocator is called {unknown:?}; there are: {}",
-            all.join(", ")
-        ));
+    let all: Vec<&str> = peers::all().iter().map(|about| about.name).filter(|&name| name != "noop").collect();
+    if let Some(unknown) = chosen.iter().find(|&part| !all.iter().any(|name| name.contains(part.as_str()))) {
+        return Err(format!("no allocator is called {unknown:?}; there are: {}", all.join(", ")));
     }
-    let wanted =
-        |name: &&str| chosen.is_empty() || chosen.iter().any(|part| name.contains(part.as_str()));
+    let wanted = |name: &&str| chosen.is_empty() || chosen.iter().any(|part| name.contains(part.as_str()));
     Ok(all.into_iter().filter(wanted).collect())
 }
 
 /// The recordings of this repository.
-fn traces_dir() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../traces")
+fn own_recordings() -> Result<Vec<PathBuf>, String> {
+    recorded::list(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../traces"))
 }
 
-fn loads(chosen: &[String]) -> Result<Vec<Load>, String> {
-    let own = recorded::list(&traces_dir())?;
-    if chosen.is_empty() {
-        return own.iter().map(|path| recorded::read(path)).collect();
-    }
+fn synthetic_names() -> impl Iterator<Item = &'static str> {
+    synthetic::NAMES.into_iter().chain([adversary::NAME])
+}
+
+fn synthetic_name(name: &str) -> Option<&'static str> {
+    synthetic_names().find(|synthetic| *synthetic == name)
+}
+
+/// The loads that were asked for; if none was, the recordings, and with `everything` all others too.
+fn loads(chosen: &[String], everything: bool) -> Result<Vec<Workload>, String> {
+    let defaults: &[&str] = if everything { &["recorded", "synthetic"] } else { &["recorded"] };
+    let chosen: Vec<&str> = chosen.iter().map(String::as_str).collect();
+    let chosen = if chosen.is_empty() { defaults } else { &chosen };
     let mut loads = Vec::new();
-    for wanted in chosen {
-        let path = Path::new(wanted);
-        if path.is_dir() {
-            for path in recorded::list(path)? {
-                loads.push(recorded::read(&path)?);
-            }
-        } else if path.is_file() {
-            loads.push(recorded::read(path)?);
-        } else if let Some(path) = own.iter().find(|path| recorded::name(path) == *wanted) {
-            loads.push(recorded::read(path)?);
-        } else {
-            let names: Vec<String> = own.iter().map(|path| recorded::name(path)).collect();
-            return Err(format!(
-                "{wanted:?} is neither a file nor one of the loads: {}",
-                names.join(", ")
-            ));
-        }
+    for name in chosen {
+        loads.extend(named(name)?);
     }
     Ok(loads)
+}
+
+/// The loads that one name on the command line stands for.
+fn named(name: &str) -> Result<Vec<Workload>, String> {
+    let read = |paths: Vec<PathBuf>| paths.iter().map(|path| Workload::recorded(path)).collect();
+    let path = Path::new(name);
+    if name == "recorded" {
+        read(own_recordings()?)
+    } else if name == "synthetic" {
+        Ok(synthetic_names().filter_map(Workload::synthetic).collect())
+    } else if let Some(load) = Workload::synthetic(name) {
+        Ok(vec![load])
+    } else if let Some(path) = own_recordings()?.into_iter().find(|path| recorded::name(path) == name) {
+        read(vec![path])
+    } else if path.is_dir() {
+        read(recorded::list(path)?)
+    } else if path.is_file() {
+        read(vec![path.to_owned()])
+    } else {
+        let own: Vec<String> = own_recordings()?.iter().map(|path| recorded::name(path)).collect();
+        let known: Vec<&str> = own.iter().map(String::as_str).chain(synthetic_names()).collect();
+        Err(format!("{name:?} is neither a file nor a load; there are: {}", known.join(", ")))
+    }
 }

@@ -4,10 +4,18 @@ use std::io;
 use std::ptr::{self, NonNull};
 
 /// Anonymous pages from the operating system, given back on drop.
+///
+/// Always at an address of the same alignment, so that what depends on addresses repeats; and at a large one, since
+/// a buddy allocator can use no pool better than it is aligned.
 pub struct Region {
+    mapping: NonNull<u8>,
+    mapping_bytes: usize,
     base: NonNull<u8>,
     len_bytes: usize,
 }
+
+/// The alignment of every region.
+const ALIGN_BYTES: usize = 64 << 20;
 
 impl Region {
     /// Maps at least `len_bytes` and touches each page, so that no later measurement pays a page fault.
@@ -30,25 +38,28 @@ impl Region {
     /// When the operating system has no such address space.
     pub fn untouched(len_bytes: usize) -> io::Result<Self> {
         let len_bytes = len_bytes.max(1).next_multiple_of(4096);
+        let mapping_bytes = len_bytes + ALIGN_BYTES;
         // SAFETY: a new anonymous mapping; nothing existing is replaced.
-        let base = unsafe {
+        let mapping = unsafe {
             libc::mmap(
                 ptr::null_mut(),
-                len_bytes,
+                mapping_bytes,
                 libc::PROT_READ | libc::PROT_WRITE,
                 libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
                 -1,
                 0,
             )
         };
-        if base == libc::MAP_FAILED {
+        if mapping == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        let base = NonNull::new(base.cast()).ok_or_else(io::Error::last_os_error)?;
-        Ok(Self { base, len_bytes })
+        let mapping: NonNull<u8> = NonNull::new(mapping.cast()).ok_or_else(io::Error::last_os_error)?;
+        // SAFETY: the mapping is longer than the region by the alignment.
+        let base = unsafe { mapping.add(mapping.align_offset(ALIGN_BYTES)) };
+        Ok(Self { mapping, mapping_bytes, base, len_bytes })
     }
 
-    /// The first byte; page-aligned.
+    /// The first byte; aligned to 64 MiB.
     #[must_use]
     pub fn base(&self) -> *mut u8 {
         self.base.as_ptr()
@@ -69,6 +80,6 @@ impl Region {
 impl Drop for Region {
     fn drop(&mut self) {
         // SAFETY: exactly the mapping made in `untouched`; no borrow of it outlives `self` by the callers' contract.
-        unsafe { libc::munmap(self.base.as_ptr().cast(), self.len_bytes) };
+        unsafe { libc::munmap(self.mapping.as_ptr().cast(), self.mapping_bytes) };
     }
 }

@@ -2,20 +2,26 @@
 
 use std::time::Instant;
 
-use crate::load::{Kind, Load};
+use crate::latency::free_rest;
+use crate::load::Load;
 use crate::peers::{self, About, Class, Peer, Visitor};
-use crate::pool::{Missing, roomy, slots};
 use crate::region::Region;
-use crate::replay::{replay, step};
+use crate::replay::replay;
 use crate::table::Cell;
+use crate::workload::{Missing, Workload};
 
 /// Nanoseconds an operation of each of `names`, in their order, the no-op replay subtracted.
-pub fn measure(names: &[&str], load: &Load, rounds: usize) -> Vec<Cell> {
+#[must_use]
+pub fn measure(names: &[&str], workload: &Workload, rounds: usize) -> Vec<Cell> {
+    let load = match workload.fixed() {
+        Ok(load) => load,
+        Err(missing) => return vec![Err(missing); names.len()],
+    };
     let mut pools = Vec::new();
     for name in std::iter::once(&"noop").chain(names) {
         pools.push((
             *name,
-            peers::with(name, &mut Roomy { load }).expect("a known name"),
+            peers::with(name, &mut Roomy(workload)).expect("a known name"),
         ));
     }
     let longest = pools
@@ -59,15 +65,14 @@ fn median(values: &mut [f64]) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(0.0)
 }
 
-struct Roomy<'a> {
-    load: &'a Load,
-}
+/// The pool that an allocator gets.
+pub struct Roomy<'a>(pub &'a Workload);
 
 impl Visitor for Roomy<'_> {
     type Out = Result<usize, Missing>;
 
     fn visit<P: Peer>(&mut self, about: About) -> Self::Out {
-        roomy::<P>(&about, self.load)
+        self.0.roomy::<P>(&about)
     }
 }
 
@@ -81,7 +86,7 @@ impl Visitor for Run<'_> {
     type Out = f64;
 
     fn visit<P: Peer>(&mut self, about: About) -> f64 {
-        let mut slots = slots(self.load);
+        let mut slots = vec![std::ptr::null_mut(); self.load.slots];
         // SAFETY: the region outlives the allocator and serves it alone; the load was made by a `LoadBuilder`.
         unsafe {
             let mut peer =
@@ -95,25 +100,5 @@ impl Visitor for Run<'_> {
             }
             ns
         }
-    }
-}
-
-/// Frees what a load leaves live, where leaving it would leak.
-///
-/// # Safety
-/// The whole load was just replayed with `slots`.
-unsafe fn free_rest<P: Peer>(peer: &mut P, load: &Load, slots: &mut [*mut u8]) {
-    let mut last = vec![None; load.slots];
-    for op in &load.ops {
-        last[op.slot as usize] = Some(*op);
-    }
-    for mut op in last
-        .into_iter()
-        .flatten()
-        .filter(|op| op.kind != Kind::Free)
-    {
-        op.kind = Kind::Free;
-        // SAFETY: the slot's last operation left a block of this size and alignment in it.
-        unsafe { step(peer, &op, slots) };
     }
 }

@@ -2,10 +2,21 @@
 
 use std::fmt::Write;
 
-use crate::pool::Missing;
+use crate::workload::Missing;
 
 /// A figure, or why there is none.
 pub type Cell = Result<f64, Missing>;
+
+/// What a row comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Summary {
+    /// The geometric mean over all loads.
+    GeometricMean,
+    /// The largest figure.
+    Max,
+    /// Nothing that could be compared.
+    None,
+}
 
 /// One measure over allocators (rows) and loads (columns).
 #[derive(Clone, Debug)]
@@ -16,6 +27,8 @@ pub struct Table {
     pub measure: String,
     /// Digits after the point.
     pub digits: usize,
+    /// The last column.
+    pub summary: Summary,
     /// The names of the allocators.
     pub rows: Vec<String>,
     /// The names of the loads.
@@ -27,11 +40,12 @@ pub struct Table {
 impl Table {
     /// An empty table of these rows.
     #[must_use]
-    pub fn new(measure: &str, title: &str, digits: usize, rows: &[&str]) -> Self {
+    pub fn new(measure: &str, title: &str, digits: usize, summary: Summary, rows: &[&str]) -> Self {
         Self {
             title: title.to_owned(),
             measure: measure.to_owned(),
             digits,
+            summary,
             rows: rows.iter().map(|&row| row.to_owned()).collect(),
             columns: Vec::new(),
             cells: vec![Vec::new(); rows.len()],
@@ -47,67 +61,72 @@ impl Table {
         }
     }
 
-    /// The geometric mean of a row; `None` unless every load has a positive figure.
+    /// What a row comes to; `None` where a figure is missing, and for the largest, where all are.
     #[must_use]
-    pub fn geometric_mean(&self, row: usize) -> Option<f64> {
-        let logs: Option<Vec<f64>> = self.cells[row]
-            .iter()
-            .map(|cell| cell.ok().filter(|figure| *figure > 0.0).map(f64::ln))
-            .collect();
-        let logs = logs.filter(|logs| !logs.is_empty())?;
-        Some((logs.iter().sum::<f64>() / logs.len() as f64).exp())
+    pub fn summarized(&self, row: usize) -> Option<f64> {
+        let figures = || self.cells[row].iter().filter_map(|cell| cell.ok());
+        match self.summary {
+            Summary::None => None,
+            Summary::Max => figures().reduce(f64::max),
+            Summary::GeometricMean => {
+                let logs: Vec<f64> = figures().filter(|figure| *figure > 0.0).map(f64::ln).collect();
+                let complete = logs.len() == self.columns.len() && !logs.is_empty();
+                complete.then(|| (logs.iter().sum::<f64>() / logs.len() as f64).exp())
+            }
+        }
     }
 
-    /// As aligned text, the geometric mean last.
+    /// As aligned text.
     #[must_use]
     pub fn to_text(&self) -> String {
-        let mut text = format!("{}\n{:16}", self.title, "");
-        let widths: Vec<usize> = self
-            .columns
-            .iter()
-            .map(|name| name.len().max(11) + 2)
+        let lines = self.lines();
+        let widths: Vec<usize> = (0..lines[0].len())
+            .map(|column| lines.iter().map(|line| line[column].len()).max().unwrap_or(0))
             .collect();
-        for (name, width) in self.columns.iter().zip(&widths) {
-            let _ = write!(text, "{name:>width$}");
-        }
-        let _ = writeln!(text, "{:>10}", "geo. mean");
-        for (row, name) in self.rows.iter().enumerate() {
-            let _ = write!(text, "{name:16}");
-            for (cell, width) in self.cells[row].iter().zip(&widths) {
-                let _ = write!(text, "{:>width$}", self.shown(cell));
+        let mut text = format!("{}\n", self.title);
+        for line in lines {
+            for (index, (cell, width)) in line.iter().zip(&widths).enumerate() {
+                let _ = if index == 0 { write!(text, "{cell:width$}") } else { write!(text, "  {cell:>width$}") };
             }
-            let mean = self
-                .geometric_mean(row)
-                .map_or("-".to_owned(), |mean| format!("{mean:.*}", self.digits));
-            let _ = writeln!(text, "{mean:>10}");
+            text.push('\n');
         }
         text
     }
 
-    /// As Markdown, the geometric mean last.
+    /// As Markdown.
     #[must_use]
     pub fn to_markdown(&self) -> String {
-        let mut text = format!(
-            "| |{}| geo. mean |\n|---|",
-            self.columns
-                .iter()
-                .map(|c| format!(" {c} |"))
-                .collect::<String>()
-                .trim_end_matches('|')
-        );
-        text.push_str(&"--:|".repeat(self.columns.len() + 1));
-        text.push('\n');
-        for (row, name) in self.rows.iter().enumerate() {
-            let _ = write!(text, "| {name} |");
-            for cell in &self.cells[row] {
-                let _ = write!(text, " {} |", self.shown(cell));
+        let mut text = String::new();
+        for (index, line) in self.lines().iter().enumerate() {
+            let _ = writeln!(text, "| {} |", line.join(" | "));
+            if index == 0 {
+                let _ = writeln!(text, "|---|{}", "--:|".repeat(line.len() - 1));
             }
-            let mean = self
-                .geometric_mean(row)
-                .map_or("-".to_owned(), |mean| format!("{mean:.*}", self.digits));
-            let _ = writeln!(text, " {mean} |");
         }
         text
+    }
+
+    /// The heading and a line for each row, as they are shown.
+    fn lines(&self) -> Vec<Vec<String>> {
+        let heading = match self.summary {
+            Summary::GeometricMean => Some("geo. mean"),
+            Summary::Max => Some("max"),
+            Summary::None => None,
+        };
+        let mut first = vec![String::new()];
+        first.extend(self.columns.iter().cloned());
+        first.extend(heading.map(str::to_owned));
+        let mut lines = vec![first];
+        for (row, name) in self.rows.iter().enumerate() {
+            let mut line = vec![name.clone()];
+            line.extend(self.cells[row].iter().map(|cell| self.shown(cell)));
+            if heading.is_some() {
+                let missing = || Missing::NotMeasured.as_str().to_owned();
+                line.push(self.summarized(row).map_or_else(missing, |figure| format!("{figure:.*}", self.digits)));
+            }
+            lines.push(line);
+        }
+        lines
     }
 
     /// As CSV lines `measure,load,allocator,value,missing`, without a header.
@@ -136,3 +155,35 @@ impl Table {
 
 /// The first line of a CSV file of tables.
 pub const CSV_HEADER: &str = "measure,load,allocator,value,missing\n";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(summary: Summary) -> Table {
+        let mut table = Table::new("m", "a measure", 2, summary, &["one", "two"]);
+        table.push_column("x", vec![Ok(2.0), Ok(1.0)]);
+        table.push_column("y", vec![Ok(8.0), Err(Missing::TooSlow)]);
+        table
+    }
+
+    #[test]
+    fn a_mean_needs_every_figure() {
+        let table = table(Summary::GeometricMean);
+        assert!((table.summarized(0).expect("complete") - 4.0).abs() < 1e-9);
+        assert_eq!(table.summarized(1), None);
+    }
+
+    #[test]
+    fn the_largest_needs_one() {
+        assert_eq!(table(Summary::Max).summarized(1), Some(1.0));
+    }
+
+    #[test]
+    fn says_why_a_figure_is_missing() {
+        let table = table(Summary::GeometricMean);
+        assert!(table.to_text().contains("too slow"));
+        assert_eq!(table.to_csv().lines().last(), Some("m,y,two,,too slow"));
+        assert_eq!(table.to_markdown().lines().count(), 4);
+    }
+}

@@ -3,7 +3,7 @@
 use std::alloc::Layout;
 use std::ptr::NonNull;
 
-use evenfit::Heap;
+use evenfit::{FirstFit, Heap};
 
 use super::Peer;
 
@@ -39,6 +39,45 @@ impl Peer for Blocks {
             let new_layout = Layout::from_size_align_unchecked(new_size, layout.align());
             self.0
                 .reallocate(NonNull::new_unchecked(ptr), layout, new_layout)
+        };
+        match new {
+            Ok(block) => block.as_ptr().cast(),
+            Err(_) => std::ptr::null_mut(),
+        }
+    }
+}
+
+/// The teaching allocator: one free list, first fit, O(n). Its face is checked too, so a free can't go wrong quietly.
+pub struct First(FirstFit<'static>);
+
+impl Peer for First {
+    unsafe fn over(base: *mut u8, len_bytes: usize) -> Option<Box<Self>> {
+        // SAFETY: the caller's promise.
+        let region = unsafe { std::slice::from_raw_parts_mut(base.cast(), len_bytes) };
+        Some(Box::new(Self(FirstFit::from_region(region).ok()?)))
+    }
+
+    #[inline]
+    unsafe fn alloc(&mut self, layout: Layout) -> *mut u8 {
+        match self.0.allocate(layout) {
+            Ok(block) => block.as_ptr().cast(),
+            Err(_) => std::ptr::null_mut(),
+        }
+    }
+
+    #[inline]
+    unsafe fn dealloc(&mut self, ptr: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise.
+        let freed = unsafe { self.0.try_deallocate(NonNull::new_unchecked(ptr), layout) };
+        debug_assert_eq!(freed, Ok(()));
+    }
+
+    #[inline]
+    unsafe fn realloc(&mut self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        // SAFETY: the caller's promise.
+        let new = unsafe {
+            let new_layout = Layout::from_size_align_unchecked(new_size, layout.align());
+            self.0.reallocate(NonNull::new_unchecked(ptr), layout, new_layout)
         };
         match new {
             Ok(block) => block.as_ptr().cast(),

@@ -115,6 +115,7 @@ peers! {
     "noop" => limits::Noop, Limit, bounded: true;
     "bump" => limits::Bump, Limit, bounded: true;
     "evenfit-blocks" => evenfit_heap::Blocks, Pool, bounded: true;
+    "firstfit" => evenfit_heap::First, Pool, bounded: false;
     "talc" => talc_peer::Talc, Pool, bounded: false;
     "rlsf" => tlsf::Sensible, Pool, bounded: true;
     "rlsf-embedded" => tlsf::Embedded, Pool, bounded: true;

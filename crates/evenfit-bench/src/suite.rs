@@ -1,0 +1,135 @@
+//! Each measure over allocators and loads, as tables.
+
+use std::io::IsTerminal;
+
+use crate::table::{Cell, Summary, Table};
+use crate::workload::{Missing, Workload};
+use crate::{footprint, holes, instr, latency, speed, worst};
+
+/// How thorough a run is.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// Operations of a load replayed under callgrind.
+    pub instr_ops_max: usize,
+    /// Rounds of the time measurement that count.
+    pub rounds: usize,
+    /// Timed replays from which latencies are taken.
+    pub replays: usize,
+    /// What is stepped.
+    pub sample: worst::Sample,
+}
+
+impl Effort {
+    /// For figures to publish.
+    pub const FULL: Self = Self { instr_ops_max: usize::MAX, rounds: 11, replays: 7, sample: worst::Sample::FULL };
+    /// For a look.
+    pub const QUICK: Self = Self { instr_ops_max: 300_000, rounds: 3, replays: 3, sample: worst::Sample::QUICK };
+}
+
+/// Instructions an operation.
+///
+/// # Errors
+/// When callgrind can't be run.
+pub fn instructions(names: &[&str], workloads: &[Workload], effort: Effort) -> Result<Table, String> {
+    let mut table = Table::new("instr", "instructions an operation", 1, Summary::GeometricMean, names);
+    for workload in workloads.iter().filter(|workload| workload.fixed().is_ok()) {
+        progress("instructions", workload.name());
+        let cells = instr::measure(names, workload, effort.instr_ops_max).map_err(|e| e.to_string())?;
+        table.push_column(workload.name(), cells);
+    }
+    Ok(table)
+}
+
+/// Footprints.
+#[must_use]
+pub fn footprints(names: &[&str], workloads: &[Workload]) -> Table {
+    let title = "footprint: smallest pool that serves the load, all metadata counted, over the peak payload";
+    let mut table = Table::new("footprint", title, 3, Summary::GeometricMean, names);
+    for workload in workloads {
+        progress("footprint", workload.name());
+        table.push_column(workload.name(), footprint::measure(names, workload));
+    }
+    table
+}
+
+/// Nanoseconds an operation.
+#[must_use]
+pub fn nanoseconds(names: &[&str], workloads: &[Workload], effort: Effort) -> Table {
+    let mut table = Table::new("ns", "nanoseconds an operation", 1, Summary::GeometricMean, names);
+    for workload in workloads.iter().filter(|workload| workload.fixed().is_ok()) {
+        progress("nanoseconds", workload.name());
+        table.push_column(workload.name(), speed::measure(names, workload, effort.rounds));
+    }
+    table
+}
+
+/// The most instructions in one allocation, free and change of size: a table each.
+#[must_use]
+pub fn worst(names: &[&str], workloads: &[Workload], effort: Effort) -> [Table; 3] {
+    let mut tables = ["alloc", "free", "realloc"].map(|kind| {
+        let title = format!("most instructions stepped in one {kind}, payload copies apart");
+        Table::new(&format!("worst_{kind}"), &title, 0, Summary::Max, names)
+    });
+    for workload in workloads {
+        progress("most instructions", workload.name());
+        let measured = worst::measure(names, workload, effort.sample);
+        let of: [fn(&worst::Worst) -> u64; 3] = [|w| w.alloc, |w| w.free, |w| w.realloc];
+        for (table, of) in tables.iter_mut().zip(of) {
+            // A load without operations of a kind has no figure for them.
+            let cell = |worst: &Result<worst::Worst, Missing>| match worst.as_ref().map(of) {
+                Ok(0) => Err(Missing::NotMeasured),
+                Ok(most) => Ok(most as f64),
+                Err(missing) => Err(*missing),
+            };
+            table.push_column(workload.name(), measured.iter().map(cell).collect());
+        }
+    }
+    tables
+}
+
+/// Latency percentiles: a table for each load.
+#[must_use]
+pub fn latencies(names: &[&str], workloads: &[Workload], effort: Effort) -> Vec<Table> {
+    let mut tables = Vec::new();
+    for workload in workloads.iter().filter(|workload| workload.fixed().is_ok()) {
+        progress("latency", workload.name());
+        let title = format!("nanoseconds of one operation, {}: least of {} replays", workload.name(), effort.replays);
+        let measure = format!("latency_{}", workload.name());
+        let mut table = Table::new(&measure, &title, 0, Summary::None, names);
+        let measured = latency::measure(names, workload, effort.replays);
+        for (index, part) in latency::PART_NAMES.iter().enumerate() {
+            let cells = measured.iter().map(|percentiles| percentiles.map(|p| p.ns[index])).collect();
+            table.push_column(part, cells);
+        }
+        tables.push(table);
+    }
+    tables
+}
+
+/// Instructions of a request among ever more holes that are just too small.
+#[must_use]
+pub fn holes(names: &[&str]) -> Table {
+    let title = "instructions of one request of 1,100 bytes among so many holes of 1,040 bytes";
+    let mut table = Table::new("holes", title, 0, Summary::None, names);
+    let measured = holes::measure(names);
+    for (index, holes) in holes::HOLES.iter().enumerate() {
+        progress("holes", &holes.to_string());
+        let cells: Vec<Cell> = measured.iter().map(|row| row[index]).collect();
+        table.push_column(&holes.to_string(), cells);
+    }
+    table
+}
+
+/// Says on a terminal what is being done.
+fn progress(measure: &str, load: &str) {
+    if std::io::stderr().is_terminal() {
+        eprint!("\r\x1b[K{measure}: {load} ");
+    }
+}
+
+/// Clears the line that shows progress.
+pub fn progress_done() {
+    if std::io::stderr().is_terminal() {
+        eprint!("\r\x1b[K");
+    }
+}

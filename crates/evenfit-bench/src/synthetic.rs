@@ -1,0 +1,228 @@
+//! Loads made to be hard, or to isolate one habit of programs.
+
+use crate::load::{Load, LoadBuilder};
+use crate::random::Random;
+
+/// Alignment of everything that asks for nothing special: 8.
+const ALIGN_LOG2: u8 = 3;
+
+/// The names, in the order of the tables. The adversary is apart: see [`crate::adversary`].
+pub const NAMES: [&str; 10] = [
+    "uniform",
+    "ramp",
+    "lifo",
+    "fifo",
+    "checkerboard",
+    "small_holes",
+    "over_aligned",
+    "vec_growth",
+    "small_pool",
+    "uniform_x10",
+];
+
+/// The load of that name.
+#[must_use]
+pub fn load(name: &str) -> Option<Load> {
+    let load = match name {
+        "uniform" => uniform(GROWTH_LIVE),
+        "uniform_x10" => uniform(10 * GROWTH_LIVE),
+        "ramp" => ramp_then_random(),
+        "lifo" => lifo(),
+        "fifo" => fifo(),
+        "checkerboard" => checkerboard(),
+        "small_holes" => holes_just_too_small(8_000),
+        "over_aligned" => over_aligned(),
+        "vec_growth" => vec_growth(),
+        "small_pool" => small_pool(),
+        _ => return None,
+    };
+    Some(load.finish(name))
+}
+
+/// Live blocks of `uniform`; `uniform_x10` has ten times as many, which shows what grows.
+pub const GROWTH_LIVE: usize = 10_000;
+
+/// Sizes from 16 to 1,024 bytes; at `live` blocks, random ones are replaced.
+fn uniform(live: usize) -> LoadBuilder {
+    let mut random = Random::new(1);
+    let mut load = LoadBuilder::default();
+    let mut blocks: Vec<u32> = (0..live).map(|_| load.alloc(random.between(16, 1024), ALIGN_LOG2)).collect();
+    for _ in 0..200_000 {
+        let index = random.index(live);
+        load.free(blocks[index]);
+        blocks[index] = load.alloc(random.between(16, 1024), ALIGN_LOG2);
+    }
+    load
+}
+
+/// Sizes from 1 byte to 16 KiB, small ones likelier; up to 20,000 blocks, then random replacements at a number of
+/// live blocks that wanders.
+fn ramp_then_random() -> LoadBuilder {
+    let mut random = Random::new(2);
+    let mut load = LoadBuilder::default();
+    let mut blocks: Vec<u32> = (0..20_000).map(|_| load.alloc(random.log_uniform(14), ALIGN_LOG2)).collect();
+    for turn in 0..300_000_u32 {
+        let growing = (turn / 30_000) % 2 == 1;
+        if blocks.len() < 1_000 || random.between(0, 99) < if growing { 53 } else { 47 } {
+            blocks.push(load.alloc(random.log_uniform(14), ALIGN_LOG2));
+        } else {
+            let index = random.index(blocks.len());
+            load.free(blocks.swap_remove(index));
+        }
+    }
+    load
+}
+
+/// A stack of blocks of 8 to 512 bytes that grows and shrinks by up to 500.
+fn lifo() -> LoadBuilder {
+    let mut random = Random::new(3);
+    let mut load = LoadBuilder::default();
+    let mut stack = Vec::new();
+    for _ in 0..800 {
+        for _ in 0..random.between(1, 500) {
+            stack.push(load.alloc(random.between(8, 512), ALIGN_LOG2));
+        }
+        for _ in 0..random.between(1, 500) {
+            if let Some(slot) = stack.pop() {
+                load.free(slot);
+            }
+        }
+    }
+    load
+}
+
+/// A queue of 5,000 messages of 8 to 512 bytes.
+fn fifo() -> LoadBuilder {
+    let mut random = Random::new(4);
+    let mut load = LoadBuilder::default();
+    let mut queue = std::collections::VecDeque::new();
+    for _ in 0..200_000 {
+        queue.push_back(load.alloc(random.between(8, 512), ALIGN_LOG2));
+        if queue.len() > 5_000 {
+            load.free(queue.pop_front().expect("it holds 5,000"));
+        }
+    }
+    load
+}
+
+/// Every second block of a row is freed and something a little larger asked for, at sizes that grow: holes that
+/// nothing fits.
+fn checkerboard() -> LoadBuilder {
+    let mut load = LoadBuilder::default();
+    let mut row: Vec<u32> = (0..16_000).map(|_| load.alloc(48, ALIGN_LOG2)).collect();
+    for size in [64, 96, 160, 288, 544, 1056, 2080, 4128] {
+        let mut kept = Vec::new();
+        for (index, slot) in row.into_iter().enumerate() {
+            if index % 2 == 0 {
+                kept.push(slot);
+            } else {
+                load.free(slot);
+                kept.push(load.alloc(size, ALIGN_LOG2));
+            }
+        }
+        kept.truncate(kept.len() / 2 * 2);
+        // Half of what is left goes, so that the payload stays about the same while the sizes grow.
+        let half = kept.split_off(kept.len() / 2);
+        half.into_iter().for_each(|slot| load.free(slot));
+        row = kept;
+    }
+    load
+}
+
+/// `holes` holes of 1,040 bytes, kept apart by live blocks, and requests of 1,100 bytes: more than any hole has, yet
+/// so near that a coarse bin holds them all.
+fn holes_just_too_small(holes: usize) -> LoadBuilder {
+    let mut load = LoadBuilder::default();
+    let mut to_free = Vec::new();
+    for _ in 0..holes {
+        to_free.push(load.alloc(1040, ALIGN_LOG2));
+        load.alloc(24, ALIGN_LOG2);
+    }
+    to_free.into_iter().for_each(|slot| load.free(slot));
+    for _ in 0..2_000 {
+        let a = load.alloc(1100, ALIGN_LOG2);
+        let b = load.alloc(1100, ALIGN_LOG2);
+        load.free(a);
+        load.free(b);
+    }
+    load
+}
+
+/// Alignments from 32 bytes to 4 KiB on sizes from 16 bytes to 2 KiB, 2,000 live.
+fn over_aligned() -> LoadBuilder {
+    let mut random = Random::new(5);
+    let mut load = LoadBuilder::default();
+    let mut blocks = Vec::new();
+    for _ in 0..60_000 {
+        if blocks.len() == 2_000 {
+            let index = random.index(blocks.len());
+            load.free(blocks.swap_remove(index));
+        }
+        let align_log2 = random.between(5, 12) as u8;
+        blocks.push(load.alloc(random.between(16, 2048), align_log2));
+    }
+    load
+}
+
+/// 200 vectors that double when they are full, from 32 bytes to 64 KiB, in turn; a full one is dropped.
+fn vec_growth() -> LoadBuilder {
+    let mut random = Random::new(6);
+    let mut load = LoadBuilder::default();
+    let mut vecs: Vec<(u32, u32)> = (0..200).map(|_| (load.alloc(32, ALIGN_LOG2), 32)).collect();
+    for _ in 0..40_000 {
+        let index = random.index(vecs.len());
+        let (slot, size) = vecs[index];
+        if size == 64 << 10 {
+            load.free(slot);
+            vecs[index] = (load.alloc(32, ALIGN_LOG2), 32);
+        } else {
+            load.realloc(slot, size * 2);
+            vecs[index].1 = size * 2;
+        }
+    }
+    load
+}
+
+/// What fits a pool of 64 KiB: blocks of 1 to 128 bytes, random ones replaced at 50 KiB of payload.
+fn small_pool() -> LoadBuilder {
+    let mut random = Random::new(7);
+    let mut load = LoadBuilder::default();
+    let mut blocks = Vec::new();
+    for _ in 0..200_000 {
+        let size = random.between(1, 128);
+        while load.live_bytes() + size as usize > 50 << 10 {
+            let index = random.index(blocks.len());
+            load.free(blocks.swap_remove(index));
+        }
+        blocks.push(load.alloc(size, ALIGN_LOG2));
+    }
+    load
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::Kind;
+
+    #[test]
+    fn every_name_is_a_load_that_frees_what_it_allocated() {
+        for name in NAMES {
+            let load = load(name).unwrap_or_else(|| panic!("{name} is missing"));
+            let mut live = vec![None; load.slots];
+            for op in &load.ops {
+                let slot = &mut live[op.slot as usize];
+                match op.kind {
+                    Kind::Alloc => assert!(slot.replace(op.size).is_none(), "{name}: slot taken"),
+                    Kind::Free => assert_eq!(slot.take(), Some(op.size), "{name}: size of a free"),
+                    Kind::Realloc => assert_eq!(slot.replace(op.size), Some(op.old_size), "{name}: size of a realloc"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_small_pool_stays_below_its_payload() {
+        let load = load("small_pool").expect("it is a name");
+        assert!((50 << 10) - 128 < load.peak_live_bytes && load.peak_live_bytes <= 50 << 10);
+    }
+}
