@@ -52,7 +52,8 @@ pub unsafe fn play<P: Peer>(peer: &mut P, base: *mut u8, slots: &mut [*mut u8]) 
     for round in 0..=ROUNDS {
         if round > 0 {
             f = worst_offset(&live, f, round);
-            let (kept, freed): (Vec<_>, Vec<_>) = live.into_iter().partition(|block| block.covers(f, round));
+            let (kept, freed): (Vec<_>, Vec<_>) =
+                live.into_iter().partition(|block| block.covers(f, round));
             for block in freed {
                 load.free(block.slot);
                 // SAFETY: passed on; the block is live.
@@ -78,7 +79,8 @@ pub unsafe fn play<P: Peer>(peer: &mut P, base: *mut u8, slots: &mut [*mut u8]) 
 fn worst_offset(live: &[Live], f: usize, round: u32) -> usize {
     let wasted = |f: usize| -> usize {
         let kept = live.iter().filter(|block| block.covers(f, round));
-        kept.map(|block| (UNIT_BYTES << round).saturating_sub(block.size)).sum()
+        kept.map(|block| (UNIT_BYTES << round).saturating_sub(block.size))
+            .sum()
     };
     let other = f + (1 << (round - 1));
     if wasted(f) >= wasted(other) { f } else { other }

@@ -1,13 +1,15 @@
 //! Does a request cost more the more holes there are? Instructions of one request among 100, 8,000 and 100,000 equal
-//! holes, each a little too small for it.
+//! holes, each a little too small for it, when nothing else is left: a full pool is when a real-time program can least
+//! afford a search.
 
 use std::alloc::Layout;
+use std::time::Instant;
 
 use evenfit_stepping::Stepper;
 
 use crate::peers::{self, About, Class, Peer, Visitor};
 use crate::region::Region;
-use crate::workload::Missing;
+use crate::workload::{Missing, REPLAY_LIMIT};
 
 /// How many holes.
 pub const HOLES: [usize; 3] = [100, 8_000, 100_000];
@@ -16,13 +18,17 @@ pub const HOLES: [usize; 3] = [100, 8_000, 100_000];
 const HOLE_BYTES: usize = 1040;
 const SEPARATOR_BYTES: usize = 24;
 const REQUEST_BYTES: usize = 1100;
+/// What the rest of the pool is filled with.
+const FILL_BYTES: [usize; 5] = [1 << 20, 64 << 10, 8 << 10, 2 << 10, REQUEST_BYTES];
 
 /// The instructions of a request among [`HOLES`], for each of `names`.
 #[must_use]
 pub fn measure(names: &[&str]) -> Vec<[Result<f64, Missing>; HOLES.len()]> {
     names
         .iter()
-        .map(|name| HOLES.map(|holes| peers::with(name, &mut Among { holes }).expect("a known name")))
+        .map(|name| {
+            HOLES.map(|holes| peers::with(name, &mut Among { holes }).expect("a known name"))
+        })
         .collect()
 }
 
@@ -43,6 +49,7 @@ impl Visitor for Among {
         // SAFETY: the region outlives the allocator and serves it alone; each block is freed at most once.
         unsafe {
             let mut peer = P::over(region.base(), len_bytes).ok_or(Missing::NeverServed)?;
+            let start = Instant::now();
             let mut to_free = Vec::with_capacity(self.holes);
             for _ in 0..self.holes {
                 let hole = peer.alloc(layout(HOLE_BYTES));
@@ -50,14 +57,34 @@ impl Visitor for Among {
                 if hole.is_null() || separator.is_null() {
                     return Err(Missing::NeverServed);
                 }
+                if start.elapsed() > REPLAY_LIMIT {
+                    return Err(Missing::TooSlow);
+                }
                 to_free.push(hole);
             }
             // From the last to the first: the order that is cheapest for lists in order of address.
-            to_free.into_iter().rev().for_each(|hole| peer.dealloc(hole, layout(HOLE_BYTES)));
+            for hole in to_free.into_iter().rev() {
+                peer.dealloc(hole, layout(HOLE_BYTES));
+                if start.elapsed() > REPLAY_LIMIT {
+                    return Err(Missing::TooSlow);
+                }
+            }
             let request = layout(REQUEST_BYTES);
+            for size in FILL_BYTES {
+                while !peer.alloc(layout(size)).is_null() {
+                    if start.elapsed() > REPLAY_LIMIT {
+                        return Err(Missing::TooSlow);
+                    }
+                }
+            }
             let mut stepper = Stepper::new();
             let (ptr, count) = stepper.count(|| peer.alloc(request));
-            if ptr.is_null() { Err(Missing::NeverServed) } else { Ok(count.total() as f64) }
+            assert!(
+                ptr.is_null(),
+                "{}: a request as large failed just before",
+                about.name
+            );
+            Ok(count.total() as f64)
         }
     }
 }

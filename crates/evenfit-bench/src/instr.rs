@@ -72,7 +72,11 @@ impl Drop for SharedLoad {
 ///
 /// # Errors
 /// The inner: why there is no figure; the outer: callgrind could not be run.
-pub fn total(name: &str, workload: &Workload, shared: &SharedLoad) -> io::Result<Result<u64, Missing>> {
+pub fn total(
+    name: &str,
+    workload: &Workload,
+    shared: &SharedLoad,
+) -> io::Result<Result<u64, Missing>> {
     let len_bytes = match peers::with(name, &mut Roomy(workload)).expect("a known name") {
         Ok(len_bytes) => len_bytes,
         Err(missing) => return Ok(Err(missing)),

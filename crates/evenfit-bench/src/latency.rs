@@ -34,17 +34,24 @@ pub const PART_NAMES: [&str; PARTS.len()] = ["p50", "p99", "p99.9", "p99.99", "m
 
 /// Percentiles of each of `names`, in their order, the no-op's median subtracted.
 #[must_use]
-pub fn measure(names: &[&str], workload: &Workload, replays: usize) -> Vec<Result<Percentiles, Missing>> {
+pub fn measure(
+    names: &[&str],
+    workload: &Workload,
+    replays: usize,
+) -> Vec<Result<Percentiles, Missing>> {
     let load = match workload.fixed() {
         Ok(load) => load,
         Err(missing) => return vec![Err(missing); names.len()],
     };
-    let noop = times("noop", workload, load, replays).map_or(0, |times| percentile(&times.sorted(), 0.5));
+    let noop =
+        times("noop", workload, load, replays).map_or(0, |times| percentile(&times.sorted(), 0.5));
     names
         .iter()
         .map(|name| {
             let sorted = times(name, workload, load, replays)?.sorted();
-            let ns = PARTS.map(|part| f64::from(percentile(&sorted, part).saturating_sub(noop)) / ticks_per_ns());
+            let ns = PARTS.map(|part| {
+                f64::from(percentile(&sorted, part).saturating_sub(noop)) / ticks_per_ns()
+            });
             Ok(Percentiles { ns })
         })
         .collect()
@@ -54,11 +61,26 @@ pub fn measure(names: &[&str], workload: &Workload, replays: usize) -> Vec<Resul
 ///
 /// # Errors
 /// When the allocator can't serve the load.
-pub fn times(name: &str, workload: &Workload, load: &Load, replays: usize) -> Result<Times, Missing> {
+pub fn times(
+    name: &str,
+    workload: &Workload,
+    load: &Load,
+    replays: usize,
+) -> Result<Times, Missing> {
     let len_bytes = peers::with(name, &mut Roomy(workload)).expect("a known name")?;
-    let mut times = Times { ticks: vec![u32::MAX; load.ops.len()] };
+    let mut times = Times {
+        ticks: vec![u32::MAX; load.ops.len()],
+    };
     for _ in 0..replays {
-        peers::with(name, &mut Timed { load, len_bytes, times: &mut times }).expect("a known name")?;
+        peers::with(
+            name,
+            &mut Timed {
+                load,
+                len_bytes,
+                times: &mut times,
+            },
+        )
+        .expect("a known name")?;
     }
     Ok(times)
 }
@@ -117,7 +139,11 @@ pub unsafe fn free_rest<P: Peer>(peer: &mut P, load: &Load, slots: &mut [*mut u8
     for op in &load.ops {
         last[op.slot as usize] = Some(*op);
     }
-    for mut op in last.into_iter().flatten().filter(|op| op.kind != Kind::Free) {
+    for mut op in last
+        .into_iter()
+        .flatten()
+        .filter(|op| op.kind != Kind::Free)
+    {
         op.kind = Kind::Free;
         // SAFETY: the slot's last operation left a block of this size and alignment in it.
         unsafe { step(peer, &op, slots) };

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use evenfit_bench::peers::Class;
 use evenfit_bench::suite::{self, Effort};
 use evenfit_bench::table::{CSV_HEADER, Table};
 use evenfit_bench::workload::Workload;
@@ -62,7 +63,11 @@ enum Measure {
     /// Instructions of one request among 100, 8,000 and 100,000 holes that are just too small.
     Holes,
     #[command(name = instr::CHILD, hide = true)]
-    ReplayChild { name: String, len_bytes: usize, path: PathBuf },
+    ReplayChild {
+        name: String,
+        len_bytes: usize,
+        path: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
@@ -76,11 +81,20 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<(), String> {
-    if let Measure::ReplayChild { name, len_bytes, path } = &cli.measure {
+    if let Measure::ReplayChild {
+        name,
+        len_bytes,
+        path,
+    } = &cli.measure
+    {
         return instr::child(name, *len_bytes, path);
     }
     let names = &allocators(&cli.chosen.allocator)?;
-    let effort = if cli.chosen.quick { Effort::QUICK } else { Effort::FULL };
+    let effort = if cli.chosen.quick {
+        Effort::QUICK
+    } else {
+        Effort::FULL
+    };
     let everything = matches!(cli.measure, Measure::All { .. } | Measure::List);
     let loads = &match &cli.measure {
         Measure::Holes => Vec::new(),
@@ -98,14 +112,26 @@ fn run(cli: Cli) -> Result<(), String> {
         Measure::ReplayChild { .. } => Vec::new(),
     };
     suite::progress_done();
-    print!("{}", tables.iter().map(Table::to_text).collect::<Vec<_>>().join("\n"));
-    cli.chosen.csv.map_or(Ok(()), |path| write(&path, &csv(&tables)))
+    print!(
+        "{}",
+        tables
+            .iter()
+            .map(Table::to_text)
+            .collect::<Vec<_>>()
+            .join("\n")
+    );
+    cli.chosen
+        .csv
+        .map_or(Ok(()), |path| write(&path, &csv(&tables)))
 }
 
 /// Measures everything and writes it into `out`.
 fn all(names: &[&str], loads: &[Workload], effort: Effort, out: &Path) -> Result<(), String> {
     fs::create_dir_all(out).map_err(|e| format!("{}: {e}", out.display()))?;
-    let (own, made): (Vec<_>, Vec<_>) = loads.iter().cloned().partition(|load| synthetic_name(load.name()).is_none());
+    let (own, made): (Vec<_>, Vec<_>) = loads
+        .iter()
+        .cloned()
+        .partition(|load| synthetic_name(load.name()).is_none());
     let mut tables = Vec::new();
     // Recorded and made loads apart: a mean over both would mean nothing.
     for loads in [&own, &made].into_iter().filter(|loads| !loads.is_empty()) {
@@ -117,8 +143,15 @@ fn all(names: &[&str], loads: &[Workload], effort: Effort, out: &Path) -> Result
     tables.extend(suite::latencies(names, loads, effort));
     tables.push(suite::holes(names));
     suite::progress_done();
-    let text = tables.iter().map(Table::to_text).collect::<Vec<_>>().join("\n");
-    let markdown: String = tables.iter().map(|table| format!("### {}\n\n{}\n", table.title, table.to_markdown())).collect();
+    let text = tables
+        .iter()
+        .map(Table::to_text)
+        .collect::<Vec<_>>()
+        .join("\n");
+    let markdown: String = tables
+        .iter()
+        .map(|table| format!("### {}\n\n{}\n", table.title, table.to_markdown()))
+        .collect();
     write(&out.join("results.csv"), &csv(&tables))?;
     write(&out.join("tables.txt"), &text)?;
     write(&out.join("tables.md"), &markdown)?;
@@ -139,21 +172,57 @@ fn write(path: &Path, text: &str) -> Result<(), String> {
 }
 
 fn list(names: &[&str], loads: &[Workload]) -> Result<(), String> {
-    println!("allocators: {}", names.join(" "));
-    println!("{:16}{:>12}{:>16}{:>16}", "load", "operations", "peak bytes", "peak blocks");
+    println!(
+        "{:16}{:>8}{:>10}{:>24}",
+        "allocator", "pool", "bounded", "bytes beside the pool"
+    );
+    let yes = |yes| if yes { "yes" } else { "no" };
+    for about in peers::all()
+        .iter()
+        .filter(|about| names.contains(&about.name))
+    {
+        let pool = yes(about.class == Class::Pool);
+        println!(
+            "{:16}{pool:>8}{:>10}{:>24}",
+            about.name,
+            yes(about.bounded),
+            about.outside_bytes
+        );
+    }
+    println!(
+        "\n{:16}{:>12}{:>16}{:>16}",
+        "load", "operations", "peak bytes", "peak blocks"
+    );
     for load in loads {
-        let (ops, blocks) = load.fixed().map_or((0, 0), |load| (load.ops.len(), load.peak_live_blocks));
-        println!("{:16}{ops:>12}{:>16}{blocks:>16}", load.name(), load.peak_live_bytes());
+        let (ops, blocks) = load
+            .fixed()
+            .map_or((0, 0), |load| (load.ops.len(), load.peak_live_blocks));
+        println!(
+            "{:16}{ops:>12}{:>16}{blocks:>16}",
+            load.name(),
+            load.peak_live_bytes()
+        );
     }
     Ok(())
 }
 
 fn allocators(chosen: &[String]) -> Result<Vec<&'static str>, String> {
-    let all: Vec<&str> = peers::all().iter().map(|about| about.name).filter(|&name| name != "noop").collect();
-    if let Some(unknown) = chosen.iter().find(|&part| !all.iter().any(|name| name.contains(part.as_str()))) {
-        return Err(format!("no allocator is called {unknown:?}; there are: {}", all.join(", ")));
+    let all: Vec<&str> = peers::all()
+        .iter()
+        .map(|about| about.name)
+        .filter(|&name| name != "noop")
+        .collect();
+    if let Some(unknown) = chosen
+        .iter()
+        .find(|&part| !all.iter().any(|name| name.contains(part.as_str())))
+    {
+        return Err(format!(
+            "no allocator is called {unknown:?}; there are: {}",
+            all.join(", ")
+        ));
     }
-    let wanted = |name: &&str| chosen.is_empty() || chosen.iter().any(|part| name.contains(part.as_str()));
+    let wanted =
+        |name: &&str| chosen.is_empty() || chosen.iter().any(|part| name.contains(part.as_str()));
     Ok(all.into_iter().filter(wanted).collect())
 }
 
@@ -172,7 +241,11 @@ fn synthetic_name(name: &str) -> Option<&'static str> {
 
 /// The loads that were asked for; if none was, the recordings, and with `everything` all others too.
 fn loads(chosen: &[String], everything: bool) -> Result<Vec<Workload>, String> {
-    let defaults: &[&str] = if everything { &["recorded", "synthetic"] } else { &["recorded"] };
+    let defaults: &[&str] = if everything {
+        &["recorded", "synthetic"]
+    } else {
+        &["recorded"]
+    };
     let chosen: Vec<&str> = chosen.iter().map(String::as_str).collect();
     let chosen = if chosen.is_empty() { defaults } else { &chosen };
     let mut loads = Vec::new();
@@ -192,15 +265,24 @@ fn named(name: &str) -> Result<Vec<Workload>, String> {
         Ok(synthetic_names().filter_map(Workload::synthetic).collect())
     } else if let Some(load) = Workload::synthetic(name) {
         Ok(vec![load])
-    } else if let Some(path) = own_recordings()?.into_iter().find(|path| recorded::name(path) == name) {
+    } else if let Some(path) = own_recordings()?
+        .into_iter()
+        .find(|path| recorded::name(path) == name)
+    {
         read(vec![path])
     } else if path.is_dir() {
         read(recorded::list(path)?)
     } else if path.is_file() {
         read(vec![path.to_owned()])
     } else {
-        let own: Vec<String> = own_recordings()?.iter().map(|path| recorded::name(path)).collect();
-        let known: Vec<&str> = own.iter().map(String::as_str).chain(synthetic_names()).collect();
-        Err(format!("{name:?} is neither a file nor a load; there are: {}", known.join(", ")))
+        let mut known: Vec<String> = own_recordings()?
+            .iter()
+            .map(|path| recorded::name(path))
+            .collect();
+        known.extend(synthetic_names().map(str::to_owned));
+        Err(format!(
+            "{name:?} is neither a file nor a load; there are: {}",
+            known.join(", ")
+        ))
     }
 }

@@ -21,20 +21,41 @@ pub struct Effort {
 
 impl Effort {
     /// For figures to publish.
-    pub const FULL: Self = Self { instr_ops_max: usize::MAX, rounds: 11, replays: 7, sample: worst::Sample::FULL };
+    pub const FULL: Self = Self {
+        instr_ops_max: usize::MAX,
+        rounds: 11,
+        replays: 7,
+        sample: worst::Sample::FULL,
+    };
     /// For a look.
-    pub const QUICK: Self = Self { instr_ops_max: 300_000, rounds: 3, replays: 3, sample: worst::Sample::QUICK };
+    pub const QUICK: Self = Self {
+        instr_ops_max: 300_000,
+        rounds: 3,
+        replays: 3,
+        sample: worst::Sample::QUICK,
+    };
 }
 
 /// Instructions an operation.
 ///
 /// # Errors
 /// When callgrind can't be run.
-pub fn instructions(names: &[&str], workloads: &[Workload], effort: Effort) -> Result<Table, String> {
-    let mut table = Table::new("instr", "instructions an operation", 1, Summary::GeometricMean, names);
+pub fn instructions(
+    names: &[&str],
+    workloads: &[Workload],
+    effort: Effort,
+) -> Result<Table, String> {
+    let mut table = Table::new(
+        "instr",
+        "instructions an operation",
+        1,
+        Summary::GeometricMean,
+        names,
+    );
     for workload in workloads.iter().filter(|workload| workload.fixed().is_ok()) {
         progress("instructions", workload.name());
-        let cells = instr::measure(names, workload, effort.instr_ops_max).map_err(|e| e.to_string())?;
+        let cells =
+            instr::measure(names, workload, effort.instr_ops_max).map_err(|e| e.to_string())?;
         table.push_column(workload.name(), cells);
     }
     Ok(table)
@@ -55,10 +76,19 @@ pub fn footprints(names: &[&str], workloads: &[Workload]) -> Table {
 /// Nanoseconds an operation.
 #[must_use]
 pub fn nanoseconds(names: &[&str], workloads: &[Workload], effort: Effort) -> Table {
-    let mut table = Table::new("ns", "nanoseconds an operation", 1, Summary::GeometricMean, names);
+    let mut table = Table::new(
+        "ns",
+        "nanoseconds an operation",
+        1,
+        Summary::GeometricMean,
+        names,
+    );
     for workload in workloads.iter().filter(|workload| workload.fixed().is_ok()) {
         progress("nanoseconds", workload.name());
-        table.push_column(workload.name(), speed::measure(names, workload, effort.rounds));
+        table.push_column(
+            workload.name(),
+            speed::measure(names, workload, effort.rounds),
+        );
     }
     table
 }
@@ -93,12 +123,19 @@ pub fn latencies(names: &[&str], workloads: &[Workload], effort: Effort) -> Vec<
     let mut tables = Vec::new();
     for workload in workloads.iter().filter(|workload| workload.fixed().is_ok()) {
         progress("latency", workload.name());
-        let title = format!("nanoseconds of one operation, {}: least of {} replays", workload.name(), effort.replays);
+        let title = format!(
+            "nanoseconds of one operation, {}: least of {} replays",
+            workload.name(),
+            effort.replays
+        );
         let measure = format!("latency_{}", workload.name());
         let mut table = Table::new(&measure, &title, 0, Summary::None, names);
         let measured = latency::measure(names, workload, effort.replays);
         for (index, part) in latency::PART_NAMES.iter().enumerate() {
-            let cells = measured.iter().map(|percentiles| percentiles.map(|p| p.ns[index])).collect();
+            let cells = measured
+                .iter()
+                .map(|percentiles| percentiles.map(|p| p.ns[index]))
+                .collect();
             table.push_column(part, cells);
         }
         tables.push(table);
@@ -109,7 +146,7 @@ pub fn latencies(names: &[&str], workloads: &[Workload], effort: Effort) -> Vec<
 /// Instructions of a request among ever more holes that are just too small.
 #[must_use]
 pub fn holes(names: &[&str]) -> Table {
-    let title = "instructions of one request of 1,100 bytes among so many holes of 1,040 bytes";
+    let title = "instructions of one request of 1,100 bytes among so many holes of 1,040 bytes, nothing else being left";
     let mut table = Table::new("holes", title, 0, Summary::None, names);
     let measured = holes::measure(names);
     for (index, holes) in holes::HOLES.iter().enumerate() {

@@ -45,20 +45,44 @@ const TEXT: &str = "#868e96";
 #[must_use]
 pub fn bars(title: &str, subtitle: &str, scale: Scale, digits: usize, bars: &[Bar]) -> String {
     let mut sorted = bars.to_vec();
-    sorted.sort_by(|a, b| a.value.unwrap_or(f64::MAX).total_cmp(&b.value.unwrap_or(f64::MAX)));
+    sorted.sort_by(|a, b| {
+        a.value
+            .unwrap_or(f64::MAX)
+            .total_cmp(&b.value.unwrap_or(f64::MAX))
+    });
     let values = || sorted.iter().filter_map(|bar| bar.value);
-    let (least, most) = (values().fold(f64::MAX, f64::min), values().fold(0.0, f64::max));
+    let (least, most) = (
+        values().fold(f64::MAX, f64::min),
+        values().fold(0.0, f64::max),
+    );
     // A logarithmic bar begins a little below the least value, or that one would have no length.
-    let origin = if scale == Scale::Log { least / 2.0 } else { 0.0 };
-    let axis = Axis { scale, from: origin, to: most };
+    let origin = if scale == Scale::Log {
+        least / 2.0
+    } else {
+        0.0
+    };
+    let axis = Axis {
+        scale,
+        from: origin,
+        to: most,
+    };
     let height = TOP + ROW * sorted.len() as f64 + 20.0;
     let mut svg = open(title, subtitle, height);
     for (row, bar) in sorted.iter().enumerate() {
         let y = TOP + ROW * row as f64;
         let label = escape(&bar.label);
-        let _ = writeln!(svg, r#"<text x="{:.0}" y="{:.0}" text-anchor="end">{label}</text>"#, LEFT - 8.0, y + 15.0);
+        let _ = writeln!(
+            svg,
+            r#"<text x="{:.0}" y="{:.0}" text-anchor="end">{label}</text>"#,
+            LEFT - 8.0,
+            y + 15.0
+        );
         let Some(value) = bar.value else {
-            let _ = writeln!(svg, r#"<text x="{LEFT:.0}" y="{:.0}" fill="{TEXT}">none</text>"#, y + 15.0);
+            let _ = writeln!(
+                svg,
+                r#"<text x="{LEFT:.0}" y="{:.0}" fill="{TEXT}">none</text>"#,
+                y + 15.0
+            );
             continue;
         };
         let length = axis.part(value) * (WIDTH - LEFT - RIGHT);
@@ -69,7 +93,12 @@ pub fn bars(title: &str, subtitle: &str, scale: Scale, digits: usize, bars: &[Ba
             y + 2.0,
             ROW - 6.0
         );
-        let _ = writeln!(svg, r#"<text x="{:.1}" y="{:.0}">{value:.digits$}</text>"#, LEFT + length + 6.0, y + 15.0);
+        let _ = writeln!(
+            svg,
+            r#"<text x="{:.1}" y="{:.0}">{value:.digits$}</text>"#,
+            LEFT + length + 6.0,
+            y + 15.0
+        );
     }
     svg.push_str("</svg>\n");
     svg
@@ -77,7 +106,13 @@ pub fn bars(title: &str, subtitle: &str, scale: Scale, digits: usize, bars: &[Ba
 
 /// Points in a plane, each with its label beside it.
 #[must_use]
-pub fn points(title: &str, subtitle: &str, x_label: &str, y_label: &str, points: &[Point]) -> String {
+pub fn points(
+    title: &str,
+    subtitle: &str,
+    x_label: &str,
+    y_label: &str,
+    points: &[Point],
+) -> String {
     const HEIGHT: f64 = 520.0;
     const BOTTOM: f64 = 60.0;
     let left = 70.0;
@@ -142,7 +177,11 @@ impl Axis {
         let least = values.clone().fold(f64::MAX, f64::min);
         let most = values.fold(0.0, f64::max);
         let margin = (most / least).powf(0.06).max(1.01);
-        Self { scale: Scale::Log, from: least / margin, to: most * margin }
+        Self {
+            scale: Scale::Log,
+            from: least / margin,
+            to: most * margin,
+        }
     }
 
     /// Where a value lies between the ends: from 0 to 1.
@@ -151,14 +190,24 @@ impl Axis {
             Scale::Linear => (value - self.from) / (self.to - self.from),
             Scale::Log => (value / self.from).ln() / (self.to / self.from).ln(),
         };
-        if part.is_finite() { part.clamp(0.0, 1.0) } else { 1.0 }
+        if part.is_finite() {
+            part.clamp(0.0, 1.0)
+        } else {
+            1.0
+        }
     }
 
     /// Round values within a logarithmic axis: dense ones if it spans less than a factor of four.
     fn ticks(&self) -> Vec<f64> {
-        let dense = [1.0, 1.05, 1.1, 1.2, 1.3, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0];
+        let dense = [
+            1.0, 1.05, 1.1, 1.2, 1.3, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0,
+        ];
         let sparse = [1.0, 2.0, 5.0];
-        let steps: &[f64] = if self.to / self.from < 4.0 { &dense } else { &sparse };
+        let steps: &[f64] = if self.to / self.from < 4.0 {
+            &dense
+        } else {
+            &sparse
+        };
         let decades = (self.from.log10().floor() as i32)..=(self.to.log10().ceil() as i32);
         decades
             .flat_map(|decade| steps.iter().map(move |step| step * 10f64.powi(decade)))
@@ -180,7 +229,11 @@ fn open(title: &str, subtitle: &str, height: f64) -> String {
 }
 
 fn colour(label: &str) -> &'static str {
-    if label.starts_with("evenfit") { OWN } else { OTHERS }
+    if label.starts_with("evenfit") {
+        OWN
+    } else {
+        OTHERS
+    }
 }
 
 fn short(value: f64) -> String {
@@ -189,7 +242,9 @@ fn short(value: f64) -> String {
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
 }
 
 #[cfg(test)]
@@ -197,12 +252,25 @@ mod tests {
     use super::*;
 
     fn bar(label: &str, value: Option<f64>) -> Bar {
-        Bar { label: label.to_owned(), value }
+        Bar {
+            label: label.to_owned(),
+            value,
+        }
     }
 
     #[test]
     fn bars_are_sorted_and_escaped() {
-        let svg = bars("a < b", "", Scale::Linear, 1, &[bar("slow", Some(9.0)), bar("fast", Some(3.0)), bar("none", None)]);
+        let svg = bars(
+            "a < b",
+            "",
+            Scale::Linear,
+            1,
+            &[
+                bar("slow", Some(9.0)),
+                bar("fast", Some(3.0)),
+                bar("none", None),
+            ],
+        );
         assert!(svg.contains("a &lt; b"));
         assert!(svg.find("fast") < svg.find("slow") && svg.find("slow") < svg.find(">none<"));
         assert_eq!(svg.matches("<rect").count(), 2);
@@ -210,8 +278,18 @@ mod tests {
 
     #[test]
     fn a_point_has_a_place_within_the_plot() {
-        let point = |label: &str, x, y| Point { label: label.to_owned(), x, y };
-        let svg = points("t", "s", "x", "y", &[point("a", 1.0, 10.0), point("b", 4.0, 10.0)]);
+        let point = |label: &str, x, y| Point {
+            label: label.to_owned(),
+            x,
+            y,
+        };
+        let svg = points(
+            "t",
+            "s",
+            "x",
+            "y",
+            &[point("a", 1.0, 10.0), point("b", 4.0, 10.0)],
+        );
         assert!(!svg.contains("NaN") && !svg.contains("inf"));
         assert_eq!(svg.matches("<circle").count(), 2);
     }

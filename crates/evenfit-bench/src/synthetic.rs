@@ -46,7 +46,9 @@ pub const GROWTH_LIVE: usize = 10_000;
 fn uniform(live: usize) -> LoadBuilder {
     let mut random = Random::new(1);
     let mut load = LoadBuilder::default();
-    let mut blocks: Vec<u32> = (0..live).map(|_| load.alloc(random.between(16, 1024), ALIGN_LOG2)).collect();
+    let mut blocks: Vec<u32> = (0..live)
+        .map(|_| load.alloc(random.between(16, 1024), ALIGN_LOG2))
+        .collect();
     for _ in 0..200_000 {
         let index = random.index(live);
         load.free(blocks[index]);
@@ -60,7 +62,9 @@ fn uniform(live: usize) -> LoadBuilder {
 fn ramp_then_random() -> LoadBuilder {
     let mut random = Random::new(2);
     let mut load = LoadBuilder::default();
-    let mut blocks: Vec<u32> = (0..20_000).map(|_| load.alloc(random.log_uniform(14), ALIGN_LOG2)).collect();
+    let mut blocks: Vec<u32> = (0..20_000)
+        .map(|_| load.alloc(random.log_uniform(14), ALIGN_LOG2))
+        .collect();
     for turn in 0..300_000_u32 {
         let growing = (turn / 30_000) % 2 == 1;
         if blocks.len() < 1_000 || random.between(0, 99) < if growing { 53 } else { 47 } {
@@ -214,7 +218,11 @@ mod tests {
                 match op.kind {
                     Kind::Alloc => assert!(slot.replace(op.size).is_none(), "{name}: slot taken"),
                     Kind::Free => assert_eq!(slot.take(), Some(op.size), "{name}: size of a free"),
-                    Kind::Realloc => assert_eq!(slot.replace(op.size), Some(op.old_size), "{name}: size of a realloc"),
+                    Kind::Realloc => assert_eq!(
+                        slot.replace(op.size),
+                        Some(op.old_size),
+                        "{name}: size of a realloc"
+                    ),
                 }
             }
         }

@@ -69,7 +69,10 @@ impl Table {
             Summary::None => None,
             Summary::Max => figures().reduce(f64::max),
             Summary::GeometricMean => {
-                let logs: Vec<f64> = figures().filter(|figure| *figure > 0.0).map(f64::ln).collect();
+                let logs: Vec<f64> = figures()
+                    .filter(|figure| *figure > 0.0)
+                    .map(f64::ln)
+                    .collect();
                 let complete = logs.len() == self.columns.len() && !logs.is_empty();
                 complete.then(|| (logs.iter().sum::<f64>() / logs.len() as f64).exp())
             }
@@ -81,12 +84,22 @@ impl Table {
     pub fn to_text(&self) -> String {
         let lines = self.lines();
         let widths: Vec<usize> = (0..lines[0].len())
-            .map(|column| lines.iter().map(|line| line[column].len()).max().unwrap_or(0))
+            .map(|column| {
+                lines
+                    .iter()
+                    .map(|line| line[column].len())
+                    .max()
+                    .unwrap_or(0)
+            })
             .collect();
         let mut text = format!("{}\n", self.title);
         for line in lines {
             for (index, (cell, width)) in line.iter().zip(&widths).enumerate() {
-                let _ = if index == 0 { write!(text, "{cell:width$}") } else { write!(text, "  {cell:>width$}") };
+                let _ = if index == 0 {
+                    write!(text, "{cell:width$}")
+                } else {
+                    write!(text, "  {cell:>width$}")
+                };
             }
             text.push('\n');
         }
@@ -122,7 +135,10 @@ impl Table {
             line.extend(self.cells[row].iter().map(|cell| self.shown(cell)));
             if heading.is_some() {
                 let missing = || Missing::NotMeasured.as_str().to_owned();
-                line.push(self.summarized(row).map_or_else(missing, |figure| format!("{figure:.*}", self.digits)));
+                line.push(
+                    self.summarized(row)
+                        .map_or_else(missing, |figure| format!("{figure:.*}", self.digits)),
+                );
             }
             lines.push(line);
         }

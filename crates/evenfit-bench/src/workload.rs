@@ -105,7 +105,12 @@ impl Workload {
     }
 
     /// Whether a fresh allocator over the first `len_bytes` of `region` serves it all; `None`: not in time.
-    pub fn serves<P: Peer>(&self, region: &Region, len_bytes: usize, slots: &mut [*mut u8]) -> Option<bool> {
+    pub fn serves<P: Peer>(
+        &self,
+        region: &Region,
+        len_bytes: usize,
+        slots: &mut [*mut u8],
+    ) -> Option<bool> {
         assert!(len_bytes <= region.len_bytes());
         // SAFETY: the region outlives the allocator and serves it alone; the table is one of `slots`.
         unsafe {
@@ -114,7 +119,9 @@ impl Workload {
             };
             match self {
                 Self::Fixed(load) => replay_within(&mut *peer, &load.ops, slots, REPLAY_LIMIT),
-                Self::Adversary => Some(adversary::play(&mut *peer, region.base(), slots).is_some()),
+                Self::Adversary => {
+                    Some(adversary::play(&mut *peer, region.base(), slots).is_some())
+                }
             }
         }
     }

@@ -60,23 +60,36 @@ pub struct Sample {
     pub slowest: usize,
     /// Timed replays by which they are found.
     pub replays: usize,
-    /// Stepping stops after this long; the few slowest operations are stepped nevertheless.
+    /// Stepping stops after this long; the slowest operation of each kind is stepped nevertheless.
     pub limit: Duration,
 }
 
 impl Sample {
     /// For figures to publish.
-    pub const FULL: Self =
-        Self { windows: 40, window: 100, slowest: 300, replays: 4, limit: Duration::from_secs(6) };
+    pub const FULL: Self = Self {
+        windows: 40,
+        window: 100,
+        slowest: 300,
+        replays: 4,
+        limit: Duration::from_secs(6),
+    };
     /// For a look.
-    pub const QUICK: Self =
-        Self { windows: 10, window: 50, slowest: 60, replays: 2, limit: Duration::from_secs(1) };
+    pub const QUICK: Self = Self {
+        windows: 10,
+        window: 50,
+        slowest: 60,
+        replays: 2,
+        limit: Duration::from_secs(1),
+    };
 }
 
 /// The most instructions of each of `names`, in their order.
 #[must_use]
 pub fn measure(names: &[&str], workload: &Workload, sample: Sample) -> Vec<Result<Worst, Missing>> {
-    names.iter().map(|name| one(name, workload, sample)).collect()
+    names
+        .iter()
+        .map(|name| one(name, workload, sample))
+        .collect()
 }
 
 fn one(name: &str, workload: &Workload, sample: Sample) -> Result<Worst, Missing> {
@@ -91,7 +104,12 @@ fn one(name: &str, workload: &Workload, sample: Sample) -> Result<Worst, Missing
     };
     let ticks = times(name, workload, load, sample.replays)?.ticks;
     let chosen = chosen(load, &ticks, sample);
-    let mut stepped = Stepped { load, len_bytes, chosen: &chosen, limit: sample.limit };
+    let mut stepped = Stepped {
+        load,
+        len_bytes,
+        chosen: &chosen,
+        limit: sample.limit,
+    };
     peers::with(name, &mut stepped).expect("a known name")
 }
 
@@ -104,10 +122,12 @@ fn chosen(load: &Load, ticks: &[u32], sample: Sample) -> Vec<Option<bool>> {
         chosen[start..end].fill(Some(false));
     }
     for kind in [Kind::Alloc, Kind::Free, Kind::Realloc] {
-        let mut of_kind: Vec<usize> = (0..load.ops.len()).filter(|&index| load.ops[index].kind == kind).collect();
+        let mut of_kind: Vec<usize> = (0..load.ops.len())
+            .filter(|&index| load.ops[index].kind == kind)
+            .collect();
         of_kind.sort_by_key(|&index| std::cmp::Reverse(ticks[index]));
         for (rank, &index) in of_kind.iter().take(sample.slowest).enumerate() {
-            chosen[index] = Some(rank < 3);
+            chosen[index] = Some(rank == 0);
         }
     }
     chosen
@@ -127,7 +147,8 @@ impl Visitor for Played {
         // SAFETY: the region outlives the allocator and serves it alone.
         unsafe {
             let mut peer = P::over(region.base(), self.len_bytes).ok_or(Missing::NeverServed)?;
-            let load = adversary::play(&mut *peer, region.base(), &mut slots).ok_or(Missing::NeverServed)?;
+            let load = adversary::play(&mut *peer, region.base(), &mut slots)
+                .ok_or(Missing::NeverServed)?;
             Ok(load)
         }
     }
@@ -160,9 +181,14 @@ impl Visitor for Stepped<'_> {
                     }
                     continue;
                 }
-                let count = single(&mut stepper, &mut *peer, op, &mut slots).ok_or(Missing::NeverServed)?;
+                let count =
+                    single(&mut stepper, &mut *peer, op, &mut slots).ok_or(Missing::NeverServed)?;
                 // The C library's own allocator is all library; elsewhere that is only where payload is copied.
-                let instructions = if about.class == Class::Os { count.total() } else { count.own };
+                let instructions = if about.class == Class::Os {
+                    count.total()
+                } else {
+                    count.own
+                };
                 let most = worst.of(op.kind);
                 *most = (*most).max(instructions);
                 worst.stepped += 1;

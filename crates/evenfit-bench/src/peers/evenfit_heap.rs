@@ -77,7 +77,8 @@ impl Peer for First {
         // SAFETY: the caller's promise.
         let new = unsafe {
             let new_layout = Layout::from_size_align_unchecked(new_size, layout.align());
-            self.0.reallocate(NonNull::new_unchecked(ptr), layout, new_layout)
+            self.0
+                .reallocate(NonNull::new_unchecked(ptr), layout, new_layout)
         };
         match new {
             Ok(block) => block.as_ptr().cast(),
