@@ -10,6 +10,7 @@ use crate::blocks::{BlockTier, Run};
 use crate::geometry::{Geometry, Link};
 use crate::heap::Heap;
 use crate::map::{Map, Mark, PAIR_GRANULES, Pair};
+use crate::slab::Live;
 
 /// What [`Heap::check`] found wrong first. Offsets are in bytes from the pool's first granule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +35,16 @@ pub enum CheckError {
     Link {
         /// The free block's start.
         offset_bytes: usize,
+    },
+    /// A slab's descriptor was overwritten: its class, its free slots or its links make no sense.
+    Slab {
+        /// The slab's start.
+        offset_bytes: usize,
+    },
+    /// The list of a class doesn't hold the slabs that have a free slot, or the class's counter is wrong.
+    SlabList {
+        /// The class's number; one beyond the last stands for all.
+        class: usize,
     },
     /// A bin's list and the bitmap disagree, or the list doesn't hold all free blocks of its sizes.
     Bin {
@@ -79,6 +90,18 @@ impl fmt::Display for CheckError {
                 f,
                 "the free block at offset {offset_bytes} was overwritten, or a neighbour in its list was: look for writes after free"
             ),
+            Self::Slab { offset_bytes } => {
+                write!(
+                    f,
+                    "the descriptor of the slab at offset {offset_bytes} was overwritten"
+                )
+            }
+            Self::SlabList { class } => {
+                write!(
+                    f,
+                    "the slabs of class {class} don't agree with its list and counter"
+                )
+            }
             Self::Bin { bin } => {
                 write!(
                     f,
@@ -110,16 +133,63 @@ impl<G: Geometry> Heap<'_, G> {
     /// # Errors
     /// [`CheckError`], which names what is wrong and where.
     pub fn check(&self) -> Result<(), CheckError> {
-        let tally = self.blocks.check_map()?;
+        let mut live = Live::default();
+        let tally = self.check_map(&mut live)?;
         self.blocks.check_bins(tally.free_blocks)?;
-        if tally.used_granules != self.blocks.used || tally.used_blocks != self.stats().live_blocks
-        {
+        self.slabs.check_lists(self.blocks.map, &live)?;
+        if tally.used_granules != self.blocks.used || tally.used_blocks != self.live {
             return Err(CheckError::Counters {
                 counted_bytes: tally.used_granules * G::GRANULE_BYTES,
                 remembered_bytes: self.blocks.used * G::GRANULE_BYTES,
             });
         }
         Ok(())
+    }
+
+    fn check_map(&self, live: &mut Live) -> Result<Tally, CheckError> {
+        let BlockTier { map, top, .. } = self.blocks;
+        let mut tally = Tally::default();
+        let mut start = 0;
+        let mut after_free = false;
+        while start < top {
+            let offset_bytes = start * G::GRANULE_BYTES;
+            // SAFETY: granules below the top are in the map.
+            let mark = unsafe { map.mark(start) };
+            if mark == Mark::Inside {
+                return Err(CheckError::Mark { offset_bytes });
+            }
+            if (mark == Mark::UsedAfterFree) != after_free {
+                return Err(CheckError::Neighbour { offset_bytes });
+            }
+            after_free = mark == Mark::Free;
+            let slab = self.slabs.slab_at(start);
+            let end = match slab {
+                Some(slab) => Some(slab.block().end).filter(|&end| end <= top),
+                // SAFETY: start < top.
+                None => unsafe { map.end_by(start, top) },
+            };
+            let end = end.ok_or(CheckError::Mark { offset_bytes })?;
+            if let Some(slab) = slab {
+                if after_free || !self.blocks.holds_no_mark(start, end, slab.pair_index()) {
+                    return Err(CheckError::Mark { offset_bytes });
+                }
+                self.slabs.check_slab(slab, map, live)?;
+            } else if !self.blocks.size_words_agree(start, end) {
+                return Err(CheckError::SizeWord { offset_bytes });
+            } else if after_free {
+                tally.free_blocks += 1;
+                let vouched = self.blocks.vouch(Run { start, end });
+                vouched.map_err(|_| CheckError::Link { offset_bytes })?;
+            } else {
+                tally.used_blocks += 1;
+            }
+            if !after_free {
+                tally.used_granules += end - start;
+            }
+            start = end;
+        }
+        self.blocks.check_top(after_free)?;
+        Ok(tally)
     }
 }
 
@@ -132,40 +202,6 @@ struct Tally {
 }
 
 impl<G: Geometry> BlockTier<G> {
-    fn check_map(&self) -> Result<Tally, CheckError> {
-        let mut tally = Tally::default();
-        let mut start = 0;
-        let mut after_free = false;
-        while start < self.top {
-            let offset_bytes = start * G::GRANULE_BYTES;
-            // SAFETY: granules below the top are in the map.
-            let mark = unsafe { self.map.mark(start) };
-            // SAFETY: start < top.
-            let end = unsafe { self.map.end_by(start, self.top) };
-            let Some(end) = end.filter(|_| mark != Mark::Inside) else {
-                return Err(CheckError::Mark { offset_bytes });
-            };
-            if (mark == Mark::UsedAfterFree) != after_free {
-                return Err(CheckError::Neighbour { offset_bytes });
-            }
-            if !self.size_words_agree(start, end) {
-                return Err(CheckError::SizeWord { offset_bytes });
-            }
-            after_free = mark == Mark::Free;
-            if after_free {
-                tally.free_blocks += 1;
-                self.vouch(Run { start, end })
-                    .map_err(|_| CheckError::Link { offset_bytes })?;
-            } else {
-                tally.used_blocks += 1;
-                tally.used_granules += end - start;
-            }
-            start = end;
-        }
-        self.check_top(after_free)?;
-        Ok(tally)
-    }
-
     /// The top carries its mark, no free block precedes it, and no mark follows it.
     fn check_top(&self, after_free: bool) -> Result<(), CheckError> {
         let offset_bytes = self.top * G::GRANULE_BYTES;
@@ -186,6 +222,16 @@ impl<G: Geometry> BlockTier<G> {
         } else {
             Err(CheckError::Mark { offset_bytes })
         }
+    }
+
+    /// Whether no granule between `start` and `end` carries a mark, the pair at `covered` aside.
+    fn holds_no_mark(&self, start: usize, end: usize, covered: usize) -> bool {
+        (start + 1..end)
+            .filter(|granule| granule / PAIR_GRANULES != covered)
+            .all(|granule| {
+                // SAFETY: the granule lies below the top.
+                unsafe { self.map.mark(granule) == Mark::Inside }
+            })
     }
 
     fn size_words_agree(&self, start: usize, end: usize) -> bool {

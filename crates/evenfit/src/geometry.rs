@@ -14,6 +14,9 @@ pub trait Geometry: sealed::Sealed + Copy + Debug + 'static {
     /// How many bins there are.
     #[doc(hidden)]
     const BINS: usize;
+    /// Whether small requests may be served from slabs.
+    #[doc(hidden)]
+    const HAS_SLABS: bool;
     /// The type of a link.
     #[doc(hidden)]
     type Link: Link;
@@ -36,6 +39,7 @@ pub struct Compact;
 impl Geometry for Standard {
     const GRANULE_BYTES: usize = 16;
     const BIN_DIVISION_LOG2: u32 = 4;
+    const HAS_SLABS: bool = true;
     const BINS: usize = bins(32, Self::BIN_DIVISION_LOG2);
     type Link = u32;
     type Heads = [u32; bins(32, 4)];
@@ -45,6 +49,7 @@ impl Geometry for Standard {
 impl Geometry for Compact {
     const GRANULE_BYTES: usize = 8;
     const BIN_DIVISION_LOG2: u32 = 3;
+    const HAS_SLABS: bool = false;
     const BINS: usize = bins(16, Self::BIN_DIVISION_LOG2);
     type Link = u16;
     type Heads = [u16; bins(16, 3)];

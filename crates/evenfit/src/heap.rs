@@ -5,11 +5,12 @@ use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
-use crate::bins::max_granules;
 use crate::blocks::{BlockTier, Corrupt, Run, TakeError};
 use crate::hooks::misuse;
 use crate::links::Pool;
 use crate::map::{Map, Pair};
+use crate::shape::{Shape, Tiers};
+use crate::slab::{LIMIT_BYTES, SLOT_ALIGN, Slab, Slabs, Slot, Word};
 use crate::{AllocError, FreeError, Geometry, InitError, ReallocError, Standard, Stats};
 
 /// A heap over one fixed pool.
@@ -55,11 +56,13 @@ use crate::{AllocError, FreeError, Geometry, InitError, ReallocError, Standard, 
 /// ```
 pub struct Heap<'pool, G: Geometry = Standard> {
     pub(crate) blocks: BlockTier<G>,
+    pub(crate) slabs: Slabs,
     region_bytes: usize,
     pool_offset_bytes: usize,
     /// How many granules the map was made for; the pool may have fewer.
     max_granules: usize,
-    live: usize,
+    /// Used blocks that aren't slabs.
+    pub(crate) live: usize,
     failed: u64,
     refused: u64,
     region: PhantomData<&'pool mut [MaybeUninit<u8>]>,
@@ -78,9 +81,20 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
     /// # Errors
     /// [`InitError`] if the region can't hold the map and one granule, or has more granules than links can number.
     pub fn from_region(region: &'pool mut [MaybeUninit<u8>]) -> Result<Self, InitError> {
+        Self::from_region_with(region, Tiers::Auto)
+    }
+
+    /// As [`from_region`](Self::from_region), and chooses whether small requests come from slabs.
+    ///
+    /// # Errors
+    /// As for `from_region`.
+    pub fn from_region_with(
+        region: &'pool mut [MaybeUninit<u8>],
+        tiers: Tiers,
+    ) -> Result<Self, InitError> {
         let len_bytes = region.len();
         // SAFETY: the region is borrowed exclusively for 'pool.
-        unsafe { Self::from_raw(NonNull::from(region).cast(), len_bytes) }
+        unsafe { Self::from_raw_with(NonNull::from(region).cast(), len_bytes, tiers) }
     }
 
     /// Builds a heap over `len_bytes` bytes from `base` on: a linker symbol, a mapping, memory of another allocator.
@@ -93,11 +107,28 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
     /// through blocks of this heap.
     pub unsafe fn from_raw(base: NonNull<u8>, len_bytes: usize) -> Result<Self, InitError> {
         // SAFETY: as promised by the caller.
-        unsafe { Self::build(base, len_bytes, len_bytes, Map::format) }
+        unsafe { Self::from_raw_with(base, len_bytes, Tiers::Auto) }
+    }
+
+    /// As [`from_raw`](Self::from_raw), and chooses whether small requests come from slabs.
+    ///
+    /// # Errors
+    /// As for [`from_region`](Self::from_region).
+    ///
+    /// # Safety
+    /// As for `from_raw`.
+    pub unsafe fn from_raw_with(
+        base: NonNull<u8>,
+        len_bytes: usize,
+        tiers: Tiers,
+    ) -> Result<Self, InitError> {
+        // SAFETY: as promised by the caller.
+        unsafe { Self::build(base, len_bytes, len_bytes, tiers, Map::format) }
     }
 
     /// As [`from_raw`](Self::from_raw), over memory that is all zero, as fresh from the operating system: the map is
-    /// then left untouched, so that no page of it is brought in before it is used. O(1).
+    /// then left untouched, so that no page of it is brought in before it is used. O(1) for blocks only; the directory of
+    /// slabs, 1/128 of the region, is written.
     ///
     /// # Errors
     /// As for [`from_region`](Self::from_region).
@@ -106,7 +137,11 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
     /// As for `from_raw`, and every byte must be zero.
     pub unsafe fn from_raw_zeroed(base: NonNull<u8>, len_bytes: usize) -> Result<Self, InitError> {
         // SAFETY: as promised by the caller.
-        unsafe { Self::build(base, len_bytes, len_bytes, |pairs, _| Map::of_zeroes(pairs)) }
+        unsafe {
+            Self::build(base, len_bytes, len_bytes, Tiers::Auto, |pairs, _| {
+                Map::of_zeroes(pairs)
+            })
+        }
     }
 
     /// As [`from_raw`](Self::from_raw), with a map for `max_bytes`, so that the pool can be made longer by
@@ -123,7 +158,15 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
         max_bytes: usize,
     ) -> Result<Self, InitError> {
         // SAFETY: as promised by the caller.
-        unsafe { Self::build(base, len_bytes, max_bytes.max(len_bytes), Map::format) }
+        unsafe {
+            Self::build(
+                base,
+                len_bytes,
+                max_bytes.max(len_bytes),
+                Tiers::Auto,
+                Map::format,
+            )
+        }
     }
 
     /// # Safety
@@ -132,19 +175,26 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
         base: NonNull<u8>,
         len_bytes: usize,
         max_bytes: usize,
+        tiers: Tiers,
         map: unsafe fn(*mut Pair, usize) -> Map,
     ) -> Result<Self, InitError> {
-        let shape = Shape::fit::<G>(base, max_bytes)?;
+        let shape = Shape::fit::<G>(base, max_bytes, tiers)?;
         let granules = shape.granules_in::<G>(len_bytes)?;
-        // SAFETY: the shape lies in the region, map and granules apart and aligned.
+        // SAFETY: the shape lies in the region: directory, map and granules apart and aligned.
         unsafe {
-            let map = map(
-                base.add(shape.map_offset).cast::<Pair>().as_ptr(),
-                shape.granules,
-            );
+            let slabs = if shape.has_slabs {
+                Slabs::format(
+                    base.add(shape.directory_offset).cast().as_ptr(),
+                    shape.granules,
+                )
+            } else {
+                Slabs::none()
+            };
+            let map = map(base.add(shape.map_offset).cast().as_ptr(), shape.granules);
             let pool = Pool::new(base.add(shape.pool_offset));
             Ok(Self {
                 blocks: BlockTier::new(map, pool, granules),
+                slabs,
                 region_bytes: len_bytes,
                 pool_offset_bytes: shape.pool_offset,
                 max_granules: shape.granules,
@@ -191,6 +241,7 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
         // SAFETY: the map is this heap's, no mark lies beyond the top, and it goes on with the same pool.
         self.blocks = unsafe { BlockTier::new(map.reformat(top), pool, end) };
         self.blocks.top_peak = top_peak;
+        self.slabs.reformat(top);
         self.live = 0;
     }
 
@@ -203,6 +254,55 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
     /// [`AllocError::TooLarge`] if the pool could never serve it, [`AllocError::OutOfMemory`] if it can't now.
     #[inline]
     pub fn allocate(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
+        if !Self::is_small(layout.size()) || layout.align() > SLOT_ALIGN {
+            return self.allocate_slowly(layout);
+        }
+        let class = Slabs::class_for(layout.size());
+        match self.slabs.take_first(class) {
+            Some((offset, Word::UsedUp)) => self.took_last(offset, class),
+            Some((offset, _)) => Ok(self.slot(offset, class)),
+            None => self.allocate_second(layout),
+        }
+    }
+
+    /// Whether a request of this size may come from a slab. One of zero bytes takes a block.
+    #[inline(always)]
+    fn is_small(size_bytes: usize) -> bool {
+        G::HAS_SLABS && size_bytes.wrapping_sub(1) < LIMIT_BYTES
+    }
+
+    #[inline(always)]
+    fn slot(&self, offset_bytes: usize, class: u8) -> NonNull<[u8]> {
+        // SAFETY: the slot lies in the pool.
+        let ptr = unsafe { self.blocks.pool.base().add(offset_bytes) };
+        NonNull::slice_from_raw_parts(ptr, Slabs::slot_bytes(class))
+    }
+
+    #[inline(never)]
+    fn took_last(&mut self, offset_bytes: usize, class: u8) -> Result<NonNull<[u8]>, AllocError> {
+        self.slabs.used_up(class, self.blocks.map);
+        Ok(self.slot(offset_bytes, class))
+    }
+
+    /// What the first word of a slab can't serve.
+    #[inline(never)]
+    fn allocate_second(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
+        let class = Slabs::class_for(layout.size());
+        match self.slabs.take_second(class) {
+            Some((offset, Word::UsedUp)) => self.took_last(offset, class),
+            Some((offset, _)) => Ok(self.slot(offset, class)),
+            None => self.allocate_slowly(layout),
+        }
+    }
+
+    /// From a new slab or from the block tier: any request.
+    #[inline(never)]
+    fn allocate_slowly(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
+        if let Some(class) = self.class_for(layout)
+            && let Ok(offset) = self.take_slot(class)
+        {
+            return Ok(self.slot(offset, class));
+        }
         let granules = Self::granules(layout.size());
         let taken = if granules > self.blocks.end {
             Err(TakeError::NoneFits)
@@ -219,6 +319,29 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
             }
             Err(error) => Err(self.failed(error, granules)),
         }
+    }
+
+    /// The class that a layout is served from, if it is small enough.
+    fn class_for(&self, layout: Layout) -> Option<u8> {
+        if !Self::is_small(layout.size()) {
+            return None;
+        }
+        Slabs::class_for_aligned(layout.size(), layout.align())
+    }
+
+    fn take_slot(&mut self, class: u8) -> Result<usize, TakeError> {
+        let map = self.blocks.map;
+        let taken = self
+            .slabs
+            .take_first(class)
+            .or_else(|| self.slabs.take_second(class));
+        let Some((offset, word)) = taken else {
+            return self.slabs.open(class, &mut self.blocks);
+        };
+        if word == Word::UsedUp {
+            self.slabs.used_up(class, map);
+        }
+        Ok(offset)
     }
 
     /// As [`allocate`](Self::allocate), for callers that know what else to try.
@@ -273,11 +396,15 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
         ptr: NonNull<u8>,
         layout: Layout,
     ) -> Result<(), FreeError> {
-        let freed = self
-            .live_block(ptr, layout)
-            // SAFETY: it is a used block, and the caller gives it up.
-            .and_then(|block| Ok(unsafe { self.blocks.give_back(block) }?));
-        self.note_freed(freed)
+        if Self::is_small(layout.size()) && layout.align() <= SLOT_ALIGN {
+            let class = Slabs::class_for(layout.size());
+            let offset = self.blocks.pool.offset_bytes(ptr);
+            if let Some(slot) = self.slabs.first_slot_of(offset, class) {
+                return self.give_back_first(slot, class);
+            }
+        }
+        // SAFETY: as promised by the caller.
+        unsafe { self.try_deallocate_slowly(ptr, layout) }
     }
 
     /// Gives a block back whose layout the caller doesn't know, as C's `free`. O(1).
@@ -289,11 +416,92 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
     /// As for [`try_deallocate`](Self::try_deallocate).
     #[inline]
     pub unsafe fn try_deallocate_unsized(&mut self, ptr: NonNull<u8>) -> Result<(), FreeError> {
-        let freed = self
-            .block_at(ptr)
-            // SAFETY: it is a used block, and the caller gives it up.
-            .and_then(|block| Ok(unsafe { self.blocks.give_back(block) }?));
-        self.note_freed(freed)
+        match self.slot_at(ptr) {
+            Some(slot) => self.give_back_slot(slot),
+            // SAFETY: as promised by the caller.
+            None => unsafe { self.try_deallocate_block(ptr) },
+        }
+    }
+
+    fn give_back_slot(&mut self, slot: Slot) -> Result<(), FreeError> {
+        if slot.is_in_second_word() {
+            let word = self.slabs.give_back_second(slot, slot.class());
+            return self.gave_back(slot.slab, word);
+        }
+        self.give_back_first(slot, slot.class())
+    }
+
+    #[inline(always)]
+    fn give_back_first(&mut self, slot: Slot, class: u8) -> Result<(), FreeError> {
+        let word = self.slabs.give_back_first(slot, class);
+        self.gave_back(slot.slab, word)
+    }
+
+    #[inline(always)]
+    fn gave_back(&mut self, slab: Slab, word: Option<Word>) -> Result<(), FreeError> {
+        match word {
+            Some(Word::FirstFree) => self.first_free(slab),
+            Some(Word::AllFree) => self.all_free(slab),
+            Some(_) => Ok(()),
+            None => Err(self.refused(FreeError::AlreadyFree)),
+        }
+    }
+
+    #[inline(never)]
+    fn first_free(&mut self, slab: Slab) -> Result<(), FreeError> {
+        self.slabs.first_free(slab, self.blocks.map);
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn all_free(&mut self, slab: Slab) -> Result<(), FreeError> {
+        self.slabs.all_free(slab, &mut self.blocks);
+        Ok(())
+    }
+
+    /// # Safety
+    /// As for `try_deallocate`.
+    #[inline(never)]
+    unsafe fn try_deallocate_slowly(
+        &mut self,
+        ptr: NonNull<u8>,
+        layout: Layout,
+    ) -> Result<(), FreeError> {
+        if Self::is_small(layout.size())
+            && let Some(slot) = self.slot_at(ptr)
+        {
+            if self.class_for(layout) != Some(slot.class()) {
+                let error = self.why_not_slot(slot);
+                return Err(self.refused(error));
+            }
+            return self.give_back_slot(slot);
+        }
+        let block = self.live_block(ptr, layout);
+        // SAFETY: the caller gives it up.
+        unsafe { self.give_back_block(block) }
+    }
+
+    /// # Safety
+    /// As for `try_deallocate_unsized`.
+    #[inline(never)]
+    unsafe fn try_deallocate_block(&mut self, ptr: NonNull<u8>) -> Result<(), FreeError> {
+        let block = self.block_at(ptr);
+        // SAFETY: the caller gives it up.
+        unsafe { self.give_back_block(block) }
+    }
+
+    /// # Safety
+    /// The block, if it is one, is given up.
+    #[inline(always)]
+    unsafe fn give_back_block(&mut self, block: Result<Run, FreeError>) -> Result<(), FreeError> {
+        // SAFETY: it is a used block, and given up.
+        match block.and_then(|block| Ok(unsafe { self.blocks.give_back(block) }?)) {
+            Ok(()) => {
+                self.live = self.live.wrapping_sub(1);
+                Ok(())
+            }
+            Err(error) => Err(self.refused(error)),
+        }
     }
 
     /// Makes a block longer: [`reallocate`](Self::reallocate) under the name of the `Allocator` trait.
@@ -342,19 +550,24 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
     ///
     /// # Safety
     /// As for [`try_deallocate`](Self::try_deallocate), if it succeeds: the block is now the one returned.
+    #[inline(never)]
     pub unsafe fn reallocate(
         &mut self,
         ptr: NonNull<u8>,
         old: Layout,
         new: Layout,
     ) -> Result<NonNull<[u8]>, ReallocError> {
-        let block = self.live_block(ptr, old);
-        let block = self.note_refused(block)?;
-        // SAFETY: it is a used block, and the caller gives it up if this succeeds.
+        // SAFETY: as promised by the caller.
         unsafe {
-            match self.resize(block, ptr, new)? {
-                Some(resized) => Ok(resized),
-                None => self.reallocate_moving(block, old, new),
+            match self.resize_live(ptr, old, new)? {
+                Resized::InPlace(resized) => Ok(resized),
+                Resized::NotSlot(slot) => {
+                    let moved = self.allocate(new)?;
+                    copy(ptr, moved, old.size().min(new.size()));
+                    self.give_back_slot(slot)?;
+                    Ok(moved)
+                }
+                Resized::NotBlock(block) => self.reallocate_moving(block, old, new),
             }
         }
     }
@@ -373,10 +586,11 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
         old: Layout,
         new: Layout,
     ) -> Result<NonNull<[u8]>, ReallocError> {
-        let block = self.live_block(ptr, old);
-        let block = self.note_refused(block)?;
-        // SAFETY: it is a used block, and the caller's.
-        unsafe { self.resize(block, ptr, new)? }.ok_or(AllocError::OutOfMemory.into())
+        // SAFETY: as promised by the caller.
+        match unsafe { self.resize_live(ptr, old, new)? } {
+            Resized::InPlace(resized) => Ok(resized),
+            Resized::NotSlot(_) | Resized::NotBlock(_) => Err(AllocError::OutOfMemory.into()),
+        }
     }
 
     /// As [`resize_in_place`](Self::resize_in_place) for callers that don't know the block's layout, as C's `realloc`.
@@ -391,11 +605,54 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
         ptr: NonNull<u8>,
         new_bytes: usize,
     ) -> Result<NonNull<[u8]>, ReallocError> {
-        let block = self.block_at(ptr);
-        let block = self.note_refused(block)?;
+        if let Some(slot) = self.slot_at(ptr) {
+            if !Slabs::is_used(slot) {
+                return Err(self.refused(FreeError::AlreadyFree).into());
+            }
+            let slot = NonNull::slice_from_raw_parts(ptr, Slabs::slot_bytes(slot.class()));
+            return if new_bytes <= slot.len() {
+                Ok(slot)
+            } else {
+                Err(AllocError::OutOfMemory.into())
+            };
+        }
+        let block = self.block_at(ptr).map_err(|error| self.refused(error))?;
         let new = Layout::from_size_align(new_bytes, 1).map_err(|_| AllocError::TooLarge)?;
         // SAFETY: it is a used block, and the caller's.
         unsafe { self.resize(block, ptr, new)? }.ok_or(AllocError::OutOfMemory.into())
+    }
+
+    /// Finds the live block at `ptr`, and resizes it where it is if that can be.
+    ///
+    /// # Safety
+    /// The block is the caller's.
+    #[inline(always)]
+    unsafe fn resize_live(
+        &mut self,
+        ptr: NonNull<u8>,
+        old: Layout,
+        new: Layout,
+    ) -> Result<Resized, FreeError> {
+        if let Some(slot) = self.slot_at(ptr) {
+            let class = Some(slot.class());
+            if self.class_for(old) != class || !Slabs::is_used(slot) {
+                let error = self.why_not_slot(slot);
+                return Err(self.refused(error));
+            }
+            if self.class_for(new) != class {
+                return Ok(Resized::NotSlot(slot));
+            }
+            let slot_bytes = Slabs::slot_bytes(slot.class());
+            return Ok(Resized::InPlace(NonNull::slice_from_raw_parts(
+                ptr, slot_bytes,
+            )));
+        }
+        let block = self
+            .live_block(ptr, old)
+            .map_err(|error| self.refused(error))?;
+        // SAFETY: it is a used block, and the caller's.
+        Ok(unsafe { self.resize(block, ptr, new)? }
+            .map_or(Resized::NotBlock(block), Resized::InPlace))
     }
 
     /// Resizes a block where it is, if what surrounds it allows.
@@ -409,11 +666,16 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
         ptr: NonNull<u8>,
         new: Layout,
     ) -> Result<Option<NonNull<[u8]>>, FreeError> {
+        if !is_aligned(ptr, new) {
+            return Ok(None);
+        }
         let granules = Self::granules(new.size());
         // SAFETY: as promised by the caller; granules is at least one.
-        unsafe {
-            let resized = is_aligned(ptr, new) && self.blocks.resize(block, granules)?;
-            Ok(resized.then(|| self.slice(block.start, granules)))
+        match unsafe { self.blocks.resize(block, granules) } {
+            // SAFETY: the block lies in the pool.
+            Ok(true) => Ok(Some(unsafe { self.slice(block.start, granules) })),
+            Ok(false) => Ok(None),
+            Err(Corrupt) => Err(self.refused(FreeError::Corrupt)),
         }
     }
 
@@ -435,14 +697,11 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
         unsafe {
             match self.allocate(new) {
                 Ok(moved) => {
-                    moved
-                        .cast::<u8>()
-                        .copy_from_nonoverlapping(self.blocks.pool.at(block.start), payload_bytes);
+                    copy(self.blocks.pool.at(block.start), moved, payload_bytes);
                     if let Err(Corrupt) = self.blocks.give_back(block) {
                         // The old block can't be given back, so it stays, and the new one goes.
-                        self.refused += 1;
                         let _ = self.try_deallocate(moved.cast(), new);
-                        return Err(FreeError::Corrupt.into());
+                        return Err(self.refused(FreeError::Corrupt).into());
                     }
                     self.live = self.live.wrapping_sub(1);
                     Ok(moved)
@@ -462,7 +721,7 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
                             Ok(self.slice(start, granules))
                         }
                         Ok(None) => Err(error.into()),
-                        Err(Corrupt) => Err(FreeError::Corrupt.into()),
+                        Err(Corrupt) => Err(self.refused(FreeError::Corrupt).into()),
                     }
                 }
             }
@@ -474,18 +733,24 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
     /// # Errors
     /// As for [`try_deallocate_unsized`](Self::try_deallocate_unsized).
     pub fn usable_size(&self, ptr: NonNull<u8>) -> Result<usize, FreeError> {
-        let block = self.block_at(ptr)?;
-        if block.start < block.end && block.end <= self.blocks.top {
-            Ok(block.len() * G::GRANULE_BYTES)
-        } else {
-            Err(FreeError::Corrupt)
+        match self.slot_at(ptr) {
+            Some(slot) if Slabs::is_used(slot) => Ok(Slabs::slot_bytes(slot.class())),
+            Some(_) => Err(FreeError::AlreadyFree),
+            None => {
+                let block = self.block_at(ptr)?;
+                let is_sound = block.start < block.end && block.end <= self.blocks.top;
+                if is_sound {
+                    Ok(block.len() * G::GRANULE_BYTES)
+                } else {
+                    Err(FreeError::Corrupt)
+                }
+            }
         }
     }
 
-    /// The largest request in bytes that succeeds now, at an alignment of a granule or less; one granule more fails.
-    /// O(1).
+    /// The largest request in bytes that succeeds now, at an alignment of 8 or less; one granule more fails. O(1).
     pub fn largest_free(&self) -> usize {
-        self.blocks.largest() * G::GRANULE_BYTES
+        (self.blocks.largest() * G::GRANULE_BYTES).max(self.slabs.largest_free_slot())
     }
 
     /// The end of the pool that no block has ever covered, not even for a while: what the heap never needed, and where
@@ -500,13 +765,15 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
     pub fn stats(&self) -> Stats {
         // The counters make no sense where the map was overwritten, but they can be asked.
         let bytes = |granules: usize| granules.wrapping_mul(G::GRANULE_BYTES);
+        let (used_slots, slab_free_bytes) = self.slabs.used();
+        let used_bytes = bytes(self.blocks.used).wrapping_sub(slab_free_bytes);
         Stats {
             pool_bytes: bytes(self.blocks.end),
             metadata_bytes: self.region_bytes - bytes(self.blocks.end),
-            used_bytes: bytes(self.blocks.used),
+            used_bytes,
             peak_used_bytes: bytes(self.blocks.used_peak),
-            free_bytes: bytes(self.blocks.end.wrapping_sub(self.blocks.used)),
-            live_blocks: self.live,
+            free_bytes: bytes(self.blocks.end).wrapping_sub(used_bytes),
+            live_blocks: self.live.wrapping_add(used_slots),
             failed_requests: self.failed,
             refused_frees: self.refused,
         }
@@ -532,8 +799,10 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
     #[inline(always)]
     fn block_at(&self, ptr: NonNull<u8>) -> Result<Run, FreeError> {
         let offset = self.blocks.pool.offset_bytes(ptr);
+        let granule = offset >> Pool::<G>::GRANULE_LOG2;
         if offset.is_multiple_of(G::GRANULE_BYTES)
-            && let Some(block) = self.blocks.used_block(offset >> Pool::<G>::GRANULE_LOG2)
+            && !(G::HAS_SLABS && self.slabs.slab_around(offset).is_some())
+            && let Some(block) = self.blocks.used_block(granule)
         {
             return Ok(block);
         }
@@ -558,27 +827,44 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
         if granule >= self.blocks.end {
             return FreeError::OutsidePool;
         }
-        if granule >= self.blocks.top || self.blocks.lies_in_free(granule) {
+        if granule >= self.blocks.top {
             return FreeError::AlreadyFree;
         }
-        FreeError::NotABlock
+        if G::HAS_SLABS && self.slabs.slab_around(offset_bytes).is_some() {
+            let slot = self.slabs.slot_at(offset_bytes);
+            return slot.map_or(FreeError::NotABlock, |slot| self.why_not_slot(slot));
+        }
+        if self.blocks.lies_in_free(granule) {
+            FreeError::AlreadyFree
+        } else {
+            FreeError::NotABlock
+        }
     }
 
-    #[inline(always)]
-    fn note_freed(&mut self, freed: Result<(), FreeError>) -> Result<(), FreeError> {
-        match freed {
-            Ok(()) => self.live = self.live.wrapping_sub(1),
-            Err(_) => self.refused += 1,
+    /// Names what is wrong with a slot whose class isn't that of the layout, or that is free.
+    #[cold]
+    fn why_not_slot(&self, slot: Slot) -> FreeError {
+        if Slabs::is_used(slot) {
+            FreeError::WrongLayout
+        } else {
+            FreeError::AlreadyFree
         }
-        freed
     }
 
+    /// The slot that starts at `ptr`, free or used.
     #[inline(always)]
-    fn note_refused(&mut self, block: Result<Run, FreeError>) -> Result<Run, FreeError> {
-        if block.is_err() {
-            self.refused += 1;
+    fn slot_at(&self, ptr: NonNull<u8>) -> Option<Slot> {
+        if G::HAS_SLABS {
+            self.slabs.slot_at(self.blocks.pool.offset_bytes(ptr))
+        } else {
+            None
         }
-        block
+    }
+
+    #[cold]
+    fn refused(&mut self, error: FreeError) -> FreeError {
+        self.refused += 1;
+        error
     }
 
     #[cold]
@@ -613,63 +899,18 @@ impl<G: Geometry> core::fmt::Debug for Heap<'_, G> {
     }
 }
 
-/// Where map and pool lie in a region.
-struct Shape {
-    map_offset: usize,
-    pool_offset: usize,
-    granules: usize,
+/// What became of a live block that was to be resized in place.
+enum Resized {
+    InPlace(NonNull<[u8]>),
+    /// The new layout isn't served from this slot's class.
+    NotSlot(Slot),
+    /// What follows the block leaves no room.
+    NotBlock(Run),
 }
 
-impl Shape {
-    /// How many of the granules lie in the first `len_bytes` of the region.
-    fn granules_in<G: Geometry>(&self, len_bytes: usize) -> Result<usize, InitError> {
-        let too_small = InitError::RegionTooSmall {
-            len_bytes,
-            min_bytes: self.pool_offset + G::GRANULE_BYTES,
-        };
-        let pool_bytes = len_bytes.checked_sub(self.pool_offset).ok_or(too_small)?;
-        match self.granules.min(pool_bytes / G::GRANULE_BYTES) {
-            0 => Err(too_small),
-            granules => Ok(granules),
-        }
-    }
-
-    fn fit<G: Geometry>(base: NonNull<u8>, len_bytes: usize) -> Result<Self, InitError> {
-        let min_bytes = 2 * G::GRANULE_BYTES + Map::bytes(1) + align_of::<Pair>();
-        let too_small = InitError::RegionTooSmall {
-            len_bytes,
-            min_bytes,
-        };
-        let map_offset = base.align_offset(align_of::<Pair>());
-        let after_map = len_bytes.checked_sub(map_offset).ok_or(too_small)?;
-        // A first guess that is never too low: each 64 granules need a pair, and one more granule is mapped.
-        let group_bytes = 64 * G::GRANULE_BYTES + size_of::<Pair>();
-        let mut granules = after_map / group_bytes * 64 + 64;
-        // Each step down frees a granule; a pair and the alignment are worth only a few.
-        while granules > 0 {
-            let map_end = map_offset + Map::bytes(granules);
-            let address = base.addr().get().wrapping_add(map_end);
-            let pool_offset = map_end + (address.wrapping_neg() & (G::GRANULE_BYTES - 1));
-            if len_bytes
-                .checked_sub(pool_offset)
-                .is_some_and(|rest| rest / G::GRANULE_BYTES >= granules)
-            {
-                if granules > max_granules::<G>() {
-                    let max_bytes =
-                        max_granules::<G>() * G::GRANULE_BYTES + Map::bytes(max_granules::<G>());
-                    return Err(InitError::RegionTooLarge {
-                        len_bytes,
-                        max_bytes,
-                    });
-                }
-                return Ok(Self {
-                    map_offset,
-                    pool_offset,
-                    granules,
-                });
-            }
-            granules -= 1;
-        }
-        Err(too_small)
-    }
+/// # Safety
+/// Both are live blocks of at least so many bytes, and not the same.
+unsafe fn copy(from: NonNull<u8>, to: NonNull<[u8]>, bytes: usize) {
+    // SAFETY: as promised by the caller.
+    unsafe { to.cast::<u8>().copy_from_nonoverlapping(from, bytes) }
 }

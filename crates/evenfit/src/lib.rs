@@ -19,7 +19,9 @@ mod links;
 pub mod lock;
 mod locked;
 mod map;
+mod shape;
 mod shared;
+mod slab;
 mod stats;
 mod walk;
 
@@ -33,6 +35,7 @@ pub use heap::Heap;
 pub use hooks::{Misuse, MisuseHook, OutOfMemory, OutOfMemoryHook, WhenFull, set_misuse_hook};
 pub use lock::{Lock, SpinLock};
 pub use locked::LockedHeap;
+pub use shape::{SLAB_REGION_BYTES_MIN, Tiers};
 pub use shared::SharedHeap;
 pub use stats::Stats;
 pub use walk::{Block, BlockState, Blocks};

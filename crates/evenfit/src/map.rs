@@ -128,6 +128,14 @@ impl Map {
     }
 
     /// # Safety
+    /// `index` is a pair of the map that a slab covers.
+    #[inline(always)]
+    pub(crate) unsafe fn set_pair(self, index: usize, pair: Pair) {
+        // SAFETY: the caller keeps index inside the map.
+        unsafe { *self.pairs.add(index) = pair }
+    }
+
+    /// # Safety
     /// `granule` is in the map.
     #[inline(always)]
     pub(crate) unsafe fn mark(self, granule: usize) -> Mark {

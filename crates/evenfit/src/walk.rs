@@ -22,6 +22,13 @@ pub struct Block {
 pub enum BlockState {
     /// A live block.
     Used,
+    /// A block cut into equal slots for small requests.
+    Slab {
+        /// The size of a slot, in bytes.
+        slot_bytes: usize,
+        /// How many of them are used.
+        used_slots: usize,
+    },
     /// A free block.
     Free,
     /// The tail of the pool behind the last block.
@@ -30,7 +37,7 @@ pub enum BlockState {
 
 /// The blocks of a heap in address order: see [`Heap::blocks`].
 pub struct Blocks<'heap, G: Geometry> {
-    tier: &'heap BlockTier<G>,
+    heap: &'heap Heap<'heap, G>,
     granule: usize,
 }
 
@@ -40,7 +47,7 @@ impl<G: Geometry> Heap<'_, G> {
     /// Ends early where the map was overwritten; [`check`](Heap::check) names the place.
     pub fn blocks(&self) -> Blocks<'_, G> {
         Blocks {
-            tier: &self.blocks,
+            heap: self,
             granule: 0,
         }
     }
@@ -56,7 +63,7 @@ impl<G: Geometry> Iterator for Blocks<'_, G> {
 
     fn next(&mut self) -> Option<Block> {
         let start = self.granule;
-        let BlockTier { map, top, end, .. } = *self.tier;
+        let BlockTier { map, top, end, .. } = self.heap.blocks;
         if start >= end {
             return None;
         }
@@ -64,15 +71,25 @@ impl<G: Geometry> Iterator for Blocks<'_, G> {
             (end, BlockState::Top)
         } else {
             // SAFETY: start < top, which is in the map.
-            unsafe {
-                let state = match map.mark(start) {
-                    Mark::Used | Mark::UsedAfterFree => BlockState::Used,
-                    Mark::Free => BlockState::Free,
-                    Mark::Inside => return None,
-                };
-                (map.end_by(start, top)?, state)
+            match unsafe { map.mark(start) } {
+                Mark::Inside => return None,
+                mark => match self.heap.slabs.slab_at(start) {
+                    Some(slab) if mark != Mark::Free => (slab.block().end, slab.state()),
+                    _ => {
+                        let state = if mark == Mark::Free {
+                            BlockState::Free
+                        } else {
+                            BlockState::Used
+                        };
+                        // SAFETY: start < top, which is in the map.
+                        (unsafe { map.end_by(start, top)? }, state)
+                    }
+                },
             }
         };
+        if end > self.heap.blocks.end {
+            return None;
+        }
         self.granule = end;
         Some(Block {
             offset_bytes: start * G::GRANULE_BYTES,

@@ -4,7 +4,7 @@ use core::alloc::Layout;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
-use evenfit::{Compact, Geometry, Heap, Standard};
+use evenfit::{Compact, Geometry, Heap, Standard, Tiers};
 
 struct Random(u64);
 
@@ -50,9 +50,9 @@ impl Held {
     }
 }
 
-fn run<G: Geometry>(region_bytes: usize, seed: u64, operations: usize) {
+fn run<G: Geometry>(tiers: Tiers, region_bytes: usize, seed: u64, operations: usize) {
     let mut region = vec![MaybeUninit::uninit(); region_bytes];
-    let mut heap = Heap::<G>::from_region(&mut region).unwrap();
+    let mut heap = Heap::<G>::from_region_with(&mut region, tiers).unwrap();
     let mut random = Random(seed);
     let mut held: Vec<Held> = Vec::new();
     for operation in 0..operations {
@@ -129,13 +129,26 @@ fn run<G: Geometry>(region_bytes: usize, seed: u64, operations: usize) {
 #[test]
 fn standard() {
     for (seed, region_bytes) in [(1, 100), (2, 700), (3, 5_000), (4, 60_001), (5, 1_000_003)] {
-        run::<Standard>(region_bytes, seed, 20_000);
+        run::<Standard>(Tiers::BlocksOnly, region_bytes, seed, 20_000);
     }
 }
 
 #[test]
 fn compact() {
     for (seed, region_bytes) in [(6, 64), (7, 700), (8, 5_000), (9, 60_001), (10, 500_003)] {
-        run::<Compact>(region_bytes, seed, 20_000);
+        run::<Compact>(Tiers::Auto, region_bytes, seed, 20_000);
+    }
+}
+
+#[test]
+fn with_slabs() {
+    for (seed, region_bytes) in [
+        (11, 2_300),
+        (12, 7_000),
+        (13, 60_001),
+        (14, 300_001),
+        (15, 1_000_003),
+    ] {
+        run::<Standard>(Tiers::WithSlabs, region_bytes, seed, 20_000);
     }
 }
