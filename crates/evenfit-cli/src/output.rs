@@ -157,9 +157,25 @@ pub fn bar(share: f64, width: usize) -> String {
     format!("{}{}", "█".repeat(eighths / 8), EIGHTHS[eighths % 8])
 }
 
+/// `word` as a shell takes it for one word.
+pub fn shell_word(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "_-./+=:@%,".contains(c);
+    if word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_in_a_printed_command_is_one_word() {
+        assert_eq!(shell_word("traces/redis.evt"), "traces/redis.evt");
+        assert_eq!(shell_word("my trace"), "'my trace'");
+        assert_eq!(shell_word("it's"), r"'it'\''s'");
+    }
 
     #[test]
     fn columns_line_up_and_a_note_needs_no_padding_of_its_own() {

@@ -263,6 +263,40 @@ fn an_overflow_into_the_next_header_is_refused_not_followed() {
     assert_eq!(free(&mut pool, a, request), Err(FreeError::Corrupt));
 }
 
+/// Writes a block's header, as a program gone wild might.
+fn forge(start: *mut u8, at: usize, size: usize, next: usize) {
+    // SAFETY: within the region, aligned; the tests that forge hold no reference into it.
+    unsafe { start.add(at).cast::<[usize; 2]>().write([size, next]) };
+}
+
+#[test]
+fn a_list_that_leads_back_is_refused_not_followed_for_ever() {
+    let mut region = Region::<1024>::new();
+    let start = region.0.as_mut_ptr().cast::<u8>();
+    let mut pool = FirstFit::from_region(&mut region.0).unwrap();
+    let request = layout(32, 8);
+    let [a, _b] = [(); 2].map(|()| pool.allocate(request).unwrap());
+    free(&mut pool, a, request).unwrap();
+    let [_, (rest, size)] = free_blocks(&pool)[..] else {
+        panic!("two free blocks");
+    };
+    for back_to in [0, rest] {
+        forge(start, rest, size, back_to);
+        assert_eq!(pool.check(), Err(CheckError::Link { offset_bytes: rest }));
+        assert_eq!(pool.allocate(layout(900, 8)), Err(AllocError::Corrupt));
+    }
+}
+
+#[test]
+fn check_finds_free_neighbours_that_were_not_coalesced() {
+    let mut region = Region::<1024>::new();
+    let start = region.0.as_mut_ptr().cast::<u8>();
+    let pool = FirstFit::from_region(&mut region.0).unwrap();
+    forge(start, 0, 512, 512);
+    forge(start, 512, 512, usize::MAX);
+    assert_eq!(pool.check(), Err(CheckError::Link { offset_bytes: 512 }));
+}
+
 #[derive(Clone, Debug)]
 enum Op {
     Allocate {

@@ -5,7 +5,7 @@ use std::path::Path;
 use clap::{Parser, Subcommand};
 use evenfit_trace::{Fault, Trace, TraceError};
 
-use crate::output::{Answer, InputError};
+use crate::output::{Answer, InputError, shell_word};
 
 mod bound;
 mod convert;
@@ -63,7 +63,7 @@ fn open_trace(path: &Path) -> Result<Trace, InputError> {
         if matches!(error.fault, Fault::Truncated) {
             why += &format!(
                 "; `evenfit convert --partial {} OUT.evt` keeps what came before",
-                path.display()
+                shell_word(&path.to_string_lossy())
             );
         }
         InputError(why)

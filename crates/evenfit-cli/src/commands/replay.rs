@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::open_trace;
 use crate::allocator::{Allocator, Kind, Visit};
-use crate::output::{Answer, BAD, GOOD, InputError, STRONG, Table};
+use crate::output::{Answer, BAD, GOOD, InputError, STRONG, Table, shell_word};
 use crate::postmortem::PostMortem;
 use crate::progress::Progress;
 use crate::region::Region;
@@ -307,15 +307,6 @@ impl Report {
     }
 }
 
-/// `word` as a shell takes it for one word.
-fn shell_word(word: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "_-./+=:@%,".contains(c);
-    if word.chars().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
-}
-
 /// A rate in three digits: `41.2 M`.
 fn magnitude(rate: f64) -> String {
     match rate {
@@ -348,13 +339,6 @@ impl fmt::Display for Report {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_path_in_a_printed_command_is_one_word() {
-        assert_eq!(shell_word("traces/redis.evt"), "traces/redis.evt");
-        assert_eq!(shell_word("my trace"), "'my trace'");
-        assert_eq!(shell_word("it's"), r"'it'\''s'");
-    }
 
     #[test]
     fn rates_read_in_their_magnitude() {
