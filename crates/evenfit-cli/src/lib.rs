@@ -10,6 +10,7 @@ use clap::Parser;
 
 pub mod allocator;
 mod commands;
+pub mod drive;
 pub mod output;
 pub mod pattern;
 pub mod postmortem;

@@ -12,6 +12,7 @@ mod convert;
 mod demo;
 mod info;
 mod replay;
+mod size;
 
 /// Replay recorded programs in a fixed pool, size it, see it.
 ///
@@ -34,6 +35,7 @@ enum Command {
     Info(info::Args),
     Convert(convert::Args),
     Demo(demo::Args),
+    Size(size::Args),
     Bound(bound::Args),
 }
 
@@ -48,6 +50,7 @@ impl CommandLine {
             Command::Info(args) => args.run(),
             Command::Convert(args) => args.run(),
             Command::Demo(args) => args.run(),
+            Command::Size(args) => args.run(),
             Command::Bound(args) => args.run(),
         }
     }

@@ -1,0 +1,197 @@
+//! What a recorded program's maxima promise, and the pool that is proved safe for every program with the same.
+
+use std::collections::BTreeSet;
+
+use evenfit_contract::safe::{self, Demand, Safe};
+use evenfit_contract::{Cut, robson};
+use evenfit_trace::Event;
+
+/// Observed maxima, in granules.
+pub(super) struct Maxima {
+    cut: Cut,
+    /// Most live at once, a block being moved counted twice.
+    pub(super) live: u64,
+    /// Most blocks at once, counted so too.
+    pub(super) blocks: u64,
+    /// Every size asked for, with the slack of its alignment.
+    sizes: Vec<(u64, u64)>,
+    /// By powers of two of granules: smallest, largest, slack, most live.
+    classes: Vec<Demand>,
+}
+
+/// A proved pool, in bytes, map included.
+pub(super) struct Proved {
+    pub(super) bytes: u64,
+    pub(super) safe: Safe,
+    /// The request that makes it so large, in bytes.
+    pub(super) binding_bytes: u64,
+}
+
+impl Maxima {
+    pub(super) fn of(cut: Cut, events: &[Event], allocations: usize) -> Self {
+        let mut tally = Tally {
+            cut,
+            blocks: vec![(0, 0); allocations],
+            live: 0,
+            count: 0,
+            live_most: 0,
+            count_most: 0,
+            sizes: BTreeSet::new(),
+            now: [0; 64],
+            most: [0; 64],
+            range: [None; 64],
+        };
+        for &event in events {
+            tally.take(event);
+        }
+        let classes = (0..64).filter_map(|class| {
+            let (min, max, slack) = tally.range[class]?;
+            Some(Demand {
+                min,
+                max,
+                slack,
+                most_live: tally.most[class],
+            })
+        });
+        Self {
+            cut,
+            live: tally.live_most,
+            blocks: tally.count_most,
+            classes: classes.collect(),
+            sizes: tally.sizes.into_iter().collect(),
+        }
+    }
+
+    /// One pool for everything. `None`: more than 64 bits count.
+    pub(super) fn safe(&self) -> Option<Proved> {
+        let safe = safe::pool_for_maxima(self.cut, self.live, self.blocks, &self.sizes)?;
+        Some(Proved {
+            bytes: self.region_bytes(safe.granules)?,
+            safe,
+            binding_bytes: self.sizes.get(safe.binding)?.0 * self.cut.granule_bytes,
+        })
+    }
+
+    /// Several pools, each for blocks of some sizes: how many, and their bytes in all.
+    pub(super) fn apart(&self) -> Option<(usize, u64)> {
+        let shares = safe::divided(self.cut, &self.classes)?;
+        let bytes = shares.iter().try_fold(0u64, |sum, share| {
+            sum.checked_add(self.region_bytes(share.safe.granules)?)
+        })?;
+        Some((shares.len(), bytes))
+    }
+
+    /// What no allocator can promise to undercut for all programs of these maxima, in bytes.
+    pub(super) fn floor_bytes(&self) -> u64 {
+        let largest = self.sizes.iter().map(|&(size, _)| size).max().unwrap_or(0);
+        robson::floor(self.live, largest) * self.cut.granule_bytes
+    }
+
+    fn region_bytes(&self, granules: u64) -> Option<u64> {
+        granules
+            .checked_mul(self.cut.granule_bytes)?
+            .checked_add((granules / 64 + 1) * 16)
+    }
+}
+
+/// What is live, while the events go by.
+struct Tally {
+    cut: Cut,
+    /// By id: granules and slack.
+    blocks: Vec<(u64, u64)>,
+    live: u64,
+    count: u64,
+    live_most: u64,
+    count_most: u64,
+    sizes: BTreeSet<(u64, u64)>,
+    /// By class: blocks live, most live, and smallest, largest and slack.
+    now: [u64; 64],
+    most: [u64; 64],
+    range: [Option<(u64, u64, u64)>; 64],
+}
+
+impl Tally {
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Alloc {
+                id,
+                size,
+                align_log2,
+                ..
+            } => {
+                let slack = self.cut.slack(1 << align_log2.min(62));
+                self.born(id, self.cut.granules(size), slack);
+            }
+            Event::Free { id } => self.died(self.blocks[id as usize].0),
+            Event::Realloc { id, new_size } => {
+                let (old, slack) = self.blocks[id as usize];
+                let new = self.cut.granules(new_size);
+                if new <= old {
+                    // Always in place.
+                    self.died(old);
+                    self.born(id, new, slack);
+                } else {
+                    // It may move: for that moment both are live.
+                    self.born(id, new, slack);
+                    self.died(old);
+                }
+            }
+        }
+    }
+
+    fn born(&mut self, id: u32, granules: u64, slack: u64) {
+        self.blocks[id as usize] = (granules, slack);
+        self.live += granules;
+        self.count += 1;
+        self.live_most = self.live_most.max(self.live);
+        self.count_most = self.count_most.max(self.count);
+        self.sizes.insert((granules, slack));
+        let class = granules.ilog2() as usize;
+        self.now[class] += 1;
+        self.most[class] = self.most[class].max(self.now[class]);
+        let (min, max, widest) = self.range[class].unwrap_or((granules, granules, slack));
+        self.range[class] = Some((min.min(granules), max.max(granules), widest.max(slack)));
+    }
+
+    fn died(&mut self, granules: u64) {
+        self.live -= granules;
+        self.count -= 1;
+        self.now[granules.ilog2() as usize] -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moving_block_counts_twice() {
+        let events = [
+            Event::Alloc {
+                id: 0,
+                size: 100,
+                align_log2: 3,
+                zeroed: false,
+            },
+            Event::Alloc {
+                id: 1,
+                size: 16,
+                align_log2: 6,
+                zeroed: false,
+            },
+            Event::Realloc {
+                id: 0,
+                new_size: 200,
+            },
+            Event::Free { id: 1 },
+        ];
+        let maxima = Maxima::of(Cut::STANDARD, &events, 2);
+        assert_eq!((maxima.live, maxima.blocks), (7 + 1 + 13, 3));
+        assert_eq!(maxima.sizes, [(1, 3), (7, 0), (13, 0)]);
+        let proved = maxima.safe().unwrap();
+        // Binding: a request of 13, the two other blocks with a gap of 12 before each.
+        assert_eq!(proved.safe.granules, 21 + 2 * 12);
+        assert_eq!(proved.binding_bytes, 208);
+        assert!(maxima.apart().is_some());
+    }
+}

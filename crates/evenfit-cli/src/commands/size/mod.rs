@@ -1,0 +1,480 @@
+//! `evenfit size`: the smallest pool for recorded programs, how near it is to failing, and the pool that never fails.
+
+mod maxima;
+mod perturb;
+mod search;
+mod text;
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use clap::ValueEnum;
+use evenfit_contract::Cut;
+use evenfit_contract::policy::{Handle, Policy};
+use evenfit_trace::{Event, Trace};
+use serde::Serialize;
+
+use self::maxima::Maxima;
+use self::search::{Program, Smallest, reach, smallest};
+use super::open_trace;
+use crate::allocator::Kind;
+use crate::drive::drive;
+use crate::output::{Answer, InputError};
+use crate::progress::Progress;
+
+/// Find the smallest pool that serves recorded programs, how near it is to failing, and the pool that never fails.
+///
+/// Exit code 0; with --ci 1 if the new build needs more; 2 for bad flags or files.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  evenfit size traces/csound.evt
+  evenfit size traces/*.evt --seeds 0
+  evenfit size --ci base.evt new.evt --tolerance 1
+
+The safe pool is the proved bound of docs/bounds.md for any program with the same maxima.")]
+pub struct Args {
+    /// The recorded programs: .evt or .ytr files; with --ci the base and the new build's
+    #[arg(required = true)]
+    traces: Vec<PathBuf>,
+    /// Run each program also with N times slightly larger blocks and N times longer lives; 0 for none
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u64).range(0..=1000))]
+    seeds: u64,
+    /// Compare two builds: fail if the second needs a larger pool than the first
+    #[arg(long)]
+    ci: bool,
+    /// With --ci: growth that is not yet a failure, in percent
+    #[arg(long, value_name = "PERCENT", default_value_t = 0.0, requires = "ci")]
+    tolerance: f64,
+    /// Answer in JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Pools whose margin is shown, in percent of the smallest.
+const MARGINS: [u64; 7] = [100, 101, 102, 105, 110, 125, 150];
+
+impl Args {
+    pub(super) fn run(self) -> Result<Answer, InputError> {
+        if self.ci {
+            return self.compare_builds();
+        }
+        let sized = self
+            .traces
+            .iter()
+            .map(|path| size(path, self.seeds))
+            .collect::<Result<Vec<_>, _>>()?;
+        if self.json {
+            return Answer::json(&sized, true);
+        }
+        Ok(Answer::yes(
+            sized.iter().map(text::of).collect::<Vec<_>>().join("\n"),
+        ))
+    }
+
+    fn compare_builds(&self) -> Result<Answer, InputError> {
+        let [base, new] = self.traces.as_slice() else {
+            return Err(InputError(format!(
+                "--ci compares two traces, BASE.evt NEW.evt; {} given",
+                self.traces.len()
+            )));
+        };
+        if !(0.0..=1000.0).contains(&self.tolerance) {
+            return Err(InputError(
+                "--tolerance is a percentage from 0 to 1000".into(),
+            ));
+        }
+        let builds = [base, new].map(|path| build(path));
+        let [base, new] = builds;
+        let report = Builds::new(base?, new?, self.tolerance);
+        let yes = !report.grew;
+        if self.json {
+            return Answer::json(&report, yes);
+        }
+        Ok(Answer {
+            text: text::of_builds(&report),
+            yes,
+        })
+    }
+}
+
+/// What is known of one recorded program. Sizes are in bytes; pools count their map.
+#[derive(Serialize)]
+struct Sized {
+    trace: String,
+    operations: u64,
+    peak_live_bytes: u64,
+    pools: Vec<Pool>,
+    margins: Vec<Margin>,
+    perturbed: Vec<Perturbed>,
+    maxima: MaximaReport,
+}
+
+/// The smallest pool of one kind.
+#[derive(Serialize)]
+struct Pool {
+    allocator: &'static str,
+    /// `None`: it can't manage a pool so large.
+    smallest_bytes: Option<u64>,
+    footprint: Option<f64>,
+    replays: u32,
+    /// Placed by the same policy, without running the allocator itself.
+    simulated: bool,
+}
+
+/// How far from failing in a larger pool.
+#[derive(Serialize)]
+struct Margin {
+    percent_of_smallest: u64,
+    pool_bytes: u64,
+    /// At the tightest moment: how many bytes more the request could have asked for.
+    spare_bytes: u64,
+    operation: u64,
+    request_bytes: u64,
+}
+
+/// The pools that slightly different programs need.
+#[derive(Serialize)]
+struct Perturbed {
+    change: &'static str,
+    /// One for each seed, the smallest first.
+    pool_bytes: Vec<u64>,
+}
+
+#[derive(Serialize)]
+struct MaximaReport {
+    live_bytes: u64,
+    live_blocks: u64,
+    robson_floor_bytes: u64,
+    safe_bytes: Option<u64>,
+    /// The request that makes the safe pool so large.
+    binding_request_bytes: Option<u64>,
+    /// How many gaps there may be when it fails, and how long.
+    most_gaps: Option<u64>,
+    longest_gap_bytes: Option<u64>,
+    /// Safe pools apart, by size: how many and how large together.
+    apart_pools: Option<u64>,
+    apart_bytes: Option<u64>,
+}
+
+fn program(trace: &Trace) -> Program<'_> {
+    Program {
+        events: trace.events(),
+        allocations: trace.allocations() as usize,
+        peak_bytes: trace.info().peak_live_bytes as usize,
+    }
+}
+
+/// Everything about one trace, on all cores.
+fn size(path: &Path, seeds: u64) -> Result<Sized, InputError> {
+    let trace = open_trace(path)?;
+    let program = program(&trace);
+    let kinds: Vec<Kind> = Kind::value_variants()
+        .iter()
+        .copied()
+        .filter(|&kind| kind != Kind::FirstFit)
+        .collect();
+    // About ten replays find a smallest pool.
+    let replays = 12 * kinds.len() as u64 + 2 + MARGINS.len() as u64 + 2 * seeds;
+    let progress = Progress::new("sizing", replays * trace.events().len() as u64);
+    let tick = || progress.advance(trace.events().len() as u64);
+
+    let mut tasks: Vec<Task> = kinds.iter().map(|&kind| Task::Smallest(kind)).collect();
+    tasks.push(Task::FirstFit);
+    tasks.push(Task::AllLarger);
+    tasks.extend((1..=seeds).map(Task::SomeLarger));
+    tasks.extend((1..=seeds).map(Task::LongerLives));
+    let found = on_all_cores(&tasks, |&task| task.run(program, &tick))?;
+
+    let smallest_bytes = found[0].bytes;
+    let margins = match smallest_bytes {
+        Some(bytes) => on_all_cores(&MARGINS, |&percent| {
+            margin(program, bytes as usize, percent, &tick)
+        })?,
+        None => Vec::new(),
+    };
+    let pools = tasks
+        .iter()
+        .zip(&found)
+        .filter_map(|(task, found)| task.pool(found, program))
+        .collect();
+    Ok(Sized {
+        trace: path.display().to_string(),
+        operations: trace.events().len() as u64,
+        peak_live_bytes: program.peak_bytes as u64,
+        pools,
+        margins,
+        perturbed: perturbed(&tasks, &found),
+        maxima: maxima(program),
+    })
+}
+
+/// One thing to find out.
+#[derive(Clone, Copy, PartialEq)]
+enum Task {
+    Smallest(Kind),
+    FirstFit,
+    AllLarger,
+    SomeLarger(u64),
+    LongerLives(u64),
+}
+
+/// A pool in bytes, and how many replays it took.
+struct FoundPool {
+    bytes: Option<u64>,
+    replays: u32,
+}
+
+impl Task {
+    fn run(self, program: Program, tick: &(impl Fn() + Sync)) -> Result<FoundPool, InputError> {
+        let Program {
+            events,
+            allocations,
+            ..
+        } = program;
+        let changed = match self {
+            Self::Smallest(kind) => {
+                let found = smallest(kind, program, tick)?;
+                return Ok(FoundPool {
+                    bytes: found.map(|Smallest { bytes, .. }| bytes as u64),
+                    replays: found.map_or(0, |found| found.replays),
+                });
+            }
+            Self::FirstFit => {
+                tick();
+                return Ok(FoundPool {
+                    bytes: first_fit(program),
+                    replays: 1,
+                });
+            }
+            Self::AllLarger => perturb::all_larger(events),
+            Self::SomeLarger(seed) => perturb::some_larger(events, seed),
+            Self::LongerLives(seed) => perturb::longer_lives(events, allocations, seed),
+        };
+        let changed = Program {
+            events: &changed,
+            ..program
+        };
+        let bytes = reach(Kind::Heap, changed)?;
+        tick();
+        Ok(FoundPool {
+            bytes: bytes.map(|bytes| bytes as u64),
+            replays: 1,
+        })
+    }
+
+    fn pool(self, found: &FoundPool, program: Program) -> Option<Pool> {
+        let (allocator, simulated) = match self {
+            Self::Smallest(kind) => (kind.flag(), false),
+            Self::FirstFit => (Kind::FirstFit.flag(), true),
+            _ => return None,
+        };
+        let footprint = found
+            .bytes
+            .filter(|_| program.peak_bytes > 0)
+            .map(|b| b as f64 / program.peak_bytes as f64);
+        Some(Pool {
+            allocator,
+            smallest_bytes: found.bytes,
+            footprint,
+            replays: found.replays,
+            simulated,
+        })
+    }
+}
+
+/// Does all tasks, as many at once as there are cores, and keeps their order.
+fn on_all_cores<T: Sync, R: Send>(
+    tasks: &[T],
+    run: impl Fn(&T) -> Result<R, InputError> + Sync,
+) -> Result<Vec<R>, InputError> {
+    let next = AtomicUsize::new(0);
+    let results: Mutex<Vec<(usize, Result<R, InputError>)>> = Mutex::new(Vec::new());
+    let cores = thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(tasks.len());
+    thread::scope(|scope| {
+        for _ in 0..cores {
+            scope.spawn(|| {
+                while let Some((index, task)) = {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    tasks.get(index).map(|task| (index, task))
+                } {
+                    let result = run(task);
+                    if let Ok(mut results) = results.lock() {
+                        results.push((index, result));
+                    }
+                }
+            });
+        }
+    });
+    let mut results = results
+        .into_inner()
+        .map_err(|_| InputError("a search stopped".into()))?;
+    results.sort_by_key(|&(index, _)| index);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
+/// First fit with the header of the teaching free list: 16 bytes, and no block under 32.
+fn first_fit(program: Program) -> Option<u64> {
+    const HEADER: u64 = 1;
+    let granules = |size: u64| Cut::STANDARD.granules(size) + HEADER;
+    let align = |align_log2: u8| (1u64 << align_log2.min(40)).div_ceil(Cut::STANDARD.granule_bytes);
+    let room = Cut::STANDARD.granules(program.peak_bytes as u64) * 4 + (1 << 16);
+    let room = u32::try_from(room).ok()?;
+    let mut space = Policy::FirstFit.over(u64::from(room));
+    let mut blocks: Vec<Option<(Handle, u64)>> = vec![None; program.allocations];
+    let mut reach = 0;
+    for &event in program.events {
+        match event {
+            Event::Alloc {
+                id,
+                size,
+                align_log2,
+                ..
+            } => {
+                let block = space.allocate(granules(size), align(align_log2))?;
+                blocks[id as usize] = Some((block, align(align_log2)));
+            }
+            Event::Free { id } => {
+                let (block, _) = blocks[id as usize].take()?;
+                space.free(block);
+                continue;
+            }
+            Event::Realloc { id, new_size } => {
+                let (block, align) = blocks[id as usize]?;
+                if !space.resize(block, granules(new_size)) {
+                    let moved = space.allocate(granules(new_size), align)?;
+                    space.free(block);
+                    blocks[id as usize] = Some((moved, align));
+                }
+            }
+        }
+        let (block, _) = blocks[event.id() as usize]?;
+        let (start, len) = space.extent(block);
+        reach = reach.max(start + len);
+    }
+    Some(reach * Cut::STANDARD.granule_bytes)
+}
+
+fn margin(
+    program: Program,
+    smallest: usize,
+    percent: u64,
+    tick: &(impl Fn() + Sync),
+) -> Result<Margin, InputError> {
+    let pool = (smallest as u64 * percent)
+        .div_ceil(100)
+        .next_multiple_of(8);
+    let outcome = drive(
+        Kind::Heap,
+        program.events,
+        program.allocations,
+        pool as usize,
+    )?;
+    tick();
+    let tightest = outcome.unwrap_or_default().tightest;
+    Ok(Margin {
+        percent_of_smallest: percent,
+        pool_bytes: pool,
+        spare_bytes: if tightest.spare_bytes == usize::MAX {
+            pool
+        } else {
+            tightest.spare_bytes as u64
+        },
+        operation: tightest.event as u64 + 1,
+        request_bytes: tightest.size_bytes,
+    })
+}
+
+fn perturbed(tasks: &[Task], found: &[FoundPool]) -> Vec<Perturbed> {
+    let of = |change: &'static str, is: fn(&Task) -> bool| {
+        let matching = tasks.iter().zip(found).filter(|(task, _)| is(task));
+        let mut pool_bytes: Vec<u64> = matching.filter_map(|(_, found)| found.bytes).collect();
+        pool_bytes.sort_unstable();
+        Perturbed { change, pool_bytes }
+    };
+    let all = [
+        of("every size 10 % larger", |task| *task == Task::AllLarger),
+        of("sizes 0 to 20 % larger", |task| {
+            matches!(task, Task::SomeLarger(_))
+        }),
+        of("lives up to 10 % longer", |task| {
+            matches!(task, Task::LongerLives(_))
+        }),
+    ];
+    all.into_iter()
+        .filter(|perturbed| !perturbed.pool_bytes.is_empty())
+        .collect()
+}
+
+fn maxima(program: Program) -> MaximaReport {
+    let cut = Cut::STANDARD;
+    let maxima = Maxima::of(cut, program.events, program.allocations);
+    let proved = maxima.safe();
+    let apart = maxima.apart();
+    MaximaReport {
+        live_bytes: maxima.live * cut.granule_bytes,
+        live_blocks: maxima.blocks,
+        robson_floor_bytes: maxima.floor_bytes(),
+        safe_bytes: proved.as_ref().map(|proved| proved.bytes),
+        binding_request_bytes: proved.as_ref().map(|proved| proved.binding_bytes),
+        most_gaps: proved.as_ref().map(|proved| proved.safe.gaps),
+        longest_gap_bytes: proved
+            .as_ref()
+            .map(|proved| proved.safe.gap * cut.granule_bytes),
+        apart_pools: apart.map(|(pools, _)| pools as u64),
+        apart_bytes: apart.map(|(_, bytes)| bytes),
+    }
+}
+
+/// One build's trace, for --ci.
+#[derive(Serialize)]
+struct Build {
+    trace: String,
+    operations: u64,
+    peak_live_bytes: u64,
+    smallest_bytes: u64,
+}
+
+fn build(path: &Path) -> Result<Build, InputError> {
+    let trace = open_trace(path)?;
+    let program = program(&trace);
+    let progress = Progress::new("sizing", 10 * trace.events().len() as u64);
+    let found = smallest(Kind::Heap, program, || {
+        progress.advance(trace.events().len() as u64)
+    })?;
+    let found =
+        found.ok_or_else(|| InputError(format!("{}: no pool is large enough", path.display())))?;
+    Ok(Build {
+        trace: path.display().to_string(),
+        operations: trace.events().len() as u64,
+        peak_live_bytes: program.peak_bytes as u64,
+        smallest_bytes: found.bytes as u64,
+    })
+}
+
+/// Two builds side by side.
+#[derive(Serialize)]
+struct Builds {
+    base: Build,
+    new: Build,
+    growth_percent: f64,
+    tolerance_percent: f64,
+    grew: bool,
+}
+
+impl Builds {
+    fn new(base: Build, new: Build, tolerance_percent: f64) -> Self {
+        let growth_percent = (new.smallest_bytes as f64 / base.smallest_bytes as f64 - 1.0) * 100.0;
+        Self {
+            growth_percent,
+            tolerance_percent,
+            grew: growth_percent > tolerance_percent,
+            base,
+            new,
+        }
+    }
+}
