@@ -1,0 +1,261 @@
+//! The one pool of this process, and what the malloc family asks of it.
+
+use core::alloc::Layout;
+use core::cell::UnsafeCell;
+use core::mem::MaybeUninit;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use evenfit::{AllocError, FreeError, Heap, ReallocError, Stats};
+
+use crate::futex::Futex;
+use crate::out::{line, refuse_to_start};
+use crate::process;
+use crate::settings::Settings;
+
+/// What C asks of `malloc`'s alignment.
+const ALIGN_BYTES: usize = 16;
+
+pub struct Memory {
+    pub lock: Futex,
+    is_ready: AtomicBool,
+    heap: UnsafeCell<MaybeUninit<Heap<'static>>>,
+    settings: UnsafeCell<Settings>,
+    /// The smallest request that failed, in bytes; 0 while none has.
+    smallest_failure_bytes: AtomicUsize,
+}
+
+// SAFETY: `settings` and `heap` are written once, before `is_ready`, while the program has one thread; after that the
+// heap is touched only with the lock held.
+unsafe impl Sync for Memory {}
+
+pub static MEMORY: Memory = Memory {
+    lock: Futex::new(),
+    is_ready: AtomicBool::new(false),
+    heap: UnsafeCell::new(MaybeUninit::uninit()),
+    settings: UnsafeCell::new(Settings::DEFAULT),
+    smallest_failure_bytes: AtomicUsize::new(0),
+};
+
+/// What a reallocation under the lock has come to.
+enum Resized {
+    InPlace(NonNull<u8>),
+    /// The new block, and how many bytes the old one has.
+    Elsewhere(NonNull<u8>, usize),
+}
+
+impl Memory {
+    pub fn settings(&self) -> &Settings {
+        // SAFETY: written only before `is_ready`.
+        unsafe { &*self.settings.get() }
+    }
+
+    /// Runs `f` on the heap with the lock held; the first call builds it.
+    #[inline(always)]
+    pub fn hold<R>(&self, f: impl FnOnce(&mut Heap<'static>) -> R) -> R {
+        if !self.is_ready.load(Ordering::Acquire) {
+            self.begin();
+        }
+        self.lock.hold(|| {
+            // SAFETY: ready, and the lock is held.
+            f(unsafe { (*self.heap.get()).assume_init_mut() })
+        })
+    }
+
+    /// Reads the settings and builds the heap. The first allocation of a process comes while it has one thread: the
+    /// dynamic linker's or the C library's own, long before `main`.
+    #[cold]
+    #[inline(never)]
+    fn begin(&self) {
+        // SAFETY: one thread, and not ready: nobody else looks.
+        let settings = unsafe { &mut *self.settings.get() };
+        settings.read();
+        let heap = map_pool(settings);
+        // SAFETY: as above.
+        unsafe { (*self.heap.get()).write(heap) };
+        self.is_ready.store(true, Ordering::Release);
+        // May allocate, so it comes last.
+        process::watch();
+    }
+
+    /// A block of `bytes` bytes, aligned for any C type or to `align_bytes` where that is more.
+    #[inline(always)]
+    pub fn allocate(&self, bytes: usize, align_bytes: usize) -> Result<NonNull<u8>, AllocError> {
+        let layout = layout(bytes, align_bytes)?;
+        match self.hold(|heap| heap.allocate(layout)) {
+            Ok(block) => Ok(block.cast()),
+            Err(error) => Err(self.failed(bytes, error)),
+        }
+    }
+
+    /// A block of `bytes` zeroed bytes. Memory that no block ever covered is zero from the kernel, and stays untouched.
+    #[inline(always)]
+    pub fn allocate_zeroed(&self, bytes: usize) -> Result<NonNull<u8>, AllocError> {
+        let layout = layout(bytes, ALIGN_BYTES)?;
+        let taken = self.hold(|heap| {
+            let fresh = heap.never_used().cast::<u8>();
+            heap.allocate(layout)
+                .map(|block| (block.cast::<u8>(), fresh))
+        });
+        let (block, fresh) = taken.map_err(|error| self.failed(bytes, error))?;
+        let used_bytes = fresh.addr().get().saturating_sub(block.addr().get());
+        // SAFETY: the block is new and has at least `bytes` bytes.
+        unsafe { block.write_bytes(0, used_bytes.min(bytes)) };
+        Ok(block)
+    }
+
+    /// Gives a block `bytes` bytes: in place, or in a new block, whose copy is made without the lock.
+    ///
+    /// # Safety
+    /// A live block at `ptr` is the caller's, and after success only the returned one is used.
+    pub unsafe fn reallocate(
+        &self,
+        ptr: NonNull<u8>,
+        bytes: usize,
+    ) -> Result<NonNull<u8>, AllocError> {
+        let layout = layout(bytes, ALIGN_BYTES)?;
+        // SAFETY: the caller's promise is the one asked for.
+        let resized = self.hold(|heap| unsafe { resize_or_allocate(heap, ptr, layout) });
+        match resized {
+            Ok(Resized::InPlace(block)) => Ok(block),
+            Ok(Resized::Elsewhere(block, old_bytes)) => {
+                // SAFETY: the old block is live with `old_bytes`, the new one ours alone with at least `bytes`; the
+                // old one is not used from here on.
+                unsafe {
+                    block.copy_from_nonoverlapping(ptr, old_bytes.min(bytes));
+                    self.free(ptr);
+                }
+                Ok(block)
+            }
+            Err(ReallocError::Alloc(error)) => Err(self.failed(bytes, error)),
+            Err(ReallocError::Free(error)) => {
+                self.refused("realloc", ptr, error);
+                Err(AllocError::OutOfMemory)
+            }
+            Err(_) => Err(AllocError::Corrupt),
+        }
+    }
+
+    /// # Safety
+    /// A live block at `ptr` is not used after the call.
+    #[inline(always)]
+    pub unsafe fn free(&self, ptr: NonNull<u8>) {
+        // SAFETY: the caller's promise is the one asked for.
+        if let Err(error) = self.hold(|heap| unsafe { heap.try_deallocate_unsized(ptr) }) {
+            self.refused("free", ptr, error);
+        }
+    }
+
+    pub fn usable_size(&self, ptr: NonNull<u8>) -> usize {
+        match self.hold(|heap| heap.usable_size(ptr)) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                self.refused("malloc_usable_size", ptr, error);
+                0
+            }
+        }
+    }
+
+    /// The counters; how many bytes of the pool were ever used; the largest request that would succeed.
+    pub fn state(&self) -> (Stats, usize, usize) {
+        self.hold(|heap| {
+            let stats = heap.stats();
+            let used_once_bytes = stats.pool_bytes - heap.never_used().len();
+            (stats, used_once_bytes, heap.largest_free())
+        })
+    }
+
+    /// The smallest request that failed, in bytes, if one has.
+    pub fn smallest_failure_bytes(&self) -> Option<usize> {
+        match self.smallest_failure_bytes.load(Ordering::Relaxed) {
+            0 => None,
+            bytes => Some(bytes),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn failed(&self, bytes: usize, error: AllocError) -> AllocError {
+        let smallest = self.smallest_failure_bytes.load(Ordering::Relaxed);
+        if smallest == 0 || bytes < smallest {
+            self.smallest_failure_bytes.store(bytes, Ordering::Relaxed);
+        }
+        error
+    }
+
+    /// A pointer that is no live block of the pool: the program is wrong, and is stopped unless it was asked not to be.
+    #[cold]
+    #[inline(never)]
+    fn refused(&self, function: &str, ptr: NonNull<u8>, error: FreeError) {
+        if self.settings().ignore_misuse {
+            return;
+        }
+        line!("evenfit: {function}({ptr:p}): {error}\n").write_to(2);
+        // SAFETY: ends the process.
+        unsafe { libc::abort() }
+    }
+}
+
+#[inline(always)]
+fn layout(bytes: usize, align_bytes: usize) -> Result<Layout, AllocError> {
+    // A block that can't hold anything aligned to 16 need not be.
+    let align_bytes = if bytes <= 8 && align_bytes <= ALIGN_BYTES {
+        8
+    } else {
+        align_bytes
+    };
+    Layout::from_size_align(bytes, align_bytes).map_err(|_| AllocError::TooLarge)
+}
+
+/// The part of a reallocation that needs the lock.
+///
+/// # Safety
+/// A live block at `ptr` is the caller's.
+unsafe fn resize_or_allocate(
+    heap: &mut Heap<'static>,
+    ptr: NonNull<u8>,
+    layout: Layout,
+) -> Result<Resized, ReallocError> {
+    // SAFETY: the caller's promise is the one asked for.
+    match unsafe { heap.resize_in_place_unsized(ptr, layout.size()) } {
+        Ok(block) => Ok(Resized::InPlace(block.cast())),
+        Err(ReallocError::Alloc(AllocError::OutOfMemory)) => {
+            let old_bytes = heap.usable_size(ptr)?;
+            Ok(Resized::Elsewhere(heap.allocate(layout)?.cast(), old_bytes))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Memory for the pool, from the kernel: reserved now, brought in page by page as it is used.
+fn map_pool(settings: &Settings) -> Heap<'static> {
+    let len_bytes = settings.pool_bytes;
+    // SAFETY: an anonymous mapping at an address of the kernel's choice.
+    let base = unsafe {
+        libc::mmap(
+            core::ptr::null_mut(),
+            len_bytes,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+            -1,
+            0,
+        )
+    };
+    if base == libc::MAP_FAILED {
+        refuse_to_start!("can't map a pool of {len_bytes} bytes: choose a smaller one");
+    }
+    // SAFETY: the mapping was just made.
+    if settings.lock_memory && unsafe { libc::mlock(base, len_bytes) } != 0 {
+        refuse_to_start!(
+            "can't lock {len_bytes} bytes in memory: raise the limit (ulimit -l) or choose a smaller pool"
+        );
+    }
+    let Some(start) = NonNull::new(base.cast::<u8>()) else {
+        refuse_to_start!("the kernel mapped the pool at address 0");
+    };
+    // SAFETY: the mapping is the heap's alone, never unmapped, and zero from the kernel.
+    match unsafe { Heap::from_raw_zeroed(start, len_bytes) } {
+        Ok(heap) => heap,
+        Err(error) => refuse_to_start!("EVENFIT_POOL: {error}"),
+    }
+}

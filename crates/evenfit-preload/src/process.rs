@@ -1,0 +1,75 @@
+//! The beginning, the forks and the end of a process.
+
+use core::ffi::c_int;
+use core::sync::atomic::{AtomicI32, Ordering};
+
+use crate::memory::MEMORY;
+use crate::summary;
+
+/// The process whose memory this is. A child of `vfork` runs in its parent's, and must not report for it.
+static PROCESS: AtomicI32 = AtomicI32::new(0);
+
+/// Watches for forks from here on. May allocate.
+pub fn watch() {
+    PROCESS.store(process_id(), Ordering::Relaxed);
+    // SAFETY: the three functions live as long as the program. Without memory for the registration a fork in the midst
+    // of another thread's allocation is unsafe, as it is in a program without fork handlers.
+    unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork), Some(in_child)) };
+}
+
+pub fn process_id() -> i32 {
+    // SAFETY: takes nothing and can't fail.
+    unsafe { libc::getpid() }
+}
+
+extern "C" fn before_fork() {
+    MEMORY.lock.hold_across_fork();
+}
+
+extern "C" fn after_fork() {
+    MEMORY.lock.release_after_fork();
+}
+
+extern "C" fn in_child() {
+    MEMORY.lock.reset_in_child();
+    PROCESS.store(process_id(), Ordering::Relaxed);
+}
+
+/// Runs among the last destructors of the program. What is allocated or freed after it is still served.
+extern "C" fn at_end() {
+    report();
+}
+
+#[used]
+#[unsafe(link_section = ".fini_array")]
+static AT_END: extern "C" fn() = at_end;
+
+/// Reports once a process, from the process whose memory it is.
+fn report() {
+    let id = process_id();
+    let owner = PROCESS.compare_exchange(id, -id, Ordering::Relaxed, Ordering::Relaxed);
+    if owner.is_ok() {
+        summary::write(id);
+    }
+}
+
+/// Ends the process without destructors.
+pub fn leave(status: c_int) -> ! {
+    loop {
+        // SAFETY: ends all threads of the process.
+        unsafe { libc::syscall(libc::SYS_exit_group, status) };
+    }
+}
+
+/// A program may end by `_exit`, which runs no destructors.
+#[unsafe(no_mangle)]
+extern "C" fn _exit(status: c_int) -> ! {
+    report();
+    leave(status)
+}
+
+/// The C standard's name for it.
+#[unsafe(no_mangle)]
+extern "C" fn _Exit(status: c_int) -> ! {
+    _exit(status)
+}

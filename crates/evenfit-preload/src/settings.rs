@@ -1,0 +1,200 @@
+//! What the environment asks for.
+//!
+//! The first allocation may come before the C library knows its environment; it is then read from `/proc`.
+
+use core::ffi::{CStr, c_char};
+
+use crate::out::refuse_to_start;
+
+unsafe extern "C" {
+    static environ: *const *const c_char;
+}
+
+pub const DEFAULT_POOL_BYTES: usize = 512 << 20;
+
+/// Where the summary goes.
+#[derive(Clone, Copy)]
+pub enum Summary {
+    /// To file descriptor 2, for people.
+    Stderr,
+    Nowhere,
+    /// One line of JSON is added to this file. The name lies in the environment or in `Text`.
+    File,
+}
+
+pub struct Settings {
+    pub pool_bytes: usize,
+    pub lock_memory: bool,
+    pub ignore_misuse: bool,
+    pub summary: Summary,
+    /// The file of `Summary::File`, null-terminated.
+    pub file: [u8; MAX_PATH],
+}
+
+/// The longest file name that Linux takes, with its end.
+pub const MAX_PATH: usize = 4096;
+
+impl Settings {
+    pub const DEFAULT: Self = Self {
+        pool_bytes: DEFAULT_POOL_BYTES,
+        lock_memory: false,
+        ignore_misuse: false,
+        summary: Summary::Stderr,
+        file: [0; MAX_PATH],
+    };
+
+    /// Reads the environment; a value that makes no sense ends the program with its name.
+    pub fn read(&mut self) {
+        // SAFETY: the C library's, null before it is set up; then a null-terminated list of C strings.
+        let entries = unsafe { environ };
+        if entries.is_null() {
+            self.read_from_proc();
+            return;
+        }
+        for index in 0.. {
+            // SAFETY: the list ends with a null, where this loop ends.
+            let entry = unsafe { *entries.add(index) };
+            if entry.is_null() {
+                return;
+            }
+            // SAFETY: a C string of the environment.
+            self.take(unsafe { CStr::from_ptr(entry) }.to_bytes());
+        }
+    }
+
+    /// Reads `/proc/self/environ` in pieces. A variable of ours longer than the buffer is no use anyway.
+    fn read_from_proc(&mut self) {
+        let mut buffer = [0_u8; MAX_PATH + 64];
+        let mut filled = 0;
+        // SAFETY: the name is a C string.
+        let fd = unsafe {
+            libc::open(
+                c"/proc/self/environ".as_ptr(),
+                libc::O_RDONLY | libc::O_CLOEXEC,
+            )
+        };
+        if fd < 0 {
+            return;
+        }
+        loop {
+            let room = &mut buffer[filled..];
+            // SAFETY: the room is so long.
+            let read = unsafe { libc::read(fd, room.as_mut_ptr().cast(), room.len()) };
+            if read <= 0 {
+                break;
+            }
+            filled += read as usize;
+            let mut start = 0;
+            while let Some(len) = buffer[start..filled].iter().position(|&byte| byte == 0) {
+                self.take(&buffer[start..start + len]);
+                start += len + 1;
+            }
+            if start == 0 && filled == buffer.len() {
+                // Longer than the buffer: its rest is read as an entry of its own, which names nothing.
+                start = filled;
+            }
+            buffer.copy_within(start..filled, 0);
+            filled -= start;
+        }
+        // SAFETY: opened above.
+        unsafe { libc::close(fd) };
+    }
+
+    /// Takes one entry of the environment.
+    fn take(&mut self, entry: &[u8]) {
+        let Some(entry) = entry.strip_prefix(b"EVENFIT_") else {
+            return;
+        };
+        let Some(at) = entry.iter().position(|&byte| byte == b'=') else {
+            return;
+        };
+        let (name, value) = (&entry[..at], &entry[at + 1..]);
+        match name {
+            b"POOL" => match parse_size(value) {
+                Some(bytes) => self.pool_bytes = bytes,
+                None => refuse_to_start!(
+                    "EVENFIT_POOL={} is no size: say 4096, 64k, 512MiB or 1GiB",
+                    Shown(value)
+                ),
+            },
+            b"LOCK_MEMORY" => self.lock_memory = is_yes("EVENFIT_LOCK_MEMORY", value),
+            b"MISUSE" => match value {
+                b"abort" | b"" => self.ignore_misuse = false,
+                b"ignore" => self.ignore_misuse = true,
+                _ => refuse_to_start!("EVENFIT_MISUSE={}: say abort or ignore", Shown(value)),
+            },
+            b"SUMMARY" => self.take_summary(value),
+            _ => {}
+        }
+    }
+
+    fn take_summary(&mut self, value: &[u8]) {
+        match value {
+            b"" | b"stderr" => self.summary = Summary::Stderr,
+            b"none" => self.summary = Summary::Nowhere,
+            path if path.len() < MAX_PATH => {
+                self.summary = Summary::File;
+                self.file = [0; MAX_PATH];
+                self.file[..path.len()].copy_from_slice(path);
+            }
+            _ => refuse_to_start!("EVENFIT_SUMMARY: the name of the file is too long"),
+        }
+    }
+
+    pub fn file(&self) -> &CStr {
+        CStr::from_bytes_until_nul(&self.file).unwrap_or_default()
+    }
+}
+
+fn is_yes(name: &str, value: &[u8]) -> bool {
+    match value {
+        b"1" | b"yes" | b"true" => true,
+        b"" | b"0" | b"no" | b"false" => false,
+        _ => refuse_to_start!("{name}={}: say 1 or 0", Shown(value)),
+    }
+}
+
+/// Bytes in `4096`, `64k`, `512MiB`, `1GiB`; whole numbers only, powers of 1024.
+fn parse_size(text: &[u8]) -> Option<usize> {
+    let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (number, unit) = text.split_at(digits);
+    let number: usize = core::str::from_utf8(number).ok()?.parse().ok()?;
+    let shift = match unit {
+        b"" | b"B" => 0,
+        b"k" | b"K" | b"KiB" => 10,
+        b"m" | b"M" | b"MiB" => 20,
+        b"g" | b"G" | b"GiB" => 30,
+        _ => return None,
+    };
+    number
+        .checked_mul(1 << shift)
+        .filter(|&bytes| bytes > 0 && bytes <= isize::MAX as usize)
+}
+
+/// A value of the environment as it can be shown.
+struct Shown<'a>(&'a [u8]);
+
+impl core::fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let shown = &self.0[..self.0.len().min(60)];
+        for chunk in shown.utf8_chunks() {
+            f.write_str(chunk.valid())?;
+        }
+        Ok(())
+    }
+}
+
+/// The name of the running program, as the C library keeps it; empty before it does.
+pub fn program_name() -> &'static CStr {
+    unsafe extern "C" {
+        static program_invocation_short_name: *const c_char;
+    }
+    // SAFETY: null or a C string that lives as long as the program.
+    unsafe {
+        if program_invocation_short_name.is_null() {
+            c""
+        } else {
+            CStr::from_ptr(program_invocation_short_name)
+        }
+    }
+}
