@@ -35,6 +35,15 @@ extern "C" fn in_child() {
     PROCESS.store(process_id(), Ordering::Relaxed);
 }
 
+/// Runs among the first constructors: a program that never allocates has a pool and a summary too.
+extern "C" fn at_begin() {
+    MEMORY.hold(|_| {});
+}
+
+#[used]
+#[unsafe(link_section = ".init_array")]
+static AT_BEGIN: extern "C" fn() = at_begin;
+
 /// Runs among the last destructors of the program. What is allocated or freed after it is still served.
 extern "C" fn at_end() {
     report();

@@ -12,6 +12,8 @@ mod convert;
 mod demo;
 mod info;
 mod replay;
+#[cfg(target_os = "linux")]
+mod run;
 mod size;
 
 /// Replay recorded programs in a fixed pool, size it, see it.
@@ -37,6 +39,8 @@ enum Command {
     Demo(demo::Args),
     Size(size::Args),
     Bound(bound::Args),
+    #[cfg(target_os = "linux")]
+    Run(run::Args),
 }
 
 impl CommandLine {
@@ -52,6 +56,8 @@ impl CommandLine {
             Command::Demo(args) => args.run(),
             Command::Size(args) => args.run(),
             Command::Bound(args) => args.run(),
+            #[cfg(target_os = "linux")]
+            Command::Run(args) => args.run(),
         }
     }
 }

@@ -1,0 +1,360 @@
+//! `evenfit run`: an unmodified program with its whole `malloc` family served from one fixed pool.
+
+use std::ffi::{OsStr, OsString};
+use std::io::Write as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus};
+
+use serde::{Deserialize, Serialize};
+
+use crate::output::{Answer, BAD, InputError, STRONG, Table};
+use crate::size::{self, both, counted, grouped};
+
+/// The library that brings the pool into the program.
+const LIBRARY: &str = "libevenfit_preload.so";
+/// Overrides where it is looked for.
+const LIBRARY_VARIABLE: &str = "EVENFIT_PRELOAD";
+/// Less can't even start a program.
+const MIN_POOL_BYTES: usize = 256 * 1024;
+
+/// Run a program with all its memory in one fixed pool, and say what it needed.
+///
+/// The whole malloc family of the program, and of every program that it starts, is served from a pool of its own. When a pool
+/// is full, malloc returns NULL, and the summary says so. The summary goes to standard error; the exit code is the program's.
+#[derive(clap::Args)]
+#[command(
+    after_help = "Example:\n  evenfit run --pool 512MiB -- python3 -c 'print(sum(range(10**6)))'"
+)]
+pub struct Args {
+    /// The pool's size: 512MiB, 1GiB, 67108864
+    #[arg(long, value_parser = size::parse, default_value = "512MiB")]
+    pool: usize,
+    /// Bring the whole pool into memory at once and keep it there (mlock)
+    #[arg(long)]
+    lock_memory: bool,
+    /// Count refused pointers and go on, where the program would be aborted
+    #[arg(long)]
+    ignore_misuse: bool,
+    /// Write the summary to this file instead of standard error
+    #[arg(long, value_name = "FILE")]
+    summary: Option<PathBuf>,
+    /// Write the summary as JSON
+    #[arg(long)]
+    json: bool,
+    /// The program and its arguments, after `--`
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<OsString>,
+}
+
+impl Args {
+    pub(super) fn run(self) -> Result<Answer, InputError> {
+        if self.pool < MIN_POOL_BYTES {
+            return Err(InputError(format!(
+                "a pool of {} can't start a program: say at least --pool {}k",
+                both(self.pool as u64),
+                MIN_POOL_BYTES / 1024
+            )));
+        }
+        let library = library()?;
+        let reports = ReportFile::create()?;
+        let mut summary = self.open_summary()?;
+        let child = self.start(&library, &reports.path)?;
+        let process_id = child.id();
+        let status = wait(child)?;
+        let summary_of_all = Summary::new(process_id, reports.read()?, status);
+        let text = if self.json {
+            let Answer { text, .. } = Answer::json(&summary_of_all, true)?;
+            text
+        } else {
+            summary_of_all.text(self.pool)
+        };
+        drop(reports);
+        summary
+            .write_all(text.as_bytes())
+            .map_err(|error| InputError(format!("can't write the summary: {error}")))?;
+        std::process::exit(exit_code(status))
+    }
+
+    /// Where the summary will go: opened first, so that a bad name is known before the program runs.
+    fn open_summary(&self) -> Result<Box<dyn std::io::Write>, InputError> {
+        match &self.summary {
+            None => Ok(Box::new(anstream::stderr())),
+            Some(path) => match std::fs::File::create(path) {
+                Ok(file) => Ok(Box::new(anstream::StripStream::new(file))),
+                Err(error) => Err(InputError(format!(
+                    "can't write {}: {error}",
+                    path.display()
+                ))),
+            },
+        }
+    }
+
+    fn start(&self, library: &Path, reports: &Path) -> Result<Child, InputError> {
+        let [program, arguments @ ..] = &self.command[..] else {
+            return Err(InputError("no program to run".into()));
+        };
+        let mut preload = library.as_os_str().to_owned();
+        if let Some(others) = std::env::var_os("LD_PRELOAD").filter(|others| !others.is_empty()) {
+            preload.push(":");
+            preload.push(others);
+        }
+        let mut command = Command::new(program);
+        command
+            .args(arguments)
+            .arg0(program)
+            .env("LD_PRELOAD", preload)
+            .env("EVENFIT_POOL", self.pool.to_string())
+            .env(
+                "EVENFIT_LOCK_MEMORY",
+                if self.lock_memory { "1" } else { "0" },
+            )
+            .env(
+                "EVENFIT_MISUSE",
+                if self.ignore_misuse {
+                    "ignore"
+                } else {
+                    "abort"
+                },
+            )
+            .env("EVENFIT_SUMMARY", reports);
+        command.spawn().map_err(|error| {
+            InputError(format!(
+                "can't run {}: {error}",
+                Path::new(program).display()
+            ))
+        })
+    }
+}
+
+/// Waits for the program. An interrupt from the keyboard goes to it too, and it decides what to do.
+fn wait(mut child: Child) -> Result<ExitStatus, InputError> {
+    // SAFETY: ignoring a signal runs no code of ours.
+    unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
+    child
+        .wait()
+        .map_err(|error| InputError(format!("can't wait for the program: {error}")))
+}
+
+/// The program's own exit code; as shells have it, 128 and the signal's number for one that was killed.
+fn exit_code(status: ExitStatus) -> i32 {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => code,
+        (None, Some(signal)) => 128 + signal,
+        (None, None) => 1,
+    }
+}
+
+/// Finds the library: where the environment says, beside this command, or in `../lib` from there.
+fn library() -> Result<PathBuf, InputError> {
+    let named = std::env::var_os(LIBRARY_VARIABLE).map(PathBuf::from);
+    let candidates = match &named {
+        Some(path) => vec![path.clone()],
+        None => beside_this_command(),
+    };
+    let Some(found) = candidates.iter().find(|path| path.is_file()) else {
+        return Err(InputError(match named {
+            Some(path) => format!("{LIBRARY_VARIABLE}={}: no such file", path.display()),
+            None => format!(
+                "{LIBRARY} is not beside this command: build it with `cargo build --release -p evenfit-preload`, \
+                 or say where it is in {LIBRARY_VARIABLE}"
+            ),
+        }));
+    };
+    let found = found
+        .canonicalize()
+        .map_err(|error| InputError(format!("can't use {}: {error}", found.display())))?;
+    if has_separator(found.as_os_str()) {
+        return Err(InputError(format!(
+            "{}: the dynamic linker can't load a library whose name has a space or a colon: copy it elsewhere and \
+             say where in {LIBRARY_VARIABLE}",
+            found.display()
+        )));
+    }
+    Ok(found)
+}
+
+fn beside_this_command() -> Vec<PathBuf> {
+    let Ok(command) = std::env::current_exe() else {
+        return Vec::new();
+    };
+    let Some(directory) = command.parent() else {
+        return Vec::new();
+    };
+    vec![
+        directory.join(LIBRARY),
+        directory.join("../lib").join(LIBRARY),
+    ]
+}
+
+/// `LD_PRELOAD` is a list, parted by these, with no way to quote them.
+fn has_separator(path: &OsStr) -> bool {
+    path.as_encoded_bytes()
+        .iter()
+        .any(|byte| b" :\t\n".contains(byte))
+}
+
+/// The file that the processes add their reports to; removed at the end.
+struct ReportFile {
+    path: PathBuf,
+}
+
+impl ReportFile {
+    fn create() -> Result<Self, InputError> {
+        let directory = std::env::temp_dir();
+        let mut last = None;
+        for attempt in 0..100 {
+            let name = format!("evenfit-run-{}-{attempt}", std::process::id());
+            let path = directory.join(name);
+            match std::fs::File::create_new(&path) {
+                Ok(_) => return Ok(Self { path }),
+                Err(error) => last = Some(error),
+            }
+        }
+        let why = last.map_or_else(String::new, |error| format!(": {error}"));
+        Err(InputError(format!(
+            "can't create a file in {}{why}",
+            directory.display()
+        )))
+    }
+
+    /// The reports in the order in which the processes ended. A line that a killed process left unfinished is no report.
+    fn read(&self) -> Result<Vec<Report>, InputError> {
+        let text = std::fs::read_to_string(&self.path)
+            .map_err(|error| InputError(format!("can't read the reports: {error}")))?;
+        let reports = text.lines().map(serde_json::from_str);
+        Ok(reports.filter_map(Result::ok).collect())
+    }
+}
+
+impl Drop for ReportFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// What one process said at its end.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+struct Report {
+    program: String,
+    process_id: u32,
+    pool_bytes: u64,
+    metadata_bytes: u64,
+    peak_used_bytes: u64,
+    used_bytes: u64,
+    live_blocks: u64,
+    footprint_bytes: u64,
+    largest_free_bytes: u64,
+    failed_requests: u64,
+    smallest_failure_bytes: Option<u64>,
+    refused_frees: u64,
+}
+
+/// The JSON answer. All sizes in bytes.
+#[derive(Serialize)]
+struct Summary {
+    exit_code: i32,
+    /// The process that was started; absent if it ended without a report.
+    process: Option<Report>,
+    /// Those that it started in turn, in the order in which they ended.
+    children: Vec<Report>,
+}
+
+impl Summary {
+    fn new(process_id: u32, mut reports: Vec<Report>, status: ExitStatus) -> Self {
+        let own = reports
+            .iter()
+            .rposition(|report| report.process_id == process_id);
+        Self {
+            exit_code: exit_code(status),
+            process: own.map(|index| reports.remove(index)),
+            children: reports,
+        }
+    }
+
+    fn text(&self, region_bytes: usize) -> String {
+        let Some(report) = &self.process else {
+            return self.text_without_report();
+        };
+        let mut table = Table::default();
+        let pool = format!("of a pool of {}", both(region_bytes as u64));
+        table.styled(STRONG, "peak", both(report.peak_used_bytes), pool);
+        table.row(
+            "footprint",
+            both(report.footprint_bytes),
+            "the pool that was ever touched, and its map",
+        );
+        table.row(
+            "largest free",
+            both(report.largest_free_bytes),
+            "at the end",
+        );
+        table.row(
+            "never freed",
+            both(report.used_bytes),
+            format!("in {}", counted(report.live_blocks, "block")),
+        );
+        failures(&mut table, report);
+        if let Some(largest) = self
+            .children
+            .iter()
+            .max_by_key(|child| child.peak_used_bytes)
+        {
+            let count = counted(self.children.len() as u64, "more process")
+                .replace("processs", "processes");
+            let note = format!(
+                "the largest peak: {}, {}",
+                largest.program,
+                both(largest.peak_used_bytes)
+            );
+            table.row("it started", count, note);
+        }
+        for child in self
+            .children
+            .iter()
+            .filter(|child| child.failed_requests > 0)
+        {
+            failures(&mut table, child);
+        }
+        format!(
+            "{STRONG}{}{STRONG:#}, process {}\n{table}",
+            report.program, report.process_id
+        )
+    }
+
+    fn text_without_report(&self) -> String {
+        let how = if self.exit_code > 128 {
+            "it was killed"
+        } else {
+            "it is statically linked, set-user-id, or ended in a way that no library sees"
+        };
+        let started = counted(self.children.len() as u64, "report");
+        format!(
+            "evenfit: the program left no report: {how} ({started} from processes it started)\n"
+        )
+    }
+}
+
+/// The rows on what a process was refused.
+fn failures(table: &mut Table, report: &Report) {
+    match report.smallest_failure_bytes {
+        None => table.row("failed requests", "0", ""),
+        Some(bytes) => {
+            let note = format!(
+                "{}'s pool was full; the smallest asked for {}",
+                report.program,
+                both(bytes)
+            );
+            table.styled(
+                BAD,
+                "failed requests",
+                grouped(report.failed_requests),
+                note,
+            );
+        }
+    }
+    if report.refused_frees > 0 {
+        let note = format!("of {}: double frees or foreign pointers", report.program);
+        table.styled(BAD, "refused pointers", grouped(report.refused_frees), note);
+    }
+}
