@@ -9,6 +9,7 @@
 #include <evenfit.h>
 
 static unsigned char memory[64 * 1024];
+static unsigned char large_memory[4 * 1024 * 1024];
 static int failures;
 
 #define EXPECT(condition) \
@@ -74,6 +75,28 @@ static void blocks(evf_heap *heap) {
     EXPECT(evf_free(heap, zeroed) == EVF_OK);
 }
 
+/* In a large pool small blocks come from slabs; resized, they must still be freed by their size. */
+static void small_blocks(void) {
+    static void *slots[4000];
+    size_t sums[4] = {0, 0, 0, 0}, i;
+    evf_heap *heap;
+    EXPECT(evf_init(large_memory, sizeof large_memory, &heap) == EVF_OK);
+    for (i = 0; i < 4000; i++) {
+        slots[i] = evf_alloc(heap, i % 300);
+        EXPECT(slots[i] != NULL && (i % 300 <= 8 || (uintptr_t)slots[i] % (2 * sizeof(void *)) == 0));
+        memset(slots[i], (int)(i % 251), i % 300);
+    }
+    EXPECT(evf_walk(heap, add_up, sums) == EVF_OK && sums[EVF_SLAB] > 0);
+    for (i = 0; i < 4000; i++) {
+        size_t before = i % 300, after = i * 7 % 300, kept = before < after ? before : after, j;
+        unsigned char *slot = evf_realloc(heap, slots[i], after);
+        EXPECT(slot != NULL);
+        for (j = 0; j < kept; j++) EXPECT(slot[j] == i % 251);
+        EXPECT(evf_free_sized(heap, slot, after) == EVF_OK);
+    }
+    EXPECT(evf_check(heap) == EVF_OK);
+}
+
 static void misuse(evf_heap *heap, struct counts *counts) {
     int local = 0;
     char *block = evf_alloc(heap, 200);
@@ -105,7 +128,7 @@ int main(void) {
     struct counts counts = {0, 0, 0, 0, EVF_OK, NULL};
     evf_lock_t lock = {acquire, release, NULL};
     evf_stats_t stats;
-    size_t sums[3] = {0, 0, 0};
+    size_t sums[4] = {0, 0, 0, 0};
     evf_heap *heap;
 
     lock.context = &counts;
@@ -115,6 +138,7 @@ int main(void) {
     EXPECT(evf_set_lock(heap, &lock) == EVF_OK);
 
     blocks(heap);
+    small_blocks();
     misuse(heap, &counts);
     out_of_memory(heap, &counts);
 

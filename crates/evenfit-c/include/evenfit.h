@@ -63,6 +63,8 @@ typedef enum evf_state {
   EVF_FREE = 1,
   // The never-used or given back tail of the pool.
   EVF_TOP = 2,
+  // A block cut into equal slots for small requests; some may be free.
+  EVF_SLAB = 3,
 } evf_state;
 
 // A heap in the caller's memory: this head, then the heap's own control structure, then the pool.

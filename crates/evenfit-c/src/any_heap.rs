@@ -9,6 +9,8 @@ use evenfit::{AllocError, Block, FreeError, Geometry, Heap, ReallocError, Stats}
 #[allow(clippy::missing_safety_doc)]
 pub(crate) trait AnyHeap {
     fn allocate(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError>;
+    fn allocate_unsized(&mut self, bytes: usize) -> Result<NonNull<[u8]>, AllocError>;
+    fn rounded_unsized(&self, bytes: usize) -> Option<usize>;
     unsafe fn try_deallocate(&mut self, ptr: NonNull<u8>, layout: Layout) -> Result<(), FreeError>;
     unsafe fn try_deallocate_unsized(&mut self, ptr: NonNull<u8>) -> Result<(), FreeError>;
     unsafe fn resize_in_place_unsized(
@@ -17,7 +19,7 @@ pub(crate) trait AnyHeap {
         new_bytes: usize,
     ) -> Result<NonNull<[u8]>, ReallocError>;
     fn usable_size(&self, ptr: NonNull<u8>) -> Result<usize, FreeError>;
-    fn largest_free(&self) -> usize;
+    fn largest_free_unsized(&self) -> usize;
     fn stats(&self) -> Stats;
     fn is_sound(&self) -> bool;
     fn reset(&mut self);
@@ -28,6 +30,14 @@ pub(crate) trait AnyHeap {
 impl<G: Geometry> AnyHeap for Heap<'static, G> {
     fn allocate(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
         self.allocate(layout)
+    }
+
+    fn allocate_unsized(&mut self, bytes: usize) -> Result<NonNull<[u8]>, AllocError> {
+        self.allocate_unsized(bytes)
+    }
+
+    fn rounded_unsized(&self, bytes: usize) -> Option<usize> {
+        self.rounded_unsized(bytes)
     }
 
     unsafe fn try_deallocate(&mut self, ptr: NonNull<u8>, layout: Layout) -> Result<(), FreeError> {
@@ -53,8 +63,8 @@ impl<G: Geometry> AnyHeap for Heap<'static, G> {
         self.usable_size(ptr)
     }
 
-    fn largest_free(&self) -> usize {
-        self.largest_free()
+    fn largest_free_unsized(&self) -> usize {
+        self.largest_free_unsized()
     }
 
     fn stats(&self) -> Stats {

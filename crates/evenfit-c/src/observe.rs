@@ -44,6 +44,8 @@ pub enum State {
     EVF_FREE = 1,
     /// The never-used or given back tail of the pool.
     EVF_TOP = 2,
+    /// A block cut into equal slots for small requests; some may be free.
+    EVF_SLAB = 3,
 }
 
 /// How many bytes may be used at `pointer`; 0 where no live block of this heap starts there.
@@ -69,7 +71,9 @@ pub unsafe extern "C" fn evf_usable_size(heap: *mut HeapInMemory, pointer: *mut 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn evf_largest_free(heap: *mut HeapInMemory) -> usize {
     // SAFETY: the caller's promise is the one asked for.
-    unsafe { Handle::from_c(heap) }.map_or(0, |control| control.hold(|heap| heap.largest_free()))
+    unsafe { Handle::from_c(heap) }.map_or(0, |control| {
+        control.hold(|heap| heap.largest_free_unsized())
+    })
 }
 
 /// Fills `*stats` in constant time. EVF_BAD_ARGUMENT where it is null or has room for less than
@@ -147,6 +151,7 @@ pub unsafe extern "C" fn evf_walk(
             let state = match block.state {
                 BlockState::Used => State::EVF_USED,
                 BlockState::Top => State::EVF_TOP,
+                BlockState::Slab { .. } => State::EVF_SLAB,
                 _ => State::EVF_FREE,
             };
             // SAFETY: a function that the caller gave for this, with its context.

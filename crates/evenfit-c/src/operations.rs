@@ -20,7 +20,7 @@ use crate::{HeapInMemory, Status};
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn evf_alloc(heap: *mut HeapInMemory, bytes: usize) -> *mut c_void {
     // SAFETY: the caller's promise is the one asked for.
-    unsafe { allocate(heap, bytes, ALIGN_BYTES) }
+    unsafe { allocate(heap, bytes) }
 }
 
 /// Allocates `bytes` bytes at a multiple of `alignment`, a power of two; null where there is no room or the
@@ -37,7 +37,15 @@ pub unsafe extern "C" fn evf_alloc_aligned(
     bytes: usize,
 ) -> *mut c_void {
     // SAFETY: the caller's promise is the one asked for.
-    unsafe { allocate(heap, bytes, alignment) }
+    let (Ok(control), Ok(layout)) = (
+        unsafe { Handle::from_c(heap) },
+        Layout::from_size_align(bytes, alignment),
+    ) else {
+        return ptr::null_mut();
+    };
+    as_c(ask_while_full(control, bytes, || {
+        control.hold(|heap| heap.allocate(layout).map_err(ReallocError::Alloc))
+    }))
 }
 
 /// Allocates `count * bytes` zeroed bytes; null where there is no room or the product overflows.
@@ -56,7 +64,7 @@ pub unsafe extern "C" fn evf_calloc(
         return ptr::null_mut();
     };
     // SAFETY: the caller's promise is the one asked for.
-    let block = unsafe { allocate(heap, total_bytes, ALIGN_BYTES) };
+    let block = unsafe { allocate(heap, total_bytes) };
     if !block.is_null() {
         // SAFETY: the block is new and has at least `total_bytes` bytes.
         unsafe { block.cast::<u8>().write_bytes(0, total_bytes) };
@@ -81,18 +89,15 @@ pub unsafe extern "C" fn evf_realloc(
 ) -> *mut c_void {
     let Some(old) = NonNull::new(pointer.cast::<u8>()) else {
         // SAFETY: the caller's promise is the one asked for.
-        return unsafe { allocate(heap, bytes, ALIGN_BYTES) };
+        return unsafe { allocate(heap, bytes) };
     };
     // SAFETY: the caller's promise is the one asked for.
-    let (Ok(control), Ok(layout)) = (
-        unsafe { Handle::from_c(heap) },
-        Layout::from_size_align(bytes, ALIGN_BYTES),
-    ) else {
+    let Ok(control) = (unsafe { Handle::from_c(heap) }) else {
         return ptr::null_mut();
     };
     let resized = ask_while_full(control, bytes, || {
         // SAFETY: the caller's promise is the one asked for.
-        control.hold(|heap| unsafe { resize_or_allocate(heap, old, layout) })
+        control.hold(|heap| unsafe { resize_or_allocate(heap, old, bytes) })
     });
     match resized {
         Ok(Resized::InPlace(block)) => block.as_ptr().cast(),
@@ -195,17 +200,17 @@ unsafe fn free_with(
 
 /// # Safety
 /// `heap` is null or came from `evf_init`.
-unsafe fn allocate(heap: *mut HeapInMemory, bytes: usize, align_bytes: usize) -> *mut c_void {
+unsafe fn allocate(heap: *mut HeapInMemory, bytes: usize) -> *mut c_void {
     // SAFETY: the caller's promise is the one asked for.
-    let (Ok(control), Ok(layout)) = (
-        unsafe { Handle::from_c(heap) },
-        Layout::from_size_align(bytes, align_bytes),
-    ) else {
+    let Ok(control) = (unsafe { Handle::from_c(heap) }) else {
         return ptr::null_mut();
     };
-    let block = ask_while_full(control, bytes, || {
-        control.hold(|heap| heap.allocate(layout).map_err(ReallocError::Alloc))
-    });
+    as_c(ask_while_full(control, bytes, || {
+        control.hold(|heap| heap.allocate_unsized(bytes).map_err(ReallocError::Alloc))
+    }))
+}
+
+fn as_c(block: Result<NonNull<[u8]>, ReallocError>) -> *mut c_void {
     block.map_or(ptr::null_mut(), |block| block.cast().as_ptr())
 }
 
@@ -218,19 +223,31 @@ enum Resized {
 
 /// The part of a reallocation that needs the lock.
 ///
+/// A block that stays must be one that `evf_free_sized` accepts with its new size; a slot stays with another size only
+/// where there is no room to move it.
+///
 /// # Safety
 /// A live block at `old` is the caller's alone.
 unsafe fn resize_or_allocate(
     heap: &mut dyn AnyHeap,
     old: NonNull<u8>,
-    layout: Layout,
+    bytes: usize,
 ) -> Result<Resized, ReallocError> {
     // SAFETY: the caller's promise is the one asked for.
-    match unsafe { heap.resize_in_place_unsized(old, layout.size()) } {
-        Ok(block) => Ok(Resized::InPlace(block.cast())),
+    match unsafe { heap.resize_in_place_unsized(old, bytes) } {
+        Ok(block) if heap.rounded_unsized(bytes) == Some(block.len()) => {
+            Ok(Resized::InPlace(block.cast()))
+        }
+        Ok(block) => Ok(match heap.allocate_unsized(bytes) {
+            Ok(moved) => Resized::Elsewhere(moved.cast(), block.len()),
+            Err(_) => Resized::InPlace(block.cast()),
+        }),
         Err(ReallocError::Alloc(AllocError::OutOfMemory)) => {
             let old_bytes = heap.usable_size(old)?;
-            Ok(Resized::Elsewhere(heap.allocate(layout)?.cast(), old_bytes))
+            Ok(Resized::Elsewhere(
+                heap.allocate_unsized(bytes)?.cast(),
+                old_bytes,
+            ))
         }
         Err(error) => Err(error),
     }

@@ -8,9 +8,6 @@ use evenfit::AllocError;
 
 use crate::memory::MEMORY;
 
-/// What `malloc` aligns to.
-const ALIGN_BYTES: usize = 16;
-
 /// A block as C has it: null and `ENOMEM` for none.
 #[inline(always)]
 fn as_c(block: Result<NonNull<u8>, AllocError>) -> *mut c_void {
@@ -31,7 +28,7 @@ fn set_errno(number: c_int) {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn malloc(bytes: usize) -> *mut c_void {
-    as_c(MEMORY.allocate(bytes, ALIGN_BYTES))
+    as_c(MEMORY.allocate(bytes))
 }
 
 #[unsafe(no_mangle)]
@@ -52,7 +49,7 @@ unsafe extern "C" fn free(pointer: *mut c_void) {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn realloc(pointer: *mut c_void, bytes: usize) -> *mut c_void {
     let Some(block) = NonNull::new(pointer.cast()) else {
-        return as_c(MEMORY.allocate(bytes, ALIGN_BYTES));
+        return as_c(MEMORY.allocate(bytes));
     };
     if bytes == 0 {
         // SAFETY: the caller gives the block up.
@@ -76,7 +73,7 @@ unsafe extern "C" fn reallocarray(pointer: *mut c_void, count: usize, bytes: usi
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memalign(alignment: usize, bytes: usize) -> *mut c_void {
     match alignment.checked_next_power_of_two() {
-        Some(alignment) => as_c(MEMORY.allocate(bytes, alignment.max(ALIGN_BYTES))),
+        Some(alignment) => as_c(MEMORY.allocate_aligned(alignment, bytes)),
         None => {
             set_errno(libc::EINVAL);
             ptr::null_mut()
@@ -99,7 +96,7 @@ unsafe extern "C" fn posix_memalign(
     if !alignment.is_power_of_two() || !alignment.is_multiple_of(size_of::<usize>()) {
         return libc::EINVAL;
     }
-    match MEMORY.allocate(bytes, alignment.max(ALIGN_BYTES)) {
+    match MEMORY.allocate_aligned(alignment, bytes) {
         Ok(block) => {
             // SAFETY: the caller's place for the answer.
             unsafe { place.write(block.as_ptr().cast()) };
@@ -116,7 +113,7 @@ fn page_bytes() -> usize {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn valloc(bytes: usize) -> *mut c_void {
-    as_c(MEMORY.allocate(bytes, page_bytes()))
+    as_c(MEMORY.allocate_aligned(page_bytes(), bytes))
 }
 
 #[unsafe(no_mangle)]
@@ -125,7 +122,7 @@ unsafe extern "C" fn pvalloc(bytes: usize) -> *mut c_void {
     let rounded = bytes.max(1).checked_next_multiple_of(page_bytes);
     let block = rounded
         .ok_or(AllocError::TooLarge)
-        .and_then(|bytes| MEMORY.allocate(bytes, page_bytes));
+        .and_then(|bytes| MEMORY.allocate_aligned(page_bytes, bytes));
     as_c(block)
 }
 

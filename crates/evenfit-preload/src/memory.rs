@@ -78,10 +78,26 @@ impl Memory {
         process::watch();
     }
 
-    /// A block of `bytes` bytes, aligned for any C type or to `align_bytes` where that is more.
+    /// A block of `bytes` bytes, aligned for any C type.
     #[inline(always)]
-    pub fn allocate(&self, bytes: usize, align_bytes: usize) -> Result<NonNull<u8>, AllocError> {
-        let layout = layout(bytes, align_bytes)?;
+    pub fn allocate(&self, bytes: usize) -> Result<NonNull<u8>, AllocError> {
+        match self.hold(|heap| heap.allocate_unsized(bytes)) {
+            Ok(block) => Ok(block.cast()),
+            Err(error) => Err(self.failed(bytes, error)),
+        }
+    }
+
+    /// A block of `bytes` bytes at a multiple of `align_bytes`, a power of two, and aligned for any C type.
+    pub fn allocate_aligned(
+        &self,
+        align_bytes: usize,
+        bytes: usize,
+    ) -> Result<NonNull<u8>, AllocError> {
+        if align_bytes <= ALIGN_BYTES {
+            return self.allocate(bytes.max(align_bytes));
+        }
+        let layout =
+            Layout::from_size_align(bytes, align_bytes).map_err(|_| AllocError::TooLarge)?;
         match self.hold(|heap| heap.allocate(layout)) {
             Ok(block) => Ok(block.cast()),
             Err(error) => Err(self.failed(bytes, error)),
@@ -91,10 +107,9 @@ impl Memory {
     /// A block of `bytes` zeroed bytes. Memory that no block ever covered is zero from the kernel, and stays untouched.
     #[inline(always)]
     pub fn allocate_zeroed(&self, bytes: usize) -> Result<NonNull<u8>, AllocError> {
-        let layout = layout(bytes, ALIGN_BYTES)?;
         let taken = self.hold(|heap| {
             let fresh = heap.never_used().cast::<u8>();
-            heap.allocate(layout)
+            heap.allocate_unsized(bytes)
                 .map(|block| (block.cast::<u8>(), fresh))
         });
         let (block, fresh) = taken.map_err(|error| self.failed(bytes, error))?;
@@ -113,9 +128,8 @@ impl Memory {
         ptr: NonNull<u8>,
         bytes: usize,
     ) -> Result<NonNull<u8>, AllocError> {
-        let layout = layout(bytes, ALIGN_BYTES)?;
         // SAFETY: the caller's promise is the one asked for.
-        let resized = self.hold(|heap| unsafe { resize_or_allocate(heap, ptr, layout) });
+        let resized = self.hold(|heap| unsafe { resize_or_allocate(heap, ptr, bytes) });
         match resized {
             Ok(Resized::InPlace(block)) => Ok(block),
             Ok(Resized::Elsewhere(block, old_bytes)) => {
@@ -196,17 +210,6 @@ impl Memory {
     }
 }
 
-#[inline(always)]
-fn layout(bytes: usize, align_bytes: usize) -> Result<Layout, AllocError> {
-    // A block that can't hold anything aligned to 16 need not be.
-    let align_bytes = if bytes <= 8 && align_bytes <= ALIGN_BYTES {
-        8
-    } else {
-        align_bytes
-    };
-    Layout::from_size_align(bytes, align_bytes).map_err(|_| AllocError::TooLarge)
-}
-
 /// The part of a reallocation that needs the lock.
 ///
 /// # Safety
@@ -214,14 +217,17 @@ fn layout(bytes: usize, align_bytes: usize) -> Result<Layout, AllocError> {
 unsafe fn resize_or_allocate(
     heap: &mut Heap<'static>,
     ptr: NonNull<u8>,
-    layout: Layout,
+    bytes: usize,
 ) -> Result<Resized, ReallocError> {
     // SAFETY: the caller's promise is the one asked for.
-    match unsafe { heap.resize_in_place_unsized(ptr, layout.size()) } {
+    match unsafe { heap.resize_in_place_unsized(ptr, bytes) } {
         Ok(block) => Ok(Resized::InPlace(block.cast())),
         Err(ReallocError::Alloc(AllocError::OutOfMemory)) => {
             let old_bytes = heap.usable_size(ptr)?;
-            Ok(Resized::Elsewhere(heap.allocate(layout)?.cast(), old_bytes))
+            Ok(Resized::Elsewhere(
+                heap.allocate_unsized(bytes)?.cast(),
+                old_bytes,
+            ))
         }
         Err(error) => Err(error),
     }

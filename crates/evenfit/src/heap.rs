@@ -13,6 +13,9 @@ use crate::shape::{Shape, Tiers};
 use crate::slab::{LIMIT_BYTES, SLOT_ALIGN, Slab, Slabs, Slot, Word};
 use crate::{AllocError, FreeError, Geometry, InitError, ReallocError, Standard, Stats};
 
+/// What C asks of `malloc`'s alignment, in bytes.
+const C_ALIGN: usize = 2 * size_of::<usize>();
+
 /// A heap over one fixed pool.
 ///
 /// The region handed over is laid out once:
@@ -342,6 +345,47 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
             self.slabs.used_up(class, map);
         }
         Ok(offset)
+    }
+
+    /// Allocates as C's `malloc`: `size_bytes` bytes aligned for any C type, which is twice the width of a pointer; what
+    /// is too small for such a type is aligned to 8. Given back by
+    /// [`try_deallocate_unsized`](Self::try_deallocate_unsized). O(1).
+    ///
+    /// # Errors
+    /// As for [`allocate`](Self::allocate).
+    #[inline]
+    pub fn allocate_unsized(&mut self, size_bytes: usize) -> Result<NonNull<[u8]>, AllocError> {
+        if Self::is_small(size_bytes)
+            && let Some(class) = Slabs::class_for_c(size_bytes)
+            && let Some((offset, word)) = self.slabs.take_first(class)
+        {
+            return match word {
+                Word::UsedUp => self.took_last(offset, class),
+                _ => Ok(self.slot(offset, class)),
+            };
+        }
+        self.allocate_unsized_slowly(size_bytes)
+    }
+
+    /// How many bytes [`allocate_unsized`](Self::allocate_unsized) rounds a request to, where it is served as it should be:
+    /// a small request comes from the block tier where there is no room for a slab. `None` beyond what a pool can have.
+    pub fn rounded_unsized(&self, size_bytes: usize) -> Option<usize> {
+        if self.slabs.are_in_use()
+            && Self::is_small(size_bytes)
+            && let Some(class) = Slabs::class_for_c(size_bytes)
+        {
+            return Some(Slabs::slot_bytes(class));
+        }
+        size_bytes.max(1).checked_next_multiple_of(G::GRANULE_BYTES)
+    }
+
+    #[inline(never)]
+    fn allocate_unsized_slowly(&mut self, size_bytes: usize) -> Result<NonNull<[u8]>, AllocError> {
+        let align = if size_bytes <= 8 { 8 } else { C_ALIGN };
+        match Layout::from_size_align(size_bytes, align) {
+            Ok(layout) => self.allocate_slowly(layout),
+            Err(_) => Err(self.failed(TakeError::NoneFits, usize::MAX)),
+        }
     }
 
     /// As [`allocate`](Self::allocate), for callers that know what else to try.
@@ -750,7 +794,13 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
 
     /// The largest request in bytes that succeeds now, at an alignment of 8 or less; one granule more fails. O(1).
     pub fn largest_free(&self) -> usize {
-        (self.blocks.largest() * G::GRANULE_BYTES).max(self.slabs.largest_free_slot())
+        (self.blocks.largest() * G::GRANULE_BYTES).max(self.slabs.largest_free_slot(1))
+    }
+
+    /// The largest request that [`allocate_unsized`](Self::allocate_unsized) serves now, in bytes, where a granule is
+    /// aligned for any C type: with [`Standard`], or on a 32-bit machine. O(1).
+    pub fn largest_free_unsized(&self) -> usize {
+        (self.blocks.largest() * G::GRANULE_BYTES).max(self.slabs.largest_free_slot(C_ALIGN))
     }
 
     /// The end of the pool that no block has ever covered, not even for a while: what the heap never needed, and where

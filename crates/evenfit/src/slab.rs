@@ -396,6 +396,25 @@ impl Slabs {
         unsafe { *CLASS_OF_SIZE.get_unchecked(unit) }
     }
 
+    /// Whether this pool has slabs at all.
+    pub(crate) fn are_in_use(&self) -> bool {
+        self.segments > 0
+    }
+
+    /// The class for a request of 1 to `LIMIT_BYTES` bytes at C's alignment, twice the width of a pointer, if slots of
+    /// some class lie so.
+    #[inline(always)]
+    pub(crate) fn class_for_c(size_bytes: usize) -> Option<u8> {
+        if 2 * size_of::<usize>() <= SLOT_ALIGN {
+            return Some(Self::class_for(size_bytes));
+        }
+        let unit = (size_bytes + 7) >> 3;
+        debug_assert!(unit < CLASS_OF_SIZE_16.len());
+        // SAFETY: the size is at most LIMIT_BYTES.
+        let class = unsafe { *CLASS_OF_SIZE_16.get_unchecked(unit) };
+        (class != NO_CLASS).then_some(class)
+    }
+
     /// The class for such a request at any alignment, if slots of some class lie so.
     #[inline(always)]
     pub(crate) fn class_for_aligned(size_bytes: usize, align: usize) -> Option<u8> {
@@ -771,14 +790,14 @@ impl Slabs {
         (slots, (self.open * SLAB_BYTES).wrapping_sub(bytes))
     }
 
-    /// The size of the largest free slot, in bytes, or 0.
-    pub(crate) fn largest_free_slot(&self) -> usize {
+    /// The size of the largest free slot of a size that is a multiple of `align`, in bytes, or 0.
+    pub(crate) fn largest_free_slot(&self, align: usize) -> usize {
         let filled = self
             .heads
             .iter()
             .zip(&SLOT_BYTES)
             .rev()
-            .find(|&(&head, _)| head != NO_SEGMENT);
+            .find(|&(&head, &slot)| head != NO_SEGMENT && usize::from(slot).is_multiple_of(align));
         filled.map_or(0, |(_, &slot_bytes)| slot_bytes as usize)
     }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use evenfit::{
     AllocError, BlockState, FreeError, InitError, LockedHeap, Misuse, OutOfMemory, SharedHeap,
-    StaticHeap, WhenFull,
+    StaticHeap, Tiers, WhenFull,
 };
 
 fn layout(bytes: usize) -> Layout {
@@ -319,4 +319,42 @@ fn what_was_never_used_is_told() {
     assert_eq!(heap.never_used().cast::<u8>().addr().get(), end);
     heap.reset();
     assert_eq!(heap.never_used().cast::<u8>().addr().get(), end);
+}
+
+#[test]
+fn requests_without_a_layout_are_aligned_as_c_asks() {
+    let align = 2 * size_of::<usize>();
+    for (region_bytes, tiers) in [(8 << 20, Tiers::WithSlabs), (4 << 20, Tiers::BlocksOnly)] {
+        let mut region = vec![MaybeUninit::<u8>::uninit(); region_bytes];
+        let mut heap: evenfit::Heap =
+            evenfit::Heap::from_region_with(&mut region, tiers).expect("a pool");
+        let mut blocks = Vec::new();
+        for i in 0..9_000 {
+            let bytes = i % 400;
+            let block = heap.allocate_unsized(bytes).expect("room");
+            assert!(block.len() >= bytes);
+            assert_eq!(heap.rounded_unsized(bytes), Some(block.len()), "{bytes}");
+            let address = block.cast::<u8>().addr().get();
+            assert!(
+                bytes <= 8 || address.is_multiple_of(align),
+                "{bytes} at {address:#x}"
+            );
+            blocks.push(block.cast::<u8>());
+        }
+        assert_eq!(heap.allocate_unsized(usize::MAX), Err(AllocError::TooLarge));
+        for block in blocks.into_iter().rev().step_by(2) {
+            // SAFETY: allocated above, freed once.
+            unsafe { heap.try_deallocate_unsized(block) }.expect("a live block");
+        }
+        assert_eq!(heap.check(), Ok(()));
+        // Down to the last slot, the largest request is exact.
+        loop {
+            let largest = heap.largest_free_unsized();
+            if largest == 0 {
+                break;
+            }
+            assert!(heap.allocate_unsized(largest + 1).is_err(), "{largest}");
+            assert!(heap.allocate_unsized(largest).is_ok(), "{largest}");
+        }
+    }
 }
