@@ -68,6 +68,28 @@ impl Drop for SharedLoad {
     }
 }
 
+/// Runs the child under callgrind, which writes to `out`; false when the child failed.
+fn callgrind(name: &str, len_bytes: usize, shared: &SharedLoad, out: &Path) -> io::Result<bool> {
+    let output = Command::new("valgrind")
+        .args([
+            "--tool=callgrind",
+            "--dump-line=yes",
+            "--toggle-collect=*replay::replay*",
+        ])
+        .arg(format!("--callgrind-out-file={}", out.display()))
+        .arg(std::env::current_exe()?)
+        .args([CHILD, name, &len_bytes.to_string()])
+        .arg(&shared.path)
+        .output();
+    let output = output.map_err(|e| {
+        io::Error::new(
+            e.kind(),
+            format!("valgrind, for its callgrind, can't be run: {e}"),
+        )
+    })?;
+    Ok(output.status.success())
+}
+
 /// The instructions that replaying `shared` with `name` takes, loop included.
 ///
 /// # Errors
@@ -82,23 +104,10 @@ pub fn total(
         Err(missing) => return Ok(Err(missing)),
     };
     let out = shared.path.with_extension(format!("{name}.callgrind"));
-    let output = Command::new("valgrind")
-        .arg("--tool=callgrind")
-        .arg("--toggle-collect=*replay::replay*")
-        .arg(format!("--callgrind-out-file={}", out.display()))
-        .arg(std::env::current_exe()?)
-        .args([CHILD, name, &len_bytes.to_string()])
-        .arg(&shared.path)
-        .output()
-        .map_err(|e| {
-            io::Error::new(
-                e.kind(),
-                format!("valgrind (for its callgrind) could not be run: {e}"),
-            )
-        })?;
+    let done = callgrind(name, len_bytes, shared, &out)?;
     let counts = fs::read_to_string(&out);
     let _ = fs::remove_file(&out);
-    if !output.status.success() {
+    if !done {
         return Ok(Err(Missing::Valgrind));
     }
     let counts = counts?;
@@ -111,6 +120,35 @@ pub fn total(
         .and_then(|rest| rest.trim().parse().ok())
         .map(Ok)
         .ok_or_else(|| io::Error::other("callgrind wrote no summary"))
+}
+
+/// Where the instructions go: `callgrind_annotate`'s listing, sources included.
+///
+/// # Errors
+/// When callgrind or its annotator can't be run, or the allocator doesn't serve the load.
+pub fn profile(name: &str, workload: &Workload, ops_max: usize) -> Result<String, String> {
+    let load = workload
+        .fixed()
+        .map_err(|_| "the adversary can't be profiled".to_owned())?;
+    let len_bytes = peers::with(name, &mut Roomy(workload)).expect("a known name");
+    let len_bytes = len_bytes.map_err(|missing| format!("{name}: {}", missing.as_str()))?;
+    let shared = SharedLoad::new(load, ops_max).map_err(|e| e.to_string())?;
+    let out = shared.path.with_extension(format!("{name}.callgrind"));
+    let done = callgrind(name, len_bytes, &shared, &out).map_err(|e| e.to_string())?;
+    let listing = Command::new("callgrind_annotate")
+        .args(["--auto=yes", "--context=0"])
+        .arg(&out)
+        .output();
+    let _ = fs::remove_file(&out);
+    if !done {
+        return Err(format!("{name} does not run under valgrind"));
+    }
+    let listing = listing.map_err(|e| format!("callgrind_annotate can't be run: {e}"))?;
+    Ok(format!(
+        "{} operations\n{}",
+        shared.len(),
+        String::from_utf8_lossy(&listing.stdout)
+    ))
 }
 
 /// Instructions an operation of each of `names`, in their order, the no-op's subtracted.

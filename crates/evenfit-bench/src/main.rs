@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use evenfit_bench::peers::Class;
 use evenfit_bench::suite::{self, Effort};
-use evenfit_bench::table::{CSV_HEADER, Table};
+use evenfit_bench::table::{CSV_HEADER, Table, from_csv};
 use evenfit_bench::workload::Workload;
 use evenfit_bench::{adversary, instr, peers, plots, recorded, synthetic};
 
@@ -48,10 +48,21 @@ enum Measure {
         #[arg(long, default_value = "target/evenfit-bench")]
         out: PathBuf,
     },
+    /// Tables (.txt, .md) and plots (.svg) of figures measured before, without measuring anything.
+    Plot {
+        /// CSV files that this program wrote.
+        #[arg(required = true)]
+        csv: Vec<PathBuf>,
+        /// Where to write; made if it isn't there.
+        #[arg(long, default_value = "target/evenfit-bench")]
+        out: PathBuf,
+    },
     /// Lists the allocators and the loads.
     List,
     /// Instructions an operation, by callgrind, the no-op replay subtracted.
     Instr,
+    /// Where the instructions go, by function and line: callgrind's listing.
+    Profile,
     /// The smallest pool that serves a load, all metadata counted, over the peak of requested bytes.
     Footprint,
     /// Nanoseconds an operation: the median of interleaved rounds, the no-op replay subtracted.
@@ -89,6 +100,13 @@ fn run(cli: Cli) -> Result<(), String> {
     {
         return instr::child(name, *len_bytes, path);
     }
+    if let Measure::Plot { csv, out } = &cli.measure {
+        let mut texts = String::new();
+        for path in csv {
+            texts += &fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
+        }
+        return publish(&from_csv(&texts)?, out);
+    }
     let names = &allocators(&cli.chosen.allocator)?;
     let effort = if cli.chosen.quick {
         Effort::QUICK
@@ -101,15 +119,20 @@ fn run(cli: Cli) -> Result<(), String> {
         _ => loads(&cli.chosen.trace, everything)?,
     };
     let tables = match cli.measure {
-        Measure::All { out } => return all(names, loads, effort, &out),
+        Measure::All { out } => return publish(&all(names, loads, effort)?, &out),
         Measure::List => return list(names, loads),
-        Measure::Instr => vec![suite::instructions(names, loads, effort)?],
-        Measure::Footprint => vec![suite::footprints(names, loads)],
-        Measure::Ns => vec![suite::nanoseconds(names, loads, effort)],
-        Measure::Worst => suite::worst(names, loads, effort).into(),
+        Measure::Profile => return profile(names, loads, effort),
+        Measure::Instr => by_origin(loads, |loads| {
+            Ok(vec![suite::instructions(names, loads, effort)?])
+        })?,
+        Measure::Footprint => by_origin(loads, |loads| Ok(vec![suite::footprints(names, loads)]))?,
+        Measure::Ns => by_origin(loads, |loads| {
+            Ok(vec![suite::nanoseconds(names, loads, effort)])
+        })?,
+        Measure::Worst => by_origin(loads, |loads| Ok(suite::worst(names, loads, effort).into()))?,
         Measure::Latency => suite::latencies(names, loads, effort),
         Measure::Holes => vec![suite::holes(names)],
-        Measure::ReplayChild { .. } => Vec::new(),
+        Measure::Plot { .. } | Measure::ReplayChild { .. } => Vec::new(),
     };
     suite::progress_done();
     print!(
@@ -125,24 +148,43 @@ fn run(cli: Cli) -> Result<(), String> {
         .map_or(Ok(()), |path| write(&path, &csv(&tables)))
 }
 
-/// Measures everything and writes it into `out`.
-fn all(names: &[&str], loads: &[Workload], effort: Effort, out: &Path) -> Result<(), String> {
-    fs::create_dir_all(out).map_err(|e| format!("{}: {e}", out.display()))?;
-    let (own, made): (Vec<_>, Vec<_>) = loads
-        .iter()
-        .cloned()
-        .partition(|load| synthetic_name(load.name()).is_none());
-    let mut tables = Vec::new();
-    // Recorded and made loads apart: a mean over both would mean nothing.
-    for loads in [&own, &made].into_iter().filter(|loads| !loads.is_empty()) {
-        tables.push(suite::instructions(names, loads, effort)?);
-        tables.push(suite::nanoseconds(names, loads, effort));
-        tables.push(suite::footprints(names, loads));
+/// Measures everything.
+fn all(names: &[&str], loads: &[Workload], effort: Effort) -> Result<Vec<Table>, String> {
+    let mut tables = by_origin(loads, |loads| {
+        let mut tables = vec![
+            suite::instructions(names, loads, effort)?,
+            suite::nanoseconds(names, loads, effort),
+            suite::footprints(names, loads),
+        ];
         tables.extend(suite::worst(names, loads, effort));
-    }
+        Ok(tables)
+    })?;
     tables.extend(suite::latencies(names, loads, effort));
     tables.push(suite::holes(names));
     suite::progress_done();
+    Ok(tables)
+}
+
+/// Measures recorded programs and made loads apart, since a mean over both would mean nothing.
+fn by_origin(
+    loads: &[Workload],
+    measure: impl Fn(&[Workload]) -> Result<Vec<Table>, String>,
+) -> Result<Vec<Table>, String> {
+    let made = |load: &Workload| synthetic_names().any(|name| name == load.name());
+    let (made, recorded): (Vec<_>, Vec<_>) = loads.iter().cloned().partition(made);
+    let mut tables = Vec::new();
+    if !recorded.is_empty() {
+        tables.extend(measure(&recorded)?);
+    }
+    if !made.is_empty() {
+        tables.extend(measure(&made)?.into_iter().map(Table::over_made_loads));
+    }
+    Ok(tables)
+}
+
+/// Writes figures, tables and plots into `out`, and prints the tables.
+fn publish(tables: &[Table], out: &Path) -> Result<(), String> {
+    fs::create_dir_all(out).map_err(|e| format!("{}: {e}", out.display()))?;
     let text = tables
         .iter()
         .map(Table::to_text)
@@ -152,10 +194,10 @@ fn all(names: &[&str], loads: &[Workload], effort: Effort, out: &Path) -> Result
         .iter()
         .map(|table| format!("### {}\n\n{}\n", table.title, table.to_markdown()))
         .collect();
-    write(&out.join("results.csv"), &csv(&tables))?;
+    write(&out.join("results.csv"), &csv(tables))?;
     write(&out.join("tables.txt"), &text)?;
     write(&out.join("tables.md"), &markdown)?;
-    for (name, svg) in plots::all(&tables) {
+    for (name, svg) in plots::all(tables) {
         write(&out.join(name), &svg)?;
     }
     print!("{text}");
@@ -163,8 +205,24 @@ fn all(names: &[&str], loads: &[Workload], effort: Effort, out: &Path) -> Result
     Ok(())
 }
 
+fn profile(names: &[&str], loads: &[Workload], effort: Effort) -> Result<(), String> {
+    for load in loads {
+        for name in names {
+            print!(
+                "{name}, {}: {}",
+                load.name(),
+                instr::profile(name, load, effort.instr_ops_max)?
+            );
+        }
+    }
+    Ok(())
+}
+
 fn csv(tables: &[Table]) -> String {
-    CSV_HEADER.to_owned() + &tables.iter().map(Table::to_csv).collect::<String>()
+    format!(
+        "{CSV_HEADER}\n{}",
+        tables.iter().map(Table::to_csv).collect::<String>()
+    )
 }
 
 fn write(path: &Path, text: &str) -> Result<(), String> {
@@ -233,10 +291,6 @@ fn own_recordings() -> Result<Vec<PathBuf>, String> {
 
 fn synthetic_names() -> impl Iterator<Item = &'static str> {
     synthetic::NAMES.into_iter().chain([adversary::NAME])
-}
-
-fn synthetic_name(name: &str) -> Option<&'static str> {
-    synthetic_names().find(|synthetic| *synthetic == name)
 }
 
 /// The loads that were asked for; if none was, the recordings, and with `everything` all others too.

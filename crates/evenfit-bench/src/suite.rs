@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 
-use crate::table::{Cell, Summary, Table};
+use crate::table::{Cell, LATENCY, Table};
 use crate::workload::{Missing, Workload};
 use crate::{footprint, holes, instr, latency, speed, worst};
 
@@ -45,13 +45,7 @@ pub fn instructions(
     workloads: &[Workload],
     effort: Effort,
 ) -> Result<Table, String> {
-    let mut table = Table::new(
-        "instr",
-        "instructions an operation",
-        1,
-        Summary::GeometricMean,
-        names,
-    );
+    let mut table = Table::new("instr", names);
     for workload in workloads.iter().filter(|workload| workload.fixed().is_ok()) {
         progress("instructions", workload.name());
         let cells =
@@ -64,8 +58,7 @@ pub fn instructions(
 /// Footprints.
 #[must_use]
 pub fn footprints(names: &[&str], workloads: &[Workload]) -> Table {
-    let title = "footprint: smallest pool that serves the load, all metadata counted, over the peak payload";
-    let mut table = Table::new("footprint", title, 3, Summary::GeometricMean, names);
+    let mut table = Table::new("footprint", names);
     for workload in workloads {
         progress("footprint", workload.name());
         table.push_column(workload.name(), footprint::measure(names, workload));
@@ -76,13 +69,7 @@ pub fn footprints(names: &[&str], workloads: &[Workload]) -> Table {
 /// Nanoseconds an operation.
 #[must_use]
 pub fn nanoseconds(names: &[&str], workloads: &[Workload], effort: Effort) -> Table {
-    let mut table = Table::new(
-        "ns",
-        "nanoseconds an operation",
-        1,
-        Summary::GeometricMean,
-        names,
-    );
+    let mut table = Table::new("ns", names);
     for workload in workloads.iter().filter(|workload| workload.fixed().is_ok()) {
         progress("nanoseconds", workload.name());
         table.push_column(
@@ -96,10 +83,8 @@ pub fn nanoseconds(names: &[&str], workloads: &[Workload], effort: Effort) -> Ta
 /// The most instructions in one allocation, free and change of size: a table each.
 #[must_use]
 pub fn worst(names: &[&str], workloads: &[Workload], effort: Effort) -> [Table; 3] {
-    let mut tables = ["alloc", "free", "realloc"].map(|kind| {
-        let title = format!("most instructions stepped in one {kind}, payload copies apart");
-        Table::new(&format!("worst_{kind}"), &title, 0, Summary::Max, names)
-    });
+    let mut tables =
+        ["worst_alloc", "worst_free", "worst_realloc"].map(|kind| Table::new(kind, names));
     for workload in workloads {
         progress("most instructions", workload.name());
         let measured = worst::measure(names, workload, effort.sample);
@@ -123,13 +108,7 @@ pub fn latencies(names: &[&str], workloads: &[Workload], effort: Effort) -> Vec<
     let mut tables = Vec::new();
     for workload in workloads.iter().filter(|workload| workload.fixed().is_ok()) {
         progress("latency", workload.name());
-        let title = format!(
-            "nanoseconds of one operation, {}: least of {} replays",
-            workload.name(),
-            effort.replays
-        );
-        let measure = format!("latency_{}", workload.name());
-        let mut table = Table::new(&measure, &title, 0, Summary::None, names);
+        let mut table = Table::new(&format!("{LATENCY}{}", workload.name()), names);
         let measured = latency::measure(names, workload, effort.replays);
         for (index, part) in latency::PART_NAMES.iter().enumerate() {
             let cells = measured
@@ -146,8 +125,7 @@ pub fn latencies(names: &[&str], workloads: &[Workload], effort: Effort) -> Vec<
 /// Instructions of a request among ever more holes that are just too small.
 #[must_use]
 pub fn holes(names: &[&str]) -> Table {
-    let title = "instructions of one request of 1,100 bytes among so many holes of 1,040 bytes, nothing else being left";
-    let mut table = Table::new("holes", title, 0, Summary::None, names);
+    let mut table = Table::new("holes", names);
     let measured = holes::measure(names);
     for (index, holes) in holes::HOLES.iter().enumerate() {
         progress("holes", &holes.to_string());

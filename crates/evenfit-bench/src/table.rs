@@ -39,10 +39,14 @@ pub struct Table {
 
 impl Table {
     /// An empty table of these rows.
+    ///
+    /// # Panics
+    /// When `measure` is none of [`MEASURES`].
     #[must_use]
-    pub fn new(measure: &str, title: &str, digits: usize, summary: Summary, rows: &[&str]) -> Self {
+    pub fn new(measure: &str, rows: &[&str]) -> Self {
+        let (title, digits, summary) = describe(measure).expect("a known measure");
         Self {
-            title: title.to_owned(),
+            title,
             measure: measure.to_owned(),
             digits,
             summary,
@@ -52,6 +56,15 @@ impl Table {
         }
     }
 
+    /// The same figures, said to be over made loads instead of recorded programs.
+    #[must_use]
+    pub fn over_made_loads(mut self) -> Self {
+        self.measure.insert_str(0, MADE);
+        let described = describe(&self.measure).expect("it was known before");
+        self.title = described.0;
+        self
+    }
+
     /// Appends a load's column; `cells` in the order of the rows.
     pub fn push_column(&mut self, name: &str, cells: Vec<Cell>) {
         assert_eq!(cells.len(), self.rows.len());
@@ -59,6 +72,30 @@ impl Table {
         for (row, cell) in self.cells.iter_mut().zip(cells) {
             row.push(cell);
         }
+    }
+
+    /// Sets one figure; rows and columns appear in the order in which they are first named.
+    fn set(&mut self, row: &str, column: &str, cell: Cell) {
+        let absent = Err(Missing::NotMeasured);
+        let row = self
+            .rows
+            .iter()
+            .position(|name| name == row)
+            .unwrap_or_else(|| {
+                self.rows.push(row.to_owned());
+                self.cells.push(vec![absent; self.columns.len()]);
+                self.rows.len() - 1
+            });
+        let column = self
+            .columns
+            .iter()
+            .position(|name| name == column)
+            .unwrap_or_else(|| {
+                self.columns.push(column.to_owned());
+                self.cells.iter_mut().for_each(|cells| cells.push(absent));
+                self.columns.len() - 1
+            });
+        self.cells[row][column] = cell;
     }
 
     /// What a row comes to; `None` where a figure is missing, and for the largest, where all are.
@@ -170,14 +207,114 @@ impl Table {
 }
 
 /// The first line of a CSV file of tables.
-pub const CSV_HEADER: &str = "measure,load,allocator,value,missing\n";
+pub const CSV_HEADER: &str = "measure,load,allocator,value,missing";
+
+/// Begins the name of a measure over made loads instead of recorded programs.
+const MADE: &str = "made_";
+
+/// Begins the name of a latency table; the load's name follows.
+pub const LATENCY: &str = "latency_";
+
+/// The measures: name, title, digits after the point, summary.
+const MEASURES: [(&str, &str, usize, Summary); 8] = [
+    (
+        "instr",
+        "instructions an operation",
+        1,
+        Summary::GeometricMean,
+    ),
+    ("ns", "nanoseconds an operation", 1, Summary::GeometricMean),
+    (
+        "footprint",
+        "footprint: smallest pool that serves the load, all metadata counted, over the peak payload",
+        3,
+        Summary::GeometricMean,
+    ),
+    (
+        "worst_alloc",
+        "most instructions in one allocation",
+        0,
+        Summary::Max,
+    ),
+    (
+        "worst_free",
+        "most instructions in one free",
+        0,
+        Summary::Max,
+    ),
+    (
+        "worst_realloc",
+        "most instructions in one change of size, payload copies apart",
+        0,
+        Summary::Max,
+    ),
+    (
+        "holes",
+        "instructions of one request of 1,100 bytes among so many holes of 1,040 bytes, nothing else being left",
+        0,
+        Summary::None,
+    ),
+    (
+        LATENCY,
+        "nanoseconds of one operation, each the least of several replays",
+        0,
+        Summary::None,
+    ),
+];
+
+/// Title, digits and summary of a measure; `None` if there is none of that name.
+fn describe(measure: &str) -> Option<(String, usize, Summary)> {
+    let made = measure.starts_with(MADE);
+    let plain = measure.strip_prefix(MADE).unwrap_or(measure);
+    let load = plain.strip_prefix(LATENCY);
+    let name = if load.is_some() { LATENCY } else { plain };
+    let (_, title, digits, summary) = MEASURES.into_iter().find(|measure| measure.0 == name)?;
+    let title = match load {
+        Some(load) => format!("{title}: {load}"),
+        None if made => format!("{title}: made loads"),
+        None => title.to_owned(),
+    };
+    Some((title, digits, summary))
+}
+
+/// The tables in the text of a CSV file that this program wrote.
+///
+/// # Errors
+/// A sentence that names the line and what is wrong with it.
+pub fn from_csv(text: &str) -> Result<Vec<Table>, String> {
+    let mut tables: Vec<Table> = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        if line == CSV_HEADER {
+            continue;
+        }
+        let wrong = |what: &str| format!("line {}: {what}: {line:?}", index + 1);
+        let [measure, load, allocator, value, missing] = line.split(',').collect::<Vec<_>>()[..]
+        else {
+            return Err(wrong("not five fields"));
+        };
+        let cell = match (value.parse::<f64>(), Missing::from_word(missing)) {
+            (Ok(value), None) if missing.is_empty() => Ok(value),
+            (Err(_), Some(missing)) if value.is_empty() => Err(missing),
+            _ => return Err(wrong("neither a value nor a reason why there is none")),
+        };
+        describe(measure).ok_or_else(|| wrong("no such measure"))?;
+        let known = tables.iter().position(|table| table.measure == measure);
+        let at = known.unwrap_or_else(|| {
+            tables.push(Table::new(measure, &[]));
+            tables.len() - 1
+        });
+        tables[at].set(allocator, load, cell);
+    }
+    Ok(tables)
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn table(summary: Summary) -> Table {
-        let mut table = Table::new("m", "a measure", 2, summary, &["one", "two"]);
+        let mut table = Table::new("ns", &["one", "two"]);
+        table.summary = summary;
         table.push_column("x", vec![Ok(2.0), Ok(1.0)]);
         table.push_column("y", vec![Ok(8.0), Err(Missing::TooSlow)]);
         table
@@ -199,7 +336,29 @@ mod tests {
     fn says_why_a_figure_is_missing() {
         let table = table(Summary::GeometricMean);
         assert!(table.to_text().contains("too slow"));
-        assert_eq!(table.to_csv().lines().last(), Some("m,y,two,,too slow"));
+        assert_eq!(table.to_csv().lines().last(), Some("ns,y,two,,too slow"));
         assert_eq!(table.to_markdown().lines().count(), 4);
+    }
+
+    #[test]
+    fn reads_what_it_writes() {
+        let csv = format!("{CSV_HEADER}\n{}", table(Summary::Max).to_csv());
+        let tables = from_csv(&csv).expect("its own text");
+        assert_eq!(tables.len(), 1);
+        assert_eq!(format!("{CSV_HEADER}\n{}", tables[0].to_csv()), csv);
+    }
+
+    #[test]
+    fn names_the_line_that_is_wrong() {
+        for wrong in [
+            "ns,x,one",
+            "ns,x,one,,",
+            "ns,x,one,1,too slow",
+            "speed,x,one,1,",
+            "ns,x,one,fast,",
+        ] {
+            let text = format!("{CSV_HEADER}\n{wrong}\n");
+            assert!(from_csv(&text).expect_err(wrong).starts_with("line 2: "));
+        }
     }
 }
