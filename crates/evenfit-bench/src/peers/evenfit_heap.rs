@@ -3,18 +3,29 @@
 use std::alloc::Layout;
 use std::ptr::NonNull;
 
-use evenfit::{FirstFit, Heap};
+use evenfit::{FirstFit, Heap, Tiers};
 
 use super::Peer;
 
-/// Blocks only, every check on; the caller gives the layout back, as Rust's collections do.
-pub struct Blocks(Heap<'static>);
+/// Blocks only: the tightest bound in space and time.
+pub type Blocks = Evenfit<false>;
 
-impl Peer for Blocks {
+/// Slabs over blocks, also in pools so small that `Tiers::Auto` would do without.
+pub type Slabs = Evenfit<true>;
+
+/// The heap with every check on; the caller gives the layout back, as Rust's collections do.
+pub struct Evenfit<const SLABS: bool>(Heap<'static>);
+
+impl<const SLABS: bool> Peer for Evenfit<SLABS> {
     unsafe fn over(base: *mut u8, len_bytes: usize) -> Option<Box<Self>> {
         let base = NonNull::new(base)?;
+        let tiers = if SLABS {
+            Tiers::WithSlabs
+        } else {
+            Tiers::BlocksOnly
+        };
         // SAFETY: the caller's promise.
-        let heap = unsafe { Heap::from_raw(base, len_bytes) }.ok()?;
+        let heap = unsafe { Heap::from_raw_with(base, len_bytes, tiers) }.ok()?;
         Some(Box::new(Self(heap)))
     }
 

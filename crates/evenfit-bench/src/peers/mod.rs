@@ -114,6 +114,7 @@ macro_rules! peers {
 peers! {
     "noop" => limits::Noop, Limit, bounded: true;
     "bump" => limits::Bump, Limit, bounded: true;
+    "evenfit-slabs" => evenfit_heap::Slabs, Pool, bounded: true;
     "evenfit-blocks" => evenfit_heap::Blocks, Pool, bounded: true;
     "firstfit" => evenfit_heap::First, Pool, bounded: false;
     "talc" => talc_peer::Talc, Pool, bounded: false;
