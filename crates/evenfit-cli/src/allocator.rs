@@ -65,6 +65,9 @@ pub trait Allocator {
     /// See [`Heap::stats`].
     fn stats(&self) -> Stats;
 
+    /// See [`Heap::pool_start`].
+    fn pool_start(&self) -> *const u8;
+
     /// See [`Heap::blocks`].
     fn blocks(&self) -> Vec<Block>;
 
@@ -110,6 +113,10 @@ impl<G: Geometry> Allocator for Heap<'_, G> {
         Heap::stats(self)
     }
 
+    fn pool_start(&self) -> *const u8 {
+        Heap::pool_start(self)
+    }
+
     fn blocks(&self) -> Vec<Block> {
         Heap::blocks(self).collect()
     }
@@ -148,6 +155,10 @@ impl Allocator for FirstFit<'_> {
 
     fn stats(&self) -> Stats {
         FirstFit::stats(self)
+    }
+
+    fn pool_start(&self) -> *const u8 {
+        FirstFit::pool_start(self)
     }
 
     fn blocks(&self) -> Vec<Block> {

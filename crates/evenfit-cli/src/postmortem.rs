@@ -2,7 +2,9 @@
 
 use std::fmt::{self, Write as _};
 use std::ops::Range;
+use std::ptr::NonNull;
 
+use evenfit::{Block, BlockState};
 use evenfit_trace::{Event, Trace};
 use serde::Serialize;
 
@@ -11,7 +13,7 @@ use crate::output::{FAINT, STRONG};
 use crate::replay::Replay;
 use crate::size::{both, counted, grouped};
 
-/// Blocks shown of those in the way; the rest are counted.
+/// Blocks and slabs shown of those in the way; the rest are counted.
 const SHOWN_MAX: usize = 8;
 
 /// What was found at the operation that failed. Sizes are in bytes, operations count from 1.
@@ -33,16 +35,20 @@ pub struct PostMortem {
     pub live_blocks: u64,
     /// Free bytes in all.
     pub free_bytes: u64,
+    /// Of these, bytes in slabs: free slots, which serve requests of their size only.
+    pub free_in_slabs_bytes: u64,
     /// The largest request that would have succeeded.
     pub largest_free_bytes: u64,
     /// Live blocks that stand between free parts which in one piece would have served the request:
     /// of all such neighbours, those that take the fewest bytes. 0 if a free block was long enough
-    /// (its alignment was not), or the whole pool is too small.
+    /// all the same, or the whole pool is too small.
     pub in_the_way_blocks: u64,
     /// Bytes they take.
     pub in_the_way_bytes: u64,
-    /// They and the free parts beside them, in address order: at most 8 blocks, then it breaks off.
+    /// They and the free parts beside them, in address order: at most 8 blocks or slabs, then it breaks off.
     pub window: Vec<Piece>,
+    /// How many of the blocks in the way `window` leaves out.
+    pub more_in_the_way_blocks: u64,
 }
 
 /// A block to be resized.
@@ -76,21 +82,31 @@ pub enum Piece {
         /// Where in the program it was allocated, if recorded.
         site: Option<String>,
     },
+    /// A block cut into slots for small requests, some of them live.
+    Slab {
+        /// Its length, in bytes.
+        bytes: u64,
+        /// The size of a slot.
+        slot_bytes: u64,
+        /// Live slots.
+        live_slots: u64,
+        /// The operation that allocated the oldest of them.
+        oldest_allocated_at: u64,
+    },
 }
 
 impl PostMortem {
     /// Looks at a replay that stopped because a request failed. O(n log n) in the live blocks, and
     /// one walk through the trace.
-    pub fn of<A: Allocator>(replay: &Replay<A>, region_end: usize) -> Self {
+    pub fn of<A: Allocator>(replay: &Replay<A>) -> Self {
         let trace = replay.trace();
         let operation = replay.position();
         let allocator = replay.allocator();
-        let stats = allocator.stats();
         let (requested_bytes, align_bytes, resized_from) = request(replay);
-        let end = region_end - region_end % A::GRANULE_BYTES;
-        let extents = Extents::of(replay, end - stats.pool_bytes, end);
-        let need = requested_bytes as usize;
-        let window = extents.cheapest_window(need).unwrap_or_default();
+        let need = (requested_bytes.max(1) as usize).saturating_add(A::HEADER_BYTES);
+        let obstacles = Obstacles::of(replay);
+        let window = obstacles.cheapest_window(need).unwrap_or_default();
+        let in_the_way = &obstacles.list[window.clone()];
         let born = births(trace, operation);
         Self {
             operation: operation as u64 + 1,
@@ -103,11 +119,17 @@ impl PostMortem {
             site: site_name(trace, operation),
             live_bytes: replay.live_bytes(),
             live_blocks: replay.live_blocks(),
-            free_bytes: stats.free_bytes as u64,
+            free_bytes: allocator.stats().free_bytes as u64,
+            free_in_slabs_bytes: obstacles.free_in_slabs() as u64,
             largest_free_bytes: allocator.largest_free() as u64,
-            in_the_way_blocks: window.len() as u64,
-            in_the_way_bytes: extents.used(&window) as u64,
-            window: extents.pieces(window, trace, &born, operation),
+            in_the_way_blocks: in_the_way.iter().map(|it| it.live.len() as u64).sum(),
+            in_the_way_bytes: in_the_way.iter().map(|it| it.live_bytes as u64).sum(),
+            more_in_the_way_blocks: in_the_way
+                .iter()
+                .skip(SHOWN_MAX)
+                .map(|it| it.live.len() as u64)
+                .sum(),
+            window: obstacles.pieces(window, trace, &born, operation),
         }
     }
 }
@@ -154,95 +176,99 @@ fn site_name(trace: &Trace, event: usize) -> Option<String> {
     named.or_else(|| (id != 0).then(|| format!("site {id}")))
 }
 
-/// A live block's place: addresses and its id.
-struct Extent {
+/// What stands between free parts: a live block, or a slab. Places are in bytes from the pool's start.
+struct Obstacle {
     start: usize,
     end: usize,
-    id: u32,
-    requested: u64,
+    /// The size of its slots, if it is a slab.
+    slot_bytes: Option<usize>,
+    /// Bytes that live blocks take of it.
+    live_bytes: usize,
+    /// The live blocks in it, as a range of [`Obstacles::live`].
+    live: Range<usize>,
 }
 
-/// The live blocks in address order, closed by an empty one at the pool's end, so that before
+/// What is not free, in address order, closed by something empty at the pool's end, so that before
 /// each there is a gap, perhaps an empty one. A window is a range of them without the last.
-struct Extents {
-    pool_start: usize,
-    blocks: Vec<Extent>,
+struct Obstacles {
+    list: Vec<Obstacle>,
+    /// The blocks that the trace knows as live, in address order: place, id, bytes asked for.
+    live: Vec<(usize, u32, u64)>,
 }
 
-impl Extents {
-    fn of<A: Allocator>(replay: &Replay<A>, pool_start: usize, pool_end: usize) -> Self {
-        let mut blocks: Vec<Extent> = replay
-            .live()
-            .map(|(id, live)| {
-                let start = live.block.cast::<u8>().addr().get();
-                Extent {
-                    start: start - A::HEADER_BYTES,
-                    end: start + live.block.len(),
-                    id,
-                    requested: live.layout.size() as u64,
-                }
-            })
+impl Obstacles {
+    fn of<A: Allocator>(replay: &Replay<A>) -> Self {
+        let allocator = replay.allocator();
+        let pool_start = allocator.pool_start().addr();
+        let place = |block: NonNull<[u8]>| block.cast::<u8>().addr().get() - pool_start;
+        let live = replay.live();
+        let mut live: Vec<(usize, u32, u64)> = live
+            .map(|(id, it)| (place(it.block), id, it.layout.size() as u64))
             .collect();
-        blocks.sort_unstable_by_key(|block| block.start);
-        blocks.push(Extent {
-            start: pool_end,
-            end: pool_end,
-            id: u32::MAX,
-            requested: 0,
-        });
-        Self { pool_start, blocks }
-    }
-
-    /// Where the gap before the block at `index` starts.
-    fn gap_start(&self, index: usize) -> usize {
-        let before = index.checked_sub(1);
-        before.map_or(self.pool_start, |before| self.blocks[before].end)
-    }
-
-    /// The length of the gap before the block at `index`.
-    fn gap(&self, index: usize) -> usize {
-        self.blocks[index]
-            .start
-            .saturating_sub(self.gap_start(index))
-    }
-
-    /// What would be free in one piece if the blocks of `window` were.
-    fn span(&self, window: &Range<usize>) -> usize {
-        self.blocks[window.end]
-            .start
-            .saturating_sub(self.gap_start(window.start))
-    }
-
-    /// The bytes that the blocks of `window` take.
-    fn used(&self, window: &Range<usize>) -> usize {
-        self.blocks[window.clone()]
+        live.sort_unstable();
+        let blocks = allocator.blocks();
+        let end = blocks
+            .last()
+            .map_or(0, |last| last.offset_bytes + last.size_bytes);
+        let mut list: Vec<Obstacle> = blocks
             .iter()
-            .map(|block| block.end - block.start)
-            .sum()
+            .filter_map(|block| Obstacle::of(block, &live))
+            .collect();
+        list.push(Obstacle {
+            start: end,
+            end,
+            slot_bytes: None,
+            live_bytes: 0,
+            live: 0..0,
+        });
+        Self { list, live }
     }
 
-    /// The neighbours that take the fewest bytes and without which `need` bytes would be free in
-    /// one piece. Without end if not even the whole pool would do. O(blocks).
+    /// Bytes in slabs that no live block takes.
+    fn free_in_slabs(&self) -> usize {
+        let slabs = self.list.iter().filter(|it| it.slot_bytes.is_some());
+        slabs.map(|it| it.end - it.start - it.live_bytes).sum()
+    }
+
+    /// Where the gap before the obstacle at `index` starts.
+    fn gap_start(&self, index: usize) -> usize {
+        index
+            .checked_sub(1)
+            .map_or(0, |before| self.list[before].end)
+    }
+
+    /// The length of the gap before the obstacle at `index`.
+    fn gap(&self, index: usize) -> usize {
+        self.list[index].start - self.gap_start(index)
+    }
+
+    /// What would be free in one piece if the obstacles of `window` were.
+    fn span(&self, window: &Range<usize>) -> usize {
+        self.list[window.end].start - self.gap_start(window.start)
+    }
+
+    /// The neighbours in which live blocks take the fewest bytes, and without which `need` bytes
+    /// would be free in one piece. `None` if not even the whole pool would do. O(obstacles).
     fn cheapest_window(&self, need: usize) -> Option<Range<usize>> {
-        let closing = self.blocks.len() - 1;
+        let closing = self.list.len() - 1;
         let mut best: Option<(usize, Range<usize>)> = None;
         let mut window = 0..0;
-        let mut used = 0;
+        let mut live_bytes = 0;
         for start in 0..=closing {
             window.start = start;
             window.end = window.end.max(start);
             while window.end < closing && self.span(&window) < need {
-                used += self.used(&(window.end..window.end + 1));
+                live_bytes += self.list[window.end].live_bytes;
                 window.end += 1;
             }
             if self.span(&window) < need {
                 break;
             }
-            if best.as_ref().is_none_or(|(least, _)| used < *least) {
-                best = Some((used, window.clone()));
+            if best.as_ref().is_none_or(|(least, _)| live_bytes < *least) {
+                best = Some((live_bytes, window.clone()));
             }
             if window.start < window.end {
-                used -= self.used(&(start..start + 1));
+                live_bytes -= self.list[start].live_bytes;
             }
         }
         best.map(|(_, window)| window)
@@ -253,21 +279,62 @@ impl Extents {
             let bytes = self.gap(index) as u64;
             (bytes > 0).then_some(Piece::Free { bytes })
         };
-        let live = |index: usize| {
-            let block = &self.blocks[index];
-            let event = born[block.id as usize];
-            Piece::Live {
-                bytes: (block.end - block.start) as u64,
-                requested_bytes: block.requested,
+        let shown = window.start..window.end.min(window.start + SHOWN_MAX);
+        let last_gap = (shown.end == window.end && !window.is_empty()).then(|| free(window.end));
+        let pairs = shown.flat_map(|index| {
+            let piece = self.piece(&self.list[index], trace, born, now);
+            free(index).into_iter().chain([piece])
+        });
+        pairs.chain(last_gap.flatten()).collect()
+    }
+
+    fn piece(&self, obstacle: &Obstacle, trace: &Trace, born: &[u64], now: usize) -> Piece {
+        let bytes = (obstacle.end - obstacle.start) as u64;
+        let live = &self.live[obstacle.live.clone()];
+        let oldest = live
+            .iter()
+            .map(|&(_, id, requested)| (born[id as usize], requested))
+            .min();
+        let (event, requested_bytes) = oldest.unwrap_or_default();
+        match obstacle.slot_bytes {
+            Some(slot_bytes) => Piece::Slab {
+                bytes,
+                slot_bytes: slot_bytes as u64,
+                live_slots: live.len() as u64,
+                oldest_allocated_at: event + 1,
+            },
+            None => Piece::Live {
+                bytes,
+                requested_bytes,
                 allocated_at: event + 1,
                 age: now as u64 - event,
                 site: site_name(trace, event as usize),
-            }
+            },
+        }
+    }
+}
+
+impl Obstacle {
+    /// `None` for a free block. `live` is sorted by place.
+    fn of(block: &Block, live: &[(usize, u32, u64)]) -> Option<Self> {
+        let (start, end) = (block.offset_bytes, block.offset_bytes + block.size_bytes);
+        let (slot_bytes, live_bytes) = match block.state {
+            BlockState::Free | BlockState::Top => return None,
+            BlockState::Slab {
+                slot_bytes,
+                used_slots,
+            } => (Some(slot_bytes), slot_bytes * used_slots),
+            _ => (None, block.size_bytes),
         };
-        let shown = window.start..window.end.min(window.start + SHOWN_MAX);
-        let last_gap = (shown.end == window.end && !window.is_empty()).then(|| free(window.end));
-        let pairs = shown.flat_map(|index| free(index).into_iter().chain([live(index)]));
-        pairs.chain(last_gap.flatten()).collect()
+        let first = live.partition_point(|&(place, ..)| place < start);
+        let last = live.partition_point(|&(place, ..)| place < end);
+        Some(Self {
+            start,
+            end,
+            slot_bytes,
+            live_bytes,
+            live: first..last,
+        })
     }
 }
 
@@ -305,6 +372,13 @@ impl fmt::Display for PostMortem {
             both(self.free_bytes),
             both(self.largest_free_bytes)
         )?;
+        if self.free_in_slabs_bytes > 0 {
+            let bytes = both(self.free_in_slabs_bytes);
+            writeln!(
+                f,
+                "Of the free bytes, {bytes} are in slabs, for requests of other sizes."
+            )?;
+        }
         self.verdict(f)
     }
 }
@@ -314,24 +388,26 @@ impl PostMortem {
         let (count, bytes) = (self.in_the_way_blocks, self.in_the_way_bytes);
         f.write_str(if self.free_bytes < self.requested_bytes {
             "The pool was full: even in one piece, what was free would not have done.\n"
-        } else if count == 0 {
+        } else if self.window.is_empty() && self.align_bytes > 16 {
             "A free block was long enough, but not where its alignment could be met.\n"
+        } else if self.window.is_empty() {
+            "A free block was long enough, but not the first of its bin: good fit looks no further.\n"
         } else {
             "The pool was fragmented: in one piece, what was free would have done.\n"
         })?;
-        if count == 0 {
+        if self.window.is_empty() {
             return Ok(());
         }
         let blocks = counted(count, "live block");
         let bytes = both(bytes);
         writeln!(
             f,
-            "Without the {blocks} between these free parts, {bytes}, it would have fitted:\n"
+            "Without the {blocks} here, {bytes} of the pool, it would have fitted:\n"
         )?;
         for piece in &self.window {
             write_piece(f, piece)?;
         }
-        let more = count.saturating_sub(SHOWN_MAX as u64);
+        let more = self.more_in_the_way_blocks;
         if more > 0 {
             writeln!(
                 f,
@@ -370,6 +446,19 @@ fn write_piece(f: &mut fmt::Formatter<'_>, piece: &Piece) -> fmt::Result {
             }
             f.write_char('\n')
         }
+        Piece::Slab {
+            bytes,
+            slot_bytes,
+            live_slots,
+            oldest_allocated_at,
+        } => {
+            let (bytes, at) = (grouped(*bytes), grouped(*oldest_allocated_at));
+            let live = counted(*live_slots, "live block");
+            writeln!(
+                f,
+                "    ▓▓{bytes:>13} bytes slab: {live} in slots of {slot_bytes}, the oldest from operation {at}"
+            )
+        }
     }
 }
 
@@ -377,35 +466,32 @@ fn write_piece(f: &mut fmt::Formatter<'_>, piece: &Piece) -> fmt::Result {
 mod tests {
     use super::*;
 
-    fn extents(pool: std::ops::Range<usize>, blocks: &[(usize, usize)]) -> Extents {
-        let mut blocks: Vec<Extent> = blocks
-            .iter()
-            .enumerate()
-            .map(|(id, &(start, end))| Extent {
-                start,
-                end,
-                id: id as u32,
-                requested: 1,
-            })
-            .collect();
-        blocks.push(Extent {
-            start: pool.end,
-            end: pool.end,
-            id: u32::MAX,
-            requested: 0,
+    fn obstacles(pool_bytes: usize, blocks: &[(usize, usize, usize)]) -> Obstacles {
+        let closing = [(pool_bytes, pool_bytes, 0)];
+        let all = blocks.iter().chain(&closing);
+        let list = all.map(|&(start, end, live_bytes)| Obstacle {
+            start,
+            end,
+            slot_bytes: None,
+            live_bytes,
+            live: 0..0,
         });
-        Extents {
-            pool_start: pool.start,
-            blocks,
+        Obstacles {
+            list: list.collect(),
+            live: Vec::new(),
         }
     }
 
-    /// The bytes in the cheapest window, by trying all windows.
-    fn by_trying_all(extents: &Extents, need: usize) -> Option<usize> {
-        let closing = extents.blocks.len() - 1;
+    fn live_bytes(obstacles: &Obstacles, window: Range<usize>) -> usize {
+        obstacles.list[window].iter().map(|it| it.live_bytes).sum()
+    }
+
+    /// The live bytes in the cheapest window, by trying all windows.
+    fn by_trying_all(obstacles: &Obstacles, need: usize) -> Option<usize> {
+        let closing = obstacles.list.len() - 1;
         let windows = (0..=closing).flat_map(|start| (start..=closing).map(move |end| start..end));
-        let enough = windows.filter(|window| extents.span(window) >= need);
-        enough.map(|window| extents.used(&window)).min()
+        let enough = windows.filter(|window| obstacles.span(window) >= need);
+        enough.map(|window| live_bytes(obstacles, window)).min()
     }
 
     #[test]
@@ -422,17 +508,17 @@ mod tests {
             for _ in 0..next(12) {
                 let start = at + 16 * next(5);
                 at = start + 16 * (1 + next(6));
-                blocks.push((start, at));
+                blocks.push((start, at, next(at - start + 1)));
             }
-            let extents = extents(0..at + 16 * next(5), &blocks);
+            let obstacles = obstacles(at + 16 * next(5), &blocks);
             for need in [1, 64, 160, 400, 2000] {
-                let found = extents.cheapest_window(need).map(|window| {
-                    assert!(extents.span(&window) >= need);
-                    extents.used(&window)
+                let found = obstacles.cheapest_window(need).map(|window| {
+                    assert!(obstacles.span(&window) >= need);
+                    live_bytes(&obstacles, window)
                 });
                 assert_eq!(
                     found,
-                    by_trying_all(&extents, need),
+                    by_trying_all(&obstacles, need),
                     "{blocks:?} need {need}"
                 );
             }

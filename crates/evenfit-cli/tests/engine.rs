@@ -108,6 +108,10 @@ impl Allocator for Broken<'_> {
         self.inner.stats()
     }
 
+    fn pool_start(&self) -> *const u8 {
+        self.inner.pool_start()
+    }
+
     fn blocks(&self) -> Vec<Block> {
         self.inner.blocks().collect()
     }

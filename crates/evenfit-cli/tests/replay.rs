@@ -218,7 +218,8 @@ fn the_post_mortem_names_the_block_between_the_free_parts() {
         run.stdout
     );
     assert!(
-        run.stdout.contains("Without the 1 live block between"),
+        run.stdout
+            .contains("Without the 1 live block here, 1,008 bytes"),
         "{}",
         run.stdout
     );
@@ -228,6 +229,52 @@ fn the_post_mortem_names_the_block_between_the_free_parts() {
         "{}",
         run.stdout
     );
+}
+
+#[test]
+fn the_post_mortem_tells_slabs_from_blocks() {
+    let scratch = Scratch::new("slabs");
+    let [full, thinned] = ["full.evt", "thinned.evt"].map(|name| scratch.path(name));
+    let fill = || {
+        let mut builder = TraceBuilder::default();
+        for _ in 0..15_000 {
+            builder.alloc(100, 8).unwrap();
+        }
+        builder
+    };
+    save(&fill().finish(), &full);
+    let mut builder = fill();
+    let gone = (0..15_000).filter(|id| id % 19 != 0);
+    gone.for_each(|id| builder.free(id).unwrap());
+    builder.alloc(50_000, 8).unwrap();
+    save(&builder.finish(), &thinned);
+
+    let (_, report) = json(&["replay", &full, "--pool", "min"]);
+    let pool = report["pool_bytes"].to_string();
+    let (code, report) = json(&["replay", &thinned, "--pool", &pool]);
+    assert_eq!(code, 1, "{report:#}");
+    let found = &report["post_mortem"];
+    let count = |key: &str| found[key].as_u64().unwrap();
+    assert!(count("free_in_slabs_bytes") > 1_000_000, "{found:#}");
+    assert!(
+        count("free_in_slabs_bytes") <= count("free_bytes"),
+        "{found:#}"
+    );
+    assert!(
+        (20..40).contains(&count("in_the_way_blocks")),
+        "one of 19 slots: {found:#}"
+    );
+    let window = found["window"].as_array().unwrap();
+    let shown = window.iter().filter(|piece| piece["kind"] == "slab");
+    let shown: Vec<u64> = shown
+        .map(|slab| slab["live_slots"].as_u64().unwrap())
+        .collect();
+    assert_eq!(shown.len(), 8, "{found:#}");
+    let sum = shown.iter().sum::<u64>() + count("more_in_the_way_blocks");
+    assert_eq!(sum, count("in_the_way_blocks"));
+    let run = evenfit(&["replay", &thinned, "--pool", &pool]);
+    assert!(run.stdout.contains("are in slabs"), "{}", run.stdout);
+    assert!(run.stdout.contains("bytes slab: "), "{}", run.stdout);
 }
 
 #[test]

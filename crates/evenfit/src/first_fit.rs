@@ -326,6 +326,11 @@ impl<'pool> FirstFit<'pool> {
         self.stats
     }
 
+    /// The address of the first block: what [`Block::offset_bytes`] counts from.
+    pub fn pool_start(&self) -> *const u8 {
+        self.base.as_ptr()
+    }
+
     /// Walks the pool in address order. Offsets and sizes are in bytes and include the headers.
     ///
     /// The walk ends early if it meets an overwritten header.

@@ -140,8 +140,7 @@ impl Visit for Run<'_> {
         let progress = Progress::new("replaying", self.trace.events().len() as u64);
         let mut replay = Replay::new(self.trace, allocator, self.region.clone(), self.checks);
         let end = replay.run(|done| progress.advance(done));
-        let post_mortem = matches!(end, Err(Stop::OutOfMemory(_)))
-            .then(|| PostMortem::of(&replay, self.region.end));
+        let post_mortem = matches!(end, Err(Stop::OutOfMemory(_))).then(|| PostMortem::of(&replay));
         Shown {
             end,
             operations: replay.position() as u64,
