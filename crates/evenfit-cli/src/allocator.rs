@@ -7,7 +7,7 @@ use std::ptr::NonNull;
 use clap::ValueEnum;
 use evenfit::{
     AllocError, Block, CheckError, Compact, FirstFit, FreeError, Geometry, Heap, InitError,
-    ReallocError, Standard, Stats,
+    ReallocError, Standard, Stats, Tiers,
 };
 use serde::Serialize;
 
@@ -174,8 +174,10 @@ impl Allocator for FirstFit<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// The heap with 16-byte granules: constant time, no headers
+    /// The heap: constant time, no headers; small requests from slabs in pools of 1 MiB and more
     Heap,
+    /// The heap without slabs: where a proved bound on space is what counts
+    Blocks,
     /// The heap with 8-byte granules, for pools up to 512 KiB
     Compact,
     /// The teaching free list: time grows with the pool, a header on every block
@@ -187,6 +189,7 @@ impl Kind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Heap => "the heap",
+            Self::Blocks => "the heap without slabs",
             Self::Compact => "the compact heap",
             Self::FirstFit => "the first-fit free list",
         }
@@ -196,6 +199,7 @@ impl Kind {
     pub fn flag(self) -> &'static str {
         match self {
             Self::Heap => "heap",
+            Self::Blocks => "blocks",
             Self::Compact => "compact",
             Self::FirstFit => "first-fit",
         }
@@ -223,6 +227,10 @@ impl Kind {
     ) -> Result<V::Output, InitError> {
         Ok(match self {
             Self::Heap => visitor.visit(Heap::<Standard>::from_region(region)?),
+            Self::Blocks => visitor.visit(Heap::<Standard>::from_region_with(
+                region,
+                Tiers::BlocksOnly,
+            )?),
             Self::Compact => visitor.visit(Heap::<Compact>::from_region(region)?),
             Self::FirstFit => visitor.visit(FirstFit::from_region(region)?),
         })

@@ -75,7 +75,7 @@ fn a_random_program_runs_verified_in_each_allocator() {
     let scratch = Scratch::new("each-allocator");
     let path = scratch.path("random.evt");
     save(&random_trace(1, 20_000, 1500), &path);
-    for allocator in ["heap", "compact", "first-fit"] {
+    for allocator in ["heap", "blocks", "compact", "first-fit"] {
         let args = ["replay", &path, "--pool", "500k", "--allocator", allocator];
         let run = evenfit(&[&args[..], &["--verify", "--check-every", "50"]].concat());
         assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
@@ -183,7 +183,12 @@ fn the_post_mortem_names_the_block_between_the_free_parts() {
     let scratch = Scratch::new("comb");
     let path = scratch.path("comb.evt");
     save(&comb(), &path);
-    for (allocator, taken) in [("heap", 1008), ("compact", 1000), ("first-fit", 1024)] {
+    for (allocator, taken) in [
+        ("heap", 1008),
+        ("blocks", 1008),
+        ("compact", 1000),
+        ("first-fit", 1024),
+    ] {
         let pool = (42 * taken).to_string();
         let (code, report) = json(&["replay", &path, "--pool", &pool, "--allocator", allocator]);
         assert_eq!(code, 1, "{report:#}");
