@@ -8,7 +8,7 @@ use core::ptr::NonNull;
 use crate::blocks::{BlockTier, Corrupt, Run, TakeError};
 use crate::hooks::misuse;
 use crate::links::Pool;
-use crate::map::{Map, Pair};
+use crate::map::Map;
 use crate::shape::{Shape, Tiers};
 use crate::slab::{LIMIT_BYTES, SLOT_ALIGN, Slab, Slabs, Slot, Word};
 use crate::{AllocError, FreeError, Geometry, InitError, ReallocError, Standard, Stats};
@@ -126,12 +126,11 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
         tiers: Tiers,
     ) -> Result<Self, InitError> {
         // SAFETY: as promised by the caller.
-        unsafe { Self::build(base, len_bytes, len_bytes, tiers, Map::format) }
+        unsafe { Self::build(base, len_bytes, len_bytes, tiers, false) }
     }
 
     /// As [`from_raw`](Self::from_raw), over memory that is all zero, as fresh from the operating system: the map is
-    /// then left untouched, so that no page of it is brought in before it is used. O(1) for blocks only; the directory of
-    /// slabs, 1/128 of the region, is written.
+    /// and the directory of slabs are then left untouched, so that no page of them is brought in before it is used. O(1).
     ///
     /// # Errors
     /// As for [`from_region`](Self::from_region).
@@ -140,11 +139,7 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
     /// As for `from_raw`, and every byte must be zero.
     pub unsafe fn from_raw_zeroed(base: NonNull<u8>, len_bytes: usize) -> Result<Self, InitError> {
         // SAFETY: as promised by the caller.
-        unsafe {
-            Self::build(base, len_bytes, len_bytes, Tiers::Auto, |pairs, _| {
-                Map::of_zeroes(pairs)
-            })
-        }
+        unsafe { Self::build(base, len_bytes, len_bytes, Tiers::Auto, true) }
     }
 
     /// As [`from_raw`](Self::from_raw), with a map for `max_bytes`, so that the pool can be made longer by
@@ -167,33 +162,40 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
                 len_bytes,
                 max_bytes.max(len_bytes),
                 Tiers::Auto,
-                Map::format,
+                false,
             )
         }
     }
 
     /// # Safety
-    /// As for `from_raw`; `map` makes an empty map of so many granules.
+    /// As for `from_raw`; if `is_zero`, every byte is.
     unsafe fn build(
         base: NonNull<u8>,
         len_bytes: usize,
         max_bytes: usize,
         tiers: Tiers,
-        map: unsafe fn(*mut Pair, usize) -> Map,
+        is_zero: bool,
     ) -> Result<Self, InitError> {
         let shape = Shape::fit::<G>(base, max_bytes, tiers)?;
         let granules = shape.granules_in::<G>(len_bytes)?;
         // SAFETY: the shape lies in the region: directory, map and granules apart and aligned.
         unsafe {
             let slabs = if shape.has_slabs {
-                Slabs::format(
-                    base.add(shape.directory_offset).cast().as_ptr(),
-                    shape.granules,
-                )
+                let directory = base.add(shape.directory_offset).cast().as_ptr();
+                if is_zero {
+                    Slabs::of_zeroes(directory, shape.granules)
+                } else {
+                    Slabs::format(directory, shape.granules)
+                }
             } else {
                 Slabs::none()
             };
-            let map = map(base.add(shape.map_offset).cast().as_ptr(), shape.granules);
+            let pairs = base.add(shape.map_offset).cast().as_ptr();
+            let map = if is_zero {
+                Map::of_zeroes(pairs)
+            } else {
+                Map::format(pairs, shape.granules)
+            };
             let pool = Pool::new(base.add(shape.pool_offset));
             Ok(Self {
                 blocks: BlockTier::new(map, pool, granules),

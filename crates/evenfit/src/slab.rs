@@ -57,12 +57,13 @@ pub(crate) const SLOT_ALIGN: usize = UNIT_BYTES;
 
 /// The slot sizes. Up to 128 every multiple of 8; above, the largest multiple of 8 of which so many fit a slab.
 static SLOT_BYTES: [u16; CLASSES] = [
-    16, 24, 32, 40, 48, 56, 64, 72, 80, 88, 96, 104, 112, 120, 128, 144, 168, 184, 200, 224, 256,
+    0, 16, 24, 32, 40, 48, 56, 64, 72, 80, 88, 96, 104, 112, 120, 128, 144, 168, 184, 200, 224, 256,
 ];
-pub(crate) const CLASSES: usize = 21;
+pub(crate) const CLASSES: usize = 22;
 
-/// The class of segments without a slab: it has no slots, so no pointer is in one.
-pub(crate) const NO_CLASS: u8 = CLASSES as u8;
+/// The class of segments without a slab: it has no slots, so no pointer is in one. It is 0, so that a directory of zeroes
+/// has no slabs.
+pub(crate) const NO_CLASS: u8 = 0;
 
 /// What the hot paths need to know of a class.
 #[derive(Clone, Copy)]
@@ -78,17 +79,17 @@ struct Class {
     all_free: [u64; 2],
 }
 
-static CLASS_TABLE: [Class; CLASSES + 1] = class_table();
+static CLASS_TABLE: [Class; CLASSES] = class_table();
 
-const fn class_table() -> [Class; CLASSES + 1] {
+const fn class_table() -> [Class; CLASSES] {
     let none = Class {
         reciprocal: 0,
         first_slots: 0,
         slots: 0,
         all_free: [0; 2],
     };
-    let mut table = [none; CLASSES + 1];
-    let mut index = 0;
+    let mut table = [none; CLASSES];
+    let mut index = 1;
     while index < CLASSES {
         let slot_bytes = SLOT_BYTES[index];
         let slots = (SLAB_BYTES / slot_bytes as usize) as u32;
@@ -122,7 +123,7 @@ const fn class_of_size(align: u16) -> [u8; LIMIT_BYTES / 8 + 1] {
     let mut classes = [NO_CLASS; LIMIT_BYTES / 8 + 1];
     let mut unit = 0;
     while unit < classes.len() {
-        let mut class = 0;
+        let mut class = 1;
         while SLOT_BYTES[class] < unit as u16 * 8 {
             class += 1;
         }
@@ -142,15 +143,16 @@ const fn class_of_size(align: u16) -> [u8; LIMIT_BYTES / 8 + 1] {
 pub(crate) struct Descriptor {
     /// Bit n of word w: slot 64 w + n is free.
     free: [u64; 2],
-    /// The unit that the slab starts at; `u32::MAX` if none starts in this segment.
-    start: u32,
+    /// The complement of the unit that the slab starts at; 0, of which no pool has the complement, if none starts in
+    /// this segment.
+    start_complement: u32,
     class: u8,
 }
 
 impl Descriptor {
     const NONE: Self = Self {
         free: [0; 2],
-        start: u32::MAX,
+        start_complement: 0,
         class: NO_CLASS,
     };
 }
@@ -206,7 +208,7 @@ impl Slab {
     #[inline(always)]
     fn start(self) -> u32 {
         // SAFETY: as above.
-        unsafe { (*self.0).start }
+        unsafe { !(*self.0).start_complement }
     }
 
     /// As the block tier sees it.
@@ -359,16 +361,23 @@ impl Slabs {
     /// `directory` points to `directory_bytes(granules)` writable bytes, aligned, that nothing
     /// else touches.
     pub(crate) unsafe fn format(directory: *mut Descriptor, granules: usize) -> Self {
-        let segments = granules.div_ceil(SLAB_GRANULES);
-        for index in 0..segments + 1 {
+        for index in 0..granules.div_ceil(SLAB_GRANULES) + 1 {
             // SAFETY: the directory has one descriptor more than there are segments.
             unsafe { directory.add(index).write(Descriptor::NONE) }
         }
-        // SAFETY: as above.
-        let directory = unsafe { directory.add(1) };
+        // SAFETY: as promised by the caller, and without slabs all of it is zero.
+        unsafe { Self::of_zeroes(directory, granules) }
+    }
+
+    /// As `format`, and all those bytes are zero: so is a directory without slabs.
+    ///
+    /// # Safety
+    /// As for `format`.
+    pub(crate) unsafe fn of_zeroes(directory: *mut Descriptor, granules: usize) -> Self {
         Self {
-            directory,
-            segments,
+            // SAFETY: the directory has one descriptor more than there are segments.
+            directory: unsafe { directory.add(1) },
+            segments: granules.div_ceil(SLAB_GRANULES),
             ..Self::none()
         }
     }
@@ -428,14 +437,14 @@ impl Slabs {
 
     #[inline(always)]
     fn class(class: u8) -> &'static Class {
-        debug_assert!(class <= NO_CLASS);
+        debug_assert!((class as usize) < CLASSES);
         // SAFETY: classes come from the tables above.
         unsafe { CLASS_TABLE.get_unchecked(class as usize) }
     }
 
     #[inline(always)]
     pub(crate) fn slot_bytes(class: u8) -> usize {
-        debug_assert!((class as usize) < CLASSES);
+        debug_assert!(class != NO_CLASS && (class as usize) < CLASSES);
         // SAFETY: asked only for classes that slabs have.
         unsafe { *SLOT_BYTES.get_unchecked(class as usize) as usize }
     }
@@ -536,7 +545,7 @@ impl Slabs {
         unsafe {
             *slab.0 = Descriptor {
                 free,
-                start: unit,
+                start_complement: !unit,
                 class,
             }
         }
@@ -556,7 +565,7 @@ impl Slabs {
         // SAFETY: the segment exists, and a descriptor precedes the first.
         unsafe {
             let own = self.directory.add(segment);
-            Some(Slab(if (unit as u32) < (*own).start {
+            Some(Slab(if (unit as u32) < !(*own).start_complement {
                 own.sub(1)
             } else {
                 own
@@ -814,6 +823,9 @@ impl Slabs {
         let Some(count) = live.slots.get_mut(slab.class() as usize) else {
             return Err(error);
         };
+        if slab.class() == NO_CLASS {
+            return Err(error);
+        }
         let Class {
             all_free, slots, ..
         } = *Self::class(slab.class());
