@@ -88,7 +88,8 @@ impl Stepper {
             "a call of {} instructions is too long for a trace",
             count.total()
         );
-        (result, Trace::new(count, &snapshots))
+        let (start, end) = steps.text;
+        (result, Trace::new(count, &snapshots, start..end))
     }
 }
 

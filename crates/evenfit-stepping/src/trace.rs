@@ -16,7 +16,8 @@ pub const LINE_BYTES: usize = 64;
 /// The longest an x86-64 instruction can be.
 const INSTRUCTION_BYTES_MAX: usize = 15;
 
-/// What one call executed.
+/// What one call executed. Lines and turns are those of this program's own code: a library's `memcpy` touches as many
+/// lines as there is payload to move, and is counted in [`Count::library`] only.
 ///
 /// The addresses of its loads and stores are computed from the operands of each instruction and the registers before
 /// it. Prefetches and `lea` touch nothing.
@@ -31,7 +32,7 @@ pub struct Trace {
 }
 
 impl Trace {
-    pub(crate) fn new(count: Count, snapshots: &[Snapshot]) -> Self {
+    pub(crate) fn new(count: Count, snapshots: &[Snapshot], text: Range<usize>) -> Self {
         let mut lines = BTreeSet::new();
         let mut code_lines = BTreeSet::new();
         let mut repeats: BTreeMap<usize, usize> = BTreeMap::new();
@@ -41,6 +42,9 @@ impl Trace {
         for snapshot in call {
             let instruction = decode(snapshot);
             let start = snapshot.register(libc::REG_RIP);
+            if !text.contains(&start) {
+                continue;
+            }
             code_lines.extend(lines_of(start, instruction.len()));
             // A repeated string instruction is one instruction in one place, however often it traps.
             if !instruction.has_rep_prefix() && !instruction.has_repne_prefix() {
