@@ -25,6 +25,12 @@ pub(crate) fn end_mark<G: Geometry>(bin: usize) -> G::Link {
     G::Link::pack(G::Link::MAX - 1 - bin)
 }
 
+/// The bin whose list a link ends; no bin if it is no end mark.
+#[inline(always)]
+pub(crate) fn bin_ended_by<G: Geometry>(link: usize) -> usize {
+    (G::Link::MAX - 1).wrapping_sub(link)
+}
+
 /// The most granules a pool may have: link values below the end marks.
 pub(crate) const fn max_granules<G: Geometry>() -> usize {
     <G::Link as Link>::MAX - 1 - G::BINS
@@ -62,36 +68,42 @@ impl<G: Geometry> Bins<G> {
         unsafe { self.heads.get(bin) }
     }
 
-    /// Makes `link` the first of `bin`, which becomes or stays filled.
+    /// Makes `link`, a block or the end mark, the first of `bin`.
+    ///
+    /// # Safety
+    /// `bin < BINS`, and the bitmap is told by `mark_filled` or `mark_empty` if it must be.
+    #[inline(always)]
+    pub(crate) unsafe fn set_head(&mut self, bin: usize, link: G::Link) {
+        // SAFETY: as promised by the caller.
+        unsafe { self.heads.set(bin, link) }
+    }
+
+    /// Tells the bitmap that `bin` holds a block.
     ///
     /// # Safety
     /// `bin < BINS`.
     #[inline(always)]
-    pub(crate) unsafe fn fill(&mut self, bin: usize, link: G::Link) {
+    pub(crate) unsafe fn mark_filled(&mut self, bin: usize) {
         // SAFETY: as promised by the caller; there is a word for every 64 bins.
         unsafe {
-            self.heads.set(bin, link);
             self.words
-                .set(bin / 64, self.words.get(bin / 64) | 1 << (bin % 64));
+                .set(bin / 64, self.words.get(bin / 64) | 1 << (bin % 64))
         }
         self.summary |= 1 << (bin / 64);
     }
 
-    /// Makes `link`, a block or the end mark, the first of `bin`.
+    /// Tells the bitmap that `bin` holds none.
     ///
     /// # Safety
     /// `bin < BINS`.
     #[inline(always)]
-    pub(crate) unsafe fn replace(&mut self, bin: usize, link: G::Link) {
+    pub(crate) unsafe fn mark_empty(&mut self, bin: usize) {
         // SAFETY: as promised by the caller; there is a word for every 64 bins.
         unsafe {
-            self.heads.set(bin, link);
-            if link == end_mark::<G>(bin) {
-                let word = self.words.get(bin / 64) & !(1 << (bin % 64));
-                self.words.set(bin / 64, word);
-                if word == 0 {
-                    self.summary &= !(1 << (bin / 64));
-                }
+            let word = self.words.get(bin / 64) & !(1 << (bin % 64));
+            self.words.set(bin / 64, word);
+            if word == 0 {
+                self.summary &= !(1 << (bin / 64));
             }
         }
     }

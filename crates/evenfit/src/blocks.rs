@@ -3,12 +3,13 @@
 //! Everything here counts in granules; `heap.rs` translates from bytes and pointers.
 //! No loop depends on the pool's content: the only ones are the bit scans of single words.
 //!
-//! **What is believed.** The map and the bins lie outside the reach of a pool's users and are the truth.
-//! Links lie in free blocks, where a write after free can reach them, so a link is followed only after it was *vouched for*:
-//! it is below the top, the map says that a free block starts there, and that block's own link leads back.
-//! All of it is read before anything is written, so a call that ends in `Corrupt` has changed nothing.
+//! **What is believed.** The map and the bins lie outside the reach of a pool's users and are the truth: what is
+//! free, and how long, is read there and nowhere else. Links lie in free blocks, where a write after free can reach them,
+//! so a block's links are followed only if their seal is whole (see `links.rs`), and a block is handed out only if the
+//! map says that it is free and long enough. All of it is read before anything is written, so a call that ends in
+//! `Corrupt` has changed nothing.
 
-use crate::bins::{Bins, bin_of, end_mark, exact_below, max_granules};
+use crate::bins::{Bins, bin_ended_by, bin_of, end_mark, exact_below, max_granules};
 use crate::geometry::{Geometry, Link};
 use crate::links::{Node, Pool};
 use crate::map::{Map, Mark, PAIR_GRANULES};
@@ -116,20 +117,36 @@ impl<G: Geometry> BlockTier<G> {
     /// empty, else the top.
     #[inline(always)]
     pub(crate) fn take(&mut self, granules: usize) -> Result<usize, TakeError> {
-        match self.find(granules) {
-            Some(found) => {
-                self.vouch_head(&found, granules)?;
-                self.carve(found, found.run.start, granules);
-                Ok(found.run.start)
+        let Some(found) = self.find(granules) else {
+            return self.take_top(granules);
+        };
+        self.vouch(found, granules)?;
+        let Found { bin, run } = found;
+        let end = run.start + granules;
+        // SAFETY: the block is free and vouched for, and holds start..end.
+        unsafe {
+            self.remove_head(bin, run.start);
+            if Map::covers(run.start, run.end) {
+                self.map.clear_size(run.start, run.end);
+                self.map.write_size(run.start, end);
             }
-            None => self.take_top(granules),
+            if end < run.end {
+                self.insert(Run {
+                    start: end,
+                    end: run.end,
+                });
+            }
+            self.map.toggle(run.start, end);
         }
+        self.count_taken(granules);
+        Ok(run.start)
     }
 
     /// Takes a block of `granules` that starts at a multiple of `align` bytes, a power of two above the granule.
     ///
     /// A block that holds `granules` wherever the multiple falls is asked of the bins; what lies before and behind is
     /// given back at once.
+    #[inline(never)]
     pub(crate) fn take_aligned(
         &mut self,
         granules: usize,
@@ -143,7 +160,7 @@ impl<G: Geometry> BlockTier<G> {
                 && let Some(start) = self.aligned(found.run.start, align)
                 && start + granules <= found.run.end
             {
-                self.vouch_head(&found, granules)?;
+                self.vouch(found, granules)?;
                 self.carve(found, start, granules);
                 return Ok(start);
             }
@@ -192,7 +209,6 @@ impl<G: Geometry> BlockTier<G> {
     }
 
     /// Takes `granules` from `start` on out of a vouched head that holds them.
-    #[inline(always)]
     fn carve(&mut self, found: Found, start: usize, granules: usize) {
         let Found { bin, run: block } = found;
         let end = start + granules;
@@ -285,36 +301,49 @@ impl<G: Geometry> BlockTier<G> {
     #[inline(always)]
     pub(crate) unsafe fn give_back(&mut self, block: Run) -> Result<(), Corrupt> {
         let Run { start, end } = block;
+        let map = self.map;
+        if end > self.top {
+            return Err(Corrupt);
+        }
         let mut merged = block;
-        // SAFETY: start and end are marked, and what lies next to them is read from the map and vouched for
-        // before anything is written.
+        // SAFETY: start and end are marked. What lies next to them is read from the map, and the seals of free blocks
+        // compared, before anything is written.
         unsafe {
-            if end > self.top {
-                return Err(Corrupt);
+            let free_before = map.mark(start) == Mark::UsedAfterFree;
+            let free_after = map.is_free(end);
+            if free_before {
+                merged.start = map.start_before(start);
+                if merged.start >= start || !self.pool.is_sealed(merged.start) {
+                    return Err(Corrupt);
+                }
             }
-            let before = self.free_before(start)?;
-            let after = self.free_after(end)?;
-            self.vouch_both(before, after)?;
-            self.map.clear_size(start, end);
-            if let Some(run) = before {
-                self.remove(run);
-                self.map.clear_size(run.start, run.end);
-                merged.start = run.start;
+            if free_after {
+                merged.end = map.end_of(end);
+                if merged.end > self.top || !self.pool.is_sealed(end) {
+                    return Err(Corrupt);
+                }
+            }
+            if free_before {
+                self.remove(merged.start);
+            }
+            if free_after {
+                self.remove(end);
+            }
+            // No part covers a pair that the whole does not.
+            if Map::covers(merged.start, merged.end) {
+                map.clear_size(merged.start, start);
+                map.clear_size(start, end);
+                map.clear_size(end, merged.end);
             }
             if end == self.top {
-                self.map.toggle_used(end);
-                if before.is_some() {
-                    self.map.toggle_start(merged.start);
-                    self.map.toggle_start(start);
+                map.toggle_used(end);
+                if free_before {
+                    map.toggle_start(merged.start);
+                    map.toggle_start(start);
                 }
                 self.top = merged.start;
             } else {
-                if let Some(run) = after {
-                    self.remove(run);
-                    self.map.clear_size(run.start, run.end);
-                    merged.end = run.end;
-                }
-                self.map.toggle(start, end);
+                map.toggle(start, end);
                 self.insert(merged);
             }
         }
@@ -340,7 +369,9 @@ impl<G: Geometry> BlockTier<G> {
             if run.start >= run.end {
                 return Err(Corrupt);
             }
-            self.vouch(run)?;
+            if !self.pool.is_sealed(run.start) {
+                return Err(Corrupt);
+            }
             Ok(Some(run))
         }
     }
@@ -363,7 +394,9 @@ impl<G: Geometry> BlockTier<G> {
             if run.end > self.top {
                 return Err(Corrupt);
             }
-            self.vouch(run)?;
+            if !self.pool.is_sealed(run.start) {
+                return Err(Corrupt);
+            }
             Ok(Some(run))
         }
     }
@@ -401,7 +434,7 @@ impl<G: Geometry> BlockTier<G> {
                     return Ok(false);
                 }
                 if let Some(run) = after {
-                    self.remove(run);
+                    self.remove(run.start);
                     self.map.clear_size(run.start, run.end);
                 }
                 self.map.clear_size(start, end);
@@ -454,13 +487,12 @@ impl<G: Geometry> BlockTier<G> {
             if !lies_well || granules > limit - new_start {
                 return Ok(None);
             }
-            self.vouch_both(Some(before), after)?;
             let new_end = new_start + granules;
-            self.remove(before);
+            self.remove(before.start);
             self.map.clear_size(before.start, before.end);
             self.map.clear_size(start, end);
             if let Some(run) = after {
-                self.remove(run);
+                self.remove(run.start);
                 self.map.clear_size(run.start, run.end);
             }
             // The payload first: links are written only into what it has left.
@@ -542,79 +574,43 @@ impl<G: Geometry> BlockTier<G> {
 
     /// Whether `link` leads to a free block.
     #[inline(always)]
-    pub(crate) fn leads_to_free(&self, link: G::Link) -> bool {
-        let granule = link.unpack();
+    pub(crate) fn leads_to_free(&self, granule: usize) -> bool {
         // SAFETY: granules below the top are in the map.
         granule < self.top && unsafe { self.map.is_marked_free(granule) }
     }
 
-    /// Vouches for the links of a free block whose extent the map has told: both neighbours in its list are free
-    /// blocks and lead back, or the list ends where it must.
-    #[inline(always)]
-    pub(crate) fn vouch(&self, block: Run) -> Result<(), Corrupt> {
+    /// Whether the links of the free block are whole, and its list leads on from it and back: for checks.
+    pub(crate) fn is_linked(&self, block: Run) -> bool {
         let bin = bin_of::<G>(block.len());
-        let ends = end_mark::<G>(bin);
-        let this = G::Link::pack(block.start);
+        let ends = end_mark::<G>(bin).unpack();
         // SAFETY: the map says that the block is free, and so is every block whose node is read.
         unsafe {
-            let next = self.pool.next(block.start);
-            let next_agrees =
-                next == ends || self.leads_to_free(next) && self.pool.prev(next.unpack()) == this;
-            let prev = self.pool.prev(block.start);
-            let prev_agrees = if prev == ends {
-                self.bins.head(bin) == this
+            let (next, prev) = self.pool.links(block.start);
+            let head = self.bins.head(bin).unpack();
+            let leads_on =
+                next == ends || self.leads_to_free(next) && self.pool.links(next).1 == block.start;
+            let leads_back = if prev == ends {
+                head == block.start
             } else {
-                self.leads_to_free(prev) && self.pool.next(prev.unpack()) == this
+                self.leads_to_free(prev) && self.pool.links(prev).0 == block.start
             };
-            if next_agrees && prev_agrees {
-                Ok(())
-            } else {
-                Err(Corrupt)
-            }
+            self.pool.is_sealed(block.start) && leads_on && leads_back
         }
     }
 
-    /// Vouches for taking two vouched blocks out of their lists one after the other: if the first is the second's
-    /// neighbour in a list, which its removal will write to, it must be one list. Forged links can say otherwise.
-    ///
-    /// # Safety
-    /// Both are free blocks.
+    /// Vouches for the head of a bin that is to be taken: the map says that it is free and holds `granules`, and its
+    /// links are whole.
     #[inline(always)]
-    unsafe fn vouch_both(&self, first: Option<Run>, second: Option<Run>) -> Result<(), Corrupt> {
-        let (Some(first), Some(second)) = (first, second) else {
-            return Ok(());
+    fn vouch(&self, found: Found, granules: usize) -> Result<(), Corrupt> {
+        let run = found.run;
+        // SAFETY: a head lies below the top.
+        let sound = unsafe {
+            self.map.is_free(run.start)
+                && run.end <= self.top
+                && run.len() >= granules
+                && self.pool.is_sealed(run.start)
         };
-        let link = G::Link::pack(second.start);
-        // SAFETY: the first is a free block.
-        let linked =
-            unsafe { self.pool.next(first.start) == link || self.pool.prev(first.start) == link };
-        if linked && bin_of::<G>(first.len()) != bin_of::<G>(second.len()) {
-            return Err(Corrupt);
-        }
-        Ok(())
-    }
-
-    /// Vouches for the head of a bin that is to be taken: it is free, holds `granules`, and the rest of the list leads
-    /// back to it.
-    #[inline(always)]
-    fn vouch_head(&self, found: &Found, granules: usize) -> Result<(), Corrupt> {
-        let Found { bin, run } = *found;
-        let ends = end_mark::<G>(bin);
-        // SAFETY: a head lies below the top; every block whose node is read is free.
-        unsafe {
-            if !self.map.is_marked_free(run.start) || run.end > self.top || run.len() < granules {
-                return Err(Corrupt);
-            }
-            let next = self.pool.next(run.start);
-            let next_agrees = next == ends
-                || self.leads_to_free(next)
-                    && self.pool.prev(next.unpack()) == G::Link::pack(run.start);
-            if next_agrees && self.pool.prev(run.start) == ends {
-                Ok(())
-            } else {
-                Err(Corrupt)
-            }
-        }
+        if sound { Ok(()) } else { Err(Corrupt) }
     }
 
     /// Takes the head of `bin` out of its list.
@@ -625,34 +621,39 @@ impl<G: Geometry> BlockTier<G> {
     unsafe fn remove_head(&mut self, bin: usize, start: usize) {
         // SAFETY: as promised by the caller.
         unsafe {
-            let next = self.pool.next(start);
-            self.bins.replace(bin, next);
-            let ends = end_mark::<G>(bin);
-            if next != ends {
-                self.pool.set_prev(next.unpack(), ends);
+            let (next, _) = self.pool.links(start);
+            self.bins.set_head(bin, G::Link::pack(next));
+            if next < self.top {
+                self.pool.set_prev(next, end_mark::<G>(bin));
+            } else {
+                self.bins.mark_empty(bin);
             }
         }
     }
 
-    /// Takes a free block out of its list.
+    /// Takes a free block out of its list. The end mark of a list tells the bin, so no size is needed.
     ///
     /// # Safety
-    /// The block's links were vouched for.
+    /// The block's seal is whole.
     #[inline(always)]
-    unsafe fn remove(&mut self, block: Run) {
-        let bin = bin_of::<G>(block.len());
-        let ends = end_mark::<G>(bin);
-        // SAFETY: as promised by the caller.
+    unsafe fn remove(&mut self, start: usize) {
+        // SAFETY: as promised by the caller. Links that were sealed lead to free blocks or are end marks; for the sake of
+        // a forged seal, no more is believed of them than where they may lead.
         unsafe {
-            let next = self.pool.next(block.start);
-            let prev = self.pool.prev(block.start);
-            if prev == ends {
-                self.bins.replace(bin, next);
-            } else {
-                self.pool.set_next(prev.unpack(), next);
+            let (next, prev) = self.pool.links(start);
+            if next < self.top {
+                self.pool.set_prev(next, G::Link::pack(prev));
             }
-            if next != ends {
-                self.pool.set_prev(next.unpack(), prev);
+            if prev < self.top {
+                self.pool.set_next(prev, G::Link::pack(next));
+                return;
+            }
+            let bin = bin_ended_by::<G>(prev);
+            if bin < G::BINS {
+                self.bins.set_head(bin, G::Link::pack(next));
+                if next >= self.top {
+                    self.bins.mark_empty(bin);
+                }
             }
         }
     }
@@ -664,19 +665,19 @@ impl<G: Geometry> BlockTier<G> {
     #[inline(always)]
     unsafe fn insert(&mut self, block: Run) {
         let bin = bin_of::<G>(block.len());
-        let ends = end_mark::<G>(bin);
         let this = G::Link::pack(block.start);
         // SAFETY: as promised by the caller; the head of a bin is a free block or its end mark.
         unsafe {
             self.map.write_size(block.start, block.end);
             let head = self.bins.head(bin);
             self.pool.set_next(block.start, head);
-            self.pool.set_prev(block.start, ends);
-            // Links forged by a write after free may have left a head that is in use: it is not written to.
-            if self.leads_to_free(head) {
+            self.pool.set_prev(block.start, end_mark::<G>(bin));
+            self.bins.set_head(bin, this);
+            if head.unpack() < self.top {
                 self.pool.set_prev(head.unpack(), this);
+            } else {
+                self.bins.mark_filled(bin);
             }
-            self.bins.fill(bin, this);
         }
     }
 }

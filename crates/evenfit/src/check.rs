@@ -178,8 +178,9 @@ impl<G: Geometry> Heap<'_, G> {
                 return Err(CheckError::SizeWord { offset_bytes });
             } else if after_free {
                 tally.free_blocks += 1;
-                let vouched = self.blocks.vouch(Run { start, end });
-                vouched.map_err(|_| CheckError::Link { offset_bytes })?;
+                if !self.blocks.is_linked(Run { start, end }) {
+                    return Err(CheckError::Link { offset_bytes });
+                }
             } else {
                 tally.used_blocks += 1;
             }
@@ -262,12 +263,12 @@ impl<G: Geometry> BlockTier<G> {
                 listed += 1;
                 fullest = bin;
                 // Every block listed was found free in the map, so more of them than there are is a cycle.
-                if listed > free_blocks || !self.leads_to_free(link) || !self.is_of_bin(start, bin)
+                if listed > free_blocks || !self.leads_to_free(start) || !self.is_of_bin(start, bin)
                 {
                     return Err(CheckError::Bin { bin });
                 }
                 // SAFETY: a free block starts there.
-                link = unsafe { self.pool.next(start) };
+                link = G::Link::pack(unsafe { self.pool.links(start) }.0);
             }
         }
         if listed == free_blocks {

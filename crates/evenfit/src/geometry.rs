@@ -71,6 +71,13 @@ pub trait Link: Copy + Debug + Eq + 'static {
     fn pack(granule: usize) -> Self;
     /// The granule, or what marks the end of a list.
     fn unpack(self) -> usize;
+    /// The link as its seal holds it.
+    fn sealed(self) -> Self;
+    /// Whether `seal` holds both `links`, sealed.
+    ///
+    /// # Safety
+    /// Both can be read, and lie on addresses that are multiples of their length.
+    unsafe fn is_seal_of(links: *const [Self; 2], seal: *const [Self; 2]) -> bool;
 }
 
 impl Link for u32 {
@@ -83,6 +90,15 @@ impl Link for u32 {
     fn unpack(self) -> usize {
         self as usize
     }
+    #[inline(always)]
+    fn sealed(self) -> Self {
+        self ^ 0x9E37_79B9
+    }
+    #[inline(always)]
+    unsafe fn is_seal_of(links: *const [Self; 2], seal: *const [Self; 2]) -> bool {
+        // SAFETY: as promised by the caller.
+        unsafe { *links.cast::<u64>() ^ *seal.cast::<u64>() == 0x9E37_79B9_9E37_79B9 }
+    }
 }
 
 impl Link for u16 {
@@ -94,6 +110,15 @@ impl Link for u16 {
     #[inline(always)]
     fn unpack(self) -> usize {
         self as usize
+    }
+    #[inline(always)]
+    fn sealed(self) -> Self {
+        self ^ 0x9E37
+    }
+    #[inline(always)]
+    unsafe fn is_seal_of(links: *const [Self; 2], seal: *const [Self; 2]) -> bool {
+        // SAFETY: as promised by the caller.
+        unsafe { *links.cast::<u32>() ^ *seal.cast::<u32>() == 0x9E37_9E37 }
     }
 }
 

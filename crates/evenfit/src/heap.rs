@@ -259,8 +259,11 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
     /// [`AllocError::TooLarge`] if the pool could never serve it, [`AllocError::OutOfMemory`] if it can't now.
     #[inline]
     pub fn allocate(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
-        if !Self::is_small(layout.size()) || layout.align() > SLOT_ALIGN {
-            return self.allocate_slowly(layout);
+        if !Self::is_small(layout.size()) {
+            return self.allocate_block(layout);
+        }
+        if layout.align() > SLOT_ALIGN {
+            return self.allocate_small(layout);
         }
         let class = Slabs::class_for(layout.size());
         match self.slabs.take_first(class) {
@@ -296,18 +299,23 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
         match self.slabs.take_second(class) {
             Some((offset, Word::UsedUp)) => self.took_last(offset, class),
             Some((offset, _)) => Ok(self.slot(offset, class)),
-            None => self.allocate_slowly(layout),
+            None => self.allocate_small(layout),
         }
     }
 
-    /// From a new slab or from the block tier: any request.
+    /// A small request from any slab, new or old, or else from the block tier.
     #[inline(never)]
-    fn allocate_slowly(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
+    fn allocate_small(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
         if let Some(class) = self.class_for(layout)
             && let Ok(offset) = self.take_slot(class)
         {
             return Ok(self.slot(offset, class));
         }
+        self.allocate_block(layout)
+    }
+
+    #[inline(never)]
+    fn allocate_block(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
         let granules = Self::granules(layout.size());
         let taken = if granules > self.blocks.end {
             Err(TakeError::NoneFits)
@@ -442,15 +450,19 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
         ptr: NonNull<u8>,
         layout: Layout,
     ) -> Result<(), FreeError> {
-        if Self::is_small(layout.size()) && layout.align() <= SLOT_ALIGN {
-            let class = Slabs::class_for(layout.size());
-            let offset = self.blocks.pool.offset_bytes(ptr);
-            if let Some(slot) = self.slabs.first_slot_of(offset, class) {
-                return self.give_back_first(slot, class);
+        if Self::is_small(layout.size()) {
+            if layout.align() <= SLOT_ALIGN {
+                let class = Slabs::class_for(layout.size());
+                let offset = self.blocks.pool.offset_bytes(ptr);
+                if let Some(slot) = self.slabs.first_slot_of(offset, class) {
+                    return self.give_back_first(slot, class);
+                }
             }
+            // SAFETY: as promised by the caller.
+            return unsafe { self.try_deallocate_small(ptr, layout) };
         }
         // SAFETY: as promised by the caller.
-        unsafe { self.try_deallocate_slowly(ptr, layout) }
+        unsafe { self.try_deallocate_block(ptr, layout) }
     }
 
     /// Gives a block back whose layout the caller doesn't know, as C's `free`. O(1).
@@ -465,7 +477,7 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
         match self.slot_at(ptr) {
             Some(slot) => self.give_back_slot(slot),
             // SAFETY: as promised by the caller.
-            None => unsafe { self.try_deallocate_block(ptr) },
+            None => unsafe { self.try_deallocate_block_unsized(ptr) },
         }
     }
 
@@ -505,23 +517,35 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
         Ok(())
     }
 
+    /// A slot of a second word, one for a higher alignment, or a small block.
+    ///
     /// # Safety
     /// As for `try_deallocate`.
     #[inline(never)]
-    unsafe fn try_deallocate_slowly(
+    unsafe fn try_deallocate_small(
         &mut self,
         ptr: NonNull<u8>,
         layout: Layout,
     ) -> Result<(), FreeError> {
-        if Self::is_small(layout.size())
-            && let Some(slot) = self.slot_at(ptr)
-        {
-            if self.class_for(layout) != Some(slot.class()) {
-                let error = self.why_not_slot(slot);
-                return Err(self.refused(error));
-            }
-            return self.give_back_slot(slot);
+        let Some(slot) = self.slot_at(ptr) else {
+            // SAFETY: as promised by the caller.
+            return unsafe { self.try_deallocate_block(ptr, layout) };
+        };
+        if self.class_for(layout) != Some(slot.class()) {
+            let error = Self::why_not_slot(slot);
+            return Err(self.refused(error));
         }
+        self.give_back_slot(slot)
+    }
+
+    /// # Safety
+    /// As for `try_deallocate`.
+    #[inline(never)]
+    unsafe fn try_deallocate_block(
+        &mut self,
+        ptr: NonNull<u8>,
+        layout: Layout,
+    ) -> Result<(), FreeError> {
         let block = self.live_block(ptr, layout);
         // SAFETY: the caller gives it up.
         unsafe { self.give_back_block(block) }
@@ -530,7 +554,7 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
     /// # Safety
     /// As for `try_deallocate_unsized`.
     #[inline(never)]
-    unsafe fn try_deallocate_block(&mut self, ptr: NonNull<u8>) -> Result<(), FreeError> {
+    unsafe fn try_deallocate_block_unsized(&mut self, ptr: NonNull<u8>) -> Result<(), FreeError> {
         let block = self.block_at(ptr);
         // SAFETY: the caller gives it up.
         unsafe { self.give_back_block(block) }
@@ -682,7 +706,7 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
         if let Some(slot) = self.slot_at(ptr) {
             let class = Some(slot.class());
             if self.class_for(old) != class || !Slabs::is_used(slot) {
-                let error = self.why_not_slot(slot);
+                let error = Self::why_not_slot(slot);
                 return Err(self.refused(error));
             }
             if self.class_for(new) != class {
@@ -884,7 +908,7 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
         }
         if G::HAS_SLABS && self.slabs.slab_around(offset_bytes).is_some() {
             let slot = self.slabs.slot_at(offset_bytes);
-            return slot.map_or(FreeError::NotABlock, |slot| self.why_not_slot(slot));
+            return slot.map_or(FreeError::NotABlock, |slot| Self::why_not_slot(slot));
         }
         if self.blocks.lies_in_free(granule) {
             FreeError::AlreadyFree
@@ -895,7 +919,7 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
 
     /// Names what is wrong with a slot whose class isn't that of the layout, or that is free.
     #[cold]
-    fn why_not_slot(&self, slot: Slot) -> FreeError {
+    fn why_not_slot(slot: Slot) -> FreeError {
         if Slabs::is_used(slot) {
             FreeError::WrongLayout
         } else {

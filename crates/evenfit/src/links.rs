@@ -1,24 +1,27 @@
-//! Links: a free block holds the granule numbers of its list's next and previous block in its first bytes.
+//! Links: a free block holds the granule numbers of its list's next and previous block in its first bytes, and the
+//! same once more, disguised, as a *seal*.
 //!
-//! They are hints, never believed: see [`crate::blocks`] for what vouches for them.
+//! ```text
+//!   | next | prev | next ^ SEAL | prev ^ SEAL |  ... free ...
+//! ```
+//!
+//! They lie where a write after free can reach them, so none is followed before the seal was compared: no change of
+//! the links alone, of the seal alone, and no filling with one value passes. Links and seal are halves that don't mix,
+//! so a neighbour's link is written without being read.
 
 use core::ptr::NonNull;
 
-use crate::geometry::Geometry;
+use crate::geometry::{Geometry, Link};
 
 /// What a free block's first bytes hold.
 #[repr(C)]
 pub(crate) struct Node<G: Geometry> {
-    pub(crate) next: G::Link,
-    pub(crate) prev: G::Link,
+    links: [G::Link; 2],
+    seal: [G::Link; 2],
 }
 
-impl<G: Geometry> Clone for Node<G> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-impl<G: Geometry> Copy for Node<G> {}
+const NEXT: usize = 0;
+const PREV: usize = 1;
 
 /// The pool's first granule.
 #[derive(Debug)]
@@ -73,35 +76,53 @@ impl<G: Geometry> Pool<G> {
             .cast()
     }
 
+    /// The links of the free block at `granule`: next and previous.
+    ///
     /// # Safety
-    /// A free block starts at `granule`.
+    /// `granule` is in the pool, and not part of a used block.
     #[inline(always)]
-    pub(crate) unsafe fn next(self, granule: usize) -> G::Link {
+    pub(crate) unsafe fn links(self, granule: usize) -> (usize, usize) {
         // SAFETY: a free block is at least one granule, aligned for a node, and nobody else's.
-        unsafe { (*self.node(granule)).next }
+        let [next, prev] = unsafe { (*self.node(granule)).links };
+        (next.unpack(), prev.unpack())
     }
 
+    /// Whether the links of the free block at `granule` are as they were written.
+    ///
     /// # Safety
-    /// A free block starts at `granule`.
+    /// As for `links`.
     #[inline(always)]
-    pub(crate) unsafe fn prev(self, granule: usize) -> G::Link {
+    pub(crate) unsafe fn is_sealed(self, granule: usize) -> bool {
+        let node = self.node(granule);
         // SAFETY: as above.
-        unsafe { (*self.node(granule)).prev }
+        unsafe { G::Link::is_seal_of(&raw const (*node).links, &raw const (*node).seal) }
     }
 
     /// # Safety
-    /// A free block starts at `granule`.
+    /// As for `links`.
     #[inline(always)]
     pub(crate) unsafe fn set_next(self, granule: usize, link: G::Link) {
         // SAFETY: as above.
-        unsafe { (*self.node(granule)).next = link }
+        unsafe { self.set::<NEXT>(granule, link) }
     }
 
     /// # Safety
-    /// A free block starts at `granule`.
+    /// As for `links`.
     #[inline(always)]
     pub(crate) unsafe fn set_prev(self, granule: usize, link: G::Link) {
         // SAFETY: as above.
-        unsafe { (*self.node(granule)).prev = link }
+        unsafe { self.set::<PREV>(granule, link) }
+    }
+
+    /// # Safety
+    /// As for `links`.
+    #[inline(always)]
+    unsafe fn set<const WHICH: usize>(self, granule: usize, link: G::Link) {
+        let node = self.node(granule);
+        // SAFETY: as above.
+        unsafe {
+            (*node).links[WHICH] = link;
+            (*node).seal[WHICH] = link.sealed();
+        }
     }
 }

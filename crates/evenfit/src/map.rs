@@ -225,7 +225,7 @@ impl Map {
 
     /// Whether a block from `start` to `end` covers a whole pair.
     #[inline(always)]
-    fn covers(start: usize, end: usize) -> bool {
+    pub(crate) fn covers(start: usize, end: usize) -> bool {
         end / PAIR_GRANULES > start / PAIR_GRANULES + 1
     }
 

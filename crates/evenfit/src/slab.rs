@@ -302,16 +302,16 @@ impl Slab {
     }
 }
 
-/// What taking or giving back a slot made of its word of free bits.
+/// What taking or giving back a slot made of its slab.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Word {
-    /// Some slots are free, as before.
+    /// It has free slots and used ones, as before.
     Mixed,
-    /// The last free slot was taken.
+    /// Its last free slot was taken.
     UsedUp,
-    /// The first slot is free again.
+    /// Its first slot is free again.
     FirstFree,
-    /// All are.
+    /// All slots of this word are free.
     AllFree,
 }
 
@@ -498,7 +498,8 @@ impl Slabs {
         slab.set_word(0, left);
         self.count(class, 1);
         let offset = slab.slot_offset(free.trailing_zeros(), class);
-        Some((offset, if left == 0 { Word::UsedUp } else { Word::Mixed }))
+        let used_up = left == 0 && slab.word(1) == 0;
+        Some((offset, if used_up { Word::UsedUp } else { Word::Mixed }))
     }
 
     /// Takes a slot from the second word of the class's first slab, whose first has none.
@@ -517,17 +518,15 @@ impl Slabs {
         Some((offset, if left == 0 { Word::UsedUp } else { Word::Mixed }))
     }
 
-    /// A word of the class's first slab has no free slot left: if none has, the slab leaves the list.
+    /// The class's first slab has no free slot left: it leaves the list.
     #[inline(always)]
     pub(crate) fn used_up(&mut self, class: u8, map: Map) {
-        let slab = self.slab(self.head(class));
-        if slab.words() == [0; 2] {
-            self.unlink(slab, map);
-        }
+        self.unlink(self.slab(self.head(class)), map);
     }
 
     /// Makes a slab of a new block, its first slot taken: the slot's offset in the pool, in bytes.
     /// O(1): no list is threaded through it.
+    #[inline(never)]
     pub(crate) fn open<G: Geometry>(
         &mut self,
         class: u8,
@@ -650,7 +649,7 @@ impl Slabs {
         }
         slab.set_word(WORD, now);
         self.count(class, -1);
-        Some(if free == 0 {
+        Some(if free == 0 && slab.word(1 - WORD) == 0 {
             Word::FirstFree
         } else if now == Self::class(class).all_free[WORD] {
             Word::AllFree
@@ -659,14 +658,10 @@ impl Slabs {
         })
     }
 
-    /// The first slot of a word of the slab is free again: if the slab had none, it goes on its list.
+    /// The first slot of the slab is free again: it goes on the list of its class.
     #[inline(always)]
     pub(crate) fn first_free(&mut self, slab: Slab, map: Map) {
-        let [first, second] = slab.words();
-        // The word in question has one bit, so the other has none if the slab was full.
-        if first == 0 || second == 0 {
-            self.link(slab, map);
-        }
+        self.link(slab, map);
     }
 
     /// All slots of a word of the slab are free: if all of the other are too, the slab goes back to
