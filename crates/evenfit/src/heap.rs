@@ -393,7 +393,7 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
     fn allocate_unsized_slowly(&mut self, size_bytes: usize) -> Result<NonNull<[u8]>, AllocError> {
         let align = if size_bytes <= 8 { 8 } else { C_ALIGN };
         match Layout::from_size_align(size_bytes, align) {
-            Ok(layout) => self.allocate_slowly(layout),
+            Ok(layout) => self.allocate_small(layout),
             Err(_) => Err(self.failed(TakeError::NoneFits, usize::MAX)),
         }
     }
