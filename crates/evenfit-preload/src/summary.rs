@@ -80,11 +80,11 @@ impl fmt::Display for Report {
         if let Some(bytes) = self.smallest_failure_bytes {
             writeln!(
                 f,
-                "evenfit: the pool was full: {failed_requests} requests failed, the smallest for {bytes} bytes"
+                "evenfit: the pool was full: requests that failed: {failed_requests}, the smallest for {bytes} bytes"
             )?;
         }
         if refused_frees > 0 {
-            writeln!(f, "evenfit: {refused_frees} pointers were refused")?;
+            writeln!(f, "evenfit: pointers refused: {refused_frees}")?;
         }
         Ok(())
     }

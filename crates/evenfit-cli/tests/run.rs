@@ -1,0 +1,189 @@
+//! `evenfit run`: a program in a pool, its summary, its exit code, and every way to ask wrongly.
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use common::{Run, Scratch, command, run};
+use serde_json::Value;
+
+/// The library, built once, as this package's tests can't depend on a shared library.
+fn library() -> &'static Path {
+    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+    LIBRARY.get_or_init(|| {
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("preload");
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "-p", "evenfit-preload"]);
+        build.current_dir(common::root());
+        build.env("CARGO_TARGET_DIR", &target);
+        assert!(build.status().expect("cargo runs").success());
+        target.join("debug/libevenfit_preload.so")
+    })
+}
+
+fn evenfit_run(arguments: &[&str]) -> Run {
+    let mut command = command();
+    command.arg("run").args(arguments);
+    run(command.env("EVENFIT_PRELOAD", library()))
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+#[test]
+fn the_programs_output_and_exit_code_pass_through() {
+    let answer = evenfit_run(&[
+        "--pool",
+        "64MiB",
+        "--",
+        "sh",
+        "-c",
+        "echo out; echo err >&2; exit 7",
+    ]);
+    assert_eq!((answer.code, answer.stdout.as_str()), (7, "out\n"));
+    assert!(answer.stderr.starts_with("err\n"), "{}", answer.stderr);
+    for part in [
+        "sh, process ",
+        "peak ",
+        "of a pool of 67,108,864 bytes (64 MiB)",
+        "largest free",
+        "failed requests  0",
+    ] {
+        assert!(answer.stderr.contains(part), "{part}: {}", answer.stderr);
+    }
+}
+
+#[test]
+fn children_are_reported_beside_the_program() {
+    let script = "seq 3000 | sort -rn | head -1; sort --version | head -1 >/dev/null";
+    let answer = evenfit_run(&["--json", "--", "sh", "-c", script]);
+    assert_eq!((answer.code, answer.stdout.as_str()), (0, "3000\n"));
+    let summary = json(&answer.stderr);
+    assert_eq!(summary["process"]["program"], "sh");
+    let children = summary["children"].as_array().expect("a list");
+    let sort = children
+        .iter()
+        .find(|child| child["program"] == "sort")
+        .expect("sort reported");
+    assert!(sort["peak_used_bytes"].as_u64() > Some(3_000));
+}
+
+#[test]
+fn a_full_pool_is_said() {
+    let fill = "BEGIN { for (i = 0; i < 100000; i++) a[i] = i; print length(a) }";
+    let answer = evenfit_run(&["--json", "--pool", "512k", "--", "awk", fill]);
+    assert_eq!(
+        (answer.code, answer.stdout.as_str()),
+        (2, ""),
+        "{}",
+        answer.stderr
+    );
+    let at = answer
+        .stderr
+        .find('{')
+        .expect("a summary behind the program's own words");
+    let report = &json(&answer.stderr[at..])["process"];
+    assert!(report["failed_requests"].as_u64() > Some(0), "{report}");
+    let answer = evenfit_run(&["--pool", "512k", "--", "awk", fill]);
+    assert!(
+        answer
+            .stderr
+            .contains("pool was full; the smallest asked for"),
+        "{}",
+        answer.stderr
+    );
+}
+
+#[test]
+fn the_summary_can_go_to_a_file() {
+    let scratch = Scratch::new("run-summary");
+    let file = scratch.path("summary.txt");
+    let answer = evenfit_run(&["--summary", &file, "--", "sh", "-c", "true"]);
+    assert_eq!((answer.code, answer.stderr.as_str()), (0, ""));
+    let text = std::fs::read_to_string(&file).expect("written");
+    assert!(
+        text.starts_with("sh, process ") && text.contains("footprint"),
+        "{text}"
+    );
+    let nowhere = evenfit_run(&[
+        "--summary",
+        "/nonexistent/summary",
+        "--",
+        "sh",
+        "-c",
+        "echo ran",
+    ]);
+    assert_eq!(
+        (nowhere.code, nowhere.stdout.as_str()),
+        (2, ""),
+        "known before the program runs"
+    );
+}
+
+#[test]
+fn a_killed_program_leaves_no_report_and_its_signal_is_passed_on() {
+    let answer = evenfit_run(&["--", "sh", "-c", "kill -9 $$"]);
+    assert_eq!(answer.code, 128 + 9);
+    assert!(
+        answer.stderr.contains("left no report: it was killed"),
+        "{}",
+        answer.stderr
+    );
+}
+
+#[test]
+fn wrong_wishes_are_refused_before_anything_runs() {
+    for (arguments, part) in [
+        (
+            &["--pool", "10k", "--", "echo"][..],
+            "can't start a program: say at least --pool 256k",
+        ),
+        (
+            &["--pool", "many", "--", "echo"],
+            "does not start with a number",
+        ),
+        (
+            &["--", "no-such-program-here"],
+            "can't run no-such-program-here",
+        ),
+        (&["--"], "required"),
+        (&[], "required"),
+    ] {
+        let answer = evenfit_run(arguments);
+        assert_eq!(
+            (answer.code, answer.stdout.as_str()),
+            (2, ""),
+            "{arguments:?}"
+        );
+        assert!(
+            answer.stderr.contains(part),
+            "{arguments:?}: {}",
+            answer.stderr
+        );
+    }
+    let mut missing = command();
+    missing.args(["run", "--", "echo"]);
+    let answer = run(missing.env("EVENFIT_PRELOAD", "/nonexistent/lib.so"));
+    assert_eq!(answer.code, 2);
+    assert!(
+        answer
+            .stderr
+            .contains("EVENFIT_PRELOAD=/nonexistent/lib.so: no such file")
+    );
+}
+
+#[test]
+fn the_reports_file_is_removed() {
+    let scratch = Scratch::new("run-reports");
+    let mut command = command();
+    command.args(["run", "--", "sh", "-c", "true"]);
+    command
+        .env("EVENFIT_PRELOAD", library())
+        .env("TMPDIR", scratch.path("."));
+    assert_eq!(run(&mut command).code, 0);
+    assert!(scratch.names().is_empty(), "{:?}", scratch.names());
+}

@@ -1,0 +1,223 @@
+/* A program that knows nothing of evenfit: every way of allocating, checked. Its argument says which part. */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define EXPECT(condition)                                                        \
+    do {                                                                         \
+        if (!(condition)) {                                                      \
+            fprintf(stderr, "line %d: not so: %s\n", __LINE__, #condition);      \
+            _exit(1);                                                            \
+        }                                                                        \
+    } while (0)
+
+/* Volatile, so that the compiler can't leave the calls out or see through them. */
+static void *volatile kept;
+static volatile size_t huge = SIZE_MAX;
+
+static int is_aligned(void *pointer, size_t alignment) { return (uintptr_t)pointer % alignment == 0; }
+
+static void family(void) {
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), i;
+    void *pointer;
+    unsigned char *bytes;
+    for (i = 0; i < 5000; i++) {
+        size_t size = i * 13 % 3000;
+        bytes = malloc(size);
+        EXPECT(bytes && malloc_usable_size(bytes) >= size && (size < 9 || is_aligned(bytes, 16)));
+        memset(bytes, 0xA5, size);
+        bytes = realloc(bytes, size + 1 + i % 700);
+        EXPECT(bytes && (size == 0 || (bytes[0] == 0xA5 && bytes[size - 1] == 0xA5)));
+        if (i % 40) free(bytes); /* the rest stays */
+    }
+    for (i = 1; i < 3000; i += 7) {
+        bytes = calloc(i, 3);
+        for (size_t j = 0; j < i * 3; j++) EXPECT(bytes[j] == 0);
+        memset(bytes, 0xFF, i * 3);
+        free(bytes);
+    }
+    for (size_t alignment = 8; alignment <= 65536; alignment *= 2) {
+        EXPECT(posix_memalign(&pointer, alignment, 100) == 0 && is_aligned(pointer, alignment));
+        free(pointer);
+        pointer = aligned_alloc(alignment, 3 * alignment);
+        EXPECT(pointer && is_aligned(pointer, alignment));
+        pointer = realloc(pointer, 4 * alignment);
+        EXPECT(pointer);
+        free(pointer);
+        pointer = memalign(alignment, 1);
+        EXPECT(pointer && is_aligned(pointer, alignment));
+        free(pointer);
+    }
+    pointer = valloc(10);
+    EXPECT(pointer && is_aligned(pointer, page));
+    free(pointer);
+    pointer = pvalloc(page + 1);
+    EXPECT(pointer && is_aligned(pointer, page) && malloc_usable_size(pointer) >= 2 * page);
+    free(pointer);
+
+    errno = 0;
+    kept = malloc(huge);
+    EXPECT(!kept && errno == ENOMEM);
+    errno = 0;
+    kept = calloc(huge / 2, 3);
+    EXPECT(!kept && errno == ENOMEM);
+    bytes = strdup("kept");
+    errno = 0;
+    kept = reallocarray(bytes, huge / 2, 3);
+    EXPECT(!kept && errno == ENOMEM && strcmp((char *)bytes, "kept") == 0);
+    kept = realloc(bytes, huge - 100);
+    EXPECT(!kept && strcmp((char *)bytes, "kept") == 0);
+    EXPECT(posix_memalign(&pointer, 24, 8) == EINVAL && posix_memalign(&pointer, 4, 8) == EINVAL);
+    EXPECT(posix_memalign(&pointer, 16, huge) == ENOMEM);
+    errno = 77;
+    free(bytes);
+    free(NULL);
+    EXPECT(errno == 77 && malloc_usable_size(NULL) == 0);
+    kept = realloc(NULL, 30);
+    EXPECT(kept);
+    EXPECT(realloc(kept, 0) == NULL);
+    kept = malloc(0);
+    pointer = malloc(0);
+    EXPECT(kept && pointer && kept != pointer);
+}
+
+/* Threads that allocate, pass blocks on and free each other's, while the process forks. */
+enum { SHELVES = 512 };
+static void *_Atomic shelf[SHELVES];
+static _Atomic int forking_is_over;
+
+static void *worker(void *seed_pointer) {
+    unsigned seed = (unsigned)(uintptr_t)seed_pointer;
+    long rounds = 0;
+    while (!forking_is_over || rounds < 20000) {
+        size_t size = 8 + (size_t)rand_r(&seed) % (rounds % 50 ? 300 : 20000);
+        size_t *block = malloc(size);
+        EXPECT(block);
+        memset(block, (int)(size & 0xFF), size);
+        *block = size;
+        block = __atomic_exchange_n(&shelf[(size_t)rand_r(&seed) % SHELVES], block, __ATOMIC_ACQ_REL);
+        if (block) {
+            size = *block;
+            EXPECT(malloc_usable_size(block) >= size);
+            for (size_t i = sizeof size; i < size; i++) EXPECT(((unsigned char *)block)[i] == (size & 0xFF));
+            free(block);
+        }
+        rounds++;
+    }
+    return NULL;
+}
+
+static void threads(void) {
+    pthread_t workers[4];
+    for (uintptr_t i = 0; i < 4; i++) EXPECT(pthread_create(&workers[i], NULL, worker, (void *)(i + 1)) == 0);
+    for (int i = 0; i < 60; i++) {
+        int status = 0;
+        pid_t child = fork();
+        EXPECT(child >= 0);
+        if (child == 0) {
+            /* Whatever the other threads were doing, the child can allocate. */
+            for (size_t j = 1; j < 2000; j++) {
+                char *block = malloc(j);
+                EXPECT(block);
+                block[j - 1] = 'c';
+                if (j % 2) free(block);
+            }
+            _exit(7);
+        }
+        EXPECT(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 7);
+    }
+    forking_is_over = 1;
+    for (int i = 0; i < 4; i++) pthread_join(workers[i], NULL);
+    for (int i = 0; i < SHELVES; i++) free(shelf[i]);
+}
+
+static void plugin(const char *path) {
+    void *library = dlopen(path, RTLD_NOW);
+    EXPECT(library);
+    char *(*greet)(const char *) = (char *(*)(const char *))dlsym(library, "greet");
+    EXPECT(greet);
+    char *greeting = greet("pool");
+    EXPECT(strcmp(greeting, "hello, pool") == 0);
+    free(greeting);
+    dlclose(library);
+}
+
+/* Before main and after exit. */
+static char *early;
+
+__attribute__((constructor)) static void before_main(void) { early = strdup("allocated before main"); }
+
+__attribute__((destructor)) static void after_exit(void) {
+    char *late = malloc(100);
+    EXPECT(late);
+    snprintf(late, 100, "%s, freed after exit", early);
+    free(early);
+    if (kept == (void *)&kept) puts(late);
+    free(late);
+}
+
+static void at_exit(void) { EXPECT(calloc(10, 10)); }
+
+static void fill(void) {
+    void **list = NULL;
+    size_t count = 0;
+    for (;;) {
+        void **block = malloc(10000);
+        if (!block) break;
+        *block = list;
+        list = block;
+        count++;
+    }
+    EXPECT(errno == ENOMEM);
+    while (list) {
+        void **next = *list;
+        free(list);
+        list = next;
+    }
+    kept = malloc(count * 10000);
+    EXPECT(kept); /* what was freed can be had again, in one piece */
+    free(kept);
+    printf("%zu blocks of 10000\n", count);
+}
+
+int main(int argc, char **argv) {
+    const char *part = argc > 1 ? argv[1] : "family";
+    if (!strcmp(part, "family")) family();
+    if (!strcmp(part, "threads")) threads();
+    if (!strcmp(part, "plugin")) plugin(argv[2]);
+    if (!strcmp(part, "fill")) fill();
+    if (!strcmp(part, "life")) {
+        atexit(at_exit);
+        kept = (void *)&kept;
+    }
+    if (!strcmp(part, "_exit")) {
+        kept = malloc(123456);
+        _exit(5);
+    }
+    if (!strcmp(part, "vfork")) {
+        pid_t child = vfork();
+        if (child == 0) _exit(3);
+        int status = 0;
+        EXPECT(waitpid(child, &status, 0) == child && WEXITSTATUS(status) == 3);
+    }
+    if (!strcmp(part, "double")) {
+        void *volatile block = malloc(50);
+        free(block);
+        free(block);
+        puts("still here");
+    }
+    if (!strcmp(part, "foreign")) {
+        char *volatile local = (char *)&argc;
+        free(local);
+        puts("still here");
+    }
+    return 0;
+}
