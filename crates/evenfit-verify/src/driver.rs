@@ -14,7 +14,10 @@ use crate::subject::{Piece, Subject};
 /// How many freed pointers are remembered for double frees.
 const STALE_MAX: usize = 64;
 
-/// Bytes of region comparison that one operation may spend on average.
+/// Free runs that one operation may look at on average, to see whether a refusal was right.
+const SEARCHED_RUNS_PER_OP: usize = 16;
+
+/// Enough for a small region to be compared at every refusal.
 const COMPARE_BYTES_PER_OP: usize = 64 * 1024;
 
 /// Where a heap is built.
@@ -61,6 +64,9 @@ pub struct Driver<S: Subject> {
     /// The counters as they must be now.
     expected: Stats,
     compare_credit: usize,
+    search_credit: usize,
+    /// Bytes of region comparison that one operation may spend on average.
+    pub compare_bytes_per_op: usize,
     snapshot: Vec<u8>,
     ops: u64,
 }
@@ -118,6 +124,8 @@ impl<S: Subject> Driver<S> {
             stale_next: 0,
             seed: 0,
             compare_credit: 0,
+            search_credit: 0,
+            compare_bytes_per_op: COMPARE_BYTES_PER_OP,
             snapshot: Vec::new(),
             ops: 0,
         };
@@ -158,25 +166,69 @@ impl<S: Subject> Driver<S> {
     /// # Panics
     /// If the heap's answer, its counters or the pool's bytes are not what they must be.
     pub fn apply(&mut self, op: &Op) {
-        self.ops += 1;
-        self.compare_credit += COMPARE_BYTES_PER_OP;
+        self.begin();
         match *op {
-            Op::Allocate(layout) => self.allocate(layout, false),
-            Op::AllocateZeroed(layout) => self.allocate(layout, true),
+            Op::Allocate(layout) => drop(self.allocate(layout, false)),
+            Op::AllocateZeroed(layout) => drop(self.allocate(layout, true)),
             Op::Free { k } => self.free(k, false),
             Op::FreeUnsized { k } => self.free(k, true),
-            Op::Grow { k, new } => self.resize(k, new, Via::Grow),
-            Op::Shrink { k, new } => self.resize(k, new, Via::Shrink),
-            Op::Reallocate { k, new } => self.resize(k, new, Via::Reallocate),
+            Op::Grow { k, new } => self.resize_pick(k, new, Via::Grow),
+            Op::Shrink { k, new } => self.resize_pick(k, new, Via::Shrink),
+            Op::Reallocate { k, new } => self.resize_pick(k, new, Via::Reallocate),
             Op::FreeAll { k } => self.free_all(k),
             Op::Misuse { kind, via } => self.misuse(kind, via),
             Op::Check => self.check(),
         }
-        let stats = self.subject.stats();
-        assert_eq!(stats, self.expected, "counters after {op:?}");
+        self.assert_counters(op);
     }
 
-    fn allocate(&mut self, layout: Layout, zeroed: bool) {
+    /// Allocates, as `Op::Allocate` does, and says where, in bytes from the pool's first granule.
+    pub fn allocate_at(&mut self, layout: Layout) -> Option<usize> {
+        self.begin();
+        let offset = self.allocate(layout, false);
+        self.assert_counters(&layout);
+        offset
+    }
+
+    /// Frees the live block at `offset`.
+    pub fn free_at(&mut self, offset: usize) {
+        self.begin();
+        let live = self
+            .model
+            .at(offset)
+            .expect("the caller names a live block");
+        self.free_live(&live, false);
+        self.assert_counters(&live);
+    }
+
+    /// Reallocates the live block at `offset` and says where it is now, if that worked.
+    pub fn resize_at(&mut self, offset: usize, size: usize) -> Option<usize> {
+        self.begin();
+        let live = self
+            .model
+            .at(offset)
+            .expect("the caller names a live block");
+        let new = layout(size, live.layout.align());
+        let moved = self.resize(&live, new, Via::Reallocate);
+        self.assert_counters(&live);
+        moved
+    }
+
+    fn begin(&mut self) {
+        self.ops += 1;
+        self.compare_credit += self.compare_bytes_per_op;
+        self.search_credit += SEARCHED_RUNS_PER_OP;
+    }
+
+    fn assert_counters(&self, after: &dyn core::fmt::Debug) {
+        assert_eq!(
+            self.subject.stats(),
+            self.expected,
+            "counters after {after:?}"
+        );
+    }
+
+    fn allocate(&mut self, layout: Layout, zeroed: bool) -> Option<usize> {
         self.take_snapshot();
         let answer = if zeroed {
             self.subject.allocate_zeroed(layout)
@@ -195,17 +247,23 @@ impl<S: Subject> Driver<S> {
                 self.expected.peak_used_bytes =
                     self.expected.peak_used_bytes.max(self.model.used_bytes());
                 self.expect_counts();
+                Some(live.offset)
             }
-            Err(error) => self.refused_request(layout, error),
+            Err(error) => {
+                self.refused_request(layout, error);
+                None
+            }
         }
     }
 
     /// A request was refused: that must be right and have changed nothing.
     fn refused_request(&mut self, layout: Layout, error: AllocError) {
-        assert!(
-            !self.model.must_fit(layout),
-            "{error:?} to {layout:?}, which fits"
-        );
+        // To look at every free run takes time: in a pool of many, one refusal in some is looked at.
+        if self.search_credit >= self.model.live_count() {
+            self.search_credit -= self.model.live_count();
+            let fits = self.model.must_fit(layout);
+            assert!(!fits, "{error:?} to {layout:?}, which fits");
+        }
         match error {
             AllocError::TooLarge => assert!(
                 self.model.never_fits(layout) || self.model.may_never_fit(layout),
@@ -271,11 +329,14 @@ impl<S: Subject> Driver<S> {
     }
 
     fn free(&mut self, k: usize, unsized_: bool) {
-        let Some(live) = self.model.pick(k) else {
-            return;
-        };
-        self.assert_contents(&live);
-        let ptr = self.pointer(&live);
+        if let Some(live) = self.model.pick(k) {
+            self.free_live(&live, unsized_);
+        }
+    }
+
+    fn free_live(&mut self, live: &Live, unsized_: bool) {
+        self.assert_contents(live);
+        let ptr = self.pointer(live);
         let answer = if unsized_ {
             // SAFETY: a live block, not used again.
             unsafe { self.subject.try_deallocate_unsized(ptr) }
@@ -305,26 +366,31 @@ impl<S: Subject> Driver<S> {
         }
     }
 
-    fn resize(&mut self, k: usize, new: Layout, via: Via) {
-        let Some(live) = self.model.pick(k) else {
-            return;
-        };
+    fn resize_pick(&mut self, k: usize, new: Layout, via: Via) {
+        if let Some(live) = self.model.pick(k) {
+            self.resize(&live, new, via);
+        }
+    }
+
+    /// Where the block is now, if it was resized.
+    fn resize(&mut self, live: &Live, new: Layout, via: Via) -> Option<usize> {
         let old = live.layout;
         let new = match via {
             Via::Shrink => layout(new.size() % (old.size() + 1), new.align()),
-            Via::Grow if new.size() < old.size() => return,
+            Via::Grow if new.size() < old.size() => return None,
             _ => new,
         };
-        self.assert_contents(&live);
+        self.assert_contents(live);
         self.take_snapshot();
-        match self.call_resize(self.pointer(&live), old, new, via) {
-            Ok(block) => self.resized(&live, block, new),
+        match self.call_resize(self.pointer(live), old, new, via) {
+            Ok(block) => Some(self.resized(live, block, new)),
             Err(ReallocError::Alloc(error)) => {
                 assert!(
-                    !self.must_resize(&live, new),
+                    !self.must_resize_in_place(live, new),
                     "{error:?}: {live:?} to {new:?} fits"
                 );
                 self.refused_request(new, error);
+                None
             }
             Err(error) => panic!("{error:?}: {via:?} of {live:?} to {new:?}"),
         }
@@ -347,7 +413,7 @@ impl<S: Subject> Driver<S> {
         }
     }
 
-    fn resized(&mut self, old: &Live, block: NonNull<[u8]>, new: Layout) {
+    fn resized(&mut self, old: &Live, block: NonNull<[u8]>, new: Layout) -> usize {
         let used_before = self.model.used_bytes();
         let old_address = self.model.pool_base() + old.offset;
         let stays = block.cast::<u8>().as_ptr() as usize == old_address;
@@ -363,6 +429,7 @@ impl<S: Subject> Driver<S> {
         self.fill(&live);
         self.expect_peak(used_before, &live, stays);
         self.expect_counts();
+        live.offset
     }
 
     /// A block that moved may have been counted twice for a moment: either peak is honest.
@@ -378,14 +445,14 @@ impl<S: Subject> Driver<S> {
         self.expected.peak_used_bytes = said;
     }
 
-    /// Whether a reallocation has no excuse to fail.
-    fn must_resize(&self, live: &Live, new: Layout) -> bool {
+    /// Whether the room behind and before a block is enough for the new layout.
+    fn must_resize_in_place(&self, live: &Live, new: Layout) -> bool {
         let (start, end) = self.model.gap_without(live);
         let rounded = self.model.rounded(new.size());
         let address = self.model.pool_base() + live.offset;
         let forwards = rounded <= end - live.offset && address.is_multiple_of(new.align());
         let backwards = rounded <= end - start && new.align() <= S::GRANULE_BYTES;
-        forwards || backwards || self.model.must_fit(new)
+        forwards || backwards
     }
 
     fn expect_counts(&mut self) {
@@ -410,7 +477,7 @@ impl<S: Subject> Driver<S> {
             }
             Misuse::InFree { offset } => {
                 let offset = offset % self.model.pool_bytes();
-                let (start, end) = self.model.gaps().find(|(_, end)| *end > offset)?;
+                let (start, end) = self.model.gap_from(offset)?;
                 (
                     self.model.pool_base() + offset.max(start),
                     layout(end - start, 1),

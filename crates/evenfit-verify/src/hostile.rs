@@ -175,10 +175,8 @@ impl<S: Subject> Hostile<S> {
     /// The free run at or after `offset`.
     fn free_run(&self, offset: usize) -> Option<(usize, usize)> {
         let offset = offset % self.model.pool_bytes();
-        self.model
-            .gaps()
-            .find(|(_, end)| *end > offset)
-            .map(|(start, end)| (offset.max(start), end))
+        let (start, end) = self.model.gap_from(offset)?;
+        Some((offset.max(start), end))
     }
 
     /// Writes `bytes` to free memory at or after `offset`, as far as it is free.

@@ -7,8 +7,10 @@
 //!   coverage-guided fuzzer.
 //! - [`exhaustive`] visits every reachable state of a small pool.
 //! - [`hostile`] overwrites the pool and asks the heap about it.
+//! - [`endurance`] runs recorded programs and adversaries for as long as it is told.
 
 pub mod driver;
+pub mod endurance;
 pub mod exhaustive;
 pub mod hostile;
 pub mod model;

@@ -158,6 +158,19 @@ impl Model {
         (start <= offset).then_some((start, end))
     }
 
+    /// The free run at `offset`, or else the next one.
+    pub fn gap_from(&self, offset: usize) -> Option<(usize, usize)> {
+        self.gap_at(offset).or_else(|| {
+            let ends = self
+                .live
+                .range(offset + 1..)
+                .map(|(at, live)| at + self.rounded(live.layout.size()));
+            let own = self.live.range(..=offset).next_back();
+            let own = own.map(|(at, live)| at + self.rounded(live.layout.size()));
+            own.into_iter().chain(ends).find_map(|end| self.gap_at(end))
+        })
+    }
+
     /// The free run that would hold `live` if it were freed.
     pub fn gap_without(&self, live: &Live) -> (usize, usize) {
         let end = live.offset + self.rounded(live.layout.size());
@@ -338,6 +351,11 @@ mod tests {
         assert_eq!(model.gap_at(80), None);
         assert_eq!(model.gap_at(159), Some((96, 160)));
         assert_eq!(model.gap_at(160), None);
+        assert_eq!(model.gap_from(0), Some((0, 16)));
+        assert_eq!(model.gap_from(16), Some((48, 80)));
+        assert_eq!(model.gap_from(80), Some((96, 160)));
+        assert_eq!(model.gap_from(50), Some((48, 80)));
+        assert_eq!(model.gap_from(90), Some((96, 160)));
         assert_eq!(model.gap_without(&model.at(80).unwrap()), (48, 160));
         assert_eq!(model.used_bytes(), 48);
     }
