@@ -299,16 +299,17 @@ pub fn replay<S: Subject>(trace: &Trace, len_bytes: usize, check_every: u64) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use evenfit::{Compact, Heap, Standard};
+    use crate::subject::{Blocks, CompactBlocks, Slabs};
 
     #[test]
     fn every_adversary_runs_and_is_refused_something() {
         let mut tally = Tally::default();
         for (seed, adversary) in (1..).zip(Adversary::ALL) {
-            tally.add(&adversary.run::<Heap<'static, Standard>>(seed, 20_000 << seed, 30_000));
-            tally.add(&adversary.run::<Heap<'static, Compact>>(seed, 100_001, 30_000));
+            tally.add(&adversary.run::<Blocks>(seed, 20_000 << seed, 30_000));
+            tally.add(&adversary.run::<Slabs>(seed, 30_000 << seed, 30_000));
+            tally.add(&adversary.run::<CompactBlocks>(seed, 100_001, 30_000));
         }
-        assert!(tally.operations >= 12 * 30_000);
+        assert!(tally.operations >= 18 * 30_000);
         assert!(
             tally.failed_requests > 1000 && tally.refused_frees > 1000,
             "{tally:?}"

@@ -340,7 +340,7 @@ impl<S: Subject> Explorer<S> {
                 });
             }
             for align in &plan.aligns[1..] {
-                let size = self.model.rounded(live.layout.size()) / S::GRANULE_BYTES;
+                let size = live.len / S::GRANULE_BYTES;
                 steps.push(Step::Resize {
                     offset,
                     size,
@@ -428,9 +428,12 @@ impl<S: Subject> Explorer<S> {
 
     /// Records a block. Its contents are zeroed, so that they can't tell two equal states apart.
     fn adopt(&mut self, block: NonNull<[u8]>, layout: Layout) {
-        let live = self
-            .model
-            .insert(block.cast::<u8>().as_ptr() as usize, layout, 0);
+        let live = self.model.insert(
+            block.cast::<u8>().as_ptr() as usize,
+            self.model.rounded(layout.size()),
+            layout,
+            0,
+        );
         // SAFETY: the block is this driver's, over its whole rounded length.
         unsafe {
             block
@@ -490,7 +493,7 @@ impl<S: Subject> Explorer<S> {
             let used = live.next_if(|live| live.offset == block.offset_bytes);
             assert_eq!(used.is_some(), block.state == BlockState::Used, "{block:?}");
             if let Some(live) = used {
-                assert_eq!(self.model.rounded(live.layout.size()), block.size_bytes);
+                assert_eq!(live.len, block.size_bytes);
             } else {
                 assert!(
                     !free_before,

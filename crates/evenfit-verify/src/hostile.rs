@@ -98,9 +98,12 @@ impl<S: Subject> Hostile<S> {
 
     fn adopt(&mut self, block: NonNull<[u8]>, layout: Layout) {
         self.seed += 1;
-        let live = self
-            .model
-            .insert(block.cast::<u8>().as_ptr() as usize, layout, self.seed);
+        let address = block.cast::<u8>().as_ptr() as usize;
+        let usable = self
+            .subject
+            .usable_size(block.cast())
+            .expect("a live block");
+        let live = self.model.insert(address, usable, layout, self.seed);
         pattern::fill(self.contents(&live), live.seed);
     }
 
@@ -112,7 +115,7 @@ impl<S: Subject> Hostile<S> {
     /// A live block's bytes.
     #[allow(clippy::mut_from_ref)]
     fn contents(&self, live: &Live) -> &mut [u8] {
-        let len = self.model.rounded(live.layout.size());
+        let len = live.len;
         // SAFETY: a live block within the region, which only this driver accesses, one slice at
         // a time.
         unsafe { core::slice::from_raw_parts_mut(self.pointer(live.offset).as_ptr(), len) }

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use evenfit::{Compact, Heap, Standard};
 use evenfit_trace::Trace;
 use evenfit_verify::Subject;
 use evenfit_verify::endurance::{Adversary, Tally, replay};
 use evenfit_verify::exhaustive::{Plan, explore};
+use evenfit_verify::subject::{Blocks, CompactBlocks, Slabs};
 
 /// Evidence for evenfit, in the forms that take minutes or hours.
 ///
@@ -68,10 +68,10 @@ fn main() -> ExitCode {
             geometry,
         } => {
             if geometry != Geometries::Compact {
-                visit::<Heap<'static, Standard>>(granules.into(), unit.into());
+                visit::<Blocks>(granules.into(), unit.into());
             }
             if geometry != Geometries::Standard {
-                visit::<Heap<'static, Compact>>(granules.into(), unit.into());
+                visit::<CompactBlocks>(granules.into(), unit.into());
             }
             ExitCode::SUCCESS
         }
@@ -157,17 +157,22 @@ fn worker(operations: u64, traces: &[Trace], seed: u64, done: &AtomicU64) -> Tal
             // From far too small to ample: most runs meet refusals.
             let len_bytes =
                 trace.info().peak_live_bytes as usize / 100 * (60 + round as usize % 12 * 10);
-            let turn = replay::<Heap<'static, Standard>>(trace, len_bytes.max(4096), 100_000);
+            let len_bytes = len_bytes.max(4096);
+            let turn = if round % 2 == 0 {
+                replay::<Slabs>(trace, len_bytes, 100_000)
+            } else {
+                replay::<Blocks>(trace, len_bytes, 100_000)
+            };
             of_traces += turn.operations;
             turn
         } else {
             let adversary = Adversary::ALL[round as usize % Adversary::ALL.len()];
             let len_bytes = 3_001 << (round % 11);
             let share = 1_000_000;
-            if round % 3 == 0 {
-                adversary.run::<Heap<'static, Compact>>(round, len_bytes.min(500_000), share)
-            } else {
-                adversary.run::<Heap<'static, Standard>>(round, len_bytes, share)
+            match round % 3 {
+                0 => adversary.run::<CompactBlocks>(round, len_bytes.min(500_000), share),
+                1 => adversary.run::<Slabs>(round, len_bytes, share),
+                _ => adversary.run::<Blocks>(round, len_bytes, share),
             }
         };
         done.fetch_add(turn.operations, Ordering::Relaxed);

@@ -12,6 +12,8 @@ use crate::subject::Subject;
 pub struct Live {
     /// Where it starts, in bytes from the pool's first granule.
     pub offset: usize,
+    /// How long it is: what was asked, as the heap rounds it.
+    pub len: usize,
     /// What was asked.
     pub layout: Layout,
     /// Names its contents.
@@ -28,6 +30,12 @@ pub enum Verdict {
     /// It points into free memory, yet not at the start of a free block: it must be refused,
     /// as an interior pointer or as free already, which are both true.
     RefuseInFree,
+    /// No live block starts there, and a slab may lie there, whose slots have sizes of their own:
+    /// it must be refused, as any of free already, interior, or of another layout.
+    RefuseInSlab,
+    /// The model can't tell whether the layout fits: a request for a slab may have been served by
+    /// a block of the same length.
+    Unknown,
 }
 
 impl Verdict {
@@ -39,6 +47,11 @@ impl Verdict {
             Self::RefuseInFree => {
                 matches!(answer, Err(FreeError::NotABlock | FreeError::AlreadyFree))
             }
+            Self::RefuseInSlab => matches!(
+                answer,
+                Err(FreeError::NotABlock | FreeError::AlreadyFree | FreeError::WrongLayout)
+            ),
+            Self::Unknown => true,
         }
     }
 }
@@ -53,11 +66,29 @@ pub fn search_rounding(granules: usize, classes: usize) -> usize {
     granules.next_multiple_of(step)
 }
 
+/// The length of a slab, as `docs/design.md` says it.
+const SLAB_BYTES: usize = 2048;
+
+/// The largest request that a slab serves.
+const SLOT_BYTES_MAX: usize = 256;
+
+/// What a slab rounds a request to.
+fn slot_bytes(size: usize) -> Option<usize> {
+    match size {
+        0 => None,
+        1..=128 => Some(size.next_multiple_of(8).max(16)),
+        _ => [144, 168, 184, 200, 224, 256]
+            .into_iter()
+            .find(|slot| size <= *slot),
+    }
+}
+
 /// The ranges of one pool.
 #[derive(Clone, Debug)]
 pub struct Model {
     granule: usize,
     classes: usize,
+    has_slabs: bool,
     /// The address of the pool's first granule.
     pool_base: usize,
     pool_bytes: usize,
@@ -71,12 +102,14 @@ pub struct Model {
 impl Model {
     /// The empty pool of an `S`.
     pub fn of<S: Subject>(pool_base: usize, pool_bytes: usize) -> Self {
-        Self::new(
+        let mut model = Self::new(
             S::GRANULE_BYTES,
             S::CLASSES_PER_DOUBLING,
             pool_base,
             pool_bytes,
-        )
+        );
+        model.has_slabs = S::HAS_SLABS;
+        model
     }
 
     /// An empty pool, searched in `classes` sizes to a doubling.
@@ -85,6 +118,7 @@ impl Model {
         Self {
             granule,
             classes,
+            has_slabs: false,
             pool_base,
             pool_bytes,
             live: BTreeMap::new(),
@@ -142,9 +176,7 @@ impl Model {
         let before = self.live.range(..start).next_back();
         let after = self.live.range(end..).next();
         (
-            before.map_or(0, |(offset, live)| {
-                offset + self.rounded(live.layout.size())
-            }),
+            before.map_or(0, |(offset, live)| offset + live.len),
             after.map_or(self.pool_bytes, |(offset, _)| *offset),
         )
     }
@@ -164,25 +196,22 @@ impl Model {
             let ends = self
                 .live
                 .range(offset + 1..)
-                .map(|(at, live)| at + self.rounded(live.layout.size()));
+                .map(|(at, live)| at + live.len);
             let own = self.live.range(..=offset).next_back();
-            let own = own.map(|(at, live)| at + self.rounded(live.layout.size()));
+            let own = own.map(|(at, live)| at + live.len);
             own.into_iter().chain(ends).find_map(|end| self.gap_at(end))
         })
     }
 
     /// The free run that would hold `live` if it were freed.
     pub fn gap_without(&self, live: &Live) -> (usize, usize) {
-        let end = live.offset + self.rounded(live.layout.size());
+        let end = live.offset + live.len;
         self.free_around(live.offset, end)
     }
 
     /// Every free run, as start and end in bytes, in address order.
     pub fn gaps(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
-        let starts = self
-            .live
-            .values()
-            .map(|live| live.offset + self.rounded(live.layout.size()));
+        let starts = self.live.values().map(|live| live.offset + live.len);
         let ends = self.live.keys().copied();
         std::iter::once(0)
             .chain(starts)
@@ -190,27 +219,28 @@ impl Model {
             .filter(|(start, end)| start < end)
     }
 
-    /// Records a block handed out at `address`.
+    /// Records a block of `len` bytes handed out at `address`.
     ///
     /// # Panics
-    /// If it is misaligned, not within the pool, or overlaps a live block.
-    pub fn insert(&mut self, address: usize, layout: Layout, seed: u64) -> Live {
+    /// If it is misaligned, not within the pool, of a length that the request is not rounded to,
+    /// or overlaps a live block.
+    pub fn insert(&mut self, address: usize, len: usize, layout: Layout, seed: u64) -> Live {
         assert_eq!(
             address % layout.align(),
             0,
             "{layout:?} at {address:#x} is misaligned"
         );
         let offset = address.wrapping_sub(self.pool_base);
-        let rounded = self.rounded(layout.size());
         assert!(
-            offset < self.pool_bytes && rounded <= self.pool_bytes - offset,
+            offset < self.pool_bytes && len <= self.pool_bytes - offset,
             "{layout:?} at {address:#x} is not inside the pool"
         );
-        assert_eq!(
-            offset % self.granule,
-            0,
-            "{layout:?} at {address:#x} is not at a granule"
+        let is_block = len == self.rounded(layout.size()) && offset.is_multiple_of(self.granule);
+        assert!(
+            is_block || self.may_be_slot(layout, len),
+            "{layout:?} took {len} bytes at offset {offset}: a needless rounding, usable size"
         );
+        let rounded = len;
         let gap = self.gap_at(offset);
         assert!(
             gap.is_some_and(|(_, end)| offset + rounded <= end),
@@ -218,6 +248,7 @@ impl Model {
         );
         let live = Live {
             offset,
+            len,
             layout,
             seed,
         };
@@ -242,7 +273,7 @@ impl Model {
         if let Some(moved) = self.picks.get(place) {
             self.place_in_picks.insert(*moved, place);
         }
-        self.used_bytes -= self.rounded(live.layout.size());
+        self.used_bytes -= live.len;
         live
     }
 
@@ -253,13 +284,14 @@ impl Model {
             return false;
         };
         let whole = search_rounding(granules, self.classes);
-        self.gaps()
-            .any(|(start, end)| (end - start) / self.granule >= whole)
-            || self.tail().is_some_and(|(start, end)| {
-                let address = self.pool_base + start;
-                let pad = address.next_multiple_of(layout.align()) - address;
-                pad + self.rounded(layout.size()) <= end - start && layout.align() <= self.granule
-            })
+        // A slab reaches into a run without live blocks by less than its length, from each side.
+        let slab = if self.has_slabs { SLAB_BYTES } else { 0 };
+        let holds = |(start, end): (usize, usize), lost: usize, granules: usize| {
+            (end - start).saturating_sub(lost) / self.granule >= granules
+        };
+        self.gaps().any(|gap| holds(gap, 2 * slab, whole))
+            || layout.align() <= self.granule
+                && self.tail().is_some_and(|gap| holds(gap, slab, granules))
     }
 
     /// The free run at the pool's end. (It is outside the bins: no rounding applies.)
@@ -297,6 +329,42 @@ impl Model {
             .is_none_or(|g| g > self.pool_bytes / self.granule)
     }
 
+    /// Whether a slot of `len` bytes is what `layout` may be rounded to. A larger alignment than a
+    /// slot's may take a larger slot.
+    fn may_be_slot(&self, layout: Layout, len: usize) -> bool {
+        let Some(slot) = slot_bytes(layout.size()).filter(|_| self.has_slabs) else {
+            return false;
+        };
+        match layout.align() {
+            ..=8 => len == slot,
+            _ => {
+                len <= SLOT_BYTES_MAX && (slot..=slot + 32).contains(&len) && len.is_multiple_of(8)
+            }
+        }
+    }
+
+    /// Whether `told` is a layout for the live block; none where it depends on whether it is a
+    /// slot, which the model can't know.
+    fn fits(&self, live: &Live, told: Layout, address: usize) -> Option<bool> {
+        if !address.is_multiple_of(told.align()) {
+            return Some(false);
+        }
+        let as_block = self.rounded(told.size()) == live.len;
+        if !self.has_slabs || live.len > SLOT_BYTES_MAX || live.layout.size() == 0 {
+            return Some(as_block);
+        }
+        let as_slot = self.may_be_slot(told, live.len);
+        let was_block = self.rounded(live.layout.size()) == live.len;
+        let was_slot = self.may_be_slot(live.layout, live.len);
+        match (was_block, was_slot) {
+            _ if as_block == as_slot && told.align() <= 8 => Some(as_block),
+            _ if told.align() > 8 => None,
+            (true, false) => Some(as_block),
+            (false, true) => Some(as_slot),
+            _ => None,
+        }
+    }
+
     /// What must be answered to `address`, with a layout or (as C's `free`) without.
     pub fn verdict(&self, address: usize, layout: Option<Layout>) -> Verdict {
         let offset = address.wrapping_sub(self.pool_base);
@@ -304,17 +372,16 @@ impl Model {
             return Verdict::Refuse(FreeError::OutsidePool);
         }
         if let Some(live) = self.live.get(&offset) {
-            let fits = layout.is_none_or(|layout| {
-                self.rounded(layout.size()) == self.rounded(live.layout.size())
-                    && address.is_multiple_of(layout.align())
-            });
-            return if fits {
-                Verdict::Valid
-            } else {
-                Verdict::Refuse(FreeError::WrongLayout)
+            return match layout.map_or(Some(true), |told| self.fits(live, told, address)) {
+                Some(true) => Verdict::Valid,
+                Some(false) => Verdict::Refuse(FreeError::WrongLayout),
+                None => Verdict::Unknown,
             };
         }
         match self.gap_at(offset) {
+            // Whether the layout or the place is looked at first is the slabs' own affair.
+            _ if self.has_slabs && layout.is_some() => Verdict::RefuseInSlab,
+            Some(_) if self.has_slabs => Verdict::RefuseInFree,
             Some((start, _)) if start == offset => Verdict::Refuse(FreeError::AlreadyFree),
             Some(_) => Verdict::RefuseInFree,
             None => Verdict::Refuse(FreeError::NotABlock),
@@ -332,8 +399,8 @@ mod tests {
 
     fn sample() -> Model {
         let mut model = Model::new(16, 16, 0x1000, 160);
-        model.insert(0x1010, layout(20), 1);
-        model.insert(0x1050, layout(0), 2);
+        model.insert(0x1010, 32, layout(20), 1);
+        model.insert(0x1050, 16, layout(0), 2);
         model
     }
 
@@ -380,19 +447,19 @@ mod tests {
     #[test]
     #[should_panic(expected = "overlaps")]
     fn an_overlap_is_noticed() {
-        sample().insert(0x1000, layout(17), 3);
+        sample().insert(0x1000, 32, layout(17), 3);
     }
 
     #[test]
     #[should_panic(expected = "misaligned")]
     fn a_lost_alignment_is_noticed() {
-        sample().insert(0x1030, Layout::from_size_align(8, 64).unwrap(), 3);
+        sample().insert(0x1030, 16, Layout::from_size_align(8, 64).unwrap(), 3);
     }
 
     #[test]
     fn removal_keeps_every_other_pick() {
         let mut model = sample();
-        model.insert(0x1080, layout(1), 3);
+        model.insert(0x1080, 16, layout(1), 3);
         model.remove(16);
         let mut seeds: Vec<_> = (0..2).map(|k| model.pick(k).unwrap().seed).collect();
         seeds.sort_unstable();

@@ -5,7 +5,7 @@ use core::ptr::NonNull;
 
 use evenfit::{
     AllocError, BlockState, CheckError, Compact, FreeError, Geometry, Heap, InitError,
-    ReallocError, Standard, Stats,
+    ReallocError, Standard, Stats, Tiers,
 };
 
 /// A piece of a pool, as a subject's walk gives it.
@@ -28,6 +28,8 @@ pub trait Subject: Sized {
     /// Into how many size classes the search divides a doubling; sizes below two doublings of
     /// that are exact.
     const CLASSES_PER_DOUBLING: usize;
+    /// Whether small requests may come from slabs.
+    const HAS_SLABS: bool;
 
     /// # Safety
     /// As `Heap::from_raw`.
@@ -79,21 +81,25 @@ pub trait Subject: Sized {
 }
 
 macro_rules! heap_subject {
-    ($geometry:ty, $name:literal, $classes:literal) => {
-        impl Subject for Heap<'static, $geometry> {
-            const NAME: &'static str = $name;
+    ($(#[$doc:meta])* $name:ident, $geometry:ty, $tiers:expr, $classes:literal) => {
+        $(#[$doc])*
+        pub struct $name(pub Heap<'static, $geometry>);
+
+        impl Subject for $name {
+            const NAME: &'static str = stringify!($name);
+            const HAS_SLABS: bool = matches!($tiers, Tiers::WithSlabs);
             const GRANULE_BYTES: usize = <$geometry as Geometry>::GRANULE_BYTES;
             const CLASSES_PER_DOUBLING: usize = $classes;
 
             unsafe fn build(base: NonNull<u8>, len_bytes: usize) -> Result<Self, InitError> {
                 // SAFETY: passed on to the caller.
-                unsafe { Heap::from_raw(base, len_bytes) }
+                unsafe { Heap::from_raw_with(base, len_bytes, $tiers) }.map(Self)
             }
             fn allocate(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
-                Heap::allocate(self, layout)
+                self.0.allocate(layout)
             }
             fn allocate_zeroed(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
-                Heap::allocate_zeroed(self, layout)
+                self.0.allocate_zeroed(layout)
             }
             unsafe fn try_deallocate(
                 &mut self,
@@ -101,11 +107,11 @@ macro_rules! heap_subject {
                 layout: Layout,
             ) -> Result<(), FreeError> {
                 // SAFETY: passed on to the caller.
-                unsafe { Heap::try_deallocate(self, ptr, layout) }
+                unsafe { self.0.try_deallocate(ptr, layout) }
             }
             unsafe fn try_deallocate_unsized(&mut self, ptr: NonNull<u8>) -> Result<(), FreeError> {
                 // SAFETY: passed on to the caller.
-                unsafe { Heap::try_deallocate_unsized(self, ptr) }
+                unsafe { self.0.try_deallocate_unsized(ptr) }
             }
             unsafe fn grow(
                 &mut self,
@@ -114,7 +120,7 @@ macro_rules! heap_subject {
                 new: Layout,
             ) -> Result<NonNull<[u8]>, ReallocError> {
                 // SAFETY: passed on to the caller.
-                unsafe { Heap::grow(self, ptr, old, new) }
+                unsafe { self.0.grow(ptr, old, new) }
             }
             unsafe fn shrink(
                 &mut self,
@@ -123,7 +129,7 @@ macro_rules! heap_subject {
                 new: Layout,
             ) -> Result<NonNull<[u8]>, ReallocError> {
                 // SAFETY: passed on to the caller.
-                unsafe { Heap::shrink(self, ptr, old, new) }
+                unsafe { self.0.shrink(ptr, old, new) }
             }
             unsafe fn reallocate(
                 &mut self,
@@ -132,30 +138,40 @@ macro_rules! heap_subject {
                 new: Layout,
             ) -> Result<NonNull<[u8]>, ReallocError> {
                 // SAFETY: passed on to the caller.
-                unsafe { Heap::reallocate(self, ptr, old, new) }
+                unsafe { self.0.reallocate(ptr, old, new) }
             }
             fn usable_size(&self, ptr: NonNull<u8>) -> Result<usize, FreeError> {
-                Heap::usable_size(self, ptr)
+                self.0.usable_size(ptr)
             }
             fn largest_free(&self) -> usize {
-                Heap::largest_free(self)
+                self.0.largest_free()
             }
             fn stats(&self) -> Stats {
-                Heap::stats(self)
+                self.0.stats()
             }
             fn blocks(&self) -> impl Iterator<Item = Piece> + '_ {
-                Heap::blocks(self).map(|block| Piece {
+                self.0.blocks().map(|block| Piece {
                     offset_bytes: block.offset_bytes,
                     size_bytes: block.size_bytes,
                     state: block.state,
                 })
             }
             fn check(&self) -> Result<(), CheckError> {
-                Heap::check(self)
+                self.0.check()
             }
         }
     };
 }
 
-heap_subject!(Standard, "Heap<Standard>", 16);
-heap_subject!(Compact, "Heap<Compact>", 8);
+heap_subject!(
+    /// `Heap<Standard>` with blocks only.
+    Blocks, Standard, Tiers::BlocksOnly, 16
+);
+heap_subject!(
+    /// `Heap<Standard>` with slabs whatever the region's length.
+    Slabs, Standard, Tiers::WithSlabs, 16
+);
+heap_subject!(
+    /// `Heap<Compact>`, which has no slabs.
+    CompactBlocks, Compact, Tiers::BlocksOnly, 8
+);

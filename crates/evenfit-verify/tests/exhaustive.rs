@@ -1,8 +1,8 @@
 //! Every reachable state of small pools. `EVENFIT_GRANULES=12` visits larger ones.
 
-use evenfit::{Compact, Heap, Standard};
 use evenfit_verify::Subject;
 use evenfit_verify::exhaustive::{Plan, explore};
+use evenfit_verify::subject::{Blocks, CompactBlocks};
 
 fn every_state_up_to<S: Subject>(granules_max: usize) {
     let granules_max = match std::env::var("EVENFIT_GRANULES") {
@@ -20,12 +20,12 @@ fn every_state_up_to<S: Subject>(granules_max: usize) {
 
 #[test]
 fn standard() {
-    every_state_up_to::<Heap<'static, Standard>>(7);
+    every_state_up_to::<Blocks>(7);
 }
 
 #[test]
 fn compact() {
-    every_state_up_to::<Heap<'static, Compact>>(7);
+    every_state_up_to::<CompactBlocks>(7);
 }
 
 fn long_blocks<S: Subject>() {
@@ -42,10 +42,10 @@ fn long_blocks<S: Subject>() {
 
 #[test]
 fn long_blocks_standard() {
-    long_blocks::<Heap<'static, Standard>>();
+    long_blocks::<Blocks>();
 }
 
 #[test]
 fn long_blocks_compact() {
-    long_blocks::<Heap<'static, Compact>>();
+    long_blocks::<CompactBlocks>();
 }

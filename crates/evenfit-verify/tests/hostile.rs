@@ -1,12 +1,12 @@
 //! Pools written to behind the heap's back: see `evenfit_verify::hostile`.
 
-use evenfit::{Compact, Heap, Standard};
 use evenfit_verify::hostile::Hostile;
+use evenfit_verify::subject::{Blocks, CompactBlocks, Slabs};
 use evenfit_verify::{Bytes, Config};
 use proptest::prelude::*;
 
-type Large = Heap<'static, Standard>;
-type Small = Heap<'static, Compact>;
+type Large = Blocks;
+type Small = CompactBlocks;
 
 fn script() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(any::<u8>(), 8..600)
@@ -19,6 +19,18 @@ proptest! {
     fn a_late_writer_harms_no_live_block_standard(bytes in script()) {
         let mut bytes = Bytes::new(&bytes);
         Hostile::<Large>::late_writer(Config::decode(&mut bytes, 8 << 10), &mut bytes);
+    }
+
+    #[test]
+    fn a_late_writer_harms_no_live_block_slabs(bytes in script()) {
+        let mut bytes = Bytes::new(&bytes);
+        Hostile::<Slabs>::late_writer(Config::decode(&mut bytes, 32 << 10), &mut bytes);
+    }
+
+    #[test]
+    fn garbage_gets_an_answer_slabs(bytes in script()) {
+        let mut bytes = Bytes::new(&bytes);
+        Hostile::<Slabs>::garbage(Config::decode(&mut bytes, 64 << 10), &mut bytes);
     }
 
     #[test]

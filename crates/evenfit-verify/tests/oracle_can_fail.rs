@@ -122,6 +122,7 @@ impl<const FAULT: u8> Subject for Plain<FAULT> {
     const NAME: &'static str = "Plain";
     const GRANULE_BYTES: usize = GRANULE;
     const CLASSES_PER_DOUBLING: usize = 1 << 20;
+    const HAS_SLABS: bool = false;
 
     unsafe fn build(ptr: NonNull<u8>, len_bytes: usize) -> Result<Self, InitError> {
         let base = ptr.as_ptr() as usize;

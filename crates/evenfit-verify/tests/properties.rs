@@ -1,11 +1,11 @@
 //! Random operations, right and wrong ones, against the model: any pool, any region.
 
-use evenfit::{Compact, Heap, Standard};
+use evenfit_verify::subject::{Blocks, CompactBlocks, Slabs};
 use evenfit_verify::{Bytes, Config, Driver, Op, Placement, Subject};
 use proptest::prelude::*;
 
-type Large = Heap<'static, Standard>;
-type Small = Heap<'static, Compact>;
+type Large = Blocks;
+type Small = CompactBlocks;
 
 fn run<S: Subject>(bytes: &[u8], len_bytes_max: usize) {
     let mut bytes = Bytes::new(bytes);
@@ -33,6 +33,11 @@ proptest! {
     }
 
     #[test]
+    fn any_operations_in_any_pool_slabs(bytes in script(2000)) {
+        run::<Slabs>(&bytes, 128 << 10);
+    }
+
+    #[test]
     fn any_operations_in_any_pool_compact(bytes in script(2000)) {
         run::<Small>(&bytes, 128 << 10);
     }
@@ -44,6 +49,11 @@ proptest! {
     #[test]
     fn long_runs_standard(bytes in script(40_000)) {
         run::<Large>(&bytes, 1 << 20);
+    }
+
+    #[test]
+    fn long_runs_slabs(bytes in script(40_000)) {
+        run::<Slabs>(&bytes, 1 << 20);
     }
 
     #[test]
@@ -59,7 +69,28 @@ proptest! {
     fn pools_of_up_to_64_mib(bytes in script(1500), len_bytes in 1_usize << 20..=64 << 20, slack in 0_usize..64) {
         let config = Config { len_bytes, placement: Placement::AfterGuard(slack) };
         Driver::<Large>::run(config, &mut Bytes::new(&bytes));
+        Driver::<Slabs>::run(config, &mut Bytes::new(&bytes));
     }
+}
+
+/// What the tests above mean by slabs is there.
+#[test]
+fn small_requests_are_served_from_slabs() {
+    let config = Config {
+        len_bytes: 64 << 10,
+        placement: Placement::AfterGuard(0),
+    };
+    let mut driver = Driver::<Slabs>::new(config).unwrap();
+    for size in 1..=200 {
+        driver.apply(&Op::Allocate(evenfit_verify::op::layout(size, 8)));
+    }
+    driver.check();
+    let states = driver.pieces().map(|piece| piece.state);
+    let slabs = states
+        .filter(|state| matches!(state, evenfit::BlockState::Slab { .. }))
+        .count();
+    assert!(slabs >= 19, "{slabs} slabs");
+    driver.finish();
 }
 
 /// Every region from none to a few pairs of map, at every address modulo a line: built or refused
