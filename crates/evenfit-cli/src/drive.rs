@@ -1,7 +1,9 @@
-//! Running events in an allocator as fast as can be, with a look at every request: for searches over many pools.
+//! Running events in an allocator as fast as can be, with someone watching: for searches over many pools, and for
+//! pictures of one.
 
 use std::alloc::Layout;
 use std::ptr::NonNull;
+use std::time::Instant;
 
 use evenfit_trace::Event;
 
@@ -16,11 +18,201 @@ pub struct Outcome {
     pub reach_bytes: usize,
     /// Events done; fewer than all where a request failed.
     pub done: usize,
-    /// The request that came nearest to failing: how many bytes more it could have asked for.
-    pub tightest: Tightest,
+    /// The pool's bytes, and the region's that aren't the pool's.
+    pub pool_bytes: usize,
+    /// Metadata and what is lost to alignment.
+    pub metadata_bytes: usize,
 }
 
-/// The nearest to a failure.
+/// A block's place in the pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Bytes from the pool's start.
+    pub offset_bytes: usize,
+    /// Bytes the allocator gave.
+    pub len_bytes: usize,
+    /// Bytes asked for.
+    pub size_bytes: u64,
+}
+
+/// Someone who watches a run. Events are counted from 0.
+pub trait Watch {
+    /// A block of `size` bytes is about to be asked for, new or longer than before.
+    fn asks(&mut self, _event: usize, _size_bytes: u64, _pool: &impl Allocator) {}
+    /// The block `id` is at `place` from now on.
+    fn placed(&mut self, _event: usize, _id: u32, _place: Place) {}
+    /// The block `id` left its place: it was freed, or is about to be placed anew.
+    fn left(&mut self, _event: usize, _id: u32) {}
+    /// The event is done.
+    fn done(&mut self, _event: usize, _pool: &impl Allocator) {}
+    /// The allocator took so long for the event. Asked for only if [`TIMED`](Self::TIMED).
+    fn took(&mut self, _event: usize, _ns: u64) {}
+    /// Whether to look at the clock.
+    const TIMED: bool = false;
+}
+
+/// Nobody watches.
+impl Watch for () {}
+
+/// Runs `events`, those of a valid trace with so many allocations, in a pool of `bytes`, map included.
+///
+/// `None`: this kind of allocator can't manage so many bytes.
+///
+/// # Errors
+/// The machine can't give the memory, or the allocator is wrong.
+pub fn drive(
+    kind: Kind,
+    events: &[Event],
+    allocations: usize,
+    bytes: usize,
+    watch: &mut impl Watch,
+) -> Result<Option<Outcome>, InputError> {
+    let mut region = Region::new(bytes)?;
+    let run = Run {
+        events,
+        allocations,
+        watch,
+    };
+    match kind.build(region.bytes(), run) {
+        Ok(outcome) => outcome.map(Some),
+        Err(evenfit::InitError::RegionTooSmall { .. }) => Ok(Some(Outcome::default())),
+        Err(_) => Ok(None),
+    }
+}
+
+struct Run<'e, W> {
+    events: &'e [Event],
+    allocations: usize,
+    watch: &'e mut W,
+}
+
+impl<W: Watch> Visit for Run<'_, W> {
+    type Output = Result<Outcome, InputError>;
+
+    fn visit<A: Allocator>(self, allocator: A) -> Self::Output {
+        let stats = allocator.stats();
+        let driver = Driver {
+            blocks: vec![None; self.allocations],
+            origin: allocator.pool_start().addr(),
+            reach: 0,
+            allocator,
+            watch: self.watch,
+        };
+        let (reach, done) = driver.run(self.events)?;
+        // As much metadata as a pool that ends there has.
+        let metadata = reach as f64 * stats.metadata_bytes as f64 / stats.pool_bytes.max(1) as f64;
+        Ok(Outcome {
+            reach_bytes: reach + metadata.ceil() as usize,
+            done,
+            pool_bytes: stats.pool_bytes,
+            metadata_bytes: stats.metadata_bytes,
+        })
+    }
+}
+
+struct Driver<'w, A, W> {
+    allocator: A,
+    /// By the block's id.
+    blocks: Vec<Option<(NonNull<u8>, Layout)>>,
+    /// Where the pool starts.
+    origin: usize,
+    reach: usize,
+    watch: &'w mut W,
+}
+
+impl<A: Allocator, W: Watch> Driver<'_, A, W> {
+    fn run(mut self, events: &[Event]) -> Result<(usize, usize), InputError> {
+        for (index, &event) in events.iter().enumerate() {
+            let done = self
+                .step(index, event)
+                .map_err(|what| InputError(format!("operation {}: {what}", index + 1)))?;
+            if !done {
+                return Ok((self.reach, index));
+            }
+            self.watch.done(index, &self.allocator);
+        }
+        Ok((self.reach, events.len()))
+    }
+
+    fn step(&mut self, index: usize, event: Event) -> Result<bool, String> {
+        match event {
+            Event::Alloc { id, size, .. } => {
+                let Some(layout) = event.layout() else {
+                    return Ok(false);
+                };
+                self.watch.asks(index, size, &self.allocator);
+                let Ok(block) = self.timed(index, |allocator| allocator.allocate(layout)) else {
+                    return Ok(false);
+                };
+                self.place(index, id, block, layout);
+            }
+            Event::Free { id } => {
+                let (block, layout) = self.take(id)?;
+                // SAFETY: the block is live and has left the table.
+                self.timed(index, |allocator| unsafe {
+                    allocator.deallocate(block, layout)
+                })
+                .map_err(|error| format!("a live block was refused: {error}"))?;
+                self.watch.left(index, id);
+            }
+            Event::Realloc { id, new_size } => return self.reallocate(index, id, new_size),
+        }
+        Ok(true)
+    }
+
+    fn reallocate(&mut self, index: usize, id: u32, new_size: u64) -> Result<bool, String> {
+        let (block, layout) = self.take(id)?;
+        if new_size > layout.size() as u64 {
+            self.watch.asks(index, new_size, &self.allocator);
+        }
+        let new = usize::try_from(new_size)
+            .ok()
+            .and_then(|size| Layout::from_size_align(size, layout.align()).ok());
+        let Some(new) = new else { return Ok(false) };
+        // SAFETY: the block is live and has left the table.
+        match self.timed(index, |allocator| unsafe {
+            allocator.reallocate(block, layout, new)
+        }) {
+            Ok(block) => {
+                self.watch.left(index, id);
+                self.place(index, id, block, new);
+                Ok(true)
+            }
+            Err(evenfit::ReallocError::Alloc(_)) => Ok(false),
+            Err(error) => Err(format!("a live block was refused: {error}")),
+        }
+    }
+
+    fn timed<R>(&mut self, index: usize, call: impl FnOnce(&mut A) -> R) -> R {
+        if !W::TIMED {
+            return call(&mut self.allocator);
+        }
+        let start = Instant::now();
+        let result = call(&mut self.allocator);
+        self.watch.took(index, start.elapsed().as_nanos() as u64);
+        result
+    }
+
+    fn place(&mut self, index: usize, id: u32, block: NonNull<[u8]>, layout: Layout) {
+        let place = Place {
+            offset_bytes: block.cast::<u8>().addr().get() - self.origin,
+            len_bytes: block.len(),
+            size_bytes: layout.size() as u64,
+        };
+        self.reach = self.reach.max(place.offset_bytes + place.len_bytes);
+        self.blocks[id as usize] = Some((block.cast(), layout));
+        self.watch.placed(index, id, place);
+    }
+
+    fn take(&mut self, id: u32) -> Result<(NonNull<u8>, Layout), String> {
+        self.blocks
+            .get_mut(id as usize)
+            .and_then(Option::take)
+            .ok_or_else(|| format!("block {id} is not live"))
+    }
+}
+
+/// The request that came nearest to failing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tightest {
     /// Bytes more that could have been asked for.
@@ -42,140 +234,15 @@ impl Default for Tightest {
     }
 }
 
-/// Runs `events`, those of a valid trace with so many allocations, in a pool of `bytes`, map included.
-///
-/// `None`: this kind of allocator can't manage so many bytes.
-///
-/// # Errors
-/// The machine can't give the memory, or the allocator is wrong.
-pub fn drive(
-    kind: Kind,
-    events: &[Event],
-    allocations: usize,
-    bytes: usize,
-) -> Result<Option<Outcome>, InputError> {
-    struct Run<'e> {
-        events: &'e [Event],
-        allocations: usize,
-        origin: usize,
-    }
-    impl Visit for Run<'_> {
-        type Output = Result<Outcome, InputError>;
-
-        fn visit<A: Allocator>(self, allocator: A) -> Self::Output {
-            Driver {
-                allocator,
-                blocks: vec![None; self.allocations],
-                origin: self.origin,
-                outcome: Outcome::default(),
-            }
-            .run(self.events)
-        }
-    }
-    let mut region = Region::new(bytes)?;
-    let origin = region.addresses().start;
-    let run = Run {
-        events,
-        allocations,
-        origin,
-    };
-    match kind.build(region.bytes(), run) {
-        Ok(outcome) => outcome.map(Some),
-        Err(evenfit::InitError::RegionTooSmall { .. }) => Ok(Some(Outcome::default())),
-        Err(_) => Ok(None),
-    }
-}
-
-struct Driver<A> {
-    allocator: A,
-    /// By the block's id.
-    blocks: Vec<Option<(NonNull<u8>, Layout)>>,
-    origin: usize,
-    outcome: Outcome,
-}
-
-impl<A: Allocator> Driver<A> {
-    fn run(mut self, events: &[Event]) -> Result<Outcome, InputError> {
-        for (index, &event) in events.iter().enumerate() {
-            if !self.step(index, event)? {
-                break;
-            }
-            self.outcome.done = index + 1;
-        }
-        // The region ran to holds the metadata of all the pool.
-        let stats = self.allocator.stats();
-        let reach = self
-            .outcome
-            .reach_bytes
-            .saturating_sub(stats.metadata_bytes);
-        let metadata = reach as f64 * stats.metadata_bytes as f64 / stats.pool_bytes.max(1) as f64;
-        self.outcome.reach_bytes = reach + metadata.ceil() as usize;
-        Ok(self.outcome)
-    }
-
-    fn step(&mut self, index: usize, event: Event) -> Result<bool, InputError> {
-        let wrong = |what: String| InputError(format!("operation {}: {what}", index + 1));
-        match event {
-            Event::Alloc { id, size, .. } => {
-                let Some(layout) = event.layout() else {
-                    return Ok(false);
-                };
-                self.note_spare(index, size);
-                let Ok(block) = self.allocator.allocate(layout) else {
-                    return Ok(false);
-                };
-                self.note(id, block, layout);
-            }
-            Event::Free { id } => {
-                let (block, layout) = self.take(id).map_err(wrong)?;
-                // SAFETY: the block is live and has left the table.
-                unsafe { self.allocator.deallocate(block, layout) }
-                    .map_err(|error| wrong(format!("a live block was refused: {error}")))?;
-            }
-            Event::Realloc { id, new_size } => {
-                let (block, layout) = self.take(id).map_err(wrong)?;
-                if new_size > layout.size() as u64 {
-                    self.note_spare(index, new_size);
-                }
-                let new = usize::try_from(new_size)
-                    .ok()
-                    .and_then(|size| Layout::from_size_align(size, layout.align()).ok());
-                let Some(new) = new else { return Ok(false) };
-                // SAFETY: the block is live and has left the table.
-                match unsafe { self.allocator.reallocate(block, layout, new) } {
-                    Ok(block) => self.note(id, block, new),
-                    Err(evenfit::ReallocError::Alloc(_)) => return Ok(false),
-                    Err(error) => return Err(wrong(format!("a live block was refused: {error}"))),
-                }
-            }
-        }
-        Ok(true)
-    }
-
-    fn note(&mut self, id: u32, block: NonNull<[u8]>, layout: Layout) {
-        let end = block.cast::<u8>().addr().get() + block.len() - self.origin;
-        self.outcome.reach_bytes = self.outcome.reach_bytes.max(end);
-        self.blocks[id as usize] = Some((block.cast(), layout));
-    }
-
-    fn note_spare(&mut self, event: usize, size_bytes: u64) {
-        let spare_bytes = self
-            .allocator
-            .largest_free()
-            .saturating_sub(size_bytes as usize);
-        if spare_bytes < self.outcome.tightest.spare_bytes {
-            self.outcome.tightest = Tightest {
+impl Watch for Tightest {
+    fn asks(&mut self, event: usize, size_bytes: u64, pool: &impl Allocator) {
+        let spare_bytes = pool.largest_free().saturating_sub(size_bytes as usize);
+        if spare_bytes < self.spare_bytes {
+            *self = Self {
                 spare_bytes,
                 event,
                 size_bytes,
             };
         }
-    }
-
-    fn take(&mut self, id: u32) -> Result<(NonNull<u8>, Layout), String> {
-        self.blocks
-            .get_mut(id as usize)
-            .and_then(Option::take)
-            .ok_or_else(|| format!("block {id} is not live"))
     }
 }

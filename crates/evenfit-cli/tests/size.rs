@@ -172,7 +172,7 @@ fn what_can_not_be_used_is_named() {
         (&["size", "README.md"], "README.md"),
         (&["size", "a.evt", "--seeds", "x"], "--seeds"),
         (
-            &["size", "--ci", "a.evt", "b.evt", "--tolerance", "-1"],
+            &["size", "--ci", "a.evt", "b.evt", "--tolerance=-1"],
             "tolerance",
         ),
     ] {

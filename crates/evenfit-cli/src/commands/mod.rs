@@ -12,6 +12,7 @@ mod convert;
 mod demo;
 mod info;
 mod replay;
+mod report;
 #[cfg(target_os = "linux")]
 mod run;
 mod size;
@@ -41,6 +42,7 @@ enum Command {
     Bound(bound::Args),
     #[cfg(target_os = "linux")]
     Run(run::Args),
+    Report(report::Args),
 }
 
 impl CommandLine {
@@ -58,6 +60,7 @@ impl CommandLine {
             Command::Bound(args) => args.run(),
             #[cfg(target_os = "linux")]
             Command::Run(args) => args.run(),
+            Command::Report(args) => args.run(),
         }
     }
 }

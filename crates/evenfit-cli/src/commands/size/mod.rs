@@ -20,7 +20,7 @@ use self::maxima::Maxima;
 use self::search::{Program, Smallest, reach, smallest};
 use super::open_trace;
 use crate::allocator::Kind;
-use crate::drive::drive;
+use crate::drive::{Tightest, drive};
 use crate::output::{Answer, InputError};
 use crate::progress::Progress;
 
@@ -368,14 +368,15 @@ fn margin(
     let pool = (smallest as u64 * percent)
         .div_ceil(100)
         .next_multiple_of(8);
-    let outcome = drive(
+    let mut tightest = Tightest::default();
+    drive(
         Kind::Heap,
         program.events,
         program.allocations,
         pool as usize,
+        &mut tightest,
     )?;
     tick();
-    let tightest = outcome.unwrap_or_default().tightest;
     Ok(Margin {
         percent_of_smallest: percent,
         pool_bytes: pool,

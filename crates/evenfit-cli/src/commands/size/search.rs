@@ -30,7 +30,7 @@ pub(super) struct Smallest {
 pub(super) fn reach(kind: Kind, program: Program) -> Result<Option<usize>, InputError> {
     let mut pool = round_up(program.peak_bytes + program.peak_bytes / 2 + (16 << 10));
     loop {
-        let Some(outcome) = drive(kind, program.events, program.allocations, pool)? else {
+        let Some(outcome) = drive(kind, program.events, program.allocations, pool, &mut ())? else {
             return Ok(None);
         };
         if outcome.done == program.events.len() {
@@ -50,7 +50,8 @@ pub(super) fn smallest(
     let mut replays = 0;
     let mut fits = |bytes: usize| -> Result<Option<bool>, InputError> {
         replays += 1;
-        let outcome: Option<Outcome> = drive(kind, program.events, program.allocations, bytes)?;
+        let outcome: Option<Outcome> =
+            drive(kind, program.events, program.allocations, bytes, &mut ())?;
         tick();
         Ok(outcome.map(|outcome| outcome.done == program.events.len()))
     };
@@ -63,22 +64,25 @@ pub(super) fn smallest(
     };
     let (mut fitting, mut failing) = (guess, guess);
     let mut step = STEP;
-    while fit && fitting > step {
-        failing = fitting - step;
-        match fits(failing)? {
-            Some(true) => fitting = failing,
-            _ => break,
+    if fit {
+        while fitting > step {
+            failing = fitting - step;
+            match fits(failing)? {
+                Some(true) => fitting = failing,
+                _ => break,
+            }
+            step *= 2;
         }
-        step *= 2;
-    }
-    while !fit {
-        fitting = failing + step;
-        match fits(fitting)? {
-            Some(true) => break,
-            Some(false) => failing = fitting,
-            None => return Ok(None),
+    } else {
+        loop {
+            fitting = failing + step;
+            match fits(fitting)? {
+                Some(true) => break,
+                Some(false) => failing = fitting,
+                None => return Ok(None),
+            }
+            step *= 2;
         }
-        step *= 2;
     }
     while fitting - failing > STEP {
         let middle = round_up(failing + (fitting - failing) / 2);

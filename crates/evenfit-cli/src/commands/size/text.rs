@@ -32,7 +32,7 @@ pub(super) fn of(sized: &Sized) -> String {
     }
     let _ = write!(
         out,
-        "\nAny program with the same maxima:\n{}",
+        "\nAny program with the same maxima, in the heap without slabs:\n{}",
         maxima(sized)
     );
     out

@@ -1,0 +1,366 @@
+//! What happened in the pool: every block's place and time, and the pool's state in even steps of time.
+
+use std::collections::HashMap;
+
+use evenfit_trace::Trace;
+
+use crate::allocator::{Allocator, Kind};
+use crate::drive::{Outcome, Place, Watch, drive};
+use crate::output::InputError;
+
+/// Steps of time that the curves have.
+pub(super) const COLUMNS: usize = 1200;
+/// Most places that a report holds; the smallest and shortest beyond it are left out.
+pub(super) const SPANS_MAX: usize = 500_000;
+
+/// A block in one place: a rectangle of address and time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) id: u32,
+    /// The event that put it there, and the first after which it wasn't there; the number of events if it stayed.
+    pub(super) start: u32,
+    pub(super) end: u32,
+    pub(super) place: Place,
+    /// The call site; 0 where unknown.
+    pub(super) site: u32,
+}
+
+impl Span {
+    fn area(&self) -> u128 {
+        u128::from(self.end - self.start) * self.place.len_bytes as u128
+    }
+}
+
+/// The pool at the end of a step of time; extremes are those within the step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Column {
+    /// Most requested bytes live.
+    pub(super) live_bytes: u64,
+    /// Most bytes in blocks, as rounded.
+    pub(super) used_bytes: u64,
+    /// Most blocks live.
+    pub(super) live_blocks: u64,
+    /// Where the highest block ended that was ever placed.
+    pub(super) reach_bytes: u64,
+    /// The least that the largest free block was.
+    pub(super) largest_free_bytes: u64,
+    /// Whether anything happened in it.
+    pub(super) seen: bool,
+}
+
+/// All of it.
+pub(super) struct History {
+    pub(super) outcome: Outcome,
+    pub(super) spans: Vec<Span>,
+    pub(super) columns: Vec<Column>,
+    pub(super) peak: Moment,
+    /// When the largest free block was shortest beside what was free in all.
+    pub(super) worst: Moment,
+    /// Sizes that were asked for, sorted: what the trace's requests are like.
+    pub(super) sizes: Vec<u64>,
+}
+
+/// A moment worth showing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Moment {
+    pub(super) event: usize,
+    pub(super) live_bytes: u64,
+    pub(super) live_blocks: u64,
+    pub(super) largest_free_bytes: u64,
+}
+
+impl History {
+    /// Runs `trace` in a pool of `bytes` and writes down what happens.
+    ///
+    /// # Errors
+    /// The pool can't be had.
+    pub(super) fn of(trace: &Trace, kind: Kind, bytes: usize) -> Result<Self, InputError> {
+        let events = trace.events().len();
+        let allocations = trace.allocations() as usize;
+        let mut recorder = Recorder::new(trace, events, allocations);
+        let outcome = drive(kind, trace.events(), allocations, bytes, &mut recorder)?;
+        let outcome = outcome.ok_or_else(|| {
+            InputError(format!(
+                "--pool: {} can't manage a pool so large",
+                kind.name()
+            ))
+        })?;
+        Ok(recorder.finish(outcome))
+    }
+
+    /// The share of the trace's requests, by number, that a largest free block of this size would serve.
+    pub(super) fn share_served(&self, largest_free_bytes: u64) -> f64 {
+        if self.sizes.is_empty() {
+            return 1.0;
+        }
+        let served = self
+            .sizes
+            .partition_point(|&size| size <= largest_free_bytes);
+        served as f64 / self.sizes.len() as f64
+    }
+
+    /// The spans live after `event`.
+    pub(super) fn live_at(&self, event: usize) -> impl Iterator<Item = &Span> {
+        let event = event as u32;
+        self.spans
+            .iter()
+            .filter(move |span| span.start <= event && event < span.end)
+    }
+
+    /// The spans worth drawing: all, or the largest by bytes times operations. In order of time.
+    pub(super) fn shown(&self) -> Vec<Span> {
+        if self.spans.len() <= SPANS_MAX {
+            return self.spans.clone();
+        }
+        let mut areas: Vec<u128> = self.spans.iter().map(Span::area).collect();
+        let cut = self.spans.len() - SPANS_MAX;
+        let (_, &mut least, _) = areas.select_nth_unstable(cut);
+        let mut shown: Vec<Span> = self
+            .spans
+            .iter()
+            .filter(|span| span.area() > least)
+            .copied()
+            .collect();
+        let room = SPANS_MAX - shown.len();
+        shown.extend(
+            self.spans
+                .iter()
+                .filter(|span| span.area() == least)
+                .take(room),
+        );
+        shown.sort_unstable_by_key(|span| (span.start, span.id));
+        shown
+    }
+
+    /// Which live blocks keep free memory apart at `event`: by what `name` calls them, the blocks, their bytes, and the
+    /// bytes of free memory that each has on its smaller side. The worst first.
+    pub(super) fn pinning(&self, event: usize, name: impl Fn(&Span) -> String) -> Vec<Pinning> {
+        let mut live: Vec<&Span> = self.live_at(event).collect();
+        live.sort_unstable_by_key(|span| span.place.offset_bytes);
+        let mut groups: HashMap<String, Pinning> = HashMap::new();
+        for (at, span) in live.iter().enumerate() {
+            let Place {
+                offset_bytes,
+                len_bytes,
+                ..
+            } = span.place;
+            let before = match at.checked_sub(1) {
+                Some(at) => live[at].place.offset_bytes + live[at].place.len_bytes,
+                None => 0,
+            };
+            let after = live
+                .get(at + 1)
+                .map_or(self.outcome.pool_bytes, |next| next.place.offset_bytes);
+            let pinned = (offset_bytes.saturating_sub(before))
+                .min(after.saturating_sub(offset_bytes + len_bytes));
+            let name = name(span);
+            let group = groups.entry(name.clone()).or_insert(Pinning {
+                name,
+                blocks: 0,
+                bytes: 0,
+                pinned_bytes: 0,
+            });
+            group.blocks += 1;
+            group.bytes += len_bytes as u64;
+            group.pinned_bytes += pinned as u64;
+        }
+        let mut groups: Vec<Pinning> = groups
+            .into_values()
+            .filter(|group| group.pinned_bytes > 0)
+            .collect();
+        groups.sort_unstable_by(|a, b| {
+            b.pinned_bytes
+                .cmp(&a.pinned_bytes)
+                .then_with(|| a.name.cmp(&b.name))
+        });
+        groups
+    }
+}
+
+/// Blocks that keep free memory apart.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub(super) struct Pinning {
+    /// A call site, or a range of sizes where none was recorded.
+    pub(super) name: String,
+    pub(super) blocks: u64,
+    pub(super) bytes: u64,
+    /// Free memory that could join across them.
+    pub(super) pinned_bytes: u64,
+}
+
+struct Recorder<'t> {
+    trace: &'t Trace,
+    events: usize,
+    spans: Vec<Span>,
+    /// By block id: its open span, from 1.
+    open: Vec<u32>,
+    site_of: Vec<u32>,
+    columns: Vec<Column>,
+    live_bytes: u64,
+    live_blocks: u64,
+    reach_bytes: u64,
+    peak: Moment,
+    worst: Moment,
+    worst_share: f64,
+    sizes: Vec<u64>,
+}
+
+impl<'t> Recorder<'t> {
+    fn new(trace: &'t Trace, events: usize, allocations: usize) -> Self {
+        Self {
+            trace,
+            events,
+            spans: Vec::with_capacity(allocations),
+            open: vec![0; allocations],
+            site_of: vec![0; allocations],
+            columns: vec![Column::default(); COLUMNS.min(events)],
+            live_bytes: 0,
+            live_blocks: 0,
+            reach_bytes: 0,
+            peak: Moment::default(),
+            worst: Moment::default(),
+            worst_share: 0.0,
+            sizes: Vec::with_capacity(allocations),
+        }
+    }
+
+    fn finish(mut self, outcome: Outcome) -> History {
+        let end = outcome.done as u32;
+        for span in &mut self.spans {
+            span.end = span.end.min(end);
+        }
+        self.spans.retain(|span| span.end > span.start);
+        self.sizes.sort_unstable();
+        History {
+            outcome,
+            spans: self.spans,
+            columns: self.columns,
+            peak: self.peak,
+            worst: self.worst,
+            sizes: self.sizes,
+        }
+    }
+
+    fn moment(&self, event: usize, largest_free_bytes: u64) -> Moment {
+        Moment {
+            event,
+            live_bytes: self.live_bytes,
+            live_blocks: self.live_blocks,
+            largest_free_bytes,
+        }
+    }
+}
+
+impl Watch for Recorder<'_> {
+    fn asks(&mut self, _event: usize, size_bytes: u64, _pool: &impl Allocator) {
+        self.sizes.push(size_bytes);
+    }
+
+    fn placed(&mut self, event: usize, id: u32, place: Place) {
+        let site = self.trace.record(event).map_or(0, |record| record.site);
+        let site = if site == 0 {
+            self.site_of[id as usize]
+        } else {
+            site
+        };
+        self.site_of[id as usize] = site;
+        self.spans.push(Span {
+            id,
+            start: event as u32,
+            end: u32::MAX,
+            place,
+            site,
+        });
+        self.open[id as usize] = self.spans.len() as u32;
+        self.live_bytes += place.size_bytes;
+        self.live_blocks += 1;
+        self.reach_bytes = self
+            .reach_bytes
+            .max((place.offset_bytes + place.len_bytes) as u64);
+    }
+
+    fn left(&mut self, event: usize, id: u32) {
+        let span = &mut self.spans[self.open[id as usize] as usize - 1];
+        span.end = event as u32;
+        self.live_bytes -= span.place.size_bytes;
+        self.live_blocks -= 1;
+    }
+
+    fn done(&mut self, event: usize, pool: &impl Allocator) {
+        let largest = pool.largest_free() as u64;
+        let stats = pool.stats();
+        let column = &mut self.columns[event * COLUMNS.min(self.events) / self.events];
+        column.largest_free_bytes = if column.seen {
+            column.largest_free_bytes.min(largest)
+        } else {
+            largest
+        };
+        column.seen = true;
+        column.live_bytes = column.live_bytes.max(self.live_bytes);
+        column.used_bytes = column.used_bytes.max(stats.used_bytes as u64);
+        column.live_blocks = column.live_blocks.max(self.live_blocks);
+        column.reach_bytes = self.reach_bytes;
+        if self.live_bytes > self.peak.live_bytes {
+            self.peak = self.moment(event, largest);
+        }
+        let free = stats.free_bytes as f64;
+        let apart = if free > 0.0 {
+            1.0 - largest as f64 / free
+        } else {
+            0.0
+        };
+        if apart > self.worst_share {
+            self.worst_share = apart;
+            self.worst = self.moment(event, largest);
+        }
+    }
+}
+
+/// What each operation cost: the shortest of several runs of the same, in nanoseconds.
+pub(super) struct Costs {
+    ns: Vec<u32>,
+}
+
+impl Costs {
+    /// Runs `trace` so many times in the same pool.
+    ///
+    /// # Errors
+    /// The pool can't be had.
+    pub(super) fn of(
+        trace: &Trace,
+        kind: Kind,
+        bytes: usize,
+        runs: u32,
+    ) -> Result<Self, InputError> {
+        let mut costs = Self {
+            ns: vec![u32::MAX; trace.events().len()],
+        };
+        for _ in 0..runs {
+            drive(
+                kind,
+                trace.events(),
+                trace.allocations() as usize,
+                bytes,
+                &mut costs,
+            )?;
+        }
+        costs.ns.retain(|&ns| ns != u32::MAX);
+        costs.ns.sort_unstable();
+        Ok(costs)
+    }
+
+    /// The cost that this share of the operations doesn't exceed.
+    pub(super) fn percentile(&self, share: f64) -> Option<u32> {
+        let last = self.ns.len().checked_sub(1)?;
+        Some(self.ns[(share * last as f64).round() as usize])
+    }
+}
+
+impl Watch for Costs {
+    const TIMED: bool = true;
+
+    fn took(&mut self, event: usize, ns: u64) {
+        let ns = u32::try_from(ns).unwrap_or(u32::MAX);
+        self.ns[event] = self.ns[event].min(ns);
+    }
+}

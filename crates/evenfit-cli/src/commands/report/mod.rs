@@ -1,0 +1,405 @@
+//! `evenfit report`: what happened in a pool, as one page to look at and as pictures.
+
+mod history;
+mod page;
+mod picture;
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::{fs, io};
+
+use evenfit_trace::{Histogram, Trace};
+use serde::Serialize;
+
+use self::history::{Costs, History, Moment, Pinning, Span};
+use super::open_trace;
+use crate::allocator::{Allocator, Kind, Visit};
+use crate::output::{Answer, BAD, GOOD, InputError, STRONG, Table};
+use crate::postmortem::PostMortem;
+use crate::progress::Progress;
+use crate::region::Region;
+use crate::replay::{Checks, Replay};
+use crate::size::{self, both, counted, grouped, human};
+use crate::smallest::smallest_pool;
+
+/// Show what happens in a pool: one page with the memory map over time, curves, holes and who pins them.
+///
+/// Exit code 0 if the program fits, 1 if it does not (the page shows why), 2 for bad flags or files.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  evenfit report traces/csound.evt --pool 44MiB -o report.html
+  evenfit report traces/csound.evt --pool min --svg map.svg --png map.png")]
+pub struct Args {
+    /// The recorded program: an .evt or .ytr file
+    trace: PathBuf,
+    /// The pool's size, metadata included: 16MiB, 4096, 1.5GiB; or `min` for the smallest that fits
+    #[arg(long, value_name = "SIZE", default_value = "min")]
+    pool: PoolSize,
+    /// Write the page: one file that needs no network
+    #[arg(short, long, value_name = "OUT.html")]
+    output: Option<PathBuf>,
+    /// Write map and curves as SVG
+    #[arg(long, value_name = "OUT.svg")]
+    svg: Option<PathBuf>,
+    /// Write map and curves as PNG
+    #[arg(long, value_name = "OUT.png")]
+    png: Option<PathBuf>,
+    /// The allocator to run it in
+    #[arg(long, value_enum, default_value_t = Kind::Heap)]
+    allocator: Kind,
+    /// Answer in JSON: the same numbers as on the page
+    #[arg(long)]
+    json: bool,
+}
+
+/// What may stand after `--pool`.
+#[derive(Clone, Copy, Debug)]
+enum PoolSize {
+    Bytes(usize),
+    Min,
+}
+
+impl FromStr for PoolSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "min" => Ok(Self::Min),
+            _ => size::parse(text)
+                .map(Self::Bytes)
+                .map_err(|e| format!("{e}, or `min`")),
+        }
+    }
+}
+
+/// Runs of which each operation's shortest time counts.
+const COST_RUNS: u32 = 5;
+/// Sites, and groups that pin holes, named on the page.
+const NAMED_MAX: usize = 12;
+
+impl Args {
+    pub(super) fn run(self) -> Result<Answer, InputError> {
+        if self.output.is_none() && self.svg.is_none() && self.png.is_none() && !self.json {
+            return Err(InputError(
+                "nothing to write: name a page with -o OUT.html, a picture with --svg or --png, or ask for --json".into(),
+            ));
+        }
+        let trace = open_trace(&self.trace)?;
+        let pool_bytes = match self.pool {
+            PoolSize::Bytes(bytes) => bytes,
+            PoolSize::Min => smallest_pool(&trace, self.allocator)?.fits_bytes,
+        };
+        let progress = Progress::new("replaying", trace.events().len() as u64);
+        let history = History::of(&trace, self.allocator, pool_bytes)?;
+        progress.advance(trace.events().len() as u64 / 2);
+        let shown = history.shown();
+        let summary = Summary::of(&self, &trace, pool_bytes, &history, shown.len())?;
+        drop(progress);
+        if let Some(path) = &self.output {
+            write(path, page::of(&summary, &history, &shown)?.as_bytes())?;
+        }
+        let picture = picture::Picture::of(&summary, &history);
+        if let Some(path) = &self.svg {
+            write(path, picture.svg()?.as_bytes())?;
+        }
+        if let Some(path) = &self.png {
+            write(path, &picture.png()?)?;
+        }
+        let yes = summary.fits;
+        if self.json {
+            return Answer::json(&summary, yes);
+        }
+        Ok(Answer {
+            text: self.text(&summary),
+            yes,
+        })
+    }
+
+    fn text(&self, summary: &Summary) -> String {
+        let mut table = Table::default();
+        match &summary.post_mortem {
+            None => table.styled(GOOD, "fits", "yes", ""),
+            Some(post_mortem) => {
+                let note = format!(
+                    "operation {} asks for {}",
+                    grouped(post_mortem.operation),
+                    human(post_mortem.requested_bytes)
+                );
+                table.styled(BAD, "fits", "no", note);
+            }
+        }
+        let blocks = format!("in {}", counted(summary.peak.live_blocks, "block"));
+        table.row("peak live", both(summary.peak.live_bytes), blocks);
+        table.row(
+            "reach",
+            both(summary.reach_bytes),
+            "the furthest byte of the pool that was ever used",
+        );
+        let written = [
+            ("page", &self.output),
+            ("SVG", &self.svg),
+            ("PNG", &self.png),
+        ];
+        for (label, path) in written {
+            if let Some(path) = path {
+                let bytes = fs::metadata(path).map_or(0, |data| data.len());
+                table.row(label, path.display().to_string(), human(bytes));
+            }
+        }
+        format!(
+            "{STRONG}{}{STRONG:#} in {}, pool of {}\n\n{table}",
+            summary.trace,
+            self.allocator.name(),
+            both(summary.region_bytes)
+        )
+    }
+}
+
+/// Writes a file whole or not at all.
+fn write(path: &Path, bytes: &[u8]) -> Result<(), InputError> {
+    let error = |e: io::Error| InputError(format!("can't write {}: {e}", path.display()));
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.part", std::process::id()));
+    let part = path.with_file_name(name);
+    let result = fs::write(&part, bytes)
+        .and_then(|()| fs::rename(&part, path))
+        .map_err(error);
+    if result.is_err() {
+        // The error that led here is the one to report.
+        let _ = fs::remove_file(&part);
+    }
+    result
+}
+
+/// The numbers of the page. Sizes are in bytes, operations count from 1.
+#[derive(Serialize)]
+struct Summary {
+    trace: String,
+    allocator: &'static str,
+    /// Places and lengths in the page are in units of so many bytes.
+    unit_bytes: u64,
+    /// Steps of time that the curves have, and how many there would be had it run to its end.
+    steps: u64,
+    steps_in_all: u64,
+    /// The region handed to the heap, and the pool in it.
+    region_bytes: u64,
+    pool_bytes: u64,
+    metadata_bytes: u64,
+    pool_human: String,
+    fits: bool,
+    operations: u64,
+    operations_done: u64,
+    /// Region / peak live bytes.
+    footprint: Option<f64>,
+    peak: MomentReport,
+    /// When the free memory was most in pieces.
+    worst: MomentReport,
+    /// The end of the highest block that was ever placed.
+    reach_bytes: u64,
+    /// Places that blocks had, and how many of them the page can draw.
+    places: u64,
+    places_shown: u64,
+    /// What is live at the fullest moment beside holes: call sites, or sizes where none were recorded.
+    pinning: Vec<Pinning>,
+    sites: Vec<SiteReport>,
+    sizes: Vec<Bar>,
+    lifetimes: Vec<Bar>,
+    /// Nanoseconds that an operation took, the shortest of several runs.
+    cost_ns: Option<CostReport>,
+    post_mortem: Option<PostMortem>,
+}
+
+#[derive(Serialize)]
+struct MomentReport {
+    operation: u64,
+    live_bytes: u64,
+    live_blocks: u64,
+    largest_free_bytes: u64,
+    /// The share of all requests that would have succeeded then.
+    share_served: f64,
+}
+
+#[derive(Serialize)]
+struct SiteReport {
+    id: u32,
+    name: String,
+    location: String,
+    blocks: u64,
+    bytes: u64,
+}
+
+#[derive(Serialize)]
+struct Bar {
+    from: u64,
+    to: u64,
+    count: u64,
+}
+
+#[derive(Serialize)]
+struct CostReport {
+    runs: u32,
+    p50: u32,
+    p90: u32,
+    p99: u32,
+    p99_9: u32,
+    max: u32,
+}
+
+impl Summary {
+    fn of(
+        args: &Args,
+        trace: &Trace,
+        region_bytes: usize,
+        history: &History,
+        places_shown: usize,
+    ) -> Result<Self, InputError> {
+        let info = trace.info();
+        let done = history.outcome.done;
+        let fits = done == trace.events().len();
+        let moment = |moment: Moment| MomentReport {
+            operation: moment.event as u64 + 1,
+            live_bytes: moment.live_bytes,
+            live_blocks: moment.live_blocks,
+            largest_free_bytes: moment.largest_free_bytes,
+            share_served: history.share_served(moment.largest_free_bytes),
+        };
+        let fullest = if fits {
+            history.peak.event
+        } else {
+            done.saturating_sub(1)
+        };
+        let mut pinning = history.pinning(fullest, |span| group(trace, span));
+        pinning.truncate(NAMED_MAX);
+        let live = history.peak.live_bytes;
+        Ok(Self {
+            trace: args.trace.display().to_string(),
+            allocator: args.allocator.flag(),
+            unit_bytes: page::UNIT_BYTES,
+            steps: history.columns.iter().filter(|column| column.seen).count() as u64,
+            steps_in_all: history.columns.len() as u64,
+            region_bytes: region_bytes as u64,
+            pool_bytes: history.outcome.pool_bytes as u64,
+            metadata_bytes: history.outcome.metadata_bytes as u64,
+            pool_human: human(region_bytes as u64),
+            fits,
+            operations: trace.events().len() as u64,
+            operations_done: done as u64,
+            footprint: (live > 0).then(|| region_bytes as f64 / live as f64),
+            peak: moment(history.peak),
+            worst: moment(history.worst),
+            reach_bytes: history
+                .columns
+                .iter()
+                .map(|column| column.reach_bytes)
+                .max()
+                .unwrap_or(0),
+            places: history.spans.len() as u64,
+            places_shown: places_shown as u64,
+            pinning,
+            sites: sites(trace, history),
+            sizes: bars(&info.sizes),
+            lifetimes: bars(&info.lifetimes),
+            cost_ns: costs(&Costs::of(trace, args.allocator, region_bytes, COST_RUNS)?),
+            post_mortem: if fits {
+                None
+            } else {
+                post_mortem(trace, args.allocator, region_bytes)?
+            },
+        })
+    }
+}
+
+fn costs(costs: &Costs) -> Option<CostReport> {
+    Some(CostReport {
+        runs: COST_RUNS,
+        p50: costs.percentile(0.5)?,
+        p90: costs.percentile(0.9)?,
+        p99: costs.percentile(0.99)?,
+        p99_9: costs.percentile(0.999)?,
+        max: costs.percentile(1.0)?,
+    })
+}
+
+fn bars(histogram: &Histogram) -> Vec<Bar> {
+    histogram
+        .bins()
+        .map(|(from, to, count)| Bar { from, to, count })
+        .collect()
+}
+
+/// A call site's name, or a block's size as a power of two where none was recorded.
+fn group(trace: &Trace, span: &Span) -> String {
+    if span.site != 0 {
+        return site_name(trace, span.site);
+    }
+    let from = span.place.size_bytes.max(1).next_power_of_two();
+    let from = if from > span.place.size_bytes {
+        from / 2
+    } else {
+        from
+    };
+    format!("{} up to {}", human(from.max(1)), human(2 * from.max(1)))
+}
+
+fn site_name(trace: &Trace, site: u32) -> String {
+    match trace.site(site) {
+        Some(site) if !site.name.is_empty() => site.name.clone(),
+        Some(site) if site.address != 0 => format!("{:#x}", site.address),
+        _ => format!("site {site}"),
+    }
+}
+
+/// The sites that allocated most bytes, if any were recorded.
+fn sites(trace: &Trace, history: &History) -> Vec<SiteReport> {
+    let mut by_site = std::collections::HashMap::new();
+    for span in &history.spans {
+        let (blocks, bytes) = by_site.entry(span.site).or_insert((0u64, 0u64));
+        *blocks += 1;
+        *bytes += span.place.size_bytes;
+    }
+    by_site.remove(&0);
+    let mut sites: Vec<SiteReport> = by_site
+        .into_iter()
+        .map(|(id, (blocks, bytes))| SiteReport {
+            id,
+            name: site_name(trace, id),
+            location: trace
+                .site(id)
+                .map_or(String::new(), |site| site.location.clone()),
+            blocks,
+            bytes,
+        })
+        .collect();
+    sites.sort_unstable_by_key(|site| (std::cmp::Reverse(site.bytes), site.id));
+    sites.truncate(NAMED_MAX);
+    sites
+}
+
+/// Why it failed, from a second run.
+fn post_mortem(trace: &Trace, kind: Kind, bytes: usize) -> Result<Option<PostMortem>, InputError> {
+    struct Run<'t> {
+        trace: &'t Trace,
+        region: std::ops::Range<usize>,
+    }
+    impl Visit for Run<'_> {
+        type Output = Option<PostMortem>;
+
+        fn visit<A: Allocator>(self, allocator: A) -> Self::Output {
+            let mut replay = Replay::new(
+                self.trace,
+                allocator,
+                self.region.clone(),
+                Checks::default(),
+            );
+            let end = replay.run(|_| ());
+            end.is_err().then(|| PostMortem::of(&replay))
+        }
+    }
+    let mut memory = Region::new(bytes)?;
+    let run = Run {
+        trace,
+        region: memory.addresses(),
+    };
+    Ok(kind.build(memory.bytes(), run).unwrap_or_default())
+}

@@ -1,0 +1,404 @@
+//! The memory map and the live bytes over time as one picture, for papers and for artefacts of a build.
+
+use std::fmt::Write as _;
+
+use font8x8::UnicodeFonts as _;
+
+use super::Summary;
+use super::history::{Column, History, Span};
+use super::page::data_url;
+use crate::output::InputError;
+use crate::size::{grouped, human};
+
+type Colour = [u8; 3];
+
+const WIDTH: usize = 1400;
+const MAP_HEIGHT: usize = 520;
+const CURVE_HEIGHT: usize = 150;
+const LEFT: usize = 96;
+const RIGHT: usize = 24;
+const TOP: usize = 56;
+const GAP: usize = 20;
+const BOTTOM: usize = 64;
+const HEIGHT: usize = TOP + MAP_HEIGHT + GAP + CURVE_HEIGHT + BOTTOM;
+const PLOT: usize = WIDTH - LEFT - RIGHT;
+
+const PAPER: Colour = [255, 255, 255];
+const INK: Colour = [34, 40, 52];
+const FAINT: Colour = [118, 126, 141];
+const GRID: Colour = [222, 226, 233];
+/// Free memory that was used before, and memory never touched.
+const FREE: Colour = [238, 241, 246];
+const LIVE: Colour = [67, 97, 238];
+const REACH: Colour = [247, 37, 133];
+
+/// Blocks by size, from 16 bytes to the largest. The page uses the same.
+const SIZES: [Colour; 12] = [
+    [76, 201, 240],
+    [72, 149, 239],
+    [67, 97, 238],
+    [94, 74, 227],
+    [123, 44, 191],
+    [166, 44, 191],
+    [209, 44, 159],
+    [247, 37, 133],
+    [249, 87, 95],
+    [251, 139, 61],
+    [252, 191, 73],
+    [255, 225, 122],
+];
+
+/// Doublings of size a colour, so that the last is the largest block's.
+fn doublings(spans: &[Span]) -> f64 {
+    let largest = spans
+        .iter()
+        .map(|span| span.place.len_bytes)
+        .max()
+        .unwrap_or(0);
+    f64::from(largest.max(16).ilog2() - 4).max(11.0) / 11.0
+}
+
+fn colour(len_bytes: usize, doublings: f64) -> Colour {
+    let class = ((len_bytes.max(16) as f64).log2() - 4.0) / doublings + 1e-9;
+    SIZES[(class as usize).min(SIZES.len() - 1)]
+}
+
+/// What is to be drawn, in numbers.
+pub(super) struct Picture {
+    title: String,
+    note: String,
+    end: u64,
+    pool_bytes: u64,
+    /// The map's pixels, row by row from the highest address down.
+    map: Vec<Colour>,
+    /// Live and reached bytes of each step of time.
+    columns: Vec<Column>,
+    failed_at: Option<u64>,
+}
+
+impl Picture {
+    pub(super) fn of(summary: &Summary, history: &History) -> Self {
+        let end = summary.operations.max(1);
+        let name = summary.trace.rsplit('/').next().unwrap_or(&summary.trace);
+        Self {
+            title: format!("{name} in a pool of {}", summary.pool_human),
+            note: format!(
+                "{} operations, peak live {}{}",
+                grouped(summary.operations),
+                human(summary.peak.live_bytes),
+                if summary.fits {
+                    String::new()
+                } else {
+                    format!(
+                        "; fails at operation {}",
+                        grouped(summary.operations_done + 1)
+                    )
+                }
+            ),
+            end,
+            pool_bytes: summary.pool_bytes.max(1),
+            map: Raster::new(end, summary.pool_bytes.max(1)).draw(&history.spans),
+            columns: history
+                .columns
+                .iter()
+                .filter(|column| column.seen)
+                .copied()
+                .collect(),
+            failed_at: (!summary.fits).then_some(summary.operations_done),
+        }
+    }
+
+    /// Points of a curve over the plot, y downwards from 0 to `CURVE_HEIGHT`.
+    fn curve(&self, value: impl Fn(&Column) -> u64) -> Vec<(f64, f64)> {
+        let done = self.failed_at.unwrap_or(self.end) as f64 / self.end as f64;
+        let step = done * PLOT as f64 / self.columns.len().max(1) as f64;
+        let points = self.columns.iter().enumerate().map(|(at, column)| {
+            let share = value(column) as f64 / self.pool_bytes as f64;
+            (
+                (at as f64 + 0.5) * step,
+                (1.0 - share.min(1.0)) * CURVE_HEIGHT as f64,
+            )
+        });
+        points.collect()
+    }
+
+    /// Ticks along an axis: the place from 0 to 1, and the label.
+    fn ticks(end: u64, label: impl Fn(u64) -> String) -> Vec<(f64, String)> {
+        (0..=4)
+            .map(|at| (f64::from(at) / 4.0, label(end * at as u64 / 4)))
+            .collect()
+    }
+
+    /// The picture as SVG: axes, curves and text as such, the map as pixels.
+    ///
+    /// # Errors
+    /// The map's pixels can't be packed.
+    pub(super) fn svg(&self) -> Result<String, InputError> {
+        let map = data_url("image/png", &png(&self.map, PLOT, MAP_HEIGHT)?);
+        let hex = |[r, g, b]: Colour| format!("#{r:02x}{g:02x}{b:02x}");
+        let mut out = format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" width=\"{WIDTH}\" height=\"{HEIGHT}\" \
+             font-family=\"Inter, Helvetica, Arial, sans-serif\" font-size=\"13\" fill=\"{}\">\n\
+             <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"{}\"/>\n\
+             <text x=\"{LEFT}\" y=\"24\" font-size=\"18\" font-weight=\"600\">{}</text>\n\
+             <text x=\"{LEFT}\" y=\"43\" fill=\"{}\">{}</text>\n\
+             <image x=\"{LEFT}\" y=\"{TOP}\" width=\"{PLOT}\" height=\"{MAP_HEIGHT}\" href=\"{map}\"/>\n",
+            hex(INK),
+            hex(PAPER),
+            escaped(&self.title),
+            hex(FAINT),
+            escaped(&self.note),
+        );
+        let below = TOP + MAP_HEIGHT + GAP;
+        for (share, label) in Self::ticks(self.pool_bytes, human) {
+            let y = TOP as f64 + (1.0 - share) * MAP_HEIGHT as f64;
+            let _ = writeln!(
+                out,
+                "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\" fill=\"{}\">{label}</text>",
+                LEFT - 8,
+                y + 4.0,
+                hex(FAINT)
+            );
+        }
+        for (share, label) in Self::ticks(self.end, grouped) {
+            let x = LEFT as f64 + share * PLOT as f64;
+            let y = below + CURVE_HEIGHT;
+            let _ = writeln!(
+                out,
+                "<line x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{below}\" y2=\"{y}\" stroke=\"{}\"/>\
+                 <text x=\"{x:.1}\" y=\"{}\" text-anchor=\"middle\" fill=\"{}\">{label}</text>",
+                hex(GRID),
+                y + 18,
+                hex(FAINT)
+            );
+        }
+        for (points, line) in [
+            (self.curve(|c| c.reach_bytes), REACH),
+            (self.curve(|c| c.live_bytes), LIVE),
+        ] {
+            let points: Vec<String> = points
+                .iter()
+                .map(|(x, y)| format!("{:.1},{:.1}", x + LEFT as f64, y + below as f64))
+                .collect();
+            let _ = writeln!(
+                out,
+                "<polyline points=\"{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"1.6\"/>",
+                points.join(" "),
+                hex(line)
+            );
+        }
+        let _ = writeln!(
+            out,
+            "<text x=\"{}\" y=\"{}\" fill=\"{}\">furthest byte used</text>\
+             <text x=\"{}\" y=\"{}\" fill=\"{}\">live bytes</text>\
+             <text x=\"{}\" y=\"{}\" text-anchor=\"end\" fill=\"{}\">operations</text>",
+            LEFT,
+            HEIGHT - 14,
+            hex(REACH),
+            LEFT + 140,
+            HEIGHT - 14,
+            hex(LIVE),
+            LEFT + PLOT,
+            HEIGHT - 14,
+            hex(FAINT)
+        );
+        if let Some(failed) = self.failed_at {
+            let x = LEFT as f64 + failed as f64 / self.end as f64 * PLOT as f64;
+            let _ = writeln!(
+                out,
+                "<line x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{TOP}\" y2=\"{}\" stroke=\"#d00\" stroke-dasharray=\"4 3\"/>",
+                below + CURVE_HEIGHT
+            );
+        }
+        out.push_str("</svg>\n");
+        Ok(out)
+    }
+
+    /// The picture as PNG.
+    ///
+    /// # Errors
+    /// The pixels can't be packed.
+    pub(super) fn png(&self) -> Result<Vec<u8>, InputError> {
+        let mut canvas = Canvas::new();
+        for y in 0..MAP_HEIGHT {
+            for x in 0..PLOT {
+                canvas.set(LEFT + x, TOP + y, self.map[y * PLOT + x]);
+            }
+        }
+        canvas.text(LEFT, 14, &self.title, INK, 2);
+        canvas.text(LEFT, 38, &self.note, FAINT, 1);
+        let below = TOP + MAP_HEIGHT + GAP;
+        for (share, label) in Self::ticks(self.pool_bytes, human) {
+            let y = TOP as f64 + (1.0 - share) * MAP_HEIGHT as f64;
+            canvas.text(
+                LEFT - 8 - 8 * label.len().min(11),
+                (y as usize).saturating_sub(4),
+                &label,
+                FAINT,
+                1,
+            );
+        }
+        for (share, label) in Self::ticks(self.end, grouped) {
+            let x = LEFT + (share * (PLOT - 1) as f64) as usize;
+            (below..below + CURVE_HEIGHT).for_each(|y| canvas.set(x, y, GRID));
+            let width = 8 * label.len();
+            canvas.text(
+                (x - width / 2).min(WIDTH - width),
+                below + CURVE_HEIGHT + 10,
+                &label,
+                FAINT,
+                1,
+            );
+        }
+        for (points, line) in [
+            (self.curve(|c| c.reach_bytes), REACH),
+            (self.curve(|c| c.live_bytes), LIVE),
+        ] {
+            for pair in points.windows(2) {
+                canvas.line(pair[0], pair[1], below, line);
+            }
+        }
+        canvas.text(LEFT, HEIGHT - 22, "furthest byte used", REACH, 1);
+        canvas.text(LEFT + 170, HEIGHT - 22, "live bytes", LIVE, 1);
+        canvas.text(LEFT + PLOT - 80, HEIGHT - 22, "operations", FAINT, 1);
+        if let Some(failed) = self.failed_at {
+            let x = LEFT + (failed as f64 / self.end as f64 * (PLOT - 1) as f64) as usize;
+            (TOP..below + CURVE_HEIGHT)
+                .filter(|y| y % 7 < 4)
+                .for_each(|y| canvas.set(x, y, [208, 0, 0]));
+        }
+        png(&canvas.pixels, WIDTH, HEIGHT)
+    }
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+}
+
+fn png(pixels: &[Colour], width: usize, height: usize) -> Result<Vec<u8>, InputError> {
+    let error = |e: png::EncodingError| InputError(format!("can't pack the picture: {e}"));
+    let mut out = Vec::new();
+    let mut encoder = png::Encoder::new(&mut out, width as u32, height as u32);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_depth(png::BitDepth::Eight);
+    let mut writer = encoder.write_header().map_err(error)?;
+    writer
+        .write_image_data(pixels.as_flattened())
+        .map_err(error)?;
+    writer.finish().map_err(error)?;
+    Ok(out)
+}
+
+/// Address by time, each pixel as full as it is.
+struct Raster {
+    x_scale: f64,
+    y_scale: f64,
+    covered: Vec<f32>,
+    largest: Vec<f32>,
+    colours: Vec<Colour>,
+}
+
+impl Raster {
+    fn new(end: u64, pool_bytes: u64) -> Self {
+        Self {
+            x_scale: PLOT as f64 / end as f64,
+            y_scale: MAP_HEIGHT as f64 / pool_bytes as f64,
+            covered: vec![0.0; PLOT * MAP_HEIGHT],
+            largest: vec![0.0; PLOT * MAP_HEIGHT],
+            colours: vec![FREE; PLOT * MAP_HEIGHT],
+        }
+    }
+
+    fn draw(mut self, spans: &[Span]) -> Vec<Colour> {
+        let doublings = doublings(spans);
+        for span in spans {
+            self.span(span, colour(span.place.len_bytes, doublings));
+        }
+        let blend = |from: Colour, to: Colour, share: f32| {
+            [0, 1, 2]
+                .map(|at| (f32::from(from[at]) * (1.0 - share) + f32::from(to[at]) * share) as u8)
+        };
+        let pixels = self.colours.iter().zip(&self.covered);
+        pixels
+            .map(|(&colour, &covered)| blend(FREE, colour, covered.min(1.0).sqrt()))
+            .collect()
+    }
+
+    fn span(&mut self, span: &Span, colour: Colour) {
+        let x = (
+            f64::from(span.start) * self.x_scale,
+            f64::from(span.end) * self.x_scale,
+        );
+        let low = span.place.offset_bytes as f64 * self.y_scale;
+        let high = (span.place.offset_bytes + span.place.len_bytes) as f64 * self.y_scale;
+        // How much of pixel `at` the interval covers.
+        let part = |(from, to): (f64, f64), at: usize| {
+            (to.min(at as f64 + 1.0) - from.max(at as f64)).max(0.0) as f32
+        };
+        for row in low as usize..=(high as usize).min(MAP_HEIGHT - 1) {
+            let tall = part((low, high), row);
+            for column in x.0 as usize..=(x.1 as usize).min(PLOT - 1) {
+                let share = tall * part(x, column);
+                let at = (MAP_HEIGHT - 1 - row) * PLOT + column;
+                self.covered[at] += share;
+                if share > self.largest[at] {
+                    self.largest[at] = share;
+                    self.colours[at] = colour;
+                }
+            }
+        }
+    }
+}
+
+struct Canvas {
+    pixels: Vec<Colour>,
+}
+
+impl Canvas {
+    fn new() -> Self {
+        Self {
+            pixels: vec![PAPER; WIDTH * HEIGHT],
+        }
+    }
+
+    fn set(&mut self, x: usize, y: usize, colour: Colour) {
+        if x < WIDTH && y < HEIGHT {
+            self.pixels[y * WIDTH + x] = colour;
+        }
+    }
+
+    fn text(&mut self, x: usize, y: usize, text: &str, colour: Colour, scale: usize) {
+        for (at, letter) in text.chars().enumerate() {
+            let glyph = font8x8::BASIC_FONTS.get(letter).unwrap_or_default();
+            for (row, bits) in glyph.iter().enumerate() {
+                for column in (0..8).filter(|column| bits >> column & 1 == 1) {
+                    for (dx, dy) in (0..scale).flat_map(|dx| (0..scale).map(move |dy| (dx, dy))) {
+                        self.set(
+                            x + (at * 8 + column) * scale + dx,
+                            y + row * scale + dy,
+                            colour,
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    /// A line two pixels high, between points of the plot that begins at row `below`.
+    fn line(&mut self, from: (f64, f64), to: (f64, f64), below: usize, colour: Colour) {
+        let steps = (to.0 - from.0)
+            .abs()
+            .max((to.1 - from.1).abs())
+            .ceil()
+            .max(1.0) as usize;
+        for step in 0..=steps {
+            let share = step as f64 / steps as f64;
+            let x = LEFT + (from.0 + (to.0 - from.0) * share) as usize;
+            let y = below + (from.1 + (to.1 - from.1) * share) as usize;
+            self.set(x, y, colour);
+            self.set(x, y + 1, colour);
+        }
+    }
+}
