@@ -143,17 +143,23 @@ const fn class_of_size(align: u16) -> [u8; LIMIT_BYTES / 8 + 1] {
 pub(crate) struct Descriptor {
     /// Bit n of word w: slot 64 w + n is free.
     free: [u64; 2],
-    /// The complement of the unit that the slab starts at; 0, of which no pool has the complement, if none starts in
-    /// this segment.
-    start_complement: u32,
+    /// The unit that the slab starts at. Without a slab: `u32::MAX` if the slab before spills into this segment, else 0.
+    start: u32,
+    /// 0 without a slab.
     class: u8,
 }
 
 impl Descriptor {
     const NONE: Self = Self {
         free: [0; 2],
-        start_complement: 0,
+        start: 0,
         class: NO_CLASS,
+    };
+
+    /// Without a slab of its own, but with the end of the one before.
+    const SPILL: Self = Self {
+        start: u32::MAX,
+        ..Self::NONE
     };
 }
 
@@ -208,7 +214,13 @@ impl Slab {
     #[inline(always)]
     fn start(self) -> u32 {
         // SAFETY: as above.
-        unsafe { !(*self.0).start_complement }
+        unsafe { (*self.0).start }
+    }
+
+    /// Whether it is a slab and ends behind the segment that it starts in.
+    #[inline(always)]
+    fn spills(self) -> bool {
+        self.class() != NO_CLASS && !(self.start() as usize).is_multiple_of(SLAB_UNITS)
     }
 
     /// As the block tier sees it.
@@ -539,19 +551,14 @@ impl Slabs {
         let slab = self.slab((start >> SEGMENT_LOG2) as Segment);
         let [first, second] = Self::class(class).all_free;
         let free = [first & !1, second];
-        let unit = (start * GRANULE_UNITS) as u32;
+        let start = (start * GRANULE_UNITS) as u32;
         // SAFETY: the block lies in the pool, so its segment exists; no other slab starts there.
-        unsafe {
-            *slab.0 = Descriptor {
-                free,
-                start_complement: !unit,
-                class,
-            }
-        }
+        unsafe { *slab.0 = Descriptor { free, start, class } }
+        self.note_spill(slab, Descriptor::SPILL);
         self.link(slab, blocks.map);
         self.open += 1;
         self.count(class, 1);
-        Ok(start * GRANULE_BYTES)
+        Ok(start as usize * UNIT_BYTES)
     }
 
     /// The only slab that may hold `unit`, the `unit`th unit of the pool, if there is one.
@@ -564,7 +571,7 @@ impl Slabs {
         // SAFETY: the segment exists, and a descriptor precedes the first.
         unsafe {
             let own = self.directory.add(segment);
-            Some(Slab(if (unit as u32) < !(*own).start_complement {
+            Some(Slab(if (unit as u32) < (*own).start {
                 own.sub(1)
             } else {
                 own
@@ -603,8 +610,10 @@ impl Slabs {
     #[inline(always)]
     pub(crate) fn starts_at(&self, granule: usize) -> bool {
         let segment = granule >> SEGMENT_LOG2;
-        segment < self.segments
-            && self.slab(segment as Segment).start() as usize == granule * GRANULE_UNITS
+        segment < self.segments && {
+            let slab = self.slab(segment as Segment);
+            slab.start() as usize == granule * GRANULE_UNITS && slab.class() != NO_CLASS
+        }
     }
 
     /// The slab that starts at `granule`.
@@ -615,11 +624,10 @@ impl Slabs {
 
     /// The slab that `offset_bytes` from the pool's start lies in.
     pub(crate) fn slab_around(&self, offset_bytes: usize) -> Option<Slab> {
-        let slab = self.nearest(offset_bytes / UNIT_BYTES)?;
-        let block = slab.block();
-        (block.start..block.end)
-            .contains(&(offset_bytes / GRANULE_BYTES))
-            .then_some(slab)
+        let unit = offset_bytes / UNIT_BYTES;
+        let slab = self.nearest(unit)?;
+        let from_start = (unit as u32).wrapping_sub(slab.start()) as usize;
+        (from_start < SLAB_UNITS && slab.class() != NO_CLASS).then_some(slab)
     }
 
     /// Whether the slot is used.
@@ -664,6 +672,18 @@ impl Slabs {
         self.link(slab, map);
     }
 
+    /// Writes what the segment behind a slab that has none of its own holds, if the slab spills into it.
+    #[inline(always)]
+    fn note_spill(&self, slab: Slab, descriptor: Descriptor) {
+        let behind = slab.0.wrapping_add(1);
+        // SAFETY: a slab that spills over the end of its segment ends in the next, which the pool therefore has.
+        unsafe {
+            if slab.spills() && (*behind).class == NO_CLASS {
+                *behind = descriptor;
+            }
+        }
+    }
+
     /// All slots of a word of the slab are free: if all of the other are too, the slab goes back to
     /// the block tier. Where that finds a link overwritten, the slab stays.
     #[inline(always)]
@@ -677,8 +697,15 @@ impl Slabs {
         let block = slab.block();
         // SAFETY: the slab is a used block of the tier, and nobody's any more.
         if unsafe { blocks.give_back(block) }.is_ok() {
+            self.note_spill(slab, Descriptor::NONE);
+            let before = Slab(slab.0.wrapping_sub(1));
+            let left = if before.spills() {
+                Descriptor::SPILL
+            } else {
+                Descriptor::NONE
+            };
             // SAFETY: the descriptor is of the directory.
-            unsafe { *slab.0 = Descriptor::NONE }
+            unsafe { *slab.0 = left }
             self.open -= 1;
         } else {
             self.link(slab, blocks.map);
@@ -872,8 +899,12 @@ impl Slabs {
                 return Err(CheckError::SlabList { class });
             }
         }
-        let described = (0..self.segments as Segment).filter(|&s| self.slab(s).class() != NO_CLASS);
-        if listed != live.listed || self.open != live.slabs || described.count() != live.slabs {
+        let segments = || (-1..self.segments as Segment).map(|segment| self.slab(segment));
+        let described = segments().filter(|slab| slab.class() != NO_CLASS).count();
+        let spills_agree = segments().zip(segments().skip(1)).all(|(before, slab)| {
+            slab.class() != NO_CLASS || slab.start() == if before.spills() { u32::MAX } else { 0 }
+        });
+        if listed != live.listed || [self.open, described] != [live.slabs; 2] || !spills_agree {
             return Err(CheckError::SlabList { class: CLASSES });
         }
         Ok(())
