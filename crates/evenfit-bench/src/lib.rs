@@ -1,5 +1,10 @@
 //! evenfit beside its peers, on the same loads in one run.
 
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+compile_error!(
+    "evenfit-bench measures with x86-64's trap flag and time stamps: it needs x86-64 Linux"
+);
+
 pub mod adversary;
 pub mod footprint;
 pub mod holes;

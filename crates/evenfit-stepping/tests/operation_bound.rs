@@ -158,10 +158,10 @@ const FEW: Choice = Choice {
 };
 
 const MANY: Choice = Choice {
-    neighbours: &[0, 17, 20, 40, 64, 127, 140, 5_000],
-    blocks: &[17, 20, 40, 64, 127, 140, 300, 5_000],
+    neighbours: &[0, 17, 40, 127, 140, 5_000],
+    blocks: &[17, 40, 127, 140, 300],
     places: &[Place::Only, Place::First, Place::Middle, Place::Last],
-    offsets: &[17, 18, 49, 63, 64, 80],
+    offsets: &[17, 49, 64, 80],
     slots: &[16, 24, 40, 128, 168, 256],
 };
 
@@ -214,7 +214,12 @@ impl Record {
         let layout = Layout::from_size_align(bytes, align).expect("small");
         let heap = &mut world.heap.0;
         let (result, trace) = self.stepper.trace(|| heap.allocate(layout));
-        self.note("allocate", &trace, state);
+        let operation = if align > GRANULE_BYTES {
+            "allocate over-aligned"
+        } else {
+            "allocate"
+        };
+        self.note(operation, &trace, state);
         world.heap.0.check().expect("a sound heap");
         result.is_ok()
     }
