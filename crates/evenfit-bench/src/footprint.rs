@@ -4,7 +4,7 @@
 use crate::peers::{self, About, Class, Peer, Visitor};
 use crate::region::Region;
 use crate::table::Cell;
-use crate::workload::{Missing, Workload};
+use crate::workload::{Missing, REPLAY_LIMIT, Workload};
 
 /// How far the bisection goes: to this part of the peak.
 const RESOLUTION: f64 = 0.002;
@@ -61,7 +61,7 @@ fn smallest_pool<P: Peer>(workload: &Workload) -> Result<usize, Missing> {
     let mut slots = workload.slots();
     let mut fits = |len_bytes: usize| {
         workload
-            .serves::<P>(&region, len_bytes, &mut slots)
+            .serves::<P>(&region, len_bytes, &mut slots, REPLAY_LIMIT)
             .ok_or(Missing::TooSlow)
     };
     // Up from the peak in growing steps, so that most trials are near the answer.

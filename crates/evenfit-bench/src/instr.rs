@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use crate::load::{Kind, Load, Op};
 use crate::peers::{self, About, Peer, Visitor};
@@ -16,6 +17,9 @@ use crate::workload::{Missing, Workload};
 
 /// The hidden subcommand that a child runs.
 pub const CHILD: &str = "replay-child";
+
+/// Under callgrind everything takes about fifty times as long, so that a replay must be quicker than elsewhere.
+const LIMIT: Duration = Duration::from_secs(1);
 
 /// A load written where children can read it; removed on drop.
 pub struct SharedLoad {
@@ -99,7 +103,15 @@ pub fn total(
     workload: &Workload,
     shared: &SharedLoad,
 ) -> io::Result<Result<u64, Missing>> {
-    let len_bytes = match peers::with(name, &mut Roomy(workload)).expect("a known name") {
+    let len_bytes = match peers::with(
+        name,
+        &mut Roomy {
+            workload,
+            limit: LIMIT,
+        },
+    )
+    .expect("a known name")
+    {
         Ok(len_bytes) => len_bytes,
         Err(missing) => return Ok(Err(missing)),
     };
@@ -130,7 +142,14 @@ pub fn profile(name: &str, workload: &Workload, ops_max: usize) -> Result<String
     let load = workload
         .fixed()
         .map_err(|_| "the adversary can't be profiled".to_owned())?;
-    let len_bytes = peers::with(name, &mut Roomy(workload)).expect("a known name");
+    let len_bytes = peers::with(
+        name,
+        &mut Roomy {
+            workload,
+            limit: LIMIT,
+        },
+    )
+    .expect("a known name");
     let len_bytes = len_bytes.map_err(|missing| format!("{name}: {}", missing.as_str()))?;
     let shared = SharedLoad::new(load, ops_max).map_err(|e| e.to_string())?;
     let out = shared.path.with_extension(format!("{name}.callgrind"));

@@ -67,7 +67,7 @@ pub fn times(
     load: &Load,
     replays: usize,
 ) -> Result<Times, Missing> {
-    let len_bytes = peers::with(name, &mut Roomy(workload)).expect("a known name")?;
+    let len_bytes = peers::with(name, &mut Roomy::new(workload)).expect("a known name")?;
     let mut times = Times {
         ticks: vec![u32::MAX; load.ops.len()],
     };

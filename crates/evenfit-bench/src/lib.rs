@@ -7,6 +7,7 @@ compile_error!(
 
 pub mod adversary;
 pub mod footprint;
+pub mod growth;
 pub mod holes;
 pub mod instr;
 pub mod latency;

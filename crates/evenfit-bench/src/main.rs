@@ -9,7 +9,7 @@ use evenfit_bench::peers::Class;
 use evenfit_bench::suite::{self, Effort};
 use evenfit_bench::table::{CSV_HEADER, Table, from_csv};
 use evenfit_bench::workload::Workload;
-use evenfit_bench::{adversary, instr, peers, plots, recorded, synthetic};
+use evenfit_bench::{adversary, growth, instr, peers, plots, recorded, synthetic};
 
 /// evenfit and its peers, side by side: the same loads, the same loop, one run.
 #[derive(Parser)]
@@ -183,7 +183,12 @@ fn by_origin(
 }
 
 /// Writes figures, tables and plots into `out`, and prints the tables.
-fn publish(tables: &[Table], out: &Path) -> Result<(), String> {
+fn publish(measured: &[Table], out: &Path) -> Result<(), String> {
+    let tables: &[Table] = &measured
+        .iter()
+        .cloned()
+        .chain(growth::table(measured))
+        .collect::<Vec<_>>();
     fs::create_dir_all(out).map_err(|e| format!("{}: {e}", out.display()))?;
     let text = tables
         .iter()
@@ -194,7 +199,7 @@ fn publish(tables: &[Table], out: &Path) -> Result<(), String> {
         .iter()
         .map(|table| format!("### {}\n\n{}\n", table.title, table.to_markdown()))
         .collect();
-    write(&out.join("results.csv"), &csv(tables))?;
+    write(&out.join("results.csv"), &csv(measured))?;
     write(&out.join("tables.txt"), &text)?;
     write(&out.join("tables.md"), &markdown)?;
     for (name, svg) in plots::all(tables) {

@@ -1,6 +1,6 @@
 //! Nanoseconds an operation: rounds over all allocators in turn, the median of each, the no-op's subtracted.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::latency::free_rest;
 use crate::load::Load;
@@ -8,7 +8,7 @@ use crate::peers::{self, About, Class, Peer, Visitor};
 use crate::region::Region;
 use crate::replay::replay;
 use crate::table::Cell;
-use crate::workload::{Missing, Workload};
+use crate::workload::{Missing, REPLAY_LIMIT, Workload};
 
 /// Nanoseconds an operation of each of `names`, in their order, the no-op replay subtracted.
 #[must_use]
@@ -21,7 +21,7 @@ pub fn measure(names: &[&str], workload: &Workload, rounds: usize) -> Vec<Cell> 
     for name in std::iter::once(&"noop").chain(names) {
         pools.push((
             *name,
-            peers::with(name, &mut Roomy(workload)).expect("a known name"),
+            peers::with(name, &mut Roomy::new(workload)).expect("a known name"),
         ));
     }
     let longest = pools
@@ -66,13 +66,29 @@ fn median(values: &mut [f64]) -> f64 {
 }
 
 /// The pool that an allocator gets.
-pub struct Roomy<'a>(pub &'a Workload);
+pub struct Roomy<'a> {
+    /// What it has to serve.
+    pub workload: &'a Workload,
+    /// Within which time.
+    pub limit: Duration,
+}
+
+impl<'a> Roomy<'a> {
+    /// Within the time that any measurement allows.
+    #[must_use]
+    pub fn new(workload: &'a Workload) -> Self {
+        Self {
+            workload,
+            limit: REPLAY_LIMIT,
+        }
+    }
+}
 
 impl Visitor for Roomy<'_> {
     type Out = Result<usize, Missing>;
 
     fn visit<P: Peer>(&mut self, about: About) -> Self::Out {
-        self.0.roomy::<P>(&about)
+        self.workload.roomy::<P>(&about, self.limit)
     }
 }
 

@@ -98,6 +98,25 @@ impl Table {
         self.cells[row][column] = cell;
     }
 
+    /// Whether this is `measure` over made loads.
+    #[must_use]
+    pub fn is_of_made_loads(&self, measure: &str) -> bool {
+        self.measure.strip_prefix(MADE) == Some(measure)
+    }
+
+    /// The figure in that row and column.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn get(&self, row: &str, column: &str) -> Cell {
+        let row = self.rows.iter().position(|name| name == row);
+        let column = self.columns.iter().position(|name| name == column);
+        match (row, column) {
+            (Some(row), Some(column)) => self.cells[row][column],
+            _ => Err(Missing::NotMeasured),
+        }
+    }
+
     /// What a row comes to; `None` where a figure is missing, and for the largest, where all are.
     #[must_use]
     pub fn summarized(&self, row: usize) -> Option<f64> {
@@ -216,7 +235,7 @@ const MADE: &str = "made_";
 pub const LATENCY: &str = "latency_";
 
 /// The measures: name, title, digits after the point, summary.
-const MEASURES: [(&str, &str, usize, Summary); 8] = [
+const MEASURES: [(&str, &str, usize, Summary); 9] = [
     (
         "instr",
         "instructions an operation",
@@ -258,6 +277,12 @@ const MEASURES: [(&str, &str, usize, Summary); 8] = [
         LATENCY,
         "nanoseconds of one operation, each the least of several replays",
         0,
+        Summary::None,
+    ),
+    (
+        "growth",
+        "growth: how many times as much with ten times as many live blocks",
+        2,
         Summary::None,
     ),
 ];

@@ -116,12 +116,13 @@ impl Workload {
         vec![std::ptr::null_mut(); slots]
     }
 
-    /// Whether a fresh allocator over the first `len_bytes` of `region` serves it all; `None`: not in time.
+    /// Whether a fresh allocator over the first `len_bytes` of `region` serves it all; `None`: not within `limit`.
     pub fn serves<P: Peer>(
         &self,
         region: &Region,
         len_bytes: usize,
         slots: &mut [*mut u8],
+        limit: Duration,
     ) -> Option<bool> {
         assert!(len_bytes <= region.len_bytes());
         // SAFETY: the region outlives the allocator and serves it alone; the table is one of `slots`.
@@ -130,7 +131,7 @@ impl Workload {
                 return Some(false);
             };
             match self {
-                Self::Fixed(load) => replay_within(&mut *peer, &load.ops, slots, REPLAY_LIMIT),
+                Self::Fixed(load) => replay_within(&mut *peer, &load.ops, slots, limit),
                 Self::Adversary => {
                     Some(adversary::play(&mut *peer, region.base(), slots).is_some())
                 }
@@ -142,15 +143,15 @@ impl Workload {
     /// (plus 64 KiB) that serves it all, in bytes.
     ///
     /// # Errors
-    /// When none does, or not in time.
-    pub fn roomy<P: Peer>(&self, about: &About) -> Result<usize, Missing> {
+    /// When none does, or not within `limit`.
+    pub fn roomy<P: Peer>(&self, about: &About, limit: Duration) -> Result<usize, Missing> {
         if about.class != Class::Pool {
             return Ok(2 * self.peak_live_bytes() + (64 << 10));
         }
         for factor in [2, 4, 8, 16, 32, 64] {
             let len_bytes = factor * self.peak_live_bytes() + (64 << 10);
             let region = Region::untouched(len_bytes).map_err(|_| Missing::NeverServed)?;
-            match self.serves::<P>(&region, len_bytes, &mut self.slots()) {
+            match self.serves::<P>(&region, len_bytes, &mut self.slots(), limit) {
                 Some(true) => return Ok(len_bytes),
                 Some(false) => {}
                 None => return Err(Missing::TooSlow),

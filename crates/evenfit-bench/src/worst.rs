@@ -93,7 +93,7 @@ pub fn measure(names: &[&str], workload: &Workload, sample: Sample) -> Vec<Resul
 }
 
 fn one(name: &str, workload: &Workload, sample: Sample) -> Result<Worst, Missing> {
-    let len_bytes = peers::with(name, &mut Roomy(workload)).expect("a known name")?;
+    let len_bytes = peers::with(name, &mut Roomy::new(workload)).expect("a known name")?;
     let played;
     let load = match workload {
         Workload::Fixed(load) => load,
