@@ -66,7 +66,11 @@ fn flags(program: &str, arguments: &[&str]) -> Vec<String> {
 /// Compiles installed examples with `flags`, linked with `library`, and runs the result.
 fn build_and_run(compiler: &str, sources: &[&str], flags: &[&str], library: &[String]) -> String {
     let examples = prefix().join("share/evenfit/examples");
-    let name = format!("{}{}{}", sources[0], flags.join(""), library.len());
+    let source = Path::new(sources[0])
+        .file_name()
+        .expect("a file")
+        .to_string_lossy();
+    let name = format!("{source}{}{}.exe", flags.join(""), library.len());
     let name = name.replace(['/', '=', ','], "");
     let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let mut compile = Command::new(compiler);
@@ -100,6 +104,36 @@ fn the_c_example_runs_as_c99_and_c11() {
     }
     let sanitizers = ["-std=c11", "-fsanitize=address,undefined"];
     build_and_run("gcc", &["example.c"], &sanitizers, &static_library());
+}
+
+/// The first code of a page in `docs`, as a file of its own.
+fn first_code_of(page: &str, fence: &str, file: &str) -> PathBuf {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../docs")
+        .join(page);
+    let text = std::fs::read_to_string(page).expect("the page can be read");
+    let code = text
+        .split(&format!("```{fence}\n"))
+        .nth(1)
+        .and_then(|rest| rest.split("```").next())
+        .expect("the page begins with code");
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(file);
+    std::fs::write(&path, code).expect("scratch can be written");
+    path
+}
+
+#[test]
+fn the_pages_begin_with_programs_that_run() {
+    for (compiler, standard, page, fence) in [
+        ("gcc", "-std=c11", "c.md", "c"),
+        ("g++", "-std=c++17", "cpp.md", "cpp"),
+    ] {
+        if is_here(compiler) {
+            let source = first_code_of(page, fence, &format!("page.{fence}"));
+            let source = source.to_str().expect("a plain name");
+            build_and_run(compiler, &[source], &[standard], &static_library());
+        }
+    }
 }
 
 #[test]

@@ -39,3 +39,8 @@ pub use shape::{SLAB_REGION_BYTES_MIN, Tiers};
 pub use shared::SharedHeap;
 pub use stats::Stats;
 pub use walk::{Block, BlockState, Blocks};
+
+/// The code in the page on Rust is compiled and run with the other examples.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/rust.md")]
+struct RustPage;
