@@ -8,6 +8,7 @@ use evenfit_trace::{Fault, Trace, TraceError};
 use crate::output::{Answer, InputError, shell_word};
 
 mod bound;
+mod compare;
 mod convert;
 mod demo;
 mod info;
@@ -43,6 +44,7 @@ enum Command {
     #[cfg(target_os = "linux")]
     Run(run::Args),
     Report(report::Args),
+    Compare(compare::Args),
 }
 
 impl CommandLine {
@@ -61,6 +63,7 @@ impl CommandLine {
             #[cfg(target_os = "linux")]
             Command::Run(args) => args.run(),
             Command::Report(args) => args.run(),
+            Command::Compare(args) => args.run(),
         }
     }
 }

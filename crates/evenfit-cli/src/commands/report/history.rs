@@ -15,14 +15,14 @@ pub(super) const SPANS_MAX: usize = 500_000;
 
 /// A block in one place: a rectangle of address and time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Span {
-    pub(super) id: u32,
+pub(in crate::commands) struct Span {
+    pub(in crate::commands) id: u32,
     /// The event that put it there, and the first after which it wasn't there; the number of events if it stayed.
-    pub(super) start: u32,
-    pub(super) end: u32,
-    pub(super) place: Place,
+    pub(in crate::commands) start: u32,
+    pub(in crate::commands) end: u32,
+    pub(in crate::commands) place: Place,
     /// The call site; 0 where unknown.
-    pub(super) site: u32,
+    pub(in crate::commands) site: u32,
 }
 
 impl Span {

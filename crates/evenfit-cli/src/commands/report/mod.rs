@@ -1,8 +1,8 @@
 //! `evenfit report`: what happened in a pool, as one page to look at and as pictures.
 
-mod history;
-mod page;
-mod picture;
+pub(super) mod history;
+pub(super) mod page;
+pub(super) mod picture;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -157,7 +157,7 @@ impl Args {
 }
 
 /// Writes a file whole or not at all.
-fn write(path: &Path, bytes: &[u8]) -> Result<(), InputError> {
+pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), InputError> {
     let error = |e: io::Error| InputError(format!("can't write {}: {e}", path.display()));
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.part", std::process::id()));

@@ -141,7 +141,7 @@ fn base64(bytes: &[u8]) -> String {
 }
 
 /// Bytes in base 64, for pictures within pictures.
-pub(super) fn data_url(kind: &str, bytes: &[u8]) -> String {
+pub(in crate::commands) fn data_url(kind: &str, bytes: &[u8]) -> String {
     format!("data:{kind};base64,{}", base64(bytes))
 }
 

@@ -10,7 +10,8 @@ use super::page::data_url;
 use crate::output::InputError;
 use crate::size::{grouped, human};
 
-type Colour = [u8; 3];
+/// Red, green, blue.
+pub(in crate::commands) type Colour = [u8; 3];
 
 const WIDTH: usize = 1400;
 const MAP_HEIGHT: usize = 520;
@@ -97,7 +98,7 @@ impl Picture {
             ),
             end,
             pool_bytes: summary.pool_bytes.max(1),
-            map: Raster::new(end, summary.pool_bytes.max(1)).draw(&history.spans),
+            map: Raster::new(PLOT, MAP_HEIGHT, end, summary.pool_bytes.max(1)).draw(&history.spans),
             columns: history
                 .columns
                 .iter()
@@ -271,13 +272,21 @@ impl Picture {
     }
 }
 
-fn escaped(text: &str) -> String {
+pub(in crate::commands) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")
 }
 
-fn png(pixels: &[Colour], width: usize, height: usize) -> Result<Vec<u8>, InputError> {
+/// Pixels as a PNG file.
+///
+/// # Errors
+/// They can't be packed.
+pub(in crate::commands) fn png(
+    pixels: &[Colour],
+    width: usize,
+    height: usize,
+) -> Result<Vec<u8>, InputError> {
     let error = |e: png::EncodingError| InputError(format!("can't pack the picture: {e}"));
     let mut out = Vec::new();
     let mut encoder = png::Encoder::new(&mut out, width as u32, height as u32);
@@ -292,7 +301,9 @@ fn png(pixels: &[Colour], width: usize, height: usize) -> Result<Vec<u8>, InputE
 }
 
 /// Address by time, each pixel as full as it is.
-struct Raster {
+pub(in crate::commands) struct Raster {
+    width: usize,
+    height: usize,
     x_scale: f64,
     y_scale: f64,
     covered: Vec<f32>,
@@ -301,17 +312,21 @@ struct Raster {
 }
 
 impl Raster {
-    fn new(end: u64, pool_bytes: u64) -> Self {
+    /// An empty map of so many pixels, over so many operations and bytes.
+    pub(in crate::commands) fn new(width: usize, height: usize, end: u64, pool_bytes: u64) -> Self {
         Self {
-            x_scale: PLOT as f64 / end as f64,
-            y_scale: MAP_HEIGHT as f64 / pool_bytes as f64,
-            covered: vec![0.0; PLOT * MAP_HEIGHT],
-            largest: vec![0.0; PLOT * MAP_HEIGHT],
-            colours: vec![FREE; PLOT * MAP_HEIGHT],
+            width,
+            height,
+            x_scale: width as f64 / end as f64,
+            y_scale: height as f64 / pool_bytes as f64,
+            covered: vec![0.0; width * height],
+            largest: vec![0.0; width * height],
+            colours: vec![FREE; width * height],
         }
     }
 
-    fn draw(mut self, spans: &[Span]) -> Vec<Colour> {
+    /// Draws the places, row by row from the highest address down.
+    pub(in crate::commands) fn draw(mut self, spans: &[Span]) -> Vec<Colour> {
         let doublings = doublings(spans);
         for span in spans {
             self.span(span, colour(span.place.len_bytes, doublings));
@@ -337,11 +352,11 @@ impl Raster {
         let part = |(from, to): (f64, f64), at: usize| {
             (to.min(at as f64 + 1.0) - from.max(at as f64)).max(0.0) as f32
         };
-        for row in low as usize..=(high as usize).min(MAP_HEIGHT - 1) {
+        for row in low as usize..=(high as usize).min(self.height - 1) {
             let tall = part((low, high), row);
-            for column in x.0 as usize..=(x.1 as usize).min(PLOT - 1) {
+            for column in x.0 as usize..=(x.1 as usize).min(self.width - 1) {
                 let share = tall * part(x, column);
-                let at = (MAP_HEIGHT - 1 - row) * PLOT + column;
+                let at = (self.height - 1 - row) * self.width + column;
                 self.covered[at] += share;
                 if share > self.largest[at] {
                     self.largest[at] = share;

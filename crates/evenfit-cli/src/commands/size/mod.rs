@@ -286,7 +286,7 @@ impl Task {
 }
 
 /// Does all tasks, as many at once as there are cores, and keeps their order.
-fn on_all_cores<T: Sync, R: Send>(
+pub(super) fn on_all_cores<T: Sync, R: Send>(
     tasks: &[T],
     run: impl Fn(&T) -> Result<R, InputError> + Sync,
 ) -> Result<Vec<R>, InputError> {
