@@ -267,8 +267,7 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
         }
         let class = Slabs::class_for(layout.size());
         match self.slabs.take_first(class) {
-            Some((offset, Word::UsedUp)) => self.took_last(offset, class),
-            Some((offset, _)) => Ok(self.slot(offset, class)),
+            Some(offset) => Ok(self.slot(offset, class)),
             None => self.allocate_second(layout),
         }
     }
@@ -286,19 +285,12 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
         NonNull::slice_from_raw_parts(ptr, Slabs::slot_bytes(class))
     }
 
-    #[inline(never)]
-    fn took_last(&mut self, offset_bytes: usize, class: u8) -> Result<NonNull<[u8]>, AllocError> {
-        self.slabs.used_up(class, self.blocks.map);
-        Ok(self.slot(offset_bytes, class))
-    }
-
     /// What the first word of a slab can't serve.
     #[inline(never)]
     fn allocate_second(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
         let class = Slabs::class_for(layout.size());
         match self.slabs.take_second(class) {
-            Some((offset, Word::UsedUp)) => self.took_last(offset, class),
-            Some((offset, _)) => Ok(self.slot(offset, class)),
+            Some(offset) => Ok(self.slot(offset, class)),
             None => self.allocate_small(layout),
         }
     }
@@ -307,7 +299,7 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
     #[inline(never)]
     fn allocate_small(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
         if let Some(class) = self.class_for(layout)
-            && let Ok(offset) = self.take_slot(class)
+            && let Ok(offset) = self.slabs.take(class, &mut self.blocks)
         {
             return Ok(self.slot(offset, class));
         }
@@ -342,21 +334,6 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
         Slabs::class_for_aligned(layout.size(), layout.align())
     }
 
-    fn take_slot(&mut self, class: u8) -> Result<usize, TakeError> {
-        let map = self.blocks.map;
-        let taken = self
-            .slabs
-            .take_first(class)
-            .or_else(|| self.slabs.take_second(class));
-        let Some((offset, word)) = taken else {
-            return self.slabs.open(class, &mut self.blocks);
-        };
-        if word == Word::UsedUp {
-            self.slabs.used_up(class, map);
-        }
-        Ok(offset)
-    }
-
     /// Allocates as C's `malloc`: `size_bytes` bytes aligned for any C type, which is twice the width of a pointer; what
     /// is too small for such a type is aligned to 8. Given back by
     /// [`try_deallocate_unsized`](Self::try_deallocate_unsized). O(1).
@@ -367,12 +344,9 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
     pub fn allocate_unsized(&mut self, size_bytes: usize) -> Result<NonNull<[u8]>, AllocError> {
         if Self::is_small(size_bytes)
             && let Some(class) = Slabs::class_for_c(size_bytes)
-            && let Some((offset, word)) = self.slabs.take_first(class)
+            && let Some(offset) = self.slabs.take_first(class)
         {
-            return match word {
-                Word::UsedUp => self.took_last(offset, class),
-                _ => Ok(self.slot(offset, class)),
-            };
+            return Ok(self.slot(offset, class));
         }
         self.allocate_unsized_slowly(size_bytes)
     }
@@ -820,13 +794,15 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
 
     /// The largest request in bytes that succeeds now, at an alignment of 8 or less; one granule more fails. O(1).
     pub fn largest_free(&self) -> usize {
-        (self.blocks.largest() * G::GRANULE_BYTES).max(self.slabs.largest_free_slot(1))
+        (self.blocks.largest() * G::GRANULE_BYTES)
+            .max(self.slabs.largest_free_slot(1, self.blocks.map))
     }
 
     /// The largest request that [`allocate_unsized`](Self::allocate_unsized) serves now, in bytes, where a granule is
     /// aligned for any C type: with [`Standard`], or on a 32-bit machine. O(1).
     pub fn largest_free_unsized(&self) -> usize {
-        (self.blocks.largest() * G::GRANULE_BYTES).max(self.slabs.largest_free_slot(C_ALIGN))
+        (self.blocks.largest() * G::GRANULE_BYTES)
+            .max(self.slabs.largest_free_slot(C_ALIGN, self.blocks.map))
     }
 
     /// The end of the pool that no block has ever covered, not even for a while: what the heap never needed, and where

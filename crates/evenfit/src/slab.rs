@@ -314,13 +314,11 @@ impl Slab {
     }
 }
 
-/// What taking or giving back a slot made of its slab.
+/// What giving back a slot made of its slab.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Word {
     /// It has free slots and used ones, as before.
     Mixed,
-    /// Its last free slot was taken.
-    UsedUp,
     /// Its first slot is free again.
     FirstFree,
     /// All slots of this word are free.
@@ -343,7 +341,7 @@ pub(crate) struct Slabs {
     segments: usize,
     /// How many slabs there are.
     open: usize,
-    /// The first slab of each class that has a free slot.
+    /// The list of each class: its slabs with a free slot, of which the first may have become full since.
     heads: [Segment; CLASSES],
     /// Used slots of each class.
     live: [u32; CLASSES],
@@ -500,46 +498,51 @@ impl Slabs {
     /// Takes a slot from the first word of the class's first slab: its offset in the pool, in bytes.
     /// `None`: that word has no free slot.
     #[inline(always)]
-    pub(crate) fn take_first(&mut self, class: u8) -> Option<(usize, Word)> {
-        let slab = self.slab(self.head(class));
-        let free = slab.word(0);
+    pub(crate) fn take_first(&mut self, class: u8) -> Option<usize> {
+        self.take_from::<0>(self.slab(self.head(class)), class)
+    }
+
+    /// Takes a slot from the second word of the class's first slab.
+    /// `None`: that word has no free slot.
+    #[inline(always)]
+    pub(crate) fn take_second(&mut self, class: u8) -> Option<usize> {
+        self.take_from::<1>(self.slab(self.head(class)), class)
+    }
+
+    #[inline(always)]
+    fn take_from<const WORD: usize>(&mut self, slab: Slab, class: u8) -> Option<usize> {
+        let free = slab.word(WORD);
         if free == 0 {
             return None;
         }
-        let left = free & (free - 1);
-        slab.set_word(0, left);
+        slab.set_word(WORD, free & (free - 1));
         self.count(class, 1);
-        let offset = slab.slot_offset(free.trailing_zeros(), class);
-        let used_up = left == 0 && slab.word(1) == 0;
-        Some((offset, if used_up { Word::UsedUp } else { Word::Mixed }))
+        Some(slab.slot_offset(WORD as u32 * WORD_SLOTS + free.trailing_zeros(), class))
     }
 
-    /// Takes a slot from the second word of the class's first slab, whose first has none.
-    /// `None`: there is no slab with a free slot.
-    #[inline(always)]
-    pub(crate) fn take_second(&mut self, class: u8) -> Option<(usize, Word)> {
-        let slab = self.slab(self.head(class));
-        let free = slab.word(1);
-        if free == 0 {
-            return None;
+    /// Takes a slot from any slab of the class, or a new one.
+    pub(crate) fn take<G: Geometry>(
+        &mut self,
+        class: u8,
+        blocks: &mut BlockTier<G>,
+    ) -> Result<usize, TakeError> {
+        // The first slab may be full, the second is not.
+        for _ in 0..2 {
+            let taken = self.take_first(class).or_else(|| self.take_second(class));
+            if let Some(offset) = taken {
+                return Ok(offset);
+            }
+            if self.head(class) != NO_SEGMENT {
+                self.unlink(self.slab(self.head(class)), blocks.map);
+            }
         }
-        let left = free & (free - 1);
-        slab.set_word(1, left);
-        self.count(class, 1);
-        let offset = slab.slot_offset(WORD_SLOTS + free.trailing_zeros(), class);
-        Some((offset, if left == 0 { Word::UsedUp } else { Word::Mixed }))
-    }
-
-    /// The class's first slab has no free slot left: it leaves the list.
-    #[inline(always)]
-    pub(crate) fn used_up(&mut self, class: u8, map: Map) {
-        self.unlink(self.slab(self.head(class)), map);
+        self.open(class, blocks)
     }
 
     /// Makes a slab of a new block, its first slot taken: the slot's offset in the pool, in bytes.
     /// O(1): no list is threaded through it.
     #[inline(never)]
-    pub(crate) fn open<G: Geometry>(
+    fn open<G: Geometry>(
         &mut self,
         class: u8,
         blocks: &mut BlockTier<G>,
@@ -666,10 +669,12 @@ impl Slabs {
         })
     }
 
-    /// The first slot of the slab is free again: it goes on the list of its class.
+    /// The first slot of the slab is free again: it goes on the list of its class, if it ever left.
     #[inline(always)]
     pub(crate) fn first_free(&mut self, slab: Slab, map: Map) {
-        self.link(slab, map);
+        if self.head(slab.class()) != self.segment(slab) {
+            self.link(slab, map);
+        }
     }
 
     /// Writes what the segment behind a slab that has none of its own holds, if the slab spills into it.
@@ -822,13 +827,18 @@ impl Slabs {
     }
 
     /// The size of the largest free slot of a size that is a multiple of `align`, in bytes, or 0.
-    pub(crate) fn largest_free_slot(&self, align: usize) -> usize {
+    pub(crate) fn largest_free_slot(&self, align: usize, map: Map) -> usize {
+        let has_free = |head: Segment| {
+            let slab = self.slab(head);
+            // Behind a full first slab come only such with a free slot.
+            head != NO_SEGMENT && (slab.words() != [0; 2] || slab.links(map).next != head)
+        };
         let filled = self
             .heads
             .iter()
             .zip(&SLOT_BYTES)
             .rev()
-            .find(|&(&head, &slot)| head != NO_SEGMENT && usize::from(slot).is_multiple_of(align));
+            .find(|&(&head, &slot)| usize::from(slot).is_multiple_of(align) && has_free(head));
         filled.map_or(0, |(_, &slot_bytes)| slot_bytes as usize)
     }
 
@@ -858,7 +868,7 @@ impl Slabs {
         let free_slots = free[0].count_ones() + free[1].count_ones();
         *count += slots - free_slots;
         live.slabs += 1;
-        if free_slots > 0 {
+        if free_slots > 0 || self.heads.contains(&self.segment(slab)) {
             live.listed += 1;
             let Links { next, prev } = slab.links(map);
             let this = self.segment(slab);
