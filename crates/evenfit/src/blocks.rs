@@ -535,6 +535,23 @@ impl<G: Geometry> BlockTier<G> {
         top.max(head)
     }
 
+    /// How many granules in one run would be free if the used block were given back.
+    pub(crate) fn merged_len(&self, block: Run) -> usize {
+        let Run { mut start, mut end } = block;
+        // SAFETY: a used block's start and end are marked.
+        unsafe {
+            if self.map.mark(start) == Mark::UsedAfterFree {
+                start = self.map.start_before(start);
+            }
+            if end >= self.top {
+                end = self.end;
+            } else if self.map.is_free(end) {
+                end = self.map.end_by(end, self.top).unwrap_or(end);
+            }
+        }
+        end.saturating_sub(start)
+    }
+
     /// Whether `granule`, below the top, lies in a free block, as far as two pairs of the map to each side tell.
     pub(crate) fn lies_in_free(&self, granule: usize) -> bool {
         let index = granule / PAIR_GRANULES;

@@ -309,13 +309,10 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
     #[inline(never)]
     fn allocate_block(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
         let granules = Self::granules(layout.size());
-        let taken = if granules > self.blocks.end {
-            Err(TakeError::NoneFits)
-        } else if layout.align() <= G::GRANULE_BYTES {
-            self.blocks.take(granules)
-        } else {
-            self.blocks.take_aligned(granules, layout.align())
-        };
+        let mut taken = self.take_block(granules, layout.align());
+        if taken == Err(TakeError::NoneFits) && self.slabs.give_back_spare(&mut self.blocks) {
+            taken = self.take_block(granules, layout.align());
+        }
         match taken {
             Ok(start) => {
                 self.live = self.live.wrapping_add(1);
@@ -323,6 +320,17 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
                 Ok(unsafe { self.slice(start, granules) })
             }
             Err(error) => Err(self.failed(error, granules)),
+        }
+    }
+
+    #[inline(always)]
+    fn take_block(&mut self, granules: usize, align: usize) -> Result<usize, TakeError> {
+        if granules > self.blocks.end {
+            Err(TakeError::NoneFits)
+        } else if align <= G::GRANULE_BYTES {
+            self.blocks.take(granules)
+        } else {
+            self.blocks.take_aligned(granules, align)
         }
     }
 
@@ -751,6 +759,13 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
                     Ok(moved)
                 }
                 Err(error) => {
+                    // The spare slab may have been what followed the block, and is given back by now.
+                    if let Some(resized) =
+                        self.resize(block, self.blocks.pool.at(block.start), new)?
+                    {
+                        self.failed -= 1;
+                        return Ok(resized);
+                    }
                     let granules = Self::granules(new.size());
                     let longer = granules > block.len();
                     let start = if longer {
@@ -794,15 +809,24 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
 
     /// The largest request in bytes that succeeds now, at an alignment of 8 or less; one granule more fails. O(1).
     pub fn largest_free(&self) -> usize {
-        (self.blocks.largest() * G::GRANULE_BYTES)
+        self.largest_block()
             .max(self.slabs.largest_free_slot(1, self.blocks.map))
     }
 
     /// The largest request that [`allocate_unsized`](Self::allocate_unsized) serves now, in bytes, where a granule is
     /// aligned for any C type: with [`Standard`], or on a 32-bit machine. O(1).
     pub fn largest_free_unsized(&self) -> usize {
-        (self.blocks.largest() * G::GRANULE_BYTES)
+        self.largest_block()
             .max(self.slabs.largest_free_slot(C_ALIGN, self.blocks.map))
+    }
+
+    /// The largest request that the block tier serves now, in bytes, the spare slab given back if need be.
+    fn largest_block(&self) -> usize {
+        let spare = self
+            .slabs
+            .spare_block()
+            .map_or(0, |block| self.blocks.merged_len(block));
+        self.blocks.largest().max(spare) * G::GRANULE_BYTES
     }
 
     /// The end of the pool that no block has ever covered, not even for a while: what the heap never needed, and where
@@ -882,7 +906,12 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
         if granule >= self.blocks.top {
             return FreeError::AlreadyFree;
         }
-        if G::HAS_SLABS && self.slabs.slab_around(offset_bytes).is_some() {
+        if G::HAS_SLABS
+            && let Some(slab) = self.slabs.slab_around(offset_bytes)
+        {
+            if slab.is_spare() {
+                return FreeError::AlreadyFree;
+            }
             let slot = self.slabs.slot_at(offset_bytes);
             return slot.map_or(FreeError::NotABlock, |slot| Self::why_not_slot(slot));
         }

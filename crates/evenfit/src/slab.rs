@@ -65,6 +65,9 @@ pub(crate) const CLASSES: usize = 22;
 /// has no slabs.
 pub(crate) const NO_CLASS: u8 = 0;
 
+/// The class of the one empty slab that is kept. It has no slots either.
+const SPARE: u8 = CLASSES as u8;
+
 /// What the hot paths need to know of a class.
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -79,16 +82,16 @@ struct Class {
     all_free: [u64; 2],
 }
 
-static CLASS_TABLE: [Class; CLASSES] = class_table();
+static CLASS_TABLE: [Class; CLASSES + 1] = class_table();
 
-const fn class_table() -> [Class; CLASSES] {
+const fn class_table() -> [Class; CLASSES + 1] {
     let none = Class {
         reciprocal: 0,
         first_slots: 0,
         slots: 0,
         all_free: [0; 2],
     };
-    let mut table = [none; CLASSES];
+    let mut table = [none; CLASSES + 1];
     let mut index = 1;
     while index < CLASSES {
         let slot_bytes = SLOT_BYTES[index];
@@ -204,6 +207,10 @@ impl Slot {
 pub(crate) struct Slab(*mut Descriptor);
 
 impl Slab {
+    pub(crate) fn is_spare(self) -> bool {
+        self.class() == SPARE
+    }
+
     #[inline(always)]
     pub(crate) fn class(self) -> u8 {
         // SAFETY: as above.
@@ -257,9 +264,10 @@ impl Slab {
             .get(self.class() as usize)
             .map_or(0, |class| class.slots);
         BlockState::Slab {
+            // The spare one is all one slot.
             slot_bytes: SLOT_BYTES
                 .get(self.class() as usize)
-                .map_or(0, |&bytes| bytes as usize),
+                .map_or(SLAB_BYTES, |&bytes| bytes as usize),
             used_slots: slots.saturating_sub(free_slots) as usize,
         }
     }
@@ -339,7 +347,9 @@ pub(crate) struct Slabs {
     /// The descriptor of segment 0; one that is `NONE` precedes it.
     directory: *mut Descriptor,
     segments: usize,
-    /// How many slabs there are.
+    /// The empty slab that is kept, so that a class whose only slot comes and goes doesn't open and close a slab each time.
+    spare: Segment,
+    /// How many slabs there are, the spare one included.
     open: usize,
     /// The list of each class: its slabs with a free slot, of which the first may have become full since.
     heads: [Segment; CLASSES],
@@ -354,6 +364,7 @@ impl Slabs {
             // Only the entry before the first is read, and none is written.
             directory: (&raw const NONE).wrapping_add(1).cast_mut(),
             segments: 0,
+            spare: NO_SEGMENT,
             open: 0,
             heads: [NO_SEGMENT; CLASSES],
             live: [0; CLASSES],
@@ -447,7 +458,7 @@ impl Slabs {
 
     #[inline(always)]
     fn class(class: u8) -> &'static Class {
-        debug_assert!((class as usize) < CLASSES);
+        debug_assert!(class <= SPARE);
         // SAFETY: classes come from the tables above.
         unsafe { CLASS_TABLE.get_unchecked(class as usize) }
     }
@@ -547,21 +558,44 @@ impl Slabs {
         class: u8,
         blocks: &mut BlockTier<G>,
     ) -> Result<usize, TakeError> {
+        let slab = match self.sound_slab(self.spare) {
+            Some(spare) => {
+                self.spare = NO_SEGMENT;
+                spare
+            }
+            None => self.new_slab(blocks)?,
+        };
+        let [first, second] = Self::class(class).all_free;
+        // SAFETY: the descriptor is that of a slab without slots.
+        unsafe {
+            (*slab.0).free = [first & !1, second];
+            (*slab.0).class = class;
+        }
+        self.link(slab, blocks.map);
+        self.count(class, 1);
+        Ok(slab.start() as usize * UNIT_BYTES)
+    }
+
+    /// Makes a slab without slots of a new block.
+    #[inline(never)]
+    fn new_slab<G: Geometry>(&mut self, blocks: &mut BlockTier<G>) -> Result<Slab, TakeError> {
         if self.segments == 0 {
             return Err(TakeError::NoneFits);
         }
         let start = blocks.take(SLAB_GRANULES)?;
         let slab = self.slab((start >> SEGMENT_LOG2) as Segment);
-        let [first, second] = Self::class(class).all_free;
-        let free = [first & !1, second];
         let start = (start * GRANULE_UNITS) as u32;
         // SAFETY: the block lies in the pool, so its segment exists; no other slab starts there.
-        unsafe { *slab.0 = Descriptor { free, start, class } }
+        unsafe {
+            *slab.0 = Descriptor {
+                start,
+                class: SPARE,
+                ..Descriptor::NONE
+            }
+        }
         self.note_spill(slab, Descriptor::SPILL);
-        self.link(slab, blocks.map);
         self.open += 1;
-        self.count(class, 1);
-        Ok(start as usize * UNIT_BYTES)
+        Ok(slab)
     }
 
     /// The only slab that may hold `unit`, the `unit`th unit of the pool, if there is one.
@@ -689,19 +723,38 @@ impl Slabs {
         }
     }
 
-    /// All slots of a word of the slab are free: if all of the other are too, the slab goes back to
-    /// the block tier. Where that finds a link overwritten, the slab stays.
+    /// All slots of a word of the slab are free: if all of the other are too, the slab is kept as the spare one, or goes
+    /// back to the block tier if there is one.
     #[inline(always)]
     pub(crate) fn all_free<G: Geometry>(&mut self, slab: Slab, blocks: &mut BlockTier<G>) {
         if slab.words() != Self::class(slab.class()).all_free || !self.is_sound(slab) {
             return;
         }
         self.unlink(slab, blocks.map);
-        // SAFETY: the slab covers that pair of the map.
-        unsafe { blocks.map.set_pair(slab.pair_index(), Pair::EMPTY) }
-        let block = slab.block();
-        // SAFETY: the slab is a used block of the tier, and nobody's any more.
-        if unsafe { blocks.give_back(block) }.is_ok() {
+        // SAFETY: the descriptor is of the directory.
+        unsafe {
+            (*slab.0).free = [0; 2];
+            (*slab.0).class = SPARE;
+        }
+        if self.spare != NO_SEGMENT {
+            self.give_back_spare(blocks);
+        }
+        self.spare = self.segment(slab);
+    }
+
+    /// Gives the spare slab back to the block tier. False: there is none, or a link beside it was found overwritten.
+    #[inline(never)]
+    pub(crate) fn give_back_spare<G: Geometry>(&mut self, blocks: &mut BlockTier<G>) -> bool {
+        let Some(slab) = self.sound_slab(self.spare) else {
+            return false;
+        };
+        // SAFETY: the slab covers that pair of the map, is a used block of the tier, and nobody's any more.
+        let given_back = unsafe {
+            blocks.map.set_pair(slab.pair_index(), Pair::EMPTY);
+            blocks.give_back(slab.block()).is_ok()
+        };
+        if given_back {
+            self.spare = NO_SEGMENT;
             self.note_spill(slab, Descriptor::NONE);
             let before = Slab(slab.0.wrapping_sub(1));
             let left = if before.spills() {
@@ -712,9 +765,13 @@ impl Slabs {
             // SAFETY: the descriptor is of the directory.
             unsafe { *slab.0 = left }
             self.open -= 1;
-        } else {
-            self.link(slab, blocks.map);
         }
+        given_back
+    }
+
+    /// The block of the spare slab.
+    pub(crate) fn spare_block(&self) -> Option<Run> {
+        self.sound_slab(self.spare).map(Slab::block)
     }
 
     /// Puts a slab at the end of its class's list, which is a ring: the last precedes the first.
@@ -852,6 +909,15 @@ impl Slabs {
         let error = CheckError::Slab {
             offset_bytes: slab.start() as usize * UNIT_BYTES,
         };
+        if slab.class() == SPARE {
+            live.slabs += 1;
+            // One that no list holds was lost to an overwritten link beside it, which the check names.
+            return if slab.words() == [0; 2] {
+                Ok(())
+            } else {
+                Err(error)
+            };
+        }
         let Some(count) = live.slots.get_mut(slab.class() as usize) else {
             return Err(error);
         };
