@@ -6,7 +6,7 @@
 macro_rules! impl_allocator {
     ($allocator:path, $error:path) => {
         impl_allocator!(@one $allocator, $error, ['pool, L: Lock, G: Geometry] LockedHeap<'pool, L, G>);
-        impl_allocator!(@one $allocator, $error, [const BYTES: usize, L: Lock] StaticHeap<BYTES, L>);
+        impl_allocator!(@one $allocator, $error, [const BYTES: usize, L: Lock, const BLOCKS_ONLY: bool] StaticHeap<BYTES, L, BLOCKS_ONLY>);
         impl_allocator!(@one $allocator, $error, ['heap, H: SharedHeap] Budget<'heap, H>);
     };
     (@one $allocator:path, $error:path, [$($generics:tt)*] $heap:ty) => {

@@ -8,7 +8,7 @@ use core::ptr::{self, NonNull};
 use crate::hooks::OutOfMemoryCell;
 use crate::lock::{Lock, SpinLock};
 use crate::shared::{as_raw, impl_global_alloc, sealed::Hold};
-use crate::{Heap, Standard};
+use crate::{Heap, Standard, Tiers};
 
 /// A heap of `BYTES` bytes for a `static`: all of it in `.bss`, built at the first request.
 ///
@@ -27,9 +27,12 @@ use crate::{Heap, Standard};
 /// The first request also builds the heap, which is linear in the map (1/64 of the pool); where even
 /// that is too late, ask for [`stats`](crate::SharedHeap::stats) once at start.
 ///
+/// Small requests come from slabs where the pool is large enough to gain by it; `StaticHeap<BYTES, L, true>` has blocks
+/// only, and the bound on space that is proved for them.
+///
 /// It is meant for a `static`. Moving it ends every block it had handed out: it starts again, empty.
 #[repr(C)]
-pub struct StaticHeap<const BYTES: usize, L: Lock = SpinLock> {
+pub struct StaticHeap<const BYTES: usize, L = SpinLock, const BLOCKS_ONLY: bool = false> {
     lock: L,
     out_of_memory: OutOfMemoryCell,
     state: UnsafeCell<State>,
@@ -49,18 +52,22 @@ struct Region<const BYTES: usize>([MaybeUninit<u8>; BYTES]);
 
 // SAFETY: state and region are reached only through `hold`, with the lock held, and by the callers
 // to whom the heap gave a block.
-unsafe impl<const BYTES: usize, L: Lock> Sync for StaticHeap<BYTES, L> where
-    Heap<'static, Standard>: Send
+unsafe impl<const BYTES: usize, L: Lock, const BLOCKS_ONLY: bool> Sync
+    for StaticHeap<BYTES, L, BLOCKS_ONLY>
+where
+    Heap<'static, Standard>: Send,
 {
 }
 
 // SAFETY: nothing in it is tied to a thread; moved, it starts again empty.
-unsafe impl<const BYTES: usize, L: Lock + Send> Send for StaticHeap<BYTES, L> where
-    Heap<'static, Standard>: Send
+unsafe impl<const BYTES: usize, L: Lock + Send, const BLOCKS_ONLY: bool> Send
+    for StaticHeap<BYTES, L, BLOCKS_ONLY>
+where
+    Heap<'static, Standard>: Send,
 {
 }
 
-impl<const BYTES: usize, L: Lock> StaticHeap<BYTES, L> {
+impl<const BYTES: usize, L: Lock, const BLOCKS_ONLY: bool> StaticHeap<BYTES, L, BLOCKS_ONLY> {
     /// A heap of `BYTES` bytes, metadata included. Fails to compile where that is too small for a heap.
     ///
     /// ```compile_fail
@@ -96,9 +103,14 @@ impl<const BYTES: usize, L: Lock> StaticHeap<BYTES, L> {
         let Some(start) = NonNull::new(base) else {
             return false;
         };
+        let tiers = if BLOCKS_ONLY {
+            Tiers::BlocksOnly
+        } else {
+            Tiers::Auto
+        };
         // SAFETY: the region is this heap's own, `BYTES` long. If it was moved here, the blocks handed out at the
         // old place are dangling there, and nobody uses this place.
-        let Ok(heap) = (unsafe { Heap::from_raw(start, BYTES) }) else {
+        let Ok(heap) = (unsafe { Heap::from_raw_with(start, BYTES, tiers) }) else {
             return false;
         };
         state.heap.write(heap);
@@ -107,13 +119,17 @@ impl<const BYTES: usize, L: Lock> StaticHeap<BYTES, L> {
     }
 }
 
-impl<const BYTES: usize, L: Lock> Default for StaticHeap<BYTES, L> {
+impl<const BYTES: usize, L: Lock, const BLOCKS_ONLY: bool> Default
+    for StaticHeap<BYTES, L, BLOCKS_ONLY>
+{
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<const BYTES: usize, L: Lock> Hold for StaticHeap<BYTES, L> {
+impl<const BYTES: usize, L: Lock, const BLOCKS_ONLY: bool> Hold
+    for StaticHeap<BYTES, L, BLOCKS_ONLY>
+{
     type Geometry = Standard;
 
     #[inline]
@@ -139,4 +155,4 @@ impl<const BYTES: usize, L: Lock> Hold for StaticHeap<BYTES, L> {
     }
 }
 
-impl_global_alloc!([const BYTES: usize, L: Lock] StaticHeap<BYTES, L>);
+impl_global_alloc!([const BYTES: usize, L: Lock, const BLOCKS_ONLY: bool] StaticHeap<BYTES, L, BLOCKS_ONLY>);

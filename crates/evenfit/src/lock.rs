@@ -1,6 +1,8 @@
 //! Who may touch a shared heap, and when.
 
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::AtomicBool;
+#[cfg(target_has_atomic = "8")]
+use core::sync::atomic::Ordering;
 
 #[cfg(feature = "critical-section")]
 mod critical_section;
@@ -44,6 +46,7 @@ pub unsafe trait Lock: Sync {
 /// Not fair: under contention a waiter may be overtaken any number of times.
 /// Targets without atomic swaps (Cortex-M0) have this type but not its [`Lock`]: use `CriticalSection`.
 #[derive(Debug)]
+#[cfg_attr(not(target_has_atomic = "8"), allow(dead_code))]
 pub struct SpinLock {
     held: AtomicBool,
 }

@@ -48,7 +48,7 @@ use crate::{Geometry, Heap, InitError, Standard};
 /// ```
 ///
 /// As a kernel's global allocator it starts [`empty`](Self::empty) and is given memory at boot.
-pub struct LockedHeap<'pool, L: Lock = SpinLock, G: Geometry = Standard> {
+pub struct LockedHeap<'pool, L = SpinLock, G: Geometry = Standard> {
     lock: L,
     out_of_memory: OutOfMemoryCell,
     heap: UnsafeCell<Option<Heap<'pool, G>>>,
@@ -132,6 +132,23 @@ impl<'pool, L: Lock, G: Geometry> LockedHeap<'pool, L, G> {
             *heap = Some(build()?);
             Ok(())
         })
+    }
+
+    /// Makes the pool longer by memory that follows it: see [`Heap::extend`]. Returns by how many bytes it has grown.
+    ///
+    /// # Safety
+    /// As for [`Heap::extend`].
+    pub unsafe fn extend(&self, added_bytes: usize) -> usize {
+        // SAFETY: the caller's promise is the one asked for.
+        self.hold(|heap| unsafe { heap.extend(added_bytes) })
+            .unwrap_or(0)
+    }
+
+    /// Gives all blocks back at once: see [`Heap::reset`]. No collection can live in the heap then, since it would borrow it.
+    pub fn reset(&mut self) {
+        if let Some(heap) = self.heap.get_mut() {
+            heap.reset();
+        }
     }
 
     /// The heap itself, without the lock.

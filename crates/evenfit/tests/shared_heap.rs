@@ -358,3 +358,51 @@ fn requests_without_a_layout_are_aligned_as_c_asks() {
         }
     }
 }
+
+#[test]
+fn a_pool_with_slabs_extends_and_resets_behind_its_lock() {
+    const MAX_BYTES: usize = 4 << 20;
+    let mut region = vec![MaybeUninit::<u8>::uninit(); MAX_BYTES];
+    let base = NonNull::from(&mut region[..]).cast::<u8>();
+    // SAFETY: the region outlives the heap and is used by nothing else; the extensions lie in it.
+    let heap = unsafe { evenfit::Heap::from_raw_extendable(base, 1 << 20, MAX_BYTES) };
+    let mut heap: LockedHeap = LockedHeap::new(heap.expect("a pool"));
+    let pool_bytes = heap.stats().pool_bytes;
+    let mut count = 0;
+    for _ in 0..4 {
+        while let Ok(block) = heap.allocate(layout(40 + count % 200)) {
+            fill(block.cast().as_ptr(), 40);
+            count += 1;
+        }
+        assert_eq!(heap.check(), Ok(()));
+        // SAFETY: as above; more than the map was made for is cut off.
+        unsafe { heap.extend(1 << 20) };
+    }
+    assert!(heap.stats().pool_bytes > 3 * pool_bytes && count > 20_000);
+    let slabs = heap.inspect(|heap| {
+        heap.blocks()
+            .any(|b| matches!(b.state, BlockState::Slab { .. }))
+    });
+    assert_eq!(slabs, Some(true));
+    heap.reset();
+    assert_eq!(heap.check(), Ok(()));
+    assert_eq!((heap.stats().used_bytes, heap.stats().live_blocks), (0, 0));
+    assert!(heap.allocate(layout(3 << 20)).is_ok());
+}
+
+#[test]
+fn a_static_heap_can_have_blocks_only() {
+    static SLABS: StaticHeap<{ 2 << 20 }> = StaticHeap::new();
+    static BLOCKS: StaticHeap<{ 2 << 20 }, evenfit::SpinLock, true> = StaticHeap::new();
+    SLABS.allocate(layout(20)).expect("room");
+    BLOCKS.allocate(layout(20)).expect("room");
+    let has_slab = |block: evenfit::Block| matches!(block.state, BlockState::Slab { .. });
+    assert_eq!(
+        SLABS.inspect(|heap| heap.blocks().any(has_slab)),
+        Some(true)
+    );
+    assert_eq!(
+        BLOCKS.inspect(|heap| heap.blocks().any(has_slab)),
+        Some(false)
+    );
+}
