@@ -12,10 +12,13 @@ mod compare;
 mod convert;
 mod demo;
 mod info;
+#[cfg(target_os = "linux")]
+mod record;
 mod replay;
 mod report;
 #[cfg(target_os = "linux")]
 mod run;
+mod shell;
 mod size;
 
 /// Replay recorded programs in a fixed pool, size it, see it.
@@ -43,8 +46,12 @@ enum Command {
     Bound(bound::Args),
     #[cfg(target_os = "linux")]
     Run(run::Args),
+    #[cfg(target_os = "linux")]
+    Record(record::Args),
     Report(report::Args),
     Compare(compare::Args),
+    Completions(shell::Completions),
+    ManPages(shell::ManPages),
 }
 
 impl CommandLine {
@@ -62,8 +69,12 @@ impl CommandLine {
             Command::Bound(args) => args.run(),
             #[cfg(target_os = "linux")]
             Command::Run(args) => args.run(),
+            #[cfg(target_os = "linux")]
+            Command::Record(args) => args.run(),
             Command::Report(args) => args.run(),
             Command::Compare(args) => args.run(),
+            Command::Completions(args) => args.run(),
+            Command::ManPages(args) => args.run(),
         }
     }
 }

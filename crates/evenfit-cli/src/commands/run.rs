@@ -56,7 +56,7 @@ impl Args {
                 MIN_POOL_BYTES / 1024
             )));
         }
-        let library = library()?;
+        let library = library(LIBRARY, LIBRARY_VARIABLE, "evenfit-preload")?;
         let reports = ReportFile::create()?;
         let mut summary = self.open_summary()?;
         let child = self.start(&library, &reports.path)?;
@@ -128,7 +128,7 @@ impl Args {
 }
 
 /// Waits for the program. An interrupt from the keyboard goes to it too, and it decides what to do.
-fn wait(mut child: Child) -> Result<ExitStatus, InputError> {
+pub(super) fn wait(mut child: Child) -> Result<ExitStatus, InputError> {
     // SAFETY: ignoring a signal runs no code of ours.
     unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
     child
@@ -137,7 +137,7 @@ fn wait(mut child: Child) -> Result<ExitStatus, InputError> {
 }
 
 /// The program's own exit code; as shells have it, 128 and the signal's number for one that was killed.
-fn exit_code(status: ExitStatus) -> i32 {
+pub(super) fn exit_code(status: ExitStatus) -> i32 {
     match (status.code(), status.signal()) {
         (Some(code), _) => code,
         (None, Some(signal)) => 128 + signal,
@@ -146,18 +146,18 @@ fn exit_code(status: ExitStatus) -> i32 {
 }
 
 /// Finds the library: where the environment says, beside this command, or in `../lib` from there.
-fn library() -> Result<PathBuf, InputError> {
-    let named = std::env::var_os(LIBRARY_VARIABLE).map(PathBuf::from);
+pub(super) fn library(name: &str, variable: &str, package: &str) -> Result<PathBuf, InputError> {
+    let named = std::env::var_os(variable).map(PathBuf::from);
     let candidates = match &named {
         Some(path) => vec![path.clone()],
-        None => beside_this_command(),
+        None => beside_this_command(name),
     };
     let Some(found) = candidates.iter().find(|path| path.is_file()) else {
         return Err(InputError(match named {
-            Some(path) => format!("{LIBRARY_VARIABLE}={}: no such file", path.display()),
+            Some(path) => format!("{variable}={}: no such file", path.display()),
             None => format!(
-                "{LIBRARY} is not beside this command: build it with `cargo build --release -p evenfit-preload`, \
-                 or say where it is in {LIBRARY_VARIABLE}"
+                "{name} is not beside this command: build it with `cargo build --release -p {package}`, \
+                 or say where it is in {variable}"
             ),
         }));
     };
@@ -167,24 +167,21 @@ fn library() -> Result<PathBuf, InputError> {
     if has_separator(found.as_os_str()) {
         return Err(InputError(format!(
             "{}: the dynamic linker can't load a library whose name has a space or a colon: copy it elsewhere and \
-             say where in {LIBRARY_VARIABLE}",
+             say where in {variable}",
             found.display()
         )));
     }
     Ok(found)
 }
 
-fn beside_this_command() -> Vec<PathBuf> {
+fn beside_this_command(name: &str) -> Vec<PathBuf> {
     let Ok(command) = std::env::current_exe() else {
         return Vec::new();
     };
     let Some(directory) = command.parent() else {
         return Vec::new();
     };
-    vec![
-        directory.join(LIBRARY),
-        directory.join("../lib").join(LIBRARY),
-    ]
+    vec![directory.join(name), directory.join("../lib").join(name)]
 }
 
 /// `LD_PRELOAD` is a list, parted by these, with no way to quote them.

@@ -1,0 +1,306 @@
+//! `evenfit record`: unmodified programs, their threads, children and violent ends.
+//!
+//! The C programs need a C compiler, `cc`, as the build does.
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use common::{Run, Scratch, command, evenfit, run};
+use evenfit_trace::{Event, Limits, Trace};
+
+/// The library, built once, as this package's tests can't depend on a shared library.
+fn library() -> &'static Path {
+    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+    LIBRARY.get_or_init(|| {
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("record");
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "-p", "evenfit-record-preload"]);
+        build
+            .current_dir(common::root())
+            .env("CARGO_TARGET_DIR", &target);
+        assert!(build.status().expect("cargo runs").success());
+        target.join("debug/libevenfit_record.so")
+    })
+}
+
+fn record(output: &str, program: &[&str]) -> Run {
+    let mut command = command();
+    command.args(["record", "-o", output, "--"]).args(program);
+    run(command.env("EVENFIT_RECORD_LIBRARY", library()))
+}
+
+/// A C program, compiled.
+fn compiled(scratch: &Scratch, name: &str, source: &str) -> String {
+    let (from, to) = (scratch.path(&format!("{name}.c")), scratch.path(name));
+    std::fs::write(&from, source).unwrap();
+    let status = Command::new("cc")
+        .args(["-g", "-O1", "-fno-builtin", "-pthread", "-o", &to, &from])
+        .status()
+        .unwrap();
+    assert!(status.success());
+    to
+}
+
+fn sizes(trace: &Trace) -> Vec<u64> {
+    let sizes = trace.events().iter().filter_map(|event| match *event {
+        Event::Alloc { size, .. } => Some(size),
+        _ => None,
+    });
+    sizes.collect()
+}
+
+const CALLS: &str = r#"
+#include <stdlib.h>
+#include <malloc.h>
+static void *in_a_function(size_t size) { return malloc(size); }
+int main(void) {
+    void *a = in_a_function(70001);
+    void *b = calloc(3, 70002);
+    a = realloc(a, 80003);
+    void *c = 0;
+    if (posix_memalign(&c, 256, 70004)) return 1;
+    void *d = aligned_alloc(64, 70016), *e = memalign(128, 70005), *f = valloc(70006);
+    void *g = reallocarray(0, 7, 10001);
+    volatile size_t huge = (size_t)-1;
+    if (reallocarray(0, huge, 2)) return 2;
+    free(a); free(b); free(c); free(d); free(e); free(f); free(g); free(0);
+    return 7;
+}
+"#;
+
+#[test]
+fn every_call_is_recorded_with_size_alignment_and_call_site() {
+    let scratch = Scratch::new("record-calls");
+    let program = compiled(&scratch, "calls", CALLS);
+    let output = scratch.path("calls.evt");
+    let run = record(&output, &[&program]);
+    assert_eq!(run.code, 7, "{}", run.stderr);
+    let trace = Trace::open(&output).unwrap();
+    assert_eq!(trace.repairs().unknown_frees, 0);
+    let wanted: Vec<_> = trace
+        .records()
+        .filter_map(|record| match record.event {
+            Event::Alloc {
+                size,
+                align_log2,
+                zeroed,
+                ..
+            } if size > 70_000 => Some((size, 1u32 << align_log2, zeroed)),
+            _ => None,
+        })
+        .collect();
+    let expected = [
+        (70_001, 16, false),
+        (210_006, 16, true),
+        (70_004, 256, false),
+        (70_016, 64, false),
+        (70_005, 128, false),
+        (70_006, 4096, false),
+        (70_007, 16, false),
+    ];
+    assert_eq!(wanted, expected);
+    assert!(trace.events().contains(&Event::Realloc {
+        id: first_id(&trace, 70_001),
+        new_size: 80_003
+    }));
+    let site = trace
+        .records()
+        .find(|record| matches!(record.event, Event::Alloc { size: 70_001, .. }))
+        .unwrap()
+        .site;
+    let site = trace.site(site).expect("named");
+    assert!(
+        site.name == "in_a_function" || site.name == "main",
+        "{site:?}"
+    );
+    assert!(site.location.contains("calls.c:"), "{site:?}");
+    assert!(
+        trace
+            .facts()
+            .iter()
+            .any(|(key, value)| key == "program" && value.contains("calls"))
+    );
+    assert!(run.stderr.contains("operations"), "{}", run.stderr);
+}
+
+fn first_id(trace: &Trace, wanted: u64) -> u32 {
+    let found = trace.events().iter().find_map(|event| match *event {
+        Event::Alloc { id, size, .. } if size == wanted => Some(id),
+        _ => None,
+    });
+    found.expect("allocated")
+}
+
+const THREADS: &str = r#"
+#include <pthread.h>
+#include <stdlib.h>
+static void *work(void *seed) {
+    unsigned state = (unsigned)(size_t)seed;
+    void *live[64] = {0};
+    for (int i = 0; i < 20000; i++) {
+        state = state * 1664525u + 1013904223u;
+        unsigned at = (state >> 10) % 64;
+        if (state >> 31) live[at] = realloc(live[at], 1 + (state >> 16) % 500);
+        else { free(live[at]); live[at] = malloc(1 + (state >> 16) % 500); }
+    }
+    for (int i = 0; i < 64; i++) free(live[i]);
+    return 0;
+}
+int main(void) {
+    pthread_t threads[4];
+    for (size_t i = 0; i < 4; i++) pthread_create(&threads[i], 0, work, (void *)(i + 1));
+    for (int i = 0; i < 4; i++) pthread_join(threads[i], 0);
+    return 0;
+}
+"#;
+
+#[test]
+fn threads_are_recorded_in_one_consistent_order() {
+    let scratch = Scratch::new("record-threads");
+    let program = compiled(&scratch, "threads", THREADS);
+    let output = scratch.path("threads.evt");
+    let run = record(&output, &[&program]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let trace = Trace::open(&output).unwrap();
+    let repairs = trace.repairs();
+    assert_eq!(
+        (
+            repairs.unknown_frees,
+            repairs.unknown_reallocs,
+            repairs.assumed_frees
+        ),
+        (0, 0, 0)
+    );
+    let info = trace.info();
+    assert!(info.operations > 100_000 && info.threads == 5, "{info:?}");
+    // All 256 live slots were freed: what remains is the C library's.
+    assert!(info.leaked_blocks < 20, "{info:?}");
+    let bytes = std::fs::metadata(&output).unwrap().len();
+    assert!(
+        bytes < info.operations * 8,
+        "{bytes} bytes for {} operations",
+        info.operations
+    );
+    assert_eq!(evenfit(&["replay", &output, "--pool", "min"]).code, 0);
+}
+
+const FORKS: &str = r#"
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+int main(void) {
+    void *shared = malloc(90001);
+    pid_t child = fork();
+    for (int i = 0; i < 3000; i++) free(malloc(child ? 1001 : 2002));
+    free(shared);
+    if (child) waitpid(child, 0, 0); else _exit(0);
+    return 0;
+}
+"#;
+
+#[test]
+fn a_forked_child_has_a_recording_of_its_own() {
+    let scratch = Scratch::new("record-forks");
+    let program = compiled(&scratch, "forks", FORKS);
+    let output = scratch.path("forks.evt");
+    assert_eq!(record(&output, &[&program]).code, 0);
+    let parent = Trace::open(&output).unwrap();
+    let names = scratch.names();
+    let child = names
+        .iter()
+        .find(|name| name.starts_with("forks.") && name.len() > 9)
+        .expect("the child's file");
+    let child = Trace::open(scratch.path(child)).unwrap();
+    let count = |trace: &Trace, wanted| sizes(trace).iter().filter(|&&size| size == wanted).count();
+    assert_eq!((count(&parent, 1001), count(&parent, 2002)), (3000, 0));
+    assert_eq!((count(&child, 1001), count(&child, 2002)), (0, 3000));
+    assert_eq!((count(&parent, 90_001), count(&child, 90_001)), (1, 0));
+    // The block that the child has from its parent is freed there too: mended, not a fault.
+    assert!(child.repairs().unknown_frees <= 1);
+}
+
+#[test]
+fn programs_that_a_shell_starts_are_recorded_too() {
+    let scratch = Scratch::new("record-shell");
+    let output = scratch.path("shell.evt");
+    let run = record(&output, &["sh", "-c", "seq 3000 | sort -rn | head -1"]);
+    assert_eq!(
+        (run.code, run.stdout.as_str()),
+        (0, "3000\n"),
+        "{}",
+        run.stderr
+    );
+    let files = scratch.names();
+    assert!(files.len() >= 3, "{files:?}");
+    for file in files {
+        Trace::open(scratch.path(&file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+    }
+}
+
+const KILLED: &str = r#"
+#include <signal.h>
+#include <stdlib.h>
+int main(void) {
+    for (int i = 0; i < 100000; i++) { void *p = malloc(100 + i % 900); if (i % 3) free(p); }
+    raise(SIGKILL);
+    return 0;
+}
+"#;
+
+#[test]
+fn what_a_killed_program_wrote_can_be_read() {
+    let scratch = Scratch::new("record-killed");
+    let program = compiled(&scratch, "killed", KILLED);
+    let output = scratch.path("killed.evt");
+    let run = record(&output, &[&program]);
+    assert_eq!(run.code, 128 + 9);
+    assert!(run.stderr.contains("killed"), "{}", run.stderr);
+    let trace = Trace::open(&output).unwrap();
+    // At most one chunk of 16 KiB is lost.
+    assert!(trace.events().len() > 150_000, "{}", trace.events().len());
+    assert_eq!(evenfit(&["info", &output]).code, 0);
+    // As the library leaves it, without the command that tidies it up.
+    let raw = scratch.path("raw.evt");
+    let status = Command::new(&program)
+        .env("LD_PRELOAD", library())
+        .env("EVENFIT_RECORD", &raw)
+        .status()
+        .unwrap();
+    assert!(!status.success());
+    let (trace, fault) =
+        Trace::recover(std::fs::File::open(&raw).unwrap(), Limits::default()).unwrap();
+    assert!(fault.is_some() && trace.events().len() > 150_000);
+}
+
+#[test]
+fn what_can_not_be_recorded_is_named() {
+    let scratch = Scratch::new("record-bad");
+    let (output, nowhere) = (scratch.path("x.evt"), scratch.path("no/such/x.evt"));
+    let missing = record(&output, &["no-such-program-at-all"]);
+    assert_eq!(missing.code, 2);
+    assert!(
+        missing.stderr.contains("no-such-program-at-all"),
+        "{}",
+        missing.stderr
+    );
+    let unwritable = record(&nowhere, &["true"]);
+    assert_eq!(unwritable.code, 2);
+    assert!(unwritable.stderr.contains("x.evt"), "{}", unwritable.stderr);
+    let mut no_library = command();
+    no_library
+        .args(["record", "-o", &output, "--", "true"])
+        .env("EVENFIT_RECORD_LIBRARY", "/no/such.so");
+    let no_library = run(&mut no_library);
+    assert_eq!(no_library.code, 2);
+    assert!(
+        no_library.stderr.contains("EVENFIT_RECORD_LIBRARY"),
+        "{}",
+        no_library.stderr
+    );
+    assert_eq!(evenfit(&["record", "-o", &output]).code, 2);
+    assert!(scratch.names().is_empty(), "{:?}", scratch.names());
+}

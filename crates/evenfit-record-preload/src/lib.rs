@@ -1,0 +1,20 @@
+//! Records what an unmodified program asks of its allocator.
+//!
+//! Built as a shared library and loaded by `LD_PRELOAD`, most easily by `evenfit record`. Linux and glibc, which keeps
+//! serving the memory. Nothing here allocates.
+//!
+//! | variable | meaning |
+//! |---|---|
+//! | `EVENFIT_RECORD` | the file to write; unset: nothing is recorded |
+//!
+//! The first process that has something to write creates that file. Every other one, a child of `fork` or a program
+//! started by it, writes to a file of its own beside it: `app.evt` becomes `app.PID.evt`.
+//!
+//! The file grows by chunks of 16 KiB. A program that is killed loses what is not yet written; the rest can be read.
+#![cfg(target_os = "linux")]
+
+mod family;
+mod file;
+mod process;
+mod session;
+mod table;
