@@ -41,6 +41,21 @@ impl Futex {
         answer
     }
 
+    /// As `hold`, but goes on without the lock where it can't be had soon: a process that ends inside a signal handler may
+    /// have interrupted its own allocation, and must end all the same. `f` must only read, and bear anything it finds.
+    pub fn hold_or_not<R>(&self, f: impl FnOnce() -> R) -> R {
+        for _ in 0..1_000 {
+            if self.try_acquire() {
+                let answer = f();
+                self.release();
+                return answer;
+            }
+            // SAFETY: takes nothing, and only lets others run.
+            unsafe { libc::sched_yield() };
+        }
+        f()
+    }
+
     /// Takes the lock before a fork, so that the child's copy of the heap is whole.
     pub fn hold_across_fork(&self) {
         if !self.try_acquire() {

@@ -170,9 +170,13 @@ impl Memory {
         }
     }
 
-    /// The counters; how many bytes of the pool were ever used; the largest request that would succeed.
+    /// The counters; how many bytes of the pool were ever used; the largest request that would succeed. For the end of a
+    /// process that has a pool: it never waits long.
     pub fn state(&self) -> (Stats, usize, usize) {
-        self.hold(|heap| {
+        self.lock.hold_or_not(|| {
+            // SAFETY: built before; where the lock can't be had, its holder is this very thread or about to be ended, and
+            // the heap is only read, by functions that bear any state.
+            let heap = unsafe { (*self.heap.get()).assume_init_ref() };
             let stats = heap.stats();
             let used_once_bytes = stats.pool_bytes - heap.never_used().len();
             (stats, used_once_bytes, heap.largest_free())

@@ -155,6 +155,16 @@ fn every_way_to_end_is_reported_once() {
     assert_eq!(reports.len(), 61, "60 children and their parent");
 }
 
+/// The handler may have interrupted an allocation, with the lock held: the end must not wait for it.
+#[test]
+fn a_process_that_ends_in_a_signal_handler_ends() {
+    for _ in 0..20 {
+        let (output, reports) = reports_of("signals", "64MiB");
+        assert_eq!(output.status.code(), Some(9));
+        assert_eq!(reports.len(), 1);
+    }
+}
+
 #[test]
 fn misuse_is_named_and_stops_the_program_unless_told_not_to() {
     for (part, reason) in [

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <malloc.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -139,6 +140,31 @@ static void threads(void) {
     for (int i = 0; i < SHELVES; i++) free(shelf[i]);
 }
 
+/* Ends in a signal handler, most likely in the midst of an allocation. */
+static void end(int signal_number) {
+    (void)signal_number;
+    _exit(9);
+}
+
+static void *churn(void *unused) {
+    for (;;) {
+        void *volatile block = malloc(100000);
+        free(block);
+    }
+    return unused;
+}
+
+static void signals(void) {
+    pthread_t other;
+    signal(SIGALRM, end);
+    EXPECT(pthread_create(&other, NULL, churn, NULL) == 0);
+    ualarm(20000, 0);
+    for (;;) {
+        void *volatile block = malloc(50);
+        free(block);
+    }
+}
+
 static void plugin(const char *path) {
     void *library = dlopen(path, RTLD_NOW);
     EXPECT(library);
@@ -194,6 +220,7 @@ int main(int argc, char **argv) {
     if (!strcmp(part, "threads")) threads();
     if (!strcmp(part, "plugin")) plugin(argv[2]);
     if (!strcmp(part, "fill")) fill();
+    if (!strcmp(part, "signals")) signals();
     if (!strcmp(part, "life")) {
         atexit(at_exit);
         kept = (void *)&kept;
