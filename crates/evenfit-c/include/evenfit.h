@@ -113,8 +113,8 @@ extern "C" {
 // A sentence for a status, in English; never null, never freed.
 const char *evf_message(int status);
 
-// How many of `bytes` bytes given to `evf_init` the control structure takes, beyond the map's 1/64
-// or 1/32: about 2 KiB, or a quarter of that below 64 KiB on 32-bit machines.
+// How many of `bytes` bytes given to `evf_init` the control structure takes, beyond the map and the directory of slabs
+// (in all 1/64 to 1/32): about 2.3 KiB, or a quarter of that below 64 KiB on 32-bit machines.
 size_t evf_control_bytes(size_t bytes);
 
 // Builds a heap in `bytes` bytes at `memory` and writes where it is to `*heap`. The memory may have any

@@ -172,8 +172,8 @@ impl Drop for Held<'_> {
     }
 }
 
-/// How many of `bytes` bytes given to `evf_init` the control structure takes, beyond the map's 1/64
-/// or 1/32: about 2 KiB, or a quarter of that below 64 KiB on 32-bit machines.
+/// How many of `bytes` bytes given to `evf_init` the control structure takes, beyond the map and the directory of slabs
+/// (in all 1/64 to 1/32): about 2.3 KiB, or a quarter of that below 64 KiB on 32-bit machines.
 #[unsafe(no_mangle)]
 pub extern "C" fn evf_control_bytes(bytes: usize) -> usize {
     Grain::for_memory(bytes).control_bytes() + align_of::<HeapInMemory>() - 1

@@ -24,7 +24,7 @@ use crate::{Heap, Standard, Tiers};
 /// }
 /// ```
 ///
-/// The first request also builds the heap, which is linear in the map (1/64 of the pool); where even
+/// The first request also builds the heap, which is linear in the map and the directory of slabs (1/36 of the pool); where even
 /// that is too late, ask for [`stats`](crate::SharedHeap::stats) once at start.
 ///
 /// Small requests come from slabs where the pool is large enough to gain by it; `StaticHeap<BYTES, L, true>` has blocks
