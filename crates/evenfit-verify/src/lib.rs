@@ -12,6 +12,7 @@
 pub mod driver;
 pub mod endurance;
 pub mod exhaustive;
+pub mod fuzz;
 pub mod hostile;
 pub mod model;
 pub mod op;
