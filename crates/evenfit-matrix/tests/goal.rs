@@ -1,0 +1,51 @@
+//! The goal that the table stands for, as a test: evenfit refuses every misuse with the pool
+//! unchanged and the right error, and no late write leads to harm.
+
+use evenfit_bench::peers;
+use evenfit_matrix::case::{Case, MISUSES, Run};
+use evenfit_matrix::outcome::Outcome;
+
+const ERRORS: [&str; MISUSES.len()] = [
+    "AlreadyFree",
+    "AlreadyFree",
+    "AlreadyFree",
+    "NotABlock",
+    "NotABlock",
+    "NotABlock",
+    "NotABlock",
+    "OutsidePool",
+    "OutsidePool",
+    "OutsidePool",
+    "OutsidePool",
+    "WrongLayout",
+    "WrongLayout",
+    "WrongLayout",
+    "WrongLayout",
+    "WrongLayout",
+];
+
+/// One test for all: the hook that names the error is the process's.
+#[test]
+fn every_misuse_is_refused_and_no_late_write_does_harm() {
+    for peer in ["evenfit-blocks", "evenfit-slabs"] {
+        for (number, error) in ERRORS.into_iter().enumerate() {
+            let answer = peers::with(peer, &mut Run(Case::Misuse(number)));
+            let name = MISUSES[number];
+            assert_eq!(answer, Some((Outcome::Refused, error)), "{peer}: {name}");
+        }
+        for case in Case::all() {
+            let (outcome, _) = peers::with(peer, &mut Run(case)).expect("both are known");
+            assert!(!outcome.is_harm(), "{peer}: {case:?}: {outcome}");
+        }
+    }
+}
+
+#[test]
+fn every_case_is_found_by_its_name() {
+    for case in Case::all() {
+        assert_eq!(Case::parse(&case.argument()), Some(case));
+    }
+    for wrong in ["", "misuse", "misuse=16", "flip=64", "fill=256", "else=1"] {
+        assert_eq!(Case::parse(wrong), None);
+    }
+}
