@@ -280,7 +280,10 @@ impl<S: Subject> Driver<S> {
             other => panic!("{other:?} to {layout:?} from a sound pool"),
         }
         self.expected.failed_requests += 1;
-        self.assert_region_unchanged();
+        // Before a request fails, a slab kept empty goes back to the blocks.
+        if !S::HAS_SLABS {
+            self.assert_region_unchanged();
+        }
     }
 
     /// Records a block just handed out, and checks what the heap says of it.
@@ -609,7 +612,7 @@ impl<S: Subject> Driver<S> {
     /// The walk holds the model's blocks and no other, slot by slot, and leaves no byte out.
     fn assert_slabs(&self) {
         let mut live = self.model.live().peekable();
-        let (mut at, mut free_before) = (0, false);
+        let (mut at, mut free_before, mut empty_slabs) = (0, false, 0);
         for piece in self.subject.blocks() {
             assert_eq!(piece.offset_bytes, at, "the walk leaves nothing out");
             at += piece.size_bytes;
@@ -636,7 +639,7 @@ impl<S: Subject> Driver<S> {
                     ..
                 } => {
                     assert_eq!(within.len(), used_slots, "{piece:?}");
-                    assert!(used_slots > 0, "an empty slab goes back: {piece:?}");
+                    empty_slabs += usize::from(used_slots == 0);
                     assert!(
                         within.iter().all(|slot| slot.len == slot_bytes),
                         "{piece:?}"
@@ -655,6 +658,7 @@ impl<S: Subject> Driver<S> {
             (self.model.pool_bytes(), None),
             "the walk is whole"
         );
+        assert!(empty_slabs <= 1, "{empty_slabs} slabs are kept empty");
     }
 
     /// The walk is the model's ranges: no two free neighbours, nothing lost, the tail on top.

@@ -320,7 +320,9 @@ impl Map {
         let previous = unsafe { self.pair(index - 1) };
         match previous.covered_by() {
             Some(granules) => end.wrapping_sub(granules),
-            None => index * PAIR_GRANULES - 1 - previous.marks().leading_zeros() as usize,
+            None => {
+                (index * PAIR_GRANULES).wrapping_sub(1 + previous.marks().leading_zeros() as usize)
+            }
         }
     }
 }

@@ -594,7 +594,7 @@ impl Slabs {
             }
         }
         self.note_spill(slab, Descriptor::SPILL);
-        self.open += 1;
+        self.open = self.open.wrapping_add(1);
         Ok(slab)
     }
 
@@ -764,7 +764,7 @@ impl Slabs {
             };
             // SAFETY: the descriptor is of the directory.
             unsafe { *slab.0 = left }
-            self.open -= 1;
+            self.open = self.open.wrapping_sub(1);
         }
         given_back
     }
@@ -782,7 +782,8 @@ impl Slabs {
     fn link(&mut self, slab: Slab, map: Map) {
         let this = self.segment(slab);
         let class = slab.class();
-        if !self.is_sound(slab) {
+        // What was overwritten is left alone.
+        if !self.is_sound(slab) || class as usize >= CLASSES {
             return;
         }
         let Some(first) = self.sound_slab(self.head(class)) else {
@@ -827,7 +828,8 @@ impl Slabs {
     fn unlink(&mut self, slab: Slab, map: Map) {
         let this = self.segment(slab);
         let class = slab.class();
-        if !self.is_sound(slab) {
+        // What was overwritten is left alone.
+        if !self.is_sound(slab) || class as usize >= CLASSES {
             return;
         }
         let Links { next, prev } = slab.links(map);
