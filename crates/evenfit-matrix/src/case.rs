@@ -293,7 +293,9 @@ impl<P: Peer> Stage<'_, P> {
                 };
                 self.set(size);
                 let unaligned = (9..16).map(|n| self.nth(n));
-                let ptr = unaligned.into_iter().find(|ptr| !(*ptr as usize).is_multiple_of(4096));
+                let ptr = unaligned
+                    .into_iter()
+                    .find(|ptr| !(*ptr as usize).is_multiple_of(4096));
                 (ptr.expect("of neighbours one is not at a page"), told)
             }
             _ => unreachable!("as many arms as names"),
