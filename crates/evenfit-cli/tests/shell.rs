@@ -4,7 +4,8 @@ mod common;
 
 use common::{Scratch, evenfit};
 
-const COMMANDS: [&str; 10] = [
+const COMMANDS: [&str; 11] = [
+    "top",
     "replay",
     "info",
     "convert",

@@ -20,6 +20,7 @@ mod report;
 mod run;
 mod shell;
 mod size;
+mod top;
 
 /// Replay recorded programs in a fixed pool, size it, see it.
 ///
@@ -50,6 +51,7 @@ enum Command {
     Record(record::Args),
     Report(report::Args),
     Compare(compare::Args),
+    Top(top::Args),
     Completions(shell::Completions),
     ManPages(shell::ManPages),
 }
@@ -73,6 +75,7 @@ impl CommandLine {
             Command::Record(args) => args.run(),
             Command::Report(args) => args.run(),
             Command::Compare(args) => args.run(),
+            Command::Top(args) => args.run(),
             Command::Completions(args) => args.run(),
             Command::ManPages(args) => args.run(),
         }

@@ -9,9 +9,9 @@ use crate::drive::{Outcome, Place, Watch, drive};
 use crate::output::InputError;
 
 /// Steps of time that the curves have.
-pub(super) const COLUMNS: usize = 1200;
+pub(in crate::commands) const COLUMNS: usize = 1200;
 /// Most places that a report holds; the smallest and shortest beyond it are left out.
-pub(super) const SPANS_MAX: usize = 500_000;
+pub(in crate::commands) const SPANS_MAX: usize = 500_000;
 
 /// A block in one place: a rectangle of address and time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,40 +33,40 @@ impl Span {
 
 /// The pool at the end of a step of time; extremes are those within the step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Column {
+pub(in crate::commands) struct Column {
     /// Most requested bytes live.
-    pub(super) live_bytes: u64,
+    pub(in crate::commands) live_bytes: u64,
     /// Most bytes in blocks, as rounded.
-    pub(super) used_bytes: u64,
+    pub(in crate::commands) used_bytes: u64,
     /// Most blocks live.
-    pub(super) live_blocks: u64,
+    pub(in crate::commands) live_blocks: u64,
     /// Where the highest block ended that was ever placed.
-    pub(super) reach_bytes: u64,
+    pub(in crate::commands) reach_bytes: u64,
     /// The least that the largest free block was.
-    pub(super) largest_free_bytes: u64,
+    pub(in crate::commands) largest_free_bytes: u64,
     /// Whether anything happened in it.
-    pub(super) seen: bool,
+    pub(in crate::commands) seen: bool,
 }
 
 /// All of it.
-pub(super) struct History {
-    pub(super) outcome: Outcome,
-    pub(super) spans: Vec<Span>,
-    pub(super) columns: Vec<Column>,
-    pub(super) peak: Moment,
+pub(in crate::commands) struct History {
+    pub(in crate::commands) outcome: Outcome,
+    pub(in crate::commands) spans: Vec<Span>,
+    pub(in crate::commands) columns: Vec<Column>,
+    pub(in crate::commands) peak: Moment,
     /// When the largest free block was shortest beside what was free in all.
-    pub(super) worst: Moment,
+    pub(in crate::commands) worst: Moment,
     /// Sizes that were asked for, sorted: what the trace's requests are like.
-    pub(super) sizes: Vec<u64>,
+    pub(in crate::commands) sizes: Vec<u64>,
 }
 
 /// A moment worth showing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Moment {
-    pub(super) event: usize,
-    pub(super) live_bytes: u64,
-    pub(super) live_blocks: u64,
-    pub(super) largest_free_bytes: u64,
+pub(in crate::commands) struct Moment {
+    pub(in crate::commands) event: usize,
+    pub(in crate::commands) live_bytes: u64,
+    pub(in crate::commands) live_blocks: u64,
+    pub(in crate::commands) largest_free_bytes: u64,
 }
 
 impl History {
@@ -74,7 +74,11 @@ impl History {
     ///
     /// # Errors
     /// The pool can't be had.
-    pub(super) fn of(trace: &Trace, kind: Kind, bytes: usize) -> Result<Self, InputError> {
+    pub(in crate::commands) fn of(
+        trace: &Trace,
+        kind: Kind,
+        bytes: usize,
+    ) -> Result<Self, InputError> {
         let events = trace.events().len();
         let allocations = trace.allocations() as usize;
         let mut recorder = Recorder::new(trace, events, allocations);
@@ -89,7 +93,7 @@ impl History {
     }
 
     /// The share of the trace's requests, by number, that a largest free block of this size would serve.
-    pub(super) fn share_served(&self, largest_free_bytes: u64) -> f64 {
+    pub(in crate::commands) fn share_served(&self, largest_free_bytes: u64) -> f64 {
         if self.sizes.is_empty() {
             return 1.0;
         }
@@ -100,7 +104,7 @@ impl History {
     }
 
     /// The spans live after `event`.
-    pub(super) fn live_at(&self, event: usize) -> impl Iterator<Item = &Span> {
+    pub(in crate::commands) fn live_at(&self, event: usize) -> impl Iterator<Item = &Span> {
         let event = event as u32;
         self.spans
             .iter()
@@ -108,7 +112,7 @@ impl History {
     }
 
     /// The spans worth drawing: all, or the largest by bytes times operations. In order of time.
-    pub(super) fn shown(&self) -> Vec<Span> {
+    pub(in crate::commands) fn shown(&self) -> Vec<Span> {
         if self.spans.len() <= SPANS_MAX {
             return self.spans.clone();
         }
@@ -134,7 +138,11 @@ impl History {
 
     /// Which live blocks keep free memory apart at `event`: by what `name` calls them, the blocks, their bytes, and the
     /// bytes of free memory that each has on its smaller side. The worst first.
-    pub(super) fn pinning(&self, event: usize, name: impl Fn(&Span) -> String) -> Vec<Pinning> {
+    pub(in crate::commands) fn pinning(
+        &self,
+        event: usize,
+        name: impl Fn(&Span) -> String,
+    ) -> Vec<Pinning> {
         let mut live: Vec<&Span> = self.live_at(event).collect();
         live.sort_unstable_by_key(|span| span.place.offset_bytes);
         let mut groups: HashMap<String, Pinning> = HashMap::new();
@@ -179,13 +187,13 @@ impl History {
 
 /// Blocks that keep free memory apart.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub(super) struct Pinning {
+pub(in crate::commands) struct Pinning {
     /// A call site, or a range of sizes where none was recorded.
-    pub(super) name: String,
-    pub(super) blocks: u64,
-    pub(super) bytes: u64,
+    pub(in crate::commands) name: String,
+    pub(in crate::commands) blocks: u64,
+    pub(in crate::commands) bytes: u64,
     /// Free memory that could join across them.
-    pub(super) pinned_bytes: u64,
+    pub(in crate::commands) pinned_bytes: u64,
 }
 
 struct Recorder<'t> {
@@ -317,7 +325,7 @@ impl Watch for Recorder<'_> {
 }
 
 /// What each operation cost: the shortest of several runs of the same, in nanoseconds.
-pub(super) struct Costs {
+pub(in crate::commands) struct Costs {
     ns: Vec<u32>,
 }
 
@@ -326,7 +334,7 @@ impl Costs {
     ///
     /// # Errors
     /// The pool can't be had.
-    pub(super) fn of(
+    pub(in crate::commands) fn of(
         trace: &Trace,
         kind: Kind,
         bytes: usize,
@@ -350,7 +358,7 @@ impl Costs {
     }
 
     /// The cost that this share of the operations doesn't exceed.
-    pub(super) fn percentile(&self, share: f64) -> Option<u32> {
+    pub(in crate::commands) fn percentile(&self, share: f64) -> Option<u32> {
         let last = self.ns.len().checked_sub(1)?;
         Some(self.ns[(share * last as f64).round() as usize])
     }

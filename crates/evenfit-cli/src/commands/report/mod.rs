@@ -55,9 +55,19 @@ pub struct Args {
 
 /// What may stand after `--pool`.
 #[derive(Clone, Copy, Debug)]
-enum PoolSize {
+pub(super) enum PoolSize {
     Bytes(usize),
     Min,
+}
+
+impl PoolSize {
+    /// The size, searched for where it is to be the smallest.
+    pub(super) fn bytes(self, trace: &Trace, kind: Kind) -> Result<usize, InputError> {
+        match self {
+            Self::Bytes(bytes) => Ok(bytes),
+            Self::Min => Ok(smallest_pool(trace, kind)?.fits_bytes),
+        }
+    }
 }
 
 impl FromStr for PoolSize {
@@ -86,10 +96,7 @@ impl Args {
             ));
         }
         let trace = open_trace(&self.trace)?;
-        let pool_bytes = match self.pool {
-            PoolSize::Bytes(bytes) => bytes,
-            PoolSize::Min => smallest_pool(&trace, self.allocator)?.fits_bytes,
-        };
+        let pool_bytes = self.pool.bytes(&trace, self.allocator)?;
         let progress = Progress::new("replaying", trace.events().len() as u64);
         let history = History::of(&trace, self.allocator, pool_bytes)?;
         progress.advance(trace.events().len() as u64 / 2);
@@ -329,7 +336,7 @@ fn bars(histogram: &Histogram) -> Vec<Bar> {
 }
 
 /// A call site's name, or a block's size as a power of two where none was recorded.
-fn group(trace: &Trace, span: &Span) -> String {
+pub(super) fn group(trace: &Trace, span: &Span) -> String {
     if span.site != 0 {
         return site_name(trace, span.site);
     }

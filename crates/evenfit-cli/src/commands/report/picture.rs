@@ -50,7 +50,7 @@ const SIZES: [Colour; 12] = [
 ];
 
 /// Doublings of size a colour, so that the last is the largest block's.
-fn doublings(spans: &[Span]) -> f64 {
+pub(in crate::commands) fn doublings(spans: &[Span]) -> f64 {
     let largest = spans
         .iter()
         .map(|span| span.place.len_bytes)
@@ -59,7 +59,8 @@ fn doublings(spans: &[Span]) -> f64 {
     f64::from(largest.max(16).ilog2() - 4).max(11.0) / 11.0
 }
 
-fn colour(len_bytes: usize, doublings: f64) -> Colour {
+/// A block's colour.
+pub(in crate::commands) fn colour(len_bytes: usize, doublings: f64) -> Colour {
     let class = ((len_bytes.max(16) as f64).log2() - 4.0) / doublings + 1e-9;
     SIZES[(class as usize).min(SIZES.len() - 1)]
 }
