@@ -263,3 +263,25 @@ fn what_a_killed_program_recorded_is_kept_when_asked_for() {
     assert!(run.stdout.contains(&place), "{}", run.stdout);
     assert_eq!(Trace::open(&kept).unwrap().events().len(), 141_738);
 }
+
+#[test]
+fn convert_writes_what_perfetto_shows() {
+    let scratch = Scratch::new("convert-perfetto");
+    let (input, output) = (scratch.path("random.evt"), scratch.path("random.json"));
+    save(&random_trace(4, 2000, 700), &input);
+    let run = evenfit(&["convert", &input, &output]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let written: Value = serde_json::from_str(&std::fs::read_to_string(&output).unwrap()).unwrap();
+    let events = written["traceEvents"].as_array().unwrap();
+    let most = |name: &str, key: &str| {
+        let counters = events.iter().filter(|event| event["name"] == name);
+        counters
+            .filter_map(|event| event["args"][key].as_u64())
+            .max()
+    };
+    let info = Trace::open(&input).unwrap().info();
+    assert_eq!(most("live bytes", "bytes"), Some(info.peak_live_bytes));
+    assert_eq!(most("live blocks", "blocks"), Some(info.peak_live_blocks));
+    let phase = |phase: &str| events.iter().filter(|event| event["ph"] == phase).count();
+    assert!(phase("b") > 0 && phase("b") == phase("e"));
+}

@@ -13,11 +13,12 @@
 //!
 //! As a word may be an address that is used again, the same things are mended as in recordings by address.
 
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, BufRead, Write};
 use std::str::FromStr;
 
 use crate::builder::TraceBuilder;
 use crate::format::Header;
+use crate::lines::Lines;
 use crate::places::Places;
 use crate::{Event, Fault, Limits, Record, Trace, TraceError};
 
@@ -37,12 +38,7 @@ pub(crate) fn read(
     input: impl BufRead,
     limits: Limits,
 ) -> Result<(Trace, Option<TraceError>), TraceError> {
-    let mut lines = Lines {
-        input,
-        line: Vec::new(),
-        offset: 0,
-        next_offset: 0,
-    };
+    let mut lines = Lines::new(input, LINE_BYTES_MAX);
     let names = lines.next()?.unwrap_or_default().to_owned();
     let columns = Columns::new(&names).map_err(|why| TraceError::new(Fault::Line(why), 0))?;
     let tick_hz = if columns.has("time_ns") {
@@ -62,47 +58,6 @@ pub(crate) fn read(
     let fault = importer.lines(&mut lines, &mut builder, limits).err();
     builder.repairs(importer.places.repairs);
     Ok((builder.finish(), fault))
-}
-
-/// The lines of a file, each with its place; none longer than [`LINE_BYTES_MAX`].
-struct Lines<R> {
-    input: R,
-    line: Vec<u8>,
-    offset: u64,
-    next_offset: u64,
-}
-
-impl<R: BufRead> Lines<R> {
-    /// The next line that isn't empty, without its end.
-    fn next(&mut self) -> Result<Option<&str>, TraceError> {
-        loop {
-            self.line.clear();
-            self.offset = self.next_offset;
-            let len = (&mut self.input)
-                .take(LINE_BYTES_MAX as u64 + 1)
-                .read_until(b'\n', &mut self.line)
-                .map_err(|e| self.error(Fault::Io(e)))?;
-            if len == 0 {
-                return Ok(None);
-            }
-            if len > LINE_BYTES_MAX {
-                return Err(self.error(Fault::Line(format!(
-                    "a line of more than {LINE_BYTES_MAX} bytes"
-                ))));
-            }
-            self.next_offset += len as u64;
-            if !self.line.trim_ascii().is_empty() {
-                break;
-            }
-        }
-        let line =
-            std::str::from_utf8(self.line.trim_ascii()).map_err(|_| self.error(Fault::Text))?;
-        Ok(Some(line))
-    }
-
-    fn error(&self, fault: Fault) -> TraceError {
-        TraceError::new(fault, self.offset)
-    }
 }
 
 /// Which cell of a line holds which column.

@@ -51,11 +51,19 @@ mod csv;
 #[cfg(feature = "std")]
 mod error;
 #[cfg(feature = "std")]
+mod esp_idf;
+#[cfg(feature = "std")]
 mod event;
+#[cfg(feature = "std")]
+mod heaptrack;
 #[cfg(feature = "std")]
 mod info;
 #[cfg(feature = "std")]
 mod ledger;
+#[cfg(feature = "std")]
+mod lines;
+#[cfg(feature = "std")]
+mod perfetto;
 #[cfg(feature = "std")]
 mod places;
 #[cfg(feature = "std")]

@@ -9,7 +9,7 @@ use crate::columns::Columns;
 use crate::format::Header;
 use crate::{
     Codec, Event, Fault, Reader, Record, Site, TraceError, TraceInfo, WriteOptions, Writer, csv,
-    ytr,
+    esp_idf, heaptrack, perfetto, ytr,
 };
 
 /// How much a file may hold, so that no file can take all memory.
@@ -125,6 +125,10 @@ impl Trace {
             ytr::read(input, limits)
         } else if csv::is_csv(start) {
             csv::read(input, limits)
+        } else if heaptrack::is_heaptrack(start) {
+            heaptrack::read(input, limits)
+        } else if esp_idf::is_dump(start) {
+            esp_idf::read(input, limits)
         } else {
             Self::recover_evt(input, limits)
         }
@@ -264,6 +268,17 @@ impl Trace {
     /// What the operating system says.
     pub fn save(&self, path: impl AsRef<Path>, codec: Codec) -> Result<(), TraceError> {
         replace(path.as_ref(), |file| self.write(file, codec))
+    }
+
+    /// As [`Trace::save`], as Chrome's trace events in JSON, which Perfetto shows: live bytes and blocks over time, and
+    /// the lives of the larger blocks.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn save_perfetto(&self, path: impl AsRef<Path>) -> Result<(), TraceError> {
+        replace(path.as_ref(), |file| {
+            perfetto::write(self, file).map_err(io_error)
+        })
     }
 
     /// As [`Trace::save`], as CSV.

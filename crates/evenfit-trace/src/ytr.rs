@@ -8,6 +8,7 @@ use std::io::{self, BufRead, BufReader, Read};
 
 use crate::builder::TraceBuilder;
 use crate::format::Header;
+use crate::heaptrack;
 use crate::{Event, Fault, Limits, Trace, TraceError};
 
 const MAGIC: &[u8; 4] = b"YTR1";
@@ -33,10 +34,11 @@ pub(crate) fn read(
     } else {
         Source::Plain(input)
     };
-    let mut decoder = Decoder {
-        source: BufReader::new(source),
-        offset: 0,
-    };
+    let mut source = BufReader::new(source);
+    if source.fill_buf().is_ok_and(heaptrack::is_heaptrack) {
+        return heaptrack::read(source, limits);
+    }
+    let mut decoder = Decoder { source, offset: 0 };
     decoder.magic()?;
     let mut builder = TraceBuilder::new(Header::default());
     let fault = decoder.events(&mut builder, limits).err();

@@ -1,4 +1,4 @@
-//! `evenfit convert`: a recording of any format that is understood, as `.evt` or CSV.
+//! `evenfit convert`: a recording of any format that is understood, as `.evt`, CSV or Perfetto's JSON.
 
 use std::path::PathBuf;
 
@@ -8,19 +8,22 @@ use super::{file_error, open_trace};
 use crate::output::{Answer, InputError};
 use crate::size::{both, counted};
 
-/// Write a recording (.evt, .csv, or .ytr, compressed or not) as .evt or .csv.
+/// Write a recording (.evt, .csv, .ytr, heaptrack's data, an ESP-IDF heap trace dump) as .evt, .csv or Perfetto's .json.
 ///
-/// The output is CSV where its name ends in .csv. It appears whole or not at all; a file of that name is replaced.
+/// The output is what its name ends in. It appears whole or not at all; a file of that name is replaced.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   evenfit convert redis.ytr.zst redis.evt
   evenfit convert log.csv program.evt                columns as docs/trace-format.md has them
+  evenfit convert heaptrack.app.4711.zst app.evt
+  evenfit convert serial.log firmware.evt            with the output of ESP-IDF's heap_trace_dump
+  evenfit convert app.evt app.json                   for ui.perfetto.dev or chrome://tracing
   evenfit convert --partial killed.evt program.evt   what a killed program left")]
 pub struct Args {
     /// The recording to read
     input: PathBuf,
-    /// The .evt or .csv file to write
+    /// The .evt, .csv or .json file to write
     output: PathBuf,
     /// How hard zstd tries, 1 to 22; 0 stores the events as they are
     #[arg(long, default_value_t = 19, value_parser = clap::value_parser!(u8).range(0..=22))]
@@ -63,8 +66,16 @@ impl Args {
     }
 
     fn write(&self, trace: &Trace) -> Result<(), TraceError> {
-        if self.output.extension().is_some_and(|name| name == "csv") {
+        let ends_in = |extension| {
+            self.output
+                .extension()
+                .is_some_and(|name| name == extension)
+        };
+        if ends_in("csv") {
             return trace.save_csv(&self.output);
+        }
+        if ends_in("json") {
+            return trace.save_perfetto(&self.output);
         }
         let codec = match self.level {
             0 => Codec::Stored,

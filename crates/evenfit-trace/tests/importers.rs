@@ -1,0 +1,159 @@
+//! Recordings of other tools, read.
+
+use std::process::Command;
+
+use evenfit_trace::{Event, Fault, Limits, Trace};
+
+fn alloc(id: u32, size: u64, align_log2: u8) -> Event {
+    Event::Alloc {
+        id,
+        size,
+        align_log2,
+        zeroed: false,
+    }
+}
+
+const HEAPTRACK: &str = "\
+v 10400 3
+X ./app with arguments
+I 1000 5e2990
+s 8 /opt/app
+s 6 decode
+s 8 decode.c
+s 4 main
+i 401000 1 2 3 1f
+i 402000 1 4 0 0
+t 2 0
+t 1 1
+a 64 2
+a 10 1
+# a comment
++ 0
+c a
++ 1
++ 0
+- 0
+R 100
+- 1
+- 1
+";
+
+#[test]
+fn heaptracks_data_is_read_with_sizes_order_call_paths_and_time() {
+    let trace = Trace::read(HEAPTRACK.as_bytes()).unwrap();
+    let expected = [
+        alloc(0, 100, 4),
+        alloc(1, 16, 4),
+        alloc(2, 100, 4),
+        Event::Free { id: 2 },
+        Event::Free { id: 1 },
+    ];
+    assert_eq!(trace.events(), expected);
+    assert_eq!(trace.repairs().unknown_frees, 1);
+    let record = trace.record(2).unwrap();
+    assert_eq!((record.time, trace.header().tick_hz), (10, 1000));
+    let site = trace.site(record.site).unwrap();
+    assert_eq!(
+        (site.name.as_str(), site.location.as_str(), site.parent),
+        ("decode", "decode.c:31", 1)
+    );
+    assert_eq!(trace.site(1).unwrap().location, "/opt/app");
+    assert_eq!(
+        trace.facts(),
+        [("program".to_owned(), "./app with arguments".to_owned())]
+    );
+}
+
+#[test]
+fn heaptracks_data_is_read_packed_too() {
+    let packed = zstd::encode_all(HEAPTRACK.as_bytes(), 3).unwrap();
+    assert_eq!(Trace::read(packed.as_slice()).unwrap().events().len(), 5);
+}
+
+#[test]
+fn what_is_no_data_of_heaptrack_is_named_with_its_place() {
+    for (text, part) in [
+        ("v 10400 9\n", "format 9"),
+        ("v 1 3\n+ 0\n", "kind of allocation"),
+        ("v 1 3\na zz 0\n", "'zz'"),
+        ("v 1 3\na 10\n", "missing"),
+        ("v 1 3\na ffffffffffffff 0\n+ 0\n", "at most"),
+        ("v 1 3\na 10 fffffffff\n", "call path"),
+    ] {
+        let error = Trace::read(text.as_bytes()).unwrap_err();
+        assert!(error.to_string().contains(part), "{text}: {error}");
+    }
+}
+
+#[test]
+fn no_small_file_takes_much_memory() {
+    // A long name that many call paths share, each of which would copy it.
+    let mut text = format!("v 1 3\ns f0000 {}\ni 1 0 1 1 1\n", "x".repeat(0xf0000));
+    text.push_str(&"t 1 0\n".repeat(100_000));
+    let limits = Limits {
+        notes_bytes: 8 << 20,
+        ..Limits::default()
+    };
+    let (trace, fault) = Trace::recover(text.as_bytes(), limits).unwrap();
+    assert!(fault.is_none());
+    let bytes: usize = trace.sites().iter().map(|site| site.name.len()).sum();
+    assert!(trace.sites().len() == 100_000 && bytes < 8 << 20, "{bytes}");
+}
+
+/// With the real tool, where it is installed.
+#[test]
+fn a_real_recording_of_heaptrack_is_read() {
+    let directory = std::env::temp_dir().join(format!("evenfit-heaptrack-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let output = directory.join("sort");
+    let run = Command::new("heaptrack")
+        .arg("-o")
+        .arg(&output)
+        .args(["sort", "/dev/null"])
+        .output();
+    let read = match run {
+        Ok(run) if run.status.success() => Trace::open(output.with_extension("zst")).ok(),
+        _ => None,
+    };
+    let _ = std::fs::remove_dir_all(&directory);
+    let Some(trace) = read else {
+        eprintln!("skipped: this test needs heaptrack with zstd");
+        return;
+    };
+    assert!(trace.events().len() > 10);
+    assert!(trace.sites().iter().any(|site| !site.location.is_empty()));
+}
+
+const ESP_IDF: &str = "\
+I (342) main: tracing
+====== Heap Trace: 4 records (100 capacity) ======
+    32 bytes (@ 0x3ffaf214, Internal) allocated CPU 0 ccount 0x2e9b7384 caller 0x400d276d:0x400d27c1
+0x400d276d: leak_some_memory at /esp/main.c:27
+   260 bytes (@ 0x3ffaf244, Internal) allocated CPU 1 ccount 0x2e9b8a10 caller 0x400d2701
+freed by 0x400d2801:0x400d2805
+    16 bytes (@ 0x3ffaf244, Internal) allocated CPU 0 ccount 0x2e9b9a10 caller 0x400d276d
+     8 bytes (@ 0x3ffaf300) allocated CPU 0 ccount 0x2e9b9b10 caller 0x400d276d freed by 0x400d2801
+====== Heap Trace Summary ======
+";
+
+#[test]
+fn a_dump_of_esp_idf_is_read_out_of_a_log() {
+    let trace = Trace::read(ESP_IDF.as_bytes()).unwrap();
+    let expected = [
+        alloc(0, 32, 2),
+        alloc(1, 260, 2),
+        // Its address is allocated again.
+        Event::Free { id: 1 },
+        alloc(2, 16, 2),
+        alloc(3, 8, 2),
+        // Freed at some time: taken as the end.
+        Event::Free { id: 3 },
+    ];
+    assert_eq!(trace.events(), expected);
+    let sites: Vec<u32> = trace.records().map(|record| record.site).collect();
+    assert_eq!(trace.site(sites[0]).unwrap().address, 0x400d_276d);
+    assert_eq!((sites[0], trace.record(1).unwrap().thread), (sites[3], 1));
+    let broken = "Heap Trace: 1\n many bytes (@ 0x3ffaf214) allocated\n";
+    let error = Trace::read(broken.as_bytes()).unwrap_err();
+    assert!(matches!(error.fault, Fault::Line(_)), "{error}");
+}
