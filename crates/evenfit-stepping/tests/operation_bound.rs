@@ -241,15 +241,17 @@ impl Record {
         world: &mut World,
         block: Block,
         bytes: usize,
+        align: usize,
         state: &dyn Fn() -> String,
     ) {
         let Block { ptr, layout } = block;
-        let new = Layout::from_size_align(bytes, layout.align()).expect("small");
+        let new = Layout::from_size_align(bytes, align).expect("small");
         let heap = &mut world.heap.0;
-        let operation = if bytes > layout.size() {
-            "grow"
-        } else {
-            "shrink"
+        let operation = match (bytes > layout.size(), align > GRANULE_BYTES) {
+            (true, false) => "grow",
+            (true, true) => "grow over-aligned",
+            (false, false) => "shrink",
+            (false, true) => "shrink over-aligned",
         };
         // SAFETY: the block is live and not used again.
         let (_, trace) = self
@@ -357,7 +359,7 @@ fn blocks_between(record: &mut Record, tiers: Tiers, choice: &Choice) {
         let (mut world, block) = build();
         record.deallocate(&mut world, block, &|| state("free"));
 
-        // By half of the right neighbour, by all of it, by more than it; to half, to a slot.
+        // By half of the right neighbour, by all of it, by more than it; to half, to what a slot could hold.
         let bytes = between.block * GRANULE_BYTES;
         let right = between.right * GRANULE_BYTES;
         for new in [
@@ -367,16 +369,17 @@ fn blocks_between(record: &mut Record, tiers: Tiers, choice: &Choice) {
             bytes / 2,
             17,
         ] {
-            let (mut world, block) = build();
-            record.reallocate(&mut world, block, new.max(1), &|| {
-                state(&format!("to {new} bytes"))
-            });
+            for align in [8, 1024] {
+                let (mut world, block) = build();
+                let state = || state(&format!("to {new} bytes at {align}"));
+                record.reallocate(&mut world, block, new, align, &state);
+            }
         }
         // Longer where only the space before it and behind it will do.
         let (mut world, block) = build();
         world.fill_top();
         let new = (between.left + between.block + between.right / 2) * GRANULE_BYTES;
-        record.reallocate(&mut world, block, new, &|| state("in a full pool"));
+        record.reallocate(&mut world, block, new, 8, &|| state("in a full pool"));
     });
 }
 
@@ -442,52 +445,107 @@ fn requests_of_the_top(record: &mut Record, tiers: Tiers, choice: &Choice) {
     }
 }
 
-/// A slab between two neighbours, all but one slot free, with other slabs of its class before and behind it in the
-/// list; the last slot is freed. And a full slab, one slot of which is freed.
-fn slabs_between(record: &mut Record, choice: &Choice) {
-    for &slot in choice.slots {
-        for others in [0, 2] {
-            for keep_last in [false, true] {
-                each_between(
-                    &Choice {
-                        blocks: &[0],
-                        ..*choice
-                    },
-                    |between| {
-                        let state = |what: &str| {
-                            format!(
-                                "{what}: slots of {slot} bytes, {others} other slabs, keeping the last slot: {keep_last}, {between:?}"
-                            )
-                        };
-                        let mut world = World::new(WORLD_BYTES, Tiers::WithSlabs);
-                        let per_slab = 2048 / slot;
-                        let fill = |world: &mut World| -> Vec<Block> {
-                            (0..per_slab)
-                                .map(|_| world.try_bytes(slot, 8).expect("room"))
-                                .collect()
-                        };
-                        let full: Vec<Vec<Block>> = (0..others).map(|_| fill(&mut world)).collect();
-                        let mut slots = between.build(&mut world, fill);
-                        // The first of the others comes before the slab in question in their list, the second behind it.
-                        if let Some(first) = full.first() {
-                            world.free(first[0]);
-                        }
-                        let kept = if keep_last {
-                            slots.pop()
-                        } else {
-                            Some(slots.remove(0))
-                        }
-                        .expect("a slot");
-                        let first = slots.remove(slots.len() / 2);
-                        record.deallocate(&mut world, first, &|| state("first free slot"));
-                        if let Some(second) = full.get(1) {
-                            world.free(second[0]);
-                        }
-                        slots.into_iter().for_each(|slot| world.free(slot));
-                        record.deallocate(&mut world, kept, &|| state("last used slot"));
-                    },
-                );
+/// How many slots of so many bytes a slab has.
+fn slots_in_a_slab(slot: usize) -> usize {
+    let mut world = World::new(WORLD_BYTES, Tiers::WithSlabs);
+    let is_slab = |block: &evenfit::Block| matches!(block.state, evenfit::BlockState::Slab { .. });
+    let mut slots = 0;
+    loop {
+        world.try_bytes(slot, 8).expect("room");
+        if world.heap.0.blocks().filter(is_slab).count() == 2 {
+            return slots;
+        }
+        slots += 1;
+    }
+}
+
+/// A slab between two neighbours, with other slabs of its class before and behind it in their list.
+#[derive(Clone, Copy, Debug)]
+struct SlabBetween {
+    slot_bytes: usize,
+    slots: usize,
+    other_slabs: usize,
+    /// Whether the slot that is used last is the slab's last, in the second word of its mask if it has two.
+    keeps_last: bool,
+    between: Between,
+}
+
+impl SlabBetween {
+    /// The heap with a full slab, its slot to keep, its other slots, and the slabs that come behind it.
+    fn build_full(&self) -> (World, Block, Vec<Block>, Vec<Vec<Block>>) {
+        let mut world = World::new(WORLD_BYTES, Tiers::WithSlabs);
+        let fill = |world: &mut World| -> Vec<Block> {
+            let slot = |_| world.try_bytes(self.slot_bytes, 8).expect("room");
+            (0..self.slots).map(slot).collect()
+        };
+        let mut others: Vec<Vec<Block>> = (0..self.other_slabs).map(|_| fill(&mut world)).collect();
+        let mut slots = self.between.build(&mut world, fill);
+        // The first of the others comes before the slab in question in their list, the rest will come behind it.
+        if !others.is_empty() {
+            world.free(others.remove(0)[0]);
+        }
+        let kept = if self.keeps_last {
+            slots.pop()
+        } else {
+            Some(slots.remove(0))
+        };
+        (world, kept.expect("a slot"), slots, others)
+    }
+
+    /// The heap with a slab of which one slot is used.
+    fn build_nearly_empty(&self) -> (World, Block) {
+        let (mut world, kept, slots, others) = self.build_full();
+        world.free(slots[slots.len() / 2]);
+        others.iter().for_each(|other| world.free(other[0]));
+        for (index, &slot) in slots.iter().enumerate() {
+            if index != slots.len() / 2 {
+                world.free(slot);
             }
+        }
+        (world, kept)
+    }
+}
+
+/// Slots that are the first or the last of a slab, given back or moved elsewhere.
+fn slabs_between(record: &mut Record, choice: &Choice) {
+    for &slot_bytes in choice.slots {
+        let slots = slots_in_a_slab(slot_bytes);
+        for (other_slabs, keeps_last) in [(0, false), (0, true), (2, false), (2, true)] {
+            each_between(
+                &Choice {
+                    blocks: &[0],
+                    ..*choice
+                },
+                |between| {
+                    let slab = SlabBetween {
+                        slot_bytes,
+                        slots,
+                        other_slabs,
+                        keeps_last,
+                        between,
+                    };
+                    let state = |what: &str| format!("{what}: {slab:?}");
+
+                    let (mut world, _, slots, _) = slab.build_full();
+                    record.deallocate(&mut world, slots[slots.len() / 2], &|| {
+                        state("first free slot")
+                    });
+                    let (mut world, kept) = slab.build_nearly_empty();
+                    record.deallocate(&mut world, kept, &|| state("last used slot"));
+                    // To another class, whose first slab this opens; to a block; to a block with an alignment.
+                    for (new, align) in [
+                        (slot_bytes / 2, 8),
+                        (slot_bytes + 17, 8),
+                        (400, 8),
+                        (400, 1024),
+                        (slot_bytes / 2, 1024),
+                    ] {
+                        let (mut world, kept) = slab.build_nearly_empty();
+                        let state = || state(&format!("last used slot, to {new} bytes at {align}"));
+                        record.reallocate(&mut world, kept, new, align, &state);
+                    }
+                },
+            );
         }
     }
 }
@@ -516,7 +574,7 @@ fn small_requests(record: &mut Record, choice: &Choice) {
                                 world.fill_top();
                             }
                             record.allocate(&mut world, slot, 8, &|| state("a new slab"));
-                            record.reallocate(&mut world, large, slot, &|| {
+                            record.reallocate(&mut world, large, slot, 8, &|| {
                                 state("a block becomes a slot")
                             });
                         }
@@ -524,9 +582,10 @@ fn small_requests(record: &mut Record, choice: &Choice) {
                 }
             }
         }
+        let per_slab = slots_in_a_slab(slot);
         let mut world = World::new(WORLD_BYTES, Tiers::WithSlabs);
         let mut slots = Vec::new();
-        for index in 0..3 * (2048 / slot) {
+        for index in 0..3 * per_slab {
             record.allocate(&mut world, slot, 8, &|| {
                 format!("slot {index} of {slot} bytes")
             });
@@ -535,21 +594,13 @@ fn small_requests(record: &mut Record, choice: &Choice) {
         // Slabs with one free slot each in one list: taking it unlinks a slab from between others.
         slots
             .iter()
-            .step_by(2048 / slot)
+            .step_by(per_slab)
             .for_each(|&slot| world.free(slot));
         for _ in 0..3 {
             record.allocate(&mut world, slot, 8, &|| {
                 format!("the last slot of {slot} bytes in a slab among others")
             });
         }
-        let other = world.try_bytes(slot, 8).expect("room");
-        record.reallocate(&mut world, other, slot * 2 + 40, &|| {
-            format!("a slot of {slot} bytes grows")
-        });
-        let other = world.try_bytes(slot, 8).expect("room");
-        record.reallocate(&mut world, other, slot / 2, &|| {
-            format!("a slot of {slot} bytes shrinks")
-        });
     }
 }
 
