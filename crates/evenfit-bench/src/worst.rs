@@ -113,6 +113,10 @@ fn one(name: &str, workload: &Workload, sample: Sample) -> Result<Worst, Missing
     peers::with(name, &mut stepped).expect("a known name")
 }
 
+/// A change of size that moves more payload is not stepped: a copy by one repeated instruction is a step for each of
+/// its turns, and no part of the figure.
+const COPY_BYTES_MAX: u32 = 4096;
+
 /// What is to be stepped: `true` where no limit of time may drop it.
 fn chosen(load: &Load, ticks: &[u32], sample: Sample) -> Vec<Option<bool>> {
     let mut chosen = vec![None; load.ops.len()];
@@ -121,9 +125,14 @@ fn chosen(load: &Load, ticks: &[u32], sample: Sample) -> Vec<Option<bool>> {
         let end = load.ops.len().min(start + sample.window);
         chosen[start..end].fill(Some(false));
     }
+    for (op, chosen) in load.ops.iter().zip(&mut chosen) {
+        if copies_much(op) {
+            *chosen = None;
+        }
+    }
     for kind in [Kind::Alloc, Kind::Free, Kind::Realloc] {
         let mut of_kind: Vec<usize> = (0..load.ops.len())
-            .filter(|&index| load.ops[index].kind == kind)
+            .filter(|&index| load.ops[index].kind == kind && !copies_much(&load.ops[index]))
             .collect();
         of_kind.sort_by_key(|&index| std::cmp::Reverse(ticks[index]));
         for (rank, &index) in of_kind.iter().take(sample.slowest).enumerate() {
@@ -131,6 +140,10 @@ fn chosen(load: &Load, ticks: &[u32], sample: Sample) -> Vec<Option<bool>> {
         }
     }
     chosen
+}
+
+fn copies_much(op: &Op) -> bool {
+    op.kind == Kind::Realloc && op.size.min(op.old_size) > COPY_BYTES_MAX
 }
 
 /// The adversary's game against an allocator, as a load.

@@ -150,10 +150,10 @@ const LEAST: Choice = Choice {
 };
 
 const FEW: Choice = Choice {
-    neighbours: &[0, 20, 140],
-    blocks: &[20, 40, 140],
-    places: &[Place::Only, Place::Middle],
-    offsets: &[17, 80],
+    neighbours: &[0, 140],
+    blocks: &[40, 140],
+    places: &[Place::Middle],
+    offsets: &[80],
     slots: &[16, 256],
 };
 
