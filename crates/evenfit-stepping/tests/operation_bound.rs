@@ -273,6 +273,8 @@ struct Between {
     right_place: Place,
     /// Whether the top follows, instead of a used block.
     at_top: bool,
+    /// Whether nothing is left but the neighbours and their companions.
+    is_full: bool,
 }
 
 impl Between {
@@ -301,6 +303,9 @@ impl Between {
         if !self.at_top {
             world.granules(SEPARATOR);
         }
+        if self.is_full {
+            world.fill_top();
+        }
         if let Some(left) = left {
             world.free_at(left, &left_companions, self.left_place);
         }
@@ -327,6 +332,7 @@ fn each_between(choice: &Choice, mut visit: impl FnMut(Between)) {
                                     right,
                                     right_place,
                                     at_top,
+                                    is_full: false,
                                 });
                             }
                         }
@@ -376,10 +382,19 @@ fn blocks_between(record: &mut Record, tiers: Tiers, choice: &Choice) {
             }
         }
         // Longer where only the space before it and behind it will do.
-        let (mut world, block) = build();
-        world.fill_top();
+        let full = Between {
+            is_full: true,
+            at_top: false,
+            ..between
+        };
         let new = (between.left + between.block + between.right / 2) * GRANULE_BYTES;
-        record.reallocate(&mut world, block, new, 8, &|| state("in a full pool"));
+        for align in [8, 64] {
+            let mut world = World::new(WORLD_BYTES, tiers);
+            let block = full.build(&mut world, |world| world.granules(full.block));
+            record.reallocate(&mut world, block, new, align, &|| {
+                format!("to {new} bytes at {align}: {full:?}")
+            });
+        }
     });
 }
 
@@ -407,13 +422,13 @@ fn requests(record: &mut Record, tiers: Tiers, choice: &Choice) {
                                     + if align > 16 { align / GRANULE_BYTES } else { 0 };
                                 let companions = world.companions(hole, companion);
                                 let hole = world.apart(hole);
+                                if full {
+                                    world.fill_top();
+                                }
                                 if let Some(block) = too_small {
                                     world.free(block);
                                 }
                                 world.free_at(hole, &companions, companion);
-                                if full {
-                                    world.fill_top();
-                                }
                                 record.allocate(&mut world, request * GRANULE_BYTES, align, &state);
                             }
                         }
@@ -467,8 +482,13 @@ struct SlabBetween {
     other_slabs: usize,
     /// Whether the slot that is used last is the slab's last, in the second word of its mask if it has two.
     keeps_last: bool,
+    /// Where the slab lies; or, where there is a spare slab, which the next empty one replaces, that one.
     between: Between,
+    has_spare: bool,
 }
+
+/// The size of the slot that opens what will be the spare slab: no other state has slots of this size.
+const SPARE_SLOT_BYTES: usize = 72;
 
 impl SlabBetween {
     /// The heap with a full slab, its slot to keep, its other slots, and the slabs that come behind it.
@@ -479,7 +499,15 @@ impl SlabBetween {
             (0..self.slots).map(slot).collect()
         };
         let mut others: Vec<Vec<Block>> = (0..self.other_slabs).map(|_| fill(&mut world)).collect();
-        let mut slots = self.between.build(&mut world, fill);
+        let mut slots = if self.has_spare {
+            let slots = fill(&mut world);
+            let spare = |world: &mut World| world.try_bytes(SPARE_SLOT_BYTES, 8).expect("room");
+            let spare = self.between.build(&mut world, spare);
+            world.free(spare);
+            slots
+        } else {
+            self.between.build(&mut world, fill)
+        };
         // The first of the others comes before the slab in question in their list, the rest will come behind it.
         if !others.is_empty() {
             world.free(others.remove(0)[0]);
@@ -510,7 +538,13 @@ impl SlabBetween {
 fn slabs_between(record: &mut Record, choice: &Choice) {
     for &slot_bytes in choice.slots {
         let slots = slots_in_a_slab(slot_bytes);
-        for (other_slabs, keeps_last) in [(0, false), (0, true), (2, false), (2, true)] {
+        for (other_slabs, keeps_last, has_spare) in [
+            (0, false, false),
+            (0, true, true),
+            (2, false, true),
+            (2, true, false),
+            (2, true, true),
+        ] {
             each_between(
                 &Choice {
                     blocks: &[0],
@@ -523,6 +557,7 @@ fn slabs_between(record: &mut Record, choice: &Choice) {
                         other_slabs,
                         keeps_last,
                         between,
+                        has_spare,
                     };
                     let state = |what: &str| format!("{what}: {slab:?}");
 
@@ -550,6 +585,45 @@ fn slabs_between(record: &mut Record, choice: &Choice) {
     }
 }
 
+/// What only the spare slab's block, joined with the free blocks around it, can serve.
+fn spare_between(record: &mut Record, choice: &Choice) {
+    each_between(choice, |between| {
+        let full = Between {
+            is_full: true,
+            at_top: false,
+            ..between
+        };
+        let joined = full.left + 128 + full.right;
+        for bytes in [joined / 2, joined].map(|granules| granules * GRANULE_BYTES) {
+            for align in [8, 64] {
+                let mut world = World::new(WORLD_BYTES, Tiers::WithSlabs);
+                let slot = full.build(&mut world, |world| {
+                    world.try_bytes(SPARE_SLOT_BYTES, 8).expect("room")
+                });
+                world.free(slot);
+                let state = || {
+                    format!(
+                        "{bytes} bytes at {align}, for which the spare slab is given back: {full:?}"
+                    )
+                };
+                record.allocate(&mut world, bytes, align, &state);
+            }
+        }
+        // A block before the spare slab, longer by all of the slab, and by all that is free around both.
+        for granules in [full.block + 128, full.block + joined] {
+            let mut world = World::new(WORLD_BYTES, Tiers::WithSlabs);
+            let (block, slot) = full.build(&mut world, |world| {
+                let block = world.granules(full.block);
+                (block, world.try_bytes(SPARE_SLOT_BYTES, 8).expect("room"))
+            });
+            world.free(slot);
+            let state =
+                || format!("a block before the spare slab to {granules} granules: {full:?}");
+            record.reallocate(&mut world, block, granules * GRANULE_BYTES, 8, &state);
+        }
+    });
+}
+
 /// Small requests: a slot, the last slot, a new slab, a block where no slab can be had; and changes of class.
 fn small_requests(record: &mut Record, choice: &Choice) {
     for &slot in choice.slots {
@@ -569,10 +643,10 @@ fn small_requests(record: &mut Record, choice: &Choice) {
                             let companions = world.companions(hole, companion);
                             let hole = world.apart(hole);
                             let large = world.apart(140);
-                            world.free_at(hole, &companions, companion);
                             if full {
                                 world.fill_top();
                             }
+                            world.free_at(hole, &companions, companion);
                             record.allocate(&mut world, slot, 8, &|| state("a new slab"));
                             record.reallocate(&mut world, large, slot, 8, &|| {
                                 state("a block becomes a slot")
@@ -616,6 +690,7 @@ fn measure(choice: &Choice) -> BTreeMap<(&'static str, &'static str), Most> {
         requests_of_the_top(&mut record, tiers, choice);
     }
     slabs_between(&mut record, choice);
+    spare_between(&mut record, choice);
     small_requests(&mut record, choice);
     record.most
 }
