@@ -138,11 +138,11 @@ fn integrity() -> String {
         for (place, report) in [
             ("map and directory", flip_metadata(tiers)),
             (
-                "the links of free blocks (first 8 bytes)",
-                flip_free(tiers, 8),
+                "links and seal of free blocks (first 16 bytes)",
+                flip_free(tiers, 16),
             ),
             ("the rest of free blocks", {
-                let (whole, links) = (flip_free(tiers, usize::MAX), flip_free(tiers, 8));
+                let (whole, links) = (flip_free(tiers, usize::MAX), flip_free(tiers, 16));
                 crate::metadata::Report {
                     flips: whole.flips - links.flips,
                     named: whole.named - links.named,
@@ -183,7 +183,7 @@ layout had an effect, the block counts as freed. A crash may come later than the
 ";
 
 const TAIL: &str = "
-What `check` doesn't name, nobody relies on: the content of free memory beyond the links, the map behind the pool's
+What `check` doesn't name, nobody relies on: the content of free memory beyond links and seal, the map behind the pool's
 end, the free bits of descriptors without a slab, and padding. The bins and counters live in the `Heap` value, outside
 of the region.
 ";
