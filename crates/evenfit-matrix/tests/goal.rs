@@ -1,8 +1,10 @@
 //! The goal that the table stands for, as a test: evenfit refuses every misuse with the pool
 //! unchanged and the right error, and no late write leads to harm.
 
+use evenfit::Tiers;
 use evenfit_bench::peers;
 use evenfit_matrix::case::{Case, MISUSES, Run};
+use evenfit_matrix::metadata::{flip_free, flip_metadata};
 use evenfit_matrix::outcome::Outcome;
 
 const ERRORS: [&str; MISUSES.len()] = [
@@ -38,6 +40,20 @@ fn every_misuse_is_refused_and_no_late_write_does_harm() {
             assert!(!outcome.is_harm(), "{peer}: {case:?}: {outcome}");
         }
     }
+}
+
+/// Every bit of the map, links and seals; what is not looked at is not relied on.
+#[test]
+fn check_names_every_flipped_bit() {
+    let map = flip_metadata(Tiers::BlocksOnly);
+    assert_eq!(map.named, map.flips, "{map:?}");
+    for tiers in [Tiers::BlocksOnly, Tiers::WithSlabs] {
+        let links = flip_free(tiers, 16);
+        assert_eq!(links.named, links.flips, "{links:?}");
+    }
+    // Descriptors of segments without a slab are not looked at, but those of slabs are.
+    let with_slabs = flip_metadata(Tiers::WithSlabs);
+    assert!(with_slabs.named > map.flips, "{with_slabs:?}");
 }
 
 #[test]

@@ -63,7 +63,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(cases(8))]
+    #![proptest_config(cases(5))]
 
     #[test]
     fn pools_of_up_to_64_mib(bytes in script(1500), len_bytes in 1_usize << 20..=64 << 20, slack in 0_usize..64) {

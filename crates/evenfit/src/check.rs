@@ -235,8 +235,17 @@ impl<G: Geometry> BlockTier<G> {
             })
     }
 
+    /// Whether the pairs that a block covers hold its size or nothing, and its last granules, which the size word makes
+    /// nobody look at, no mark.
     fn size_words_agree(&self, start: usize, end: usize) -> bool {
         let (first, last) = (start / PAIR_GRANULES + 1, end / PAIR_GRANULES);
+        if first < last {
+            // SAFETY: the block ends at a granule of the map.
+            let marks = unsafe { self.map.pair(last) }.marks();
+            if marks & ((1 << (end % PAIR_GRANULES)) - 1) != 0 {
+                return false;
+            }
+        }
         (first..last).all(|index| {
             let expected = if index == first || index + 1 == last {
                 Pair::size_word(end - start)

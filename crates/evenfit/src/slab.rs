@@ -888,9 +888,9 @@ impl Slabs {
     /// The size of the largest free slot of a size that is a multiple of `align`, in bytes, or 0.
     pub(crate) fn largest_free_slot(&self, align: usize, map: Map) -> usize {
         let has_free = |head: Segment| {
-            let slab = self.slab(head);
             // Behind a full first slab come only such with a free slot.
-            head != NO_SEGMENT && (slab.words() != [0; 2] || slab.links(map).next != head)
+            self.sound_slab(head)
+                .is_some_and(|slab| slab.words() != [0; 2] || slab.links(map).next != head)
         };
         let filled = self
             .heads
