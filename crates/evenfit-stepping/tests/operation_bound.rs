@@ -768,8 +768,14 @@ fn no_operation_exceeds_its_bound_in_any_combination() {
 /// One request and one free among `holes` holes, in a pool of `len_bytes`.
 fn among_holes(stepper: &mut Stepper, len_bytes: usize, holes: usize, tiers: Tiers) -> [u64; 2] {
     let mut world = World::new(len_bytes, tiers);
-    // Every hole has 40 granules, and so have the blocks that are freed and asked for.
-    let blocks: Vec<Block> = (0..holes + 3).map(|_| world.apart(40)).collect();
+    // Every hole has 40 granules, and so have the blocks that are freed and asked for; with what keeps them apart they
+    // make 64, so that each lies in the same place of a pair of map words.
+    let mut apart = |_| {
+        let block = world.granules(40);
+        world.granules(24);
+        block
+    };
+    let blocks: Vec<Block> = (0..holes + 3).map(&mut apart).collect();
     blocks[..holes].iter().for_each(|&block| world.free(block));
     let Block { ptr, layout } = blocks[holes + 1];
     let heap = &mut world.heap.0;
