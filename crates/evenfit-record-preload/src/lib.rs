@@ -1,7 +1,7 @@
 //! Records what an unmodified program asks of its allocator.
 //!
-//! Built as a shared library and loaded by `LD_PRELOAD`, most easily by `evenfit record`. Linux and glibc, which keeps
-//! serving the memory. Nothing here allocates.
+//! Built as a shared library and loaded by `LD_PRELOAD`, most easily by `evenfit record`. Linux on x86-64 or
+//! AArch64, and glibc, which keeps serving the memory. Nothing here allocates.
 //!
 //! | variable | meaning |
 //! |---|---|
@@ -11,7 +11,11 @@
 //! started by it, writes to a file of its own beside it: `app.evt` becomes `app.PID.evt`.
 //!
 //! The file grows by chunks of 16 KiB. A program that is killed loses what is not yet written; the rest can be read.
-#![cfg(target_os = "linux")]
+#![cfg(all(
+    target_os = "linux",
+    target_env = "gnu",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
 
 mod family;
 mod file;

@@ -282,7 +282,7 @@ impl<'a> Player<'a> {
 
     fn column(&self) -> usize {
         let columns = self.history.columns.len().max(1);
-        (self.event() * columns / self.trace.events().len().max(1)).min(columns - 1)
+        (self.event() * columns / self.history.over.max(1)).min(columns - 1)
     }
 
     fn now(&self) -> Now {

@@ -53,6 +53,8 @@ pub(in crate::commands) struct History {
     pub(in crate::commands) outcome: Outcome,
     pub(in crate::commands) spans: Vec<Span>,
     pub(in crate::commands) columns: Vec<Column>,
+    /// The events that the columns divide.
+    pub(in crate::commands) over: usize,
     pub(in crate::commands) peak: Moment,
     /// When the largest free block was shortest beside what was free in all.
     pub(in crate::commands) worst: Moment,
@@ -79,16 +81,24 @@ impl History {
         kind: Kind,
         bytes: usize,
     ) -> Result<Self, InputError> {
-        let events = trace.events().len();
-        let allocations = trace.allocations() as usize;
-        let mut recorder = Recorder::new(trace, events, allocations);
-        let outcome = drive(kind, trace.events(), allocations, bytes, &mut recorder)?;
-        let outcome = outcome.ok_or_else(|| {
-            InputError(format!(
-                "--pool: {} can't manage a pool so large",
-                kind.name()
-            ))
-        })?;
+        let run = |over: usize| {
+            let mut recorder = Recorder::new(trace, over);
+            let (events, allocations) = (&trace.events()[..over], trace.allocations() as usize);
+            let outcome = drive(kind, events, allocations, bytes, &mut recorder)?;
+            let outcome = outcome.ok_or_else(|| {
+                InputError(format!(
+                    "--pool: {} can't manage a pool so large",
+                    kind.name()
+                ))
+            })?;
+            Ok((recorder, outcome))
+        };
+        let (recorder, outcome) = run(trace.events().len())?;
+        if outcome.done == trace.events().len() || outcome.done == 0 {
+            return Ok(recorder.finish(outcome));
+        }
+        // The curves are to show what happened, not the time after it failed.
+        let (recorder, outcome) = run(outcome.done)?;
         Ok(recorder.finish(outcome))
     }
 
@@ -214,7 +224,8 @@ struct Recorder<'t> {
 }
 
 impl<'t> Recorder<'t> {
-    fn new(trace: &'t Trace, events: usize, allocations: usize) -> Self {
+    fn new(trace: &'t Trace, events: usize) -> Self {
+        let allocations = trace.allocations() as usize;
         Self {
             trace,
             events,
@@ -243,6 +254,7 @@ impl<'t> Recorder<'t> {
             outcome,
             spans: self.spans,
             columns: self.columns,
+            over: self.events,
             peak: self.peak,
             worst: self.worst,
             sizes: self.sizes,

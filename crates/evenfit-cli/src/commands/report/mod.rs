@@ -186,9 +186,9 @@ struct Summary {
     allocator: &'static str,
     /// Places and lengths in the page are in units of so many bytes.
     unit_bytes: u64,
-    /// Steps of time that the curves have, and how many there would be had it run to its end.
+    /// Steps of time that the curves have, and how many operations they divide.
     steps: u64,
-    steps_in_all: u64,
+    steps_over: u64,
     /// The region handed to the heap, and the pool in it.
     region_bytes: u64,
     pool_bytes: u64,
@@ -284,7 +284,7 @@ impl Summary {
             allocator: args.allocator.flag(),
             unit_bytes: page::UNIT_BYTES,
             steps: history.columns.iter().filter(|column| column.seen).count() as u64,
-            steps_in_all: history.columns.len() as u64,
+            steps_over: history.over as u64,
             region_bytes: region_bytes as u64,
             pool_bytes: history.outcome.pool_bytes as u64,
             metadata_bytes: history.outcome.metadata_bytes as u64,

@@ -69,10 +69,12 @@
       column[name] = Float64Array.from({ length: steps }, next);
   }
   const operations = Math.max(1, data.operations), done = data.operations_done, pool = Math.max(1, data.pool_bytes);
-  const stepOf = (op) => Math.max(0, Math.min(steps - 1, Math.floor((op * data.steps_in_all) / operations)));
+  const stepOf = (op) => Math.max(0, Math.min(steps - 1, Math.floor((op * steps) / Math.max(1, data.steps_over))));
 
   // ---- what is shown ---------------------------------------------------------------------------------------------
-  const view = { t0: 0, t1: operations, a0: 0, a1: pool, op: Math.max(0, data.peak.operation - 1), colour: "size", chosen: -1 };
+  // Of a program that failed, little more than what it did.
+  const shownEnd = data.fits ? operations : Math.min(operations, Math.max(20, Math.ceil(done * 1.06)));
+  const view = { t0: 0, t1: shownEnd, a0: 0, a1: pool, op: Math.max(0, data.peak.operation - 1), colour: "size", chosen: -1 };
   const SIZES = ["#4cc9f0", "#4895ef", "#4361ee", "#5e4ae3", "#7b2cbf", "#a62cbf", "#d12c9f", "#f72585", "#f9575f", "#fb8b3d", "#fcbf49", "#ffe17a"];
   const SITES = ["#4361ee", "#f72585", "#3ddc97", "#fb8b3d", "#7b2cbf", "#4cc9f0", "#fcbf49", "#d12c9f", "#2a9d8f", "#9c6644", "#90be6d", "#577590"];
   const AGES = ["#fff3b0", "#fcd06a", "#fb9f4b", "#f3693f", "#d43d51", "#a4286a", "#6d1f7c", "#3f1d7a", "#24246b"];
@@ -248,7 +250,7 @@
     context.clip();
     context.beginPath();
     for (let i = 0; i < steps; i++) {
-      const x = xOf(s, ((i + 0.5) * operations) / data.steps_in_all), y = 8 + (1 - values[i] / most) * tall;
+      const x = xOf(s, ((i + 0.5) * data.steps_over) / steps), y = 8 + (1 - values[i] / most) * tall;
       if (i === 0) context.moveTo(x, y); else context.lineTo(x, y);
     }
     context.strokeStyle = colour;
@@ -526,7 +528,7 @@
   }
   const otherTheme = () => setTheme(root.dataset.theme === "dark" ? "light" : "dark");
   const jump = {
-    in: () => zoom(0.5), out: () => zoom(2), all: () => setView(0, operations, 0, pool),
+    in: () => zoom(0.5), out: () => zoom(2), all: () => setView(0, shownEnd, 0, pool),
     peak: () => scrubTo(data.peak.operation - 1), worst: () => scrubTo(data.worst.operation - 1), failure: () => scrubTo(done - 1),
   };
   for (const button of document.querySelectorAll("[data-do]")) button.onclick = () => jump[button.dataset.do]();
