@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
-use evenfit::{Heap, Standard};
+use evenfit::{Heap, Standard, Tiers};
 use evenfit_contract::Cut;
 use evenfit_contract::exhaustive::{Rule, Step, placements};
 use evenfit_contract::policy::{Handle, Placement, Policy, good_fit};
@@ -82,7 +82,8 @@ fn simulated(steps: &[Step], mut space: impl Placement) -> Vec<u64> {
 }
 
 fn in_the_heap(steps: &[Step], region: &mut [MaybeUninit<u8>]) -> Vec<u64> {
-    let mut heap: Heap<'_, Standard> = Heap::from_region(region).expect("large enough");
+    let heap = Heap::<Standard>::from_region_with(region, Tiers::BlocksOnly);
+    let mut heap = heap.expect("large enough");
     let base = heap.pool_start().addr();
     let offset = |block: NonNull<u8>| ((block.addr().get() - base) / 16) as u64;
     let layout =
