@@ -31,7 +31,7 @@ Example:
   END
   evenfit bound contract.toml --pool 16KiB
 
-The proof is in docs/bounds.md. It holds for a heap of blocks only, used through one lock.")]
+The proof is in docs/bounds.md. It holds for the heap without slabs (`Tiers::BlocksOnly`), used through one lock.")]
 pub struct Args {
     /// The contract: a TOML file
     contract: PathBuf,
@@ -357,7 +357,8 @@ impl Report {
         let _ = writeln!(
             out,
             "\n{FAINT}The safe pool is {}. When a request of '{}' fails, each of the {} may have a gap of up to\n\
-             {} before it that the search can't use. Sizes of pools include their map.{FAINT:#}",
+             {} before it that the search can't use. Sizes of pools include their map. It is proved for the heap without\n\
+             slabs: build pools of 1 MiB and more with `Tiers::BlocksOnly`.{FAINT:#}",
             safe.formula,
             safe.binding_site,
             counted(safe.most_gaps, "other live block"),
