@@ -609,62 +609,10 @@ impl<S: Subject> Driver<S> {
         }
     }
 
-    /// The walk holds the model's blocks and no other, slot by slot, and leaves no byte out.
-    fn assert_slabs(&self) {
-        let mut live = self.model.live().peekable();
-        let (mut at, mut free_before, mut empty_slabs) = (0, false, 0);
-        for piece in self.subject.blocks() {
-            assert_eq!(piece.offset_bytes, at, "the walk leaves nothing out");
-            at += piece.size_bytes;
-            let mut within = Vec::new();
-            while let Some(block) = live.next_if(|live| live.offset < at) {
-                within.push(block);
-            }
-            let is_free = matches!(piece.state, BlockState::Free | BlockState::Top);
-            assert!(
-                !(is_free && free_before),
-                "two free neighbours at {piece:?}"
-            );
-            free_before = is_free;
-            match piece.state {
-                BlockState::Used => {
-                    assert!(
-                        within.len() == 1 && within[0].len == piece.size_bytes,
-                        "{piece:?}"
-                    );
-                }
-                BlockState::Slab {
-                    slot_bytes,
-                    used_slots,
-                    ..
-                } => {
-                    assert_eq!(within.len(), used_slots, "{piece:?}");
-                    empty_slabs += usize::from(used_slots == 0);
-                    assert!(
-                        within.iter().all(|slot| slot.len == slot_bytes),
-                        "{piece:?}"
-                    );
-                }
-                _ => assert_eq!(within, Vec::<&Live>::new(), "{piece:?}"),
-            }
-            assert_eq!(
-                piece.state == BlockState::Top,
-                is_free && at == self.model.pool_bytes(),
-                "the tail is the top, and nothing else"
-            );
-        }
-        assert_eq!(
-            (at, live.next()),
-            (self.model.pool_bytes(), None),
-            "the walk is whole"
-        );
-        assert!(empty_slabs <= 1, "{empty_slabs} slabs are kept empty");
-    }
-
     /// The walk is the model's ranges: no two free neighbours, nothing lost, the tail on top.
     fn assert_blocks(&self) {
         if S::HAS_SLABS {
-            return self.assert_slabs();
+            return assert_slab_walk(&self.subject, &self.model);
         }
         let pool_bytes = self.model.pool_bytes();
         let used = self.model.live().map(|live| Piece {
@@ -756,6 +704,61 @@ impl<S: Subject> Driver<S> {
         assert_eq!(self.subject.stats(), self.expected);
         self.ops
     }
+}
+
+/// The walk holds the model's blocks and no other, slot by slot, and leaves no byte out.
+///
+/// # Panics
+/// Where they differ.
+pub fn assert_slab_walk<S: Subject>(subject: &S, model: &Model) {
+    let mut live = model.live().peekable();
+    let (mut at, mut free_before, mut empty_slabs) = (0, false, 0);
+    for piece in subject.blocks() {
+        assert_eq!(piece.offset_bytes, at, "the walk leaves nothing out");
+        at += piece.size_bytes;
+        let mut within = Vec::new();
+        while let Some(block) = live.next_if(|live| live.offset < at) {
+            within.push(block);
+        }
+        let is_free = matches!(piece.state, BlockState::Free | BlockState::Top);
+        assert!(
+            !(is_free && free_before),
+            "two free neighbours at {piece:?}"
+        );
+        free_before = is_free;
+        match piece.state {
+            BlockState::Used => {
+                assert!(
+                    within.len() == 1 && within[0].len == piece.size_bytes,
+                    "{piece:?}"
+                );
+            }
+            BlockState::Slab {
+                slot_bytes,
+                used_slots,
+                ..
+            } => {
+                assert_eq!(within.len(), used_slots, "{piece:?}");
+                empty_slabs += usize::from(used_slots == 0);
+                assert!(
+                    within.iter().all(|slot| slot.len == slot_bytes),
+                    "{piece:?}"
+                );
+            }
+            _ => assert_eq!(within, Vec::<&Live>::new(), "{piece:?}"),
+        }
+        assert_eq!(
+            piece.state == BlockState::Top,
+            is_free && at == model.pool_bytes(),
+            "the tail is the top, and nothing else"
+        );
+    }
+    assert_eq!(
+        (at, live.next()),
+        (model.pool_bytes(), None),
+        "the walk is whole"
+    );
+    assert!(empty_slabs <= 1, "{empty_slabs} slabs are kept empty");
 }
 
 /// A live block of a heap that is not the one under test.

@@ -36,6 +36,15 @@ enum Command {
         #[arg(long, value_enum, default_value_t = Geometries::Both)]
         geometry: Geometries,
     },
+    /// Visit states of a pool with slabs of eight slots, the nearest first.
+    Slabs {
+        /// How many slabs the pool has room for.
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=8))]
+        slabs: u16,
+        /// Stop after this many states, and say so.
+        #[arg(long, default_value_t = 1_000_000)]
+        states: usize,
+    },
     /// Run recorded programs and adversaries, all contents verified.
     Endurance {
         /// How many operations in all.
@@ -75,6 +84,10 @@ fn main() -> ExitCode {
             }
             ExitCode::SUCCESS
         }
+        Command::Slabs { slabs, states } => {
+            visit_plan::<Slabs>(&Plan::slabs(slabs.into(), states), "slabs of 8 slots");
+            ExitCode::SUCCESS
+        }
         Command::Endurance {
             operations,
             traces,
@@ -102,13 +115,17 @@ fn visit<S: Subject>(granules: usize, unit: usize) {
         1 => Plan::every_size(granules),
         _ => Plan::scaled(unit, granules),
     };
+    visit_plan::<S>(&plan, &format!("{granules} x {unit} granules"));
+}
+
+fn visit_plan<S: Subject>(plan: &Plan, what: &str) {
     let start = Instant::now();
-    let report = explore::<S>(&plan);
+    let report = explore::<S>(plan);
     println!(
-        "{} of {granules} x {unit} granules: {} states, {} operations ({} refused), \
-         longest way {} operations, {:.1} s",
+        "{} of {what}: {} states ({}), {} operations ({} refused), longest way {} operations, {:.1} s",
         S::NAME,
         report.states,
+        if report.complete { "all" } else { "of more" },
         report.transitions,
         report.refusals,
         report.depth_max,

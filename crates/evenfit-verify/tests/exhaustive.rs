@@ -2,7 +2,7 @@
 
 use evenfit_verify::Subject;
 use evenfit_verify::exhaustive::{Plan, explore};
-use evenfit_verify::subject::{Blocks, CompactBlocks};
+use evenfit_verify::subject::{Blocks, CompactBlocks, Slabs};
 
 fn every_state_up_to<S: Subject>(granules_max: usize) {
     let granules_max = match std::env::var("EVENFIT_GRANULES") {
@@ -20,12 +20,12 @@ fn every_state_up_to<S: Subject>(granules_max: usize) {
 
 #[test]
 fn standard() {
-    every_state_up_to::<Blocks>(7);
+    every_state_up_to::<Blocks>(9);
 }
 
 #[test]
 fn compact() {
-    every_state_up_to::<CompactBlocks>(7);
+    every_state_up_to::<CompactBlocks>(9);
 }
 
 fn long_blocks<S: Subject>() {
@@ -48,4 +48,11 @@ fn long_blocks_standard() {
 #[test]
 fn long_blocks_compact() {
     long_blocks::<CompactBlocks>();
+}
+
+#[test]
+fn one_slab_and_the_blocks_around_it() {
+    let report = explore::<Slabs>(&Plan::slabs(1, 3000));
+    println!("one slab and a half: {report:?}");
+    assert!(report.states > 1000, "{report:?}");
 }
