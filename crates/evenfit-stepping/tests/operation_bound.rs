@@ -144,7 +144,7 @@ const FEW: Choice = Choice {
     neighbours: &[0, 140],
     blocks: &[40, 140],
     places: &[Place::Middle],
-    offsets: &[80],
+    offsets: &[80, 83],
     slots: &[16, 256],
 };
 
@@ -366,7 +366,7 @@ fn blocks_between(record: &mut Record, tiers: Tiers, choice: &Choice) {
             bytes / 2,
             17,
         ] {
-            for align in [8, 1024] {
+            for align in [8, 1024, 4096] {
                 let (mut world, block) = build();
                 let state = || state(&format!("to {new} bytes at {align}"));
                 record.reallocate(&mut world, block, new, align, &state);
@@ -379,7 +379,7 @@ fn blocks_between(record: &mut Record, tiers: Tiers, choice: &Choice) {
             ..between
         };
         let new = (between.left + between.block + between.right / 2) * GRANULE_BYTES;
-        for align in [8, 64] {
+        for align in [8, 64, 4096] {
             let mut world = World::new(WORLD_BYTES, tiers);
             let block = full.build(&mut world, |world| world.granules(full.block));
             record.reallocate(&mut world, block, new, align, &|| {
@@ -395,7 +395,7 @@ fn requests(record: &mut Record, tiers: Tiers, choice: &Choice) {
             for &surplus in choice.neighbours {
                 for companion in [Place::Only, Place::First] {
                     for decoy in [false, true] {
-                        for align in [8, 64, 1024] {
+                        for align in [8, 64, 4096] {
                             for full in [false, true] {
                                 let state = || {
                                     format!(
@@ -408,9 +408,12 @@ fn requests(record: &mut Record, tiers: Tiers, choice: &Choice) {
                                 // One granule less, but of the same bin where bins are wider than one.
                                 let too_small =
                                     (decoy && request > 33).then(|| world.apart(request - 1));
-                                let hole = request
-                                    + surplus
-                                    + if align > 16 { align / GRANULE_BYTES } else { 0 };
+                                // Long enough wherever it lies; or one granule less, if there is no surplus.
+                                let slack = (align / GRANULE_BYTES).saturating_sub(1);
+                                let hole = match (surplus, slack) {
+                                    (0, 1..) => request + slack - 1,
+                                    _ => request + surplus + slack,
+                                };
                                 let companions = world.companions(hole, companion);
                                 let hole = world.apart(hole);
                                 if full {
@@ -564,7 +567,9 @@ fn slabs_between(record: &mut Record, choice: &Choice) {
                         (slot_bytes + 17, 8),
                         (400, 8),
                         (400, 1024),
+                        (400, 4096),
                         (slot_bytes / 2, 1024),
+                        (slot_bytes / 2, 4096),
                     ] {
                         let (mut world, kept) = slab.build_nearly_empty();
                         let state = || state(&format!("last used slot, to {new} bytes at {align}"));
@@ -586,7 +591,7 @@ fn spare_between(record: &mut Record, choice: &Choice) {
         };
         let joined = full.left + 128 + full.right;
         for bytes in [joined / 2, joined].map(|granules| granules * GRANULE_BYTES) {
-            for align in [8, 64] {
+            for align in [8, 64, 4096] {
                 let mut world = World::new(WORLD_BYTES, Tiers::WithSlabs);
                 let slot = full.build(&mut world, |world| {
                     world.try_bytes(SPARE_SLOT_BYTES, 8).expect("room")
