@@ -27,7 +27,8 @@ const C_ALIGN: usize = 2 * size_of::<usize>();
 /// ```
 ///
 /// Every operation takes bounded constant time, whatever the pool's size and content; reallocations that must move
-/// add one copy of the payload. A call that fails or refuses has changed nothing but its own counter.
+/// add one copy of the payload. A refused call has changed nothing but its own
+/// counter; a request that fails may have given an empty slab back to the pool, which no block notices.
 ///
 /// The counters, bins and lists (2,240 bytes for [`Standard`], 560 for [`Compact`](crate::Compact)) live in this value,
 /// the map and the blocks in the region.
