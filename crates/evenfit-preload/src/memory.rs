@@ -73,6 +73,9 @@ impl Memory {
         let heap = map_pool(settings);
         // SAFETY: as above.
         unsafe { (*self.heap.get()).write(heap) };
+        // SAFETY: as above; it stays where it is.
+        #[cfg(target_pointer_width = "64")]
+        evenfit_live::publish(unsafe { (*self.heap.get()).assume_init_ref() });
         self.is_ready.store(true, Ordering::Release);
         // May allocate, so it comes last.
         process::watch();

@@ -15,6 +15,15 @@ pub fn watch() {
     // SAFETY: the three functions live as long as the program. Without memory for the registration a fork in the midst
     // of another thread's allocation is unsafe, as it is in a program without fork handlers.
     unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork), Some(in_child)) };
+    open();
+}
+
+/// Lets `evenfit top` look at the pool, where that was asked for.
+fn open() {
+    #[cfg(target_pointer_width = "64")]
+    if MEMORY.settings().is_open {
+        evenfit_live::let_anyone_look();
+    }
 }
 
 pub fn process_id() -> i32 {
@@ -33,6 +42,7 @@ extern "C" fn after_fork() {
 extern "C" fn in_child() {
     MEMORY.lock.reset_in_child();
     PROCESS.store(process_id(), Ordering::Relaxed);
+    open();
 }
 
 /// Runs among the first constructors: a program that never allocates has a pool and a summary too.

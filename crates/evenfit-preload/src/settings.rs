@@ -26,6 +26,8 @@ pub struct Settings {
     pub pool_bytes: usize,
     pub lock_memory: bool,
     pub ignore_misuse: bool,
+    /// Whether any process of the same user may look at the pool.
+    pub is_open: bool,
     pub summary: Summary,
     /// The file of `Summary::File`, null-terminated.
     pub file: [u8; MAX_PATH],
@@ -39,6 +41,7 @@ impl Settings {
         pool_bytes: DEFAULT_POOL_BYTES,
         lock_memory: false,
         ignore_misuse: false,
+        is_open: false,
         summary: Summary::Stderr,
         file: [0; MAX_PATH],
     };
@@ -123,6 +126,7 @@ impl Settings {
                 b"ignore" => self.ignore_misuse = true,
                 _ => refuse_to_start!("EVENFIT_MISUSE={}: say abort or ignore", Shown(value)),
             },
+            b"TOP" => self.is_open = is_yes("EVENFIT_TOP", value),
             b"SUMMARY" => self.take_summary(value),
             _ => {}
         }

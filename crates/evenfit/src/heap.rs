@@ -67,8 +67,8 @@ pub struct Heap<'pool, G: Geometry = Standard> {
     max_granules: usize,
     /// Used blocks that aren't slabs.
     pub(crate) live: usize,
-    failed: u64,
-    refused: u64,
+    pub(crate) failed: u64,
+    pub(crate) refused: u64,
     region: PhantomData<&'pool mut [MaybeUninit<u8>]>,
 }
 
@@ -209,6 +209,22 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
                 refused: 0,
                 region: PhantomData,
             })
+        }
+    }
+
+    /// A heap of copied metadata, to be walked over and nothing else.
+    #[cfg(target_pointer_width = "64")]
+    pub(crate) fn replica(blocks: BlockTier<G>, slabs: Slabs) -> Self {
+        Self {
+            max_granules: blocks.end,
+            blocks,
+            slabs,
+            region_bytes: 0,
+            pool_offset_bytes: 0,
+            live: 0,
+            failed: 0,
+            refused: 0,
+            region: PhantomData,
         }
     }
 

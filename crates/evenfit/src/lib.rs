@@ -19,6 +19,8 @@ mod links;
 pub mod lock;
 mod locked;
 mod map;
+#[cfg(target_pointer_width = "64")]
+pub mod observe;
 mod shape;
 mod shared;
 mod slab;

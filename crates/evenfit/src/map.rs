@@ -110,6 +110,12 @@ impl Map {
         Self { pairs }
     }
 
+    /// Where it lies.
+    #[cfg(target_pointer_width = "64")]
+    pub(crate) fn address(self) -> *const Pair {
+        self.pairs
+    }
+
     /// Empties a map that has no mark beyond `top`.
     ///
     /// # Safety

@@ -403,6 +403,12 @@ impl Slabs {
         }
     }
 
+    /// Where the directory lies, with the descriptor that precedes the first segment's.
+    #[cfg(target_pointer_width = "64")]
+    pub(crate) fn directory(&self) -> *const Descriptor {
+        self.directory.wrapping_sub(1)
+    }
+
     /// Forgets all slabs, none of which starts at `top` or behind it.
     pub(crate) fn reformat(&mut self, top: usize) {
         for segment in 0..top.div_ceil(SLAB_GRANULES).min(self.segments) {

@@ -1,0 +1,83 @@
+//! Lets `evenfit top` see the pool of a running process.
+//!
+//! A process *publishes* its heap: one page of memory, under a name that shows in `/proc/PID/maps`, says where the heap's map and
+//! counters lie. That is all. A viewer of the same user finds the page, and copies map and counters out of the process
+//! (`process_vm_readv`) as often as it likes. Nobody is stopped, no thread or signal is added, no operation of the heap
+//! takes an instruction more, and nothing is left behind when the process ends, however it does.
+//!
+//! After `fork` the child's page says where the child's own copy of the heap lies: the same addresses.
+//!
+//! ```
+//! use evenfit::{SharedHeap, StaticHeap};
+//!
+//! static HEAP: StaticHeap<{ 64 * 1024 }> = StaticHeap::new();
+//!
+//! # #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+//! HEAP.inspect(|heap| evenfit_live::publish(heap));
+//! ```
+//!
+//! Programs run by `evenfit run` do so by themselves. Linux on 64-bit machines.
+#![no_std]
+#![cfg(all(target_os = "linux", target_pointer_width = "64"))]
+
+use core::ffi::CStr;
+
+use evenfit::observe::Whereabouts;
+use evenfit::{Heap, Standard};
+
+/// The page's name: `/memfd:evenfit-pool` in `/proc/PID/maps`.
+pub const PAGE_NAME: &CStr = c"evenfit-pool";
+
+/// What the page holds, from its first byte on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Page {
+    /// [`Page::MAGIC`].
+    pub magic: [u8; 8],
+    /// Where the heap lies.
+    pub whereabouts: Whereabouts,
+}
+
+impl Page {
+    /// What every such page begins with.
+    pub const MAGIC: [u8; 8] = *b"evfpool1";
+}
+
+/// Says where `heap` lies, to whoever looks, until the process ends. The heap must stay where it is: once it is
+/// moved or dropped, a viewer sees nonsense.
+///
+/// False where the kernel can't make the page; the process then goes on unseen. Call it once a heap, outside of hot paths:
+/// six system calls. Allocates nothing.
+pub fn publish(heap: &Heap<'_, Standard>) -> bool {
+    let page = Page {
+        magic: Page::MAGIC,
+        whereabouts: heap.whereabouts(),
+    };
+    // SAFETY: the name is a C string, and the file is closed below.
+    let fd = unsafe { libc::memfd_create(PAGE_NAME.as_ptr(), libc::MFD_CLOEXEC) };
+    if fd < 0 {
+        return false;
+    }
+    // SAFETY: the page is live for the write, and plain words. What is mapped is private, so a child of fork has its own, and stays.
+    unsafe {
+        let written = libc::write(fd, (&raw const page).cast(), size_of::<Page>());
+        let mapped = written == size_of::<Page>() as isize
+            && libc::mmap(
+                core::ptr::null_mut(),
+                size_of::<Page>(),
+                libc::PROT_READ,
+                libc::MAP_PRIVATE,
+                fd,
+                0,
+            ) != libc::MAP_FAILED;
+        libc::close(fd);
+        mapped
+    }
+}
+
+/// Lets any process of the same user look, where the kernel else allows that to a process's ancestors only
+/// (`kernel.yama.ptrace_scope` = 1). To be called in a child of `fork` again.
+pub fn let_anyone_look() {
+    // SAFETY: changes who may look into this process, and nothing else. Kernels without Yama refuse, and need it not.
+    unsafe { libc::prctl(libc::PR_SET_PTRACER, libc::PR_SET_PTRACER_ANY, 0, 0, 0) };
+}
