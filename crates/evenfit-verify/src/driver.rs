@@ -1,5 +1,6 @@
 //! Applies operations to a heap and to the model, and panics where they differ.
 
+use alloc::vec::Vec;
 use core::alloc::Layout;
 use core::ptr::NonNull;
 

@@ -4,10 +4,13 @@
 //! (which give the order of every bin). A state is reached again by replaying the operations that
 //! first led to it; from there each operation runs on a bitwise copy of heap and region.
 
+use alloc::collections::BTreeMap;
+use alloc::collections::btree_map::Entry;
+use alloc::vec;
+use alloc::vec::Vec;
 use core::alloc::Layout;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
-use std::collections::HashMap;
 
 use evenfit::{AllocError, BlockState, FreeError, ReallocError, Stats};
 
@@ -130,7 +133,7 @@ struct Explorer<S: Subject> {
     fresh: Saved<S>,
     fresh_model: Model,
     nodes: Vec<Node>,
-    known: HashMap<Vec<u8>, u32>,
+    known: BTreeMap<Vec<u8>, u32>,
     report: Report,
 }
 
@@ -209,7 +212,7 @@ impl<S: Subject> Explorer<S> {
             model,
             fresh,
             nodes: Vec::new(),
-            known: HashMap::new(),
+            known: BTreeMap::new(),
             report: Report::default(),
         };
         let key = explorer.key();
@@ -325,7 +328,7 @@ impl<S: Subject> Explorer<S> {
         let key = self.key();
         let depth = self.nodes[parent as usize].depth + 1;
         let number = self.nodes.len() as u32;
-        if let std::collections::hash_map::Entry::Vacant(entry) = self.known.entry(key) {
+        if let Entry::Vacant(entry) = self.known.entry(key) {
             entry.insert(number);
             self.nodes.push(Node {
                 parent,

@@ -6,6 +6,8 @@
 //! have an answer, without a panic and without an access outside the region. (The map is what the
 //! heap believes: no promise is made for allocating from a pool whose map was overwritten.)
 
+use alloc::vec;
+use alloc::vec::Vec;
 use core::alloc::Layout;
 use core::ptr::NonNull;
 

@@ -8,10 +8,21 @@
 //! - [`exhaustive`] visits every reachable state of a small pool.
 //! - [`hostile`] overwrites the pool and asks the heap about it.
 //! - [`endurance`] runs recorded programs and adversaries for as long as it is told.
+//!
+//! Without the feature `std` it needs an allocator only, so that the same oracles run on a device.
+#![cfg_attr(not(feature = "std"), no_std)]
+#![cfg_attr(
+    not(feature = "std"),
+    allow(rustdoc::broken_intra_doc_links, reason = "endurance needs `std`")
+)]
+
+extern crate alloc;
 
 pub mod driver;
+#[cfg(feature = "std")]
 pub mod endurance;
 pub mod exhaustive;
+#[cfg(feature = "std")]
 pub mod fuzz;
 pub mod hostile;
 pub mod model;

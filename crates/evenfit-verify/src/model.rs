@@ -1,7 +1,8 @@
 //! What a correct heap would hold: ranges of bytes, and nothing else.
 
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 use core::alloc::Layout;
-use std::collections::BTreeMap;
 
 use evenfit::FreeError;
 
@@ -213,9 +214,9 @@ impl Model {
     pub fn gaps(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
         let starts = self.live.values().map(|live| live.offset + live.len);
         let ends = self.live.keys().copied();
-        std::iter::once(0)
+        core::iter::once(0)
             .chain(starts)
-            .zip(ends.chain(std::iter::once(self.pool_bytes)))
+            .zip(ends.chain(core::iter::once(self.pool_bytes)))
             .filter(|(start, end)| start < end)
     }
 

@@ -154,9 +154,9 @@ impl<'a> Bytes<'a> {
         }
     }
 
-    /// The next `bytes` bytes, at most 8, as a little-endian number.
+    /// The next `bytes` bytes, at most 8, as a little-endian number; of the machine's width, what is above is lost.
     pub fn number(&mut self, bytes: u32) -> usize {
-        (0..bytes).fold(0, |sum, at| sum | (usize::from(self.byte()) << (8 * at)))
+        (0..bytes).fold(0, |sum, at| sum | (u64::from(self.byte()) << (8 * at))) as usize
     }
 
     /// What is left.

@@ -2,6 +2,12 @@
 
 use core::ptr::NonNull;
 
+use pages::Pages;
+
+#[cfg_attr(not(feature = "std"), path = "region/allocated.rs")]
+#[cfg_attr(feature = "std", path = "region/mapped.rs")]
+mod pages;
+
 /// The byte around a region; never a value the tests write by themselves.
 const CANARY: u8 = 0xC5;
 
@@ -14,14 +20,12 @@ pub enum Placement {
     BeforeGuard(usize),
 }
 
-/// A region with an inaccessible page on each side.
+/// A region with an inaccessible page on each side, where there are such pages (feature `std`).
 ///
 /// An access beyond the pages stops the process; a write to the few bytes between the region and
 /// a page is found by [`Region::surroundings_intact`].
 pub struct Region {
-    map: *mut u8,
-    map_bytes: usize,
-    page_bytes: usize,
+    pages: Pages,
     start: usize,
     len_bytes: usize,
 }
@@ -32,54 +36,26 @@ impl Region {
     /// # Panics
     /// If the system has no address space for it.
     pub fn new(len_bytes: usize, placement: Placement) -> Self {
-        // SAFETY: sysconf reads a constant.
-        let page_bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize;
+        let page_bytes = pages::page_bytes();
         let slack = match placement {
             Placement::AfterGuard(slack) | Placement::BeforeGuard(slack) => slack,
         };
         let inner_bytes = (len_bytes + slack)
             .next_multiple_of(page_bytes)
             .max(page_bytes);
-        let map_bytes = inner_bytes + 2 * page_bytes;
-        // SAFETY: a fresh private mapping; no existing memory is named.
-        let map = unsafe {
-            libc::mmap(
-                core::ptr::null_mut(),
-                map_bytes,
-                libc::PROT_NONE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
-                -1,
-                0,
-            )
-        };
-        assert!(
-            map != libc::MAP_FAILED,
-            "no address space for {map_bytes} bytes"
-        );
-        let map = map.cast::<u8>();
-        // SAFETY: the pages between the first and the last of the mapping just made.
-        let opened = unsafe {
-            libc::mprotect(
-                map.add(page_bytes).cast(),
-                inner_bytes,
-                libc::PROT_READ | libc::PROT_WRITE,
-            )
-        };
-        assert_eq!(opened, 0, "mprotect of {inner_bytes} bytes failed");
+        let pages = Pages::new(inner_bytes);
         let start = match placement {
             Placement::AfterGuard(slack) => page_bytes + slack,
             Placement::BeforeGuard(slack) => page_bytes + inner_bytes - slack - len_bytes,
         };
         let region = Self {
-            map,
-            map_bytes,
-            page_bytes,
+            pages,
             start,
             len_bytes,
         };
         for (from, to) in region.margins() {
             // SAFETY: the margins lie in the open pages and outside the region.
-            unsafe { map.add(from).write_bytes(CANARY, to - from) };
+            unsafe { region.pages.base().add(from).write_bytes(CANARY, to - from) };
         }
         region
     }
@@ -87,20 +63,17 @@ impl Region {
     /// The open bytes before and after the region, at most a page of each, as offsets in the map.
     fn margins(&self) -> [(usize, usize); 2] {
         let end = self.start + self.len_bytes;
-        let open_end = self.map_bytes - self.page_bytes;
+        let open = self.pages.open();
         [
-            (
-                self.page_bytes.max(self.start.saturating_sub(4096)),
-                self.start,
-            ),
-            (end, open_end.min(end + 4096)),
+            (open.start.max(self.start.saturating_sub(4096)), self.start),
+            (end, open.end.min(end + 4096)),
         ]
     }
 
     /// The region's first byte.
     pub fn base(&self) -> NonNull<u8> {
-        // SAFETY: `start` lies within the mapping, which is not null.
-        unsafe { NonNull::new_unchecked(self.map.add(self.start)) }
+        // SAFETY: `start` lies within the pages.
+        unsafe { self.pages.base().add(self.start) }
     }
 
     /// The region's length in bytes.
@@ -131,16 +104,11 @@ impl Region {
     pub fn surroundings_intact(&self) -> bool {
         self.margins().into_iter().all(|(from, to)| {
             // SAFETY: open, initialised bytes of the mapping that no heap was given.
-            let margin = unsafe { core::slice::from_raw_parts(self.map.add(from), to - from) };
+            let margin = unsafe {
+                core::slice::from_raw_parts(self.pages.base().add(from).as_ptr(), to - from)
+            };
             margin.iter().all(|byte| *byte == CANARY)
         })
-    }
-}
-
-impl Drop for Region {
-    fn drop(&mut self) {
-        // SAFETY: the mapping made in `new`, unmapped once.
-        unsafe { libc::munmap(self.map.cast(), self.map_bytes) };
     }
 }
 

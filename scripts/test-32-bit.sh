@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# The tests of the heap and of its oracles as 32-bit code: x86 under qemu-i386. `scripts/test-32-bit.sh --lib` and the
+# like pass arguments on to `cargo test`.
+#
+# Needs the 32-bit standard library: either the target is installed, or its sources are and are compiled (Debian:
+# apt-get install rustc-web cargo-web rust-web-src); and gcc-i686-linux-gnu, libc6-dev-i386-cross and qemu-user.
+# Where they are missing it says so and ends with 77.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+target=i686-unknown-linux-gnu
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}/32-bit
+
+could_not() { echo "could not run the tests as 32-bit code: $1" && exit 77; }
+
+for tool in i686-linux-gnu-gcc qemu-i386; do
+    command -v $tool >/dev/null || could_not "no $tool (Debian: gcc-i686-linux-gnu libc6-dev-i386-cross qemu-user)"
+done
+export CARGO_TARGET_I686_UNKNOWN_LINUX_GNU_LINKER=i686-linux-gnu-gcc
+export CARGO_TARGET_I686_UNKNOWN_LINUX_GNU_RUNNER="qemu-i386 -L /usr/i686-linux-gnu"
+export CC_i686_unknown_linux_gnu=i686-linux-gnu-gcc
+
+has_std() { [ -n "$(find "$(rustc --print sysroot)/lib/rustlib/$target/lib" -name 'libstd-*' 2>/dev/null)" ]; }
+has_source() { [ -d "$("$1" --print sysroot)/lib/rustlib/src/rust/library/std" ]; }
+
+if has_std; then
+    cargo=(cargo)
+    build_std=()
+elif [ -x /usr/bin/rustc ] && [ -x /usr/bin/cargo ] && has_source /usr/bin/rustc; then
+    cargo=(env "PATH=/usr/bin:$PATH" RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 /usr/bin/cargo)
+    build_std=(-Zbuild-std)
+else
+    could_not "no std for $target, and no sources to build it from (Debian: rustc-web cargo-web rust-web-src)"
+fi
+
+"${cargo[@]}" test "${build_std[@]}" --target $target -p evenfit -p evenfit-verify "$@"
