@@ -13,6 +13,7 @@ use crate::bins::{Bins, bin_ended_by, bin_of, end_mark, exact_below, max_granule
 use crate::geometry::{Geometry, Link};
 use crate::links::{Node, Pool};
 use crate::map::{Map, Mark, PAIR_GRANULES};
+use crate::watch;
 
 /// A link, or a mark of the map, was found overwritten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -496,6 +497,7 @@ impl<G: Geometry> BlockTier<G> {
                 self.map.clear_size(run.start, run.end);
             }
             // The payload first: links are written only into what it has left.
+            watch::opened(self.pool.at(new_start), payload_bytes);
             self.pool
                 .at(start)
                 .copy_to(self.pool.at(new_start), payload_bytes);

@@ -119,6 +119,18 @@ impl<const BYTES: usize, L: Lock, const BLOCKS_ONLY: bool> StaticHeap<BYTES, L, 
     }
 }
 
+/// Where nobody watches, a heap needs no end.
+#[cfg(any(feature = "asan", feature = "valgrind"))]
+impl<const BYTES: usize, L, const BLOCKS_ONLY: bool> Drop for StaticHeap<BYTES, L, BLOCKS_ONLY> {
+    fn drop(&mut self) {
+        let state = self.state.get_mut();
+        if ptr::eq(state.built_at, self.region.get().cast()) {
+            // SAFETY: `built_at` is set only once `heap` was written.
+            unsafe { state.heap.assume_init_drop() };
+        }
+    }
+}
+
 impl<const BYTES: usize, L: Lock, const BLOCKS_ONLY: bool> Default
     for StaticHeap<BYTES, L, BLOCKS_ONLY>
 {

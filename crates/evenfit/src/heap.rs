@@ -11,6 +11,7 @@ use crate::links::Pool;
 use crate::map::Map;
 use crate::shape::{Shape, Tiers};
 use crate::slab::{LIMIT_BYTES, SLOT_ALIGN, Slab, Slabs, Slot, Word};
+use crate::watch::{self, Watch};
 use crate::{AllocError, FreeError, Geometry, InitError, ReallocError, Standard, Stats};
 
 /// What C asks of `malloc`'s alignment, in bytes.
@@ -69,6 +70,7 @@ pub struct Heap<'pool, G: Geometry = Standard> {
     pub(crate) live: usize,
     pub(crate) failed: u64,
     pub(crate) refused: u64,
+    watch: Watch,
     region: PhantomData<&'pool mut [MaybeUninit<u8>]>,
 }
 
@@ -207,6 +209,7 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
                 live: 0,
                 failed: 0,
                 refused: 0,
+                watch: Watch::over(pool.base(), granules * G::GRANULE_BYTES),
                 region: PhantomData,
             })
         }
@@ -224,6 +227,7 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
             live: 0,
             failed: 0,
             refused: 0,
+            watch: Watch::nothing(),
             region: PhantomData,
         }
     }
@@ -242,6 +246,7 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
         let granules = (unused_bytes + added_bytes) / G::GRANULE_BYTES;
         self.region_bytes += added_bytes;
         self.blocks.end += granules;
+        self.watch.extended(granules * G::GRANULE_BYTES);
         granules * G::GRANULE_BYTES
     }
 
@@ -265,6 +270,7 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
         self.blocks.top_peak = top_peak;
         self.slabs.reformat(top);
         self.live = 0;
+        self.watch.reset();
     }
 
     /// Allocates a block for `layout`. A size of zero takes one granule.
@@ -274,8 +280,14 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
     ///
     /// # Errors
     /// [`AllocError::TooLarge`] if the pool could never serve it, [`AllocError::OutOfMemory`] if it can't now.
-    #[inline]
+    #[inline(always)]
     pub fn allocate(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
+        let block = self.allocate_unwatched(layout);
+        self.watch.allocated(block, layout.size())
+    }
+
+    #[inline]
+    fn allocate_unwatched(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
         if !Self::is_small(layout.size()) {
             return self.allocate_block(layout);
         }
@@ -365,8 +377,17 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
     ///
     /// # Errors
     /// As for [`allocate`](Self::allocate).
-    #[inline]
+    #[inline(always)]
     pub fn allocate_unsized(&mut self, size_bytes: usize) -> Result<NonNull<[u8]>, AllocError> {
+        let block = self.allocate_unsized_unwatched(size_bytes);
+        self.watch.allocated(block, size_bytes)
+    }
+
+    #[inline]
+    fn allocate_unsized_unwatched(
+        &mut self,
+        size_bytes: usize,
+    ) -> Result<NonNull<[u8]>, AllocError> {
         if Self::is_small(size_bytes)
             && let Some(class) = Slabs::class_for_c(size_bytes)
             && let Some(offset) = self.slabs.take_first(class)
@@ -443,8 +464,22 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
     /// # Safety
     /// Nothing may use the block afterwards. A pointer that is no live block of this heap is refused, but
     /// a pointer kept from an earlier block can't be told from the live block of the same layout that now starts there.
-    #[inline]
+    #[inline(always)]
     pub unsafe fn try_deallocate(
+        &mut self,
+        ptr: NonNull<u8>,
+        layout: Layout,
+    ) -> Result<(), FreeError> {
+        // SAFETY: as promised by the caller.
+        watch::freeing(self, ptr, |heap| unsafe {
+            heap.try_deallocate_unwatched(ptr, layout)
+        })
+    }
+
+    /// # Safety
+    /// As for `try_deallocate`.
+    #[inline]
+    unsafe fn try_deallocate_unwatched(
         &mut self,
         ptr: NonNull<u8>,
         layout: Layout,
@@ -471,8 +506,21 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
     ///
     /// # Safety
     /// As for [`try_deallocate`](Self::try_deallocate).
-    #[inline]
+    #[inline(always)]
     pub unsafe fn try_deallocate_unsized(&mut self, ptr: NonNull<u8>) -> Result<(), FreeError> {
+        // SAFETY: as promised by the caller.
+        watch::freeing(self, ptr, |heap| unsafe {
+            heap.try_deallocate_unsized_unwatched(ptr)
+        })
+    }
+
+    /// # Safety
+    /// As for `try_deallocate_unsized`.
+    #[inline]
+    unsafe fn try_deallocate_unsized_unwatched(
+        &mut self,
+        ptr: NonNull<u8>,
+    ) -> Result<(), FreeError> {
         match self.slot_at(ptr) {
             Some(slot) => self.give_back_slot(slot),
             // SAFETY: as promised by the caller.
@@ -619,8 +667,23 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
     ///
     /// # Safety
     /// As for [`try_deallocate`](Self::try_deallocate), if it succeeds: the block is now the one returned.
-    #[inline(never)]
+    #[inline(always)]
     pub unsafe fn reallocate(
+        &mut self,
+        ptr: NonNull<u8>,
+        old: Layout,
+        new: Layout,
+    ) -> Result<NonNull<[u8]>, ReallocError> {
+        // SAFETY: as promised by the caller.
+        watch::reallocating(self, ptr, new.size(), |heap| unsafe {
+            heap.reallocate_unwatched(ptr, old, new)
+        })
+    }
+
+    /// # Safety
+    /// As for `reallocate`.
+    #[inline(never)]
+    unsafe fn reallocate_unwatched(
         &mut self,
         ptr: NonNull<u8>,
         old: Layout,
@@ -649,7 +712,22 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
     ///
     /// # Safety
     /// As for `reallocate`.
+    #[inline(always)]
     pub unsafe fn resize_in_place(
+        &mut self,
+        ptr: NonNull<u8>,
+        old: Layout,
+        new: Layout,
+    ) -> Result<NonNull<[u8]>, ReallocError> {
+        // SAFETY: as promised by the caller.
+        watch::reallocating(self, ptr, new.size(), |heap| unsafe {
+            heap.resize_in_place_unwatched(ptr, old, new)
+        })
+    }
+
+    /// # Safety
+    /// As for `resize_in_place`.
+    unsafe fn resize_in_place_unwatched(
         &mut self,
         ptr: NonNull<u8>,
         old: Layout,
@@ -669,7 +747,21 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
     ///
     /// # Safety
     /// As for `reallocate`.
+    #[inline(always)]
     pub unsafe fn resize_in_place_unsized(
+        &mut self,
+        ptr: NonNull<u8>,
+        new_bytes: usize,
+    ) -> Result<NonNull<[u8]>, ReallocError> {
+        // SAFETY: as promised by the caller.
+        watch::reallocating(self, ptr, new_bytes, |heap| unsafe {
+            heap.resize_in_place_unsized_unwatched(ptr, new_bytes)
+        })
+    }
+
+    /// # Safety
+    /// As for `resize_in_place_unsized`.
+    unsafe fn resize_in_place_unsized_unwatched(
         &mut self,
         ptr: NonNull<u8>,
         new_bytes: usize,
@@ -794,7 +886,8 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
                     match start {
                         Ok(Some(start)) => {
                             self.failed -= 1;
-                            Ok(self.slice(start, granules))
+                            let block = self.slice(start, granules);
+                            Ok(self.watch.moved_backwards(block, new.size()))
                         }
                         Ok(None) => Err(error.into()),
                         Err(Corrupt) => Err(self.refused(FreeError::Corrupt).into()),
@@ -808,7 +901,13 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
     ///
     /// # Errors
     /// As for [`try_deallocate_unsized`](Self::try_deallocate_unsized).
+    #[inline(always)]
     pub fn usable_size(&self, ptr: NonNull<u8>) -> Result<usize, FreeError> {
+        let usable_bytes = self.rounded_size(ptr);
+        usable_bytes.map(|bytes| watch::requested(ptr, bytes))
+    }
+
+    fn rounded_size(&self, ptr: NonNull<u8>) -> Result<usize, FreeError> {
         match self.slot_at(ptr) {
             Some(slot) if Slabs::is_used(slot) => Ok(Slabs::slot_bytes(slot.class())),
             Some(_) => Err(FreeError::AlreadyFree),

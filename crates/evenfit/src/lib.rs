@@ -26,6 +26,7 @@ mod shared;
 mod slab;
 mod stats;
 mod walk;
+mod watch;
 
 pub use budget::{Budget, BudgetStats};
 pub use check::CheckError;

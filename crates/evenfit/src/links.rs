@@ -12,6 +12,7 @@
 use core::ptr::NonNull;
 
 use crate::geometry::{Geometry, Link};
+use crate::watch;
 
 /// What a free block's first bytes hold.
 #[repr(C)]
@@ -83,7 +84,9 @@ impl<G: Geometry> Pool<G> {
     #[inline(always)]
     pub(crate) unsafe fn links(self, granule: usize) -> (usize, usize) {
         // SAFETY: a free block is at least one granule, aligned for a node, and nobody else's.
-        let [next, prev] = unsafe { (*self.node(granule)).links };
+        let [next, prev] = watch::own(self.node(granule), || unsafe {
+            (*self.node(granule)).links
+        });
         (next.unpack(), prev.unpack())
     }
 
@@ -95,7 +98,9 @@ impl<G: Geometry> Pool<G> {
     pub(crate) unsafe fn is_sealed(self, granule: usize) -> bool {
         let node = self.node(granule);
         // SAFETY: as above.
-        unsafe { G::Link::is_seal_of(&raw const (*node).links, &raw const (*node).seal) }
+        watch::own(node, || unsafe {
+            G::Link::is_seal_of(&raw const (*node).links, &raw const (*node).seal)
+        })
     }
 
     /// # Safety
@@ -120,9 +125,9 @@ impl<G: Geometry> Pool<G> {
     unsafe fn set<const WHICH: usize>(self, granule: usize, link: G::Link) {
         let node = self.node(granule);
         // SAFETY: as above.
-        unsafe {
+        watch::own(node, || unsafe {
             (*node).links[WHICH] = link;
             (*node).seal[WHICH] = link.sealed();
-        }
+        })
     }
 }

@@ -1,0 +1,205 @@
+//! Features `asan` and `valgrind`: a faulty program's report names the fault's address inside the pool, and a correct
+//! program's is empty.
+//!
+//! `watch/program.rs` is built twice by the compiler itself, so that nothing else is instrumented or linked. Where
+//! AddressSanitizer's runtime or Valgrind is missing, the tests say so and pass.
+
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// The faults at which the program prints an address that is then touched.
+const FAULTS: [&str; 18] = [
+    "block-after-free",
+    "slot-after-free",
+    "block-after-unsized-free",
+    "slot-after-unsized-free",
+    "block-overrun",
+    "slot-overrun",
+    "zeroed-overrun",
+    "rounding-of-a-request-of-zero",
+    "cut-tail",
+    "after-growing",
+    "after-moving",
+    "after-moving-backwards",
+    "never-allocated",
+    "after-reset",
+    "extension",
+    "compact-after-free",
+    "static-after-free",
+    "locked-after-free",
+];
+
+fn rustc(arguments: &[&str]) -> Output {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    Command::new(rustc)
+        .args(["--edition", "2024", "-Copt-level=1", "-g"])
+        .args(arguments)
+        // Sanitizers are unstable, but in every toolchain that has their runtime.
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env("CARGO_PKG_VERSION", env!("CARGO_PKG_VERSION"))
+        .output()
+        .expect("the compiler that built this test runs")
+}
+
+/// Builds the library with `feature`, and the program against it. `Err`: the compiler's last words.
+fn build(feature: &str, flags: &[&str]) -> Result<PathBuf, String> {
+    let crate_directory = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join(feature);
+    std::fs::create_dir_all(&out).expect("a directory for the program");
+    let text = |path: PathBuf| {
+        path.into_os_string()
+            .into_string()
+            .expect("a path in UTF-8")
+    };
+    let library = text(out.join("libevenfit.rlib"));
+    let program = out.join("program");
+    let cfg = format!("feature=\"{feature}\"");
+    let source = text(crate_directory.join("src/lib.rs"));
+    let mut arguments = vec![
+        "--crate-type",
+        "rlib",
+        "--crate-name",
+        "evenfit",
+        "--cap-lints",
+        "allow",
+    ];
+    arguments.extend(["--cfg", &cfg, &source, "-o", &library]);
+    arguments.extend(flags);
+    let built = rustc(&arguments);
+    assert!(
+        built.status.success(),
+        "the library doesn't build with feature {feature}:\n{}",
+        String::from_utf8_lossy(&built.stderr)
+    );
+    let source = text(crate_directory.join("tests/watch/program.rs"));
+    let dependency = format!("evenfit={library}");
+    let target = text(program.clone());
+    let mut arguments = vec!["--extern", &dependency, &source, "-o", &target];
+    arguments.extend(flags);
+    let built = rustc(&arguments);
+    if built.status.success() {
+        Ok(program)
+    } else {
+        Err(String::from_utf8_lossy(&built.stderr).into_owned())
+    }
+}
+
+/// What a run printed, and what was reported.
+struct Run {
+    success: bool,
+    printed: String,
+    report: String,
+}
+
+fn run(command: &mut Command, fault: &str) -> Run {
+    let output = command.arg(fault).output().expect("the program runs");
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Run {
+        success: output.status.success(),
+        printed: text(output.stdout),
+        report: text(output.stderr),
+    }
+}
+
+impl Run {
+    /// The address that the program was about to touch.
+    fn address(&self) -> &str {
+        self.printed
+            .lines()
+            .find_map(|line| line.strip_prefix("at "))
+            .unwrap_or_else(|| panic!("no address printed:\n{}{}", self.printed, self.report))
+    }
+
+    fn assert_reported(&self, fault: &str, title: &str, words: &str) {
+        let expected = format!("{words} {}", self.address());
+        assert!(
+            self.report.contains(title) && self.report.contains(&expected),
+            "{fault}: expected {title:?} and {expected:?} in\n{}",
+            self.report
+        );
+    }
+}
+
+fn silent(run: &Run) {
+    assert!(run.success, "{}{}", run.printed, run.report);
+    assert_eq!(run.printed, "silent\n");
+    assert_eq!(run.report, "", "nothing to report");
+}
+
+#[test]
+fn address_sanitizer_knows_the_pool() {
+    let program = match build("asan", &["-Zsanitizer=address"]) {
+        Ok(program) => program,
+        Err(why) => {
+            eprintln!("skipped: AddressSanitizer's runtime is missing here:\n{why}");
+            return;
+        }
+    };
+    let run = |fault| run(&mut Command::new(&program), fault);
+    silent(&run("none"));
+    for fault in FAULTS {
+        let run = run(fault);
+        assert!(!run.success, "{fault} went unnoticed");
+        run.assert_reported(fault, "ERROR: AddressSanitizer: ", "on address");
+    }
+}
+
+#[test]
+fn memcheck_knows_the_pool() {
+    let program = build("valgrind", &[]).expect("the program builds");
+    // Without Valgrind the requests do nothing.
+    silent(&run(&mut Command::new(&program), "none"));
+    if Command::new("valgrind").arg("--version").output().is_err() {
+        eprintln!("skipped: no valgrind here");
+        return;
+    }
+    let memcheck = |flags: &[&str], fault| {
+        let mut command = Command::new("valgrind");
+        command
+            .args(["-q", "--error-exitcode=9"])
+            .args(flags)
+            .arg(&program);
+        run(&mut command, fault)
+    };
+    silent(&memcheck(&[], "none"));
+    for fault in FAULTS {
+        let run = memcheck(&[], fault);
+        assert!(!run.success, "{fault} went unnoticed");
+        run.assert_reported(fault, "Invalid read of size 1", "Address");
+    }
+    let after_free = memcheck(&[], "static-after-free").report;
+    assert!(
+        after_free.contains("99 bytes inside a block of size 100 free'd"),
+        "{after_free}"
+    );
+
+    let undefined = memcheck(&[], "undefined");
+    assert_eq!(
+        undefined.report.matches("depends on uninitialised").count(),
+        1,
+        "{}",
+        undefined.report
+    );
+
+    let flags = [
+        "--leak-check=full",
+        "--show-leak-kinds=definite",
+        "--errors-for-leak-kinds=definite",
+    ];
+    let leak = memcheck(&flags, "leak");
+    assert!(!leak.success);
+    for lost in [
+        "1,001 bytes in 1 blocks are definitely lost",
+        "100 bytes in 1 blocks are definitely lost",
+    ] {
+        assert!(leak.report.contains(lost), "{lost}\n{}", leak.report);
+    }
+    assert_eq!(
+        leak.report.matches("definitely lost").count(),
+        2,
+        "{}",
+        leak.report
+    );
+}
