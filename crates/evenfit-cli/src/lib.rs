@@ -11,6 +11,8 @@ use clap::Parser;
 pub mod allocator;
 mod commands;
 pub mod drive;
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+pub mod live;
 pub mod output;
 pub mod pattern;
 pub mod postmortem;

@@ -3,31 +3,13 @@
 
 mod common;
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::OnceLock;
-
-use common::{Run, Scratch, command, run};
+use common::{Run, Scratch, command, preload, run};
 use serde_json::Value;
-
-/// The library, built once, as this package's tests can't depend on a shared library.
-fn library() -> &'static Path {
-    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
-    LIBRARY.get_or_init(|| {
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("preload");
-        let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "-p", "evenfit-preload"]);
-        build.current_dir(common::root());
-        build.env("CARGO_TARGET_DIR", &target);
-        assert!(build.status().expect("cargo runs").success());
-        target.join("debug/libevenfit_preload.so")
-    })
-}
 
 fn evenfit_run(arguments: &[&str]) -> Run {
     let mut command = command();
     command.arg("run").args(arguments);
-    run(command.env("EVENFIT_PRELOAD", library()))
+    run(command.env("EVENFIT_PRELOAD", preload()))
 }
 
 fn json(text: &str) -> Value {
@@ -182,7 +164,7 @@ fn the_reports_file_is_removed() {
     let mut command = command();
     command.args(["run", "--", "sh", "-c", "true"]);
     command
-        .env("EVENFIT_PRELOAD", library())
+        .env("EVENFIT_PRELOAD", preload())
         .env("TMPDIR", scratch.path("."));
     assert_eq!(run(&mut command).code, 0);
     assert!(scratch.names().is_empty(), "{:?}", scratch.names());

@@ -36,6 +36,9 @@ pub struct Args {
     /// Count refused pointers and go on, where the program would be aborted
     #[arg(long)]
     ignore_misuse: bool,
+    /// Let `evenfit top` look at the pool where the kernel else allows that to root only (kernel.yama.ptrace_scope = 1)
+    #[arg(long)]
+    top: bool,
     /// Write the summary to this file instead of standard error
     #[arg(long, value_name = "FILE")]
     summary: Option<PathBuf>,
@@ -117,6 +120,7 @@ impl Args {
                     "abort"
                 },
             )
+            .env("EVENFIT_TOP", if self.top { "1" } else { "0" })
             .env("EVENFIT_SUMMARY", reports);
         command.spawn().map_err(|error| {
             InputError(format!(

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::OnceLock;
 
 use evenfit_trace::{Codec, Trace, TraceBuilder};
 
@@ -42,6 +43,20 @@ pub fn run(command: &mut Command) -> Run {
 
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// The library of `evenfit run`, built once, as this package's tests can't depend on a shared library.
+pub fn preload() -> &'static Path {
+    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+    LIBRARY.get_or_init(|| {
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("preload");
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "-p", "evenfit-preload"]);
+        build.current_dir(root());
+        build.env("CARGO_TARGET_DIR", &target);
+        assert!(build.status().expect("cargo runs").success());
+        target.join("debug/libevenfit_preload.so")
+    })
 }
 
 /// The recorded programs in the repository.

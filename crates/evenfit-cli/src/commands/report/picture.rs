@@ -56,7 +56,12 @@ pub(in crate::commands) fn doublings(spans: &[Span]) -> f64 {
         .map(|span| span.place.len_bytes)
         .max()
         .unwrap_or(0);
-    f64::from(largest.max(16).ilog2() - 4).max(11.0) / 11.0
+    doublings_up_to(largest)
+}
+
+/// The same for a largest block of so many bytes.
+pub(in crate::commands) fn doublings_up_to(largest_bytes: usize) -> f64 {
+    f64::from(largest_bytes.max(16).ilog2() - 4).max(11.0) / 11.0
 }
 
 /// A block's colour.

@@ -1,0 +1,140 @@
+//! `evenfit top`: a pool on the terminal, of a running process or of a recorded program that is played.
+
+use std::io::{IsTerminal as _, stdout};
+use std::path::PathBuf;
+
+use super::report::PoolSize;
+use super::{open_trace, report::history::History};
+use crate::allocator::Kind;
+use crate::output::{Answer, InputError};
+
+mod draw;
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+mod live;
+mod recording;
+
+/// Watch a pool: of a running process, or of a recorded program that is played.
+///
+/// The map, curves, largest holders, refused frees; pause, step, jump to the fullest moment. A process is watched by its
+/// number: one run by `evenfit run`, or any that publishes its pool (crate evenfit-live). It is never stopped, and costs nothing when nobody looks.
+///
+/// Keys: space pauses, arrows step (with Shift 100), + and - change the speed of a recording, p the fullest moment, w the one
+/// with the free memory most in pieces, f the failure, Home, End, q. Exit code 0; 2 for bad flags or files.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  evenfit run -- python3 app.py & evenfit top $(pgrep -n python3)
+  evenfit top --list                                            processes whose pool can be seen
+  evenfit top traces/lua_particles.evt
+  evenfit top traces/csound.evt --pool 43MiB --at failure       one picture, as text")]
+pub struct Args {
+    /// A running process, by its number; or a recorded program: an .evt or .ytr file
+    #[arg(value_name = "PID|TRACE", required_unless_present = "list")]
+    target: Option<PathBuf>,
+    /// List the processes whose pool can be seen
+    #[arg(long, conflicts_with_all = ["target", "at"])]
+    list: bool,
+    /// Of a recording: the pool's size, metadata included: 16MiB, 4096, 1.5GiB; or `min` (the default) for the smallest that fits
+    #[arg(long, value_name = "SIZE")]
+    pool: Option<PoolSize>,
+    /// Of a recording: the allocator to run it in; `heap` unless given
+    #[arg(long, value_enum)]
+    allocator: Option<Kind>,
+    /// Print one picture instead: of a process `now`; of a recording an operation's number, `fullest`, `worst` or `failure`
+    #[arg(long, value_name = "MOMENT")]
+    at: Option<String>,
+    /// Of a recording: seconds in which all of it is played, at first; 30 unless given
+    #[arg(long, value_name = "SECONDS")]
+    seconds: Option<f64>,
+    /// With --at or --list: numbers in JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Args {
+    pub(super) fn run(self) -> Result<Answer, InputError> {
+        if self.json && self.at.is_none() && !self.list {
+            return Err(InputError(
+                "--json answers for one moment: say --at, or --list".into(),
+            ));
+        }
+        if self.list {
+            return list(self.json);
+        }
+        if self.at.is_none() && !stdout().is_terminal() {
+            return Err(InputError(
+                "top needs a terminal; --at prints one picture as text: `--at now` of a process, `--at fullest` of a recording"
+                    .into(),
+            ));
+        }
+        let target = self.target.clone().unwrap_or_default();
+        let process_id = target.to_str().and_then(|text| text.parse::<u32>().ok());
+        match process_id.filter(|_| !target.exists()) {
+            Some(process_id) => self.process(process_id),
+            None => self.recording(target),
+        }
+    }
+
+    fn process(&self, process_id: u32) -> Result<Answer, InputError> {
+        let of_recordings = [
+            ("--pool", self.pool.is_some()),
+            ("--allocator", self.allocator.is_some()),
+            ("--seconds", self.seconds.is_some()),
+        ];
+        if let Some((flag, _)) = of_recordings.iter().find(|(_, given)| *given) {
+            return Err(InputError(format!(
+                "{flag} is for recordings; process {process_id} has its own pool"
+            )));
+        }
+        watch(process_id, self.at.as_deref(), self.json)
+    }
+
+    fn recording(&self, path: PathBuf) -> Result<Answer, InputError> {
+        let seconds = self.seconds.unwrap_or(30.0);
+        if !(seconds > 0.0 && seconds <= 1e6) {
+            return Err(InputError("--seconds is a number above 0".into()));
+        }
+        let trace = open_trace(&path)?;
+        if trace.events().is_empty() {
+            return Err(InputError(format!(
+                "{}: there is no operation to show",
+                path.display()
+            )));
+        }
+        let kind = self.allocator.unwrap_or(Kind::Heap);
+        let pool = self.pool.unwrap_or(PoolSize::Min).bytes(&trace, kind)?;
+        let history = History::of(&trace, kind, pool)?;
+        let mut player = recording::Player::new(
+            path.display().to_string(),
+            &trace,
+            &history,
+            pool as u64,
+            seconds,
+        );
+        match &self.at {
+            None => draw::show(&mut player).map(|()| Answer::yes("")),
+            Some(at) => {
+                player.jump_to(at)?;
+                if self.json {
+                    return Answer::json(&player.now(), true);
+                }
+                Ok(Answer::yes(draw::plain(&player)))
+            }
+        }
+    }
+}
+
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+use live::{list, watch};
+
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+fn list(_json: bool) -> Result<Answer, InputError> {
+    Err(InputError(
+        "running processes can be watched on 64-bit Linux only".into(),
+    ))
+}
+
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+fn watch(_process_id: u32, _at: Option<&str>, _json: bool) -> Result<Answer, InputError> {
+    list(false)
+}
