@@ -3,7 +3,6 @@
 #![no_std]
 #![no_main]
 
-
 use cortex_m_semihosting::hprintln;
 use evenfit_firmware::{host, oracle_memory::Psram};
 use evenfit_verify::exhaustive::{Plan, explore};
@@ -98,7 +97,6 @@ fn fill(script: &mut [u8], case: u32) {
         *byte = (state >> 24) as u8;
     }
 }
-
 
 #[cortex_m_rt::exception]
 unsafe fn HardFault(frame: &cortex_m_rt::ExceptionFrame) -> ! {
