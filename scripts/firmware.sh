@@ -3,7 +3,7 @@
 # the heap's tests, and the operation bound against the table in docs/bounds.md.
 #
 #   scripts/firmware.sh            all of it
-#   scripts/firmware.sh --bounds   counts the operation bound in all combinations and writes the table (minutes)
+#   scripts/firmware.sh --bounds   counts the operation bound in all combinations of states and writes the table
 #
 # Needs QEMU (Debian: qemu-system-arm), and `core` and `alloc` for thumbv7em-none-eabi: either the target is installed, or
 # their sources are and are compiled (Debian: rustc-web cargo-web rust-web-src). Where they are missing it says so and
@@ -41,7 +41,7 @@ fi
 emulate() {
     local name=$1 shift=$2 arguments=""
     for argument in "$name" "${@:3}"; do arguments+=",arg=$argument"; done
-    timeout 600 qemu-system-arm -cpu cortex-m4 -machine mps2-an386 -nographic -icount "shift=$shift,sleep=off" \
+    timeout 1200 qemu-system-arm -cpu cortex-m4 -machine mps2-an386 -nographic -icount "shift=$shift,sleep=off" \
         -semihosting-config "enable=on,target=native$arguments" \
         -kernel "$host_target_dir/firmware/$target/release/$name" </dev/null
 }
@@ -49,8 +49,9 @@ emulate() {
 evenfit() { cargo run --quiet --release -p evenfit-cli -- "$@"; }
 
 if [ "${1:-}" = --bounds ]; then
-    emulate operation_bound 10 all | tee "$scratch/bounds"
-    scripts/table.py docs/bounds.md cortex-m4 "$scratch/bounds"
+    emulate operation_bound 10 "$scratch/table"
+    sed -i -e '/^<!-- table: cortex-m4 -->$/r '"$scratch/table" \
+        -e '/^<!-- table: cortex-m4 -->$/,/^<!-- end of table: cortex-m4 -->$/{/^<!--/!d}' docs/bounds.md
     exit
 fi
 
@@ -72,3 +73,6 @@ grep "contract   broken: frame" "$scratch/overload" || fail "the wrong end: $(ca
 
 echo "-- the heap's tests"
 emulate heap_tests 0
+
+echo "-- the operation bound"
+emulate operation_bound 10
