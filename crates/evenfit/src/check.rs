@@ -136,7 +136,7 @@ impl<G: Geometry> Heap<'_, G> {
         let mut live = Live::default();
         let tally = self.check_map(&mut live)?;
         self.blocks.check_bins(tally.free_blocks)?;
-        self.slabs.check_lists(self.blocks.map, &live)?;
+        self.slabs.check_lists(&live)?;
         if tally.used_granules != self.blocks.used || tally.used_blocks != self.live {
             return Err(CheckError::Counters {
                 counted_bytes: tally.used_granules * G::GRANULE_BYTES,
@@ -163,19 +163,17 @@ impl<G: Geometry> Heap<'_, G> {
             }
             after_free = mark == Mark::Free;
             let slab = self.slabs.slab_at(start);
-            let end = match slab {
-                Some(slab) => Some(slab.block().end).filter(|&end| end <= top),
-                // SAFETY: start < top.
-                None => unsafe { map.end_by(start, top) },
-            };
+            let end = self.block_end(start);
             let end = end.ok_or(CheckError::Mark { offset_bytes })?;
+            let keeps_size = self.slabs.end_at(start).is_none();
+            if !self.blocks.size_words_agree(start, end, keeps_size) {
+                return Err(CheckError::SizeWord { offset_bytes });
+            }
             if let Some(slab) = slab {
-                if after_free || !self.blocks.holds_no_mark(start, end, slab.pair_index()) {
+                if after_free || slab.block().end != end {
                     return Err(CheckError::Mark { offset_bytes });
                 }
-                self.slabs.check_slab(slab, map, live)?;
-            } else if !self.blocks.size_words_agree(start, end) {
-                return Err(CheckError::SizeWord { offset_bytes });
+                self.slabs.check_slab(slab, &self.blocks, live)?;
             } else if after_free {
                 tally.free_blocks += 1;
                 if !self.blocks.is_linked(Run { start, end }) {
@@ -225,19 +223,9 @@ impl<G: Geometry> BlockTier<G> {
         }
     }
 
-    /// Whether no granule between `start` and `end` carries a mark, the pair at `covered` aside.
-    fn holds_no_mark(&self, start: usize, end: usize, covered: usize) -> bool {
-        (start + 1..end)
-            .filter(|granule| granule / PAIR_GRANULES != covered)
-            .all(|granule| {
-                // SAFETY: the granule lies below the top.
-                unsafe { self.map.mark(granule) == Mark::Inside }
-            })
-    }
-
-    /// Whether the pairs that a block covers hold its size or nothing, and its last granules, which the size word makes
+    /// Whether the pairs that a block covers hold its size, if it keeps it there, or nothing, and its last granules, which the size word makes
     /// nobody look at, no mark.
-    fn size_words_agree(&self, start: usize, end: usize) -> bool {
+    fn size_words_agree(&self, start: usize, end: usize, keeps_size: bool) -> bool {
         let (first, last) = (start / PAIR_GRANULES + 1, end / PAIR_GRANULES);
         if first < last {
             // SAFETY: the block ends at a granule of the map.
@@ -253,7 +241,12 @@ impl<G: Geometry> BlockTier<G> {
                 Pair::EMPTY
             };
             // SAFETY: the pair lies between those of start and end.
-            unsafe { self.map.pair(index) == expected }
+            let pair = unsafe { self.map.pair(index) };
+            if keeps_size {
+                pair == expected
+            } else {
+                pair.u == 0 && pair.x >> 63 & pair.x & 1 == 1
+            }
         })
     }
 

@@ -1,6 +1,7 @@
 //! The heap: bytes and pointers outside, granules inside.
 
 use core::alloc::Layout;
+use core::hint::black_box;
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
@@ -10,7 +11,7 @@ use crate::hooks::misuse;
 use crate::links::Pool;
 use crate::map::Map;
 use crate::shape::{Shape, Tiers};
-use crate::slab::{LIMIT_BYTES, SLOT_ALIGN, Slab, Slabs, Slot, Word};
+use crate::slab::{GivenBack, LIMIT_BYTES, SLOT_ALIGN, Slab, Slabs, Slot};
 use crate::watch::{self, Watch};
 use crate::{AllocError, FreeError, Geometry, InitError, ReallocError, Standard, Stats};
 
@@ -191,7 +192,7 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
                     Slabs::format(directory, shape.granules)
                 }
             } else {
-                Slabs::none()
+                Slabs::without()
             };
             let pairs = base.add(shape.map_offset).cast().as_ptr();
             let map = if is_zero {
@@ -295,16 +296,20 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
             return self.allocate_small(layout);
         }
         let class = Slabs::class_for(layout.size());
-        match self.slabs.take_first(class) {
+        match self
+            .slabs
+            .take_first(class)
+            .or_else(|| self.take_any(class))
+        {
             Some(offset) => Ok(self.slot(offset, class)),
-            None => self.allocate_second(layout),
+            None => self.allocate_block(layout),
         }
     }
 
-    /// Whether a request of this size may come from a slab. One of zero bytes takes a block.
+    /// Whether a request of this size may come from a slab. One of zero bytes has no class, and takes a block.
     #[inline(always)]
     fn is_small(size_bytes: usize) -> bool {
-        G::HAS_SLABS && size_bytes.wrapping_sub(1) < LIMIT_BYTES
+        G::HAS_SLABS && size_bytes <= LIMIT_BYTES
     }
 
     #[inline(always)]
@@ -314,23 +319,20 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
         NonNull::slice_from_raw_parts(ptr, Slabs::slot_bytes(class))
     }
 
-    /// What the first word of a slab can't serve.
+    /// What the first word of the first slab can't serve.
     #[inline(never)]
-    fn allocate_second(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
-        let class = Slabs::class_for(layout.size());
-        match self.slabs.take_second(class) {
-            Some(offset) => Ok(self.slot(offset, class)),
-            None => self.allocate_small(layout),
-        }
+    fn take_any(&mut self, class: u8) -> Option<usize> {
+        self.slabs.take_any(class, &mut self.blocks)
     }
 
-    /// A small request from any slab, new or old, or else from the block tier.
+    /// A small request for a higher alignment.
     #[inline(never)]
     fn allocate_small(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
-        if let Some(class) = self.class_for(layout)
-            && let Ok(offset) = self.slabs.take(class, &mut self.blocks)
-        {
-            return Ok(self.slot(offset, class));
+        if let Some(class) = self.class_for(layout) {
+            let offset = self.slabs.take_first(class);
+            if let Some(offset) = offset.or_else(|| self.take_any(class)) {
+                return Ok(self.slot(offset, class));
+            }
         }
         self.allocate_block(layout)
     }
@@ -390,7 +392,10 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
     ) -> Result<NonNull<[u8]>, AllocError> {
         if Self::is_small(size_bytes)
             && let Some(class) = Slabs::class_for_c(size_bytes)
-            && let Some(offset) = self.slabs.take_first(class)
+            && let Some(offset) = self
+                .slabs
+                .take_first(class)
+                .or_else(|| self.take_any(class))
         {
             return Ok(self.slot(offset, class));
         }
@@ -488,8 +493,9 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
             if layout.align() <= SLOT_ALIGN {
                 let class = Slabs::class_for(layout.size());
                 let offset = self.blocks.pool.offset_bytes(ptr);
-                if let Some(slot) = self.slabs.first_slot_of(offset, class) {
-                    return self.give_back_first(slot, class);
+                match self.slabs.give_back_at(offset, class) {
+                    GivenBack::NoSlot => {}
+                    given_back => return self.gave_back(given_back, class),
                 }
             }
             // SAFETY: as promised by the caller.
@@ -522,49 +528,55 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
         ptr: NonNull<u8>,
     ) -> Result<(), FreeError> {
         match self.slot_at(ptr) {
-            Some(slot) => self.give_back_slot(slot),
+            Some(slot) => self.give_back_slot(slot, slot.class()),
             // SAFETY: as promised by the caller.
             None => unsafe { self.try_deallocate_block_unsized(ptr) },
         }
     }
 
-    fn give_back_slot(&mut self, slot: Slot) -> Result<(), FreeError> {
-        if slot.is_in_second_word() {
-            let word = self.slabs.give_back_second(slot, slot.class());
-            return self.gave_back(slot.slab, word);
-        }
-        self.give_back_first(slot, slot.class())
+    #[inline(always)]
+    fn give_back_slot(&mut self, slot: Slot, class: u8) -> Result<(), FreeError> {
+        let given_back = self.slabs.give_back_slot(slot, class, self.blocks.map);
+        self.gave_back(given_back, class)
     }
 
+    /// The end of every way to free a slot, so its rarer cases are jumps to functions of their own.
     #[inline(always)]
-    fn give_back_first(&mut self, slot: Slot, class: u8) -> Result<(), FreeError> {
-        let word = self.slabs.give_back_first(slot, class);
-        self.gave_back(slot.slab, word)
-    }
-
-    #[inline(always)]
-    fn gave_back(&mut self, slab: Slab, word: Option<Word>) -> Result<(), FreeError> {
-        match word {
-            Some(Word::FirstFree) => self.first_free(slab),
-            Some(Word::AllFree) => self.all_free(slab),
-            Some(_) => Ok(()),
-            None => Err(self.refused(FreeError::AlreadyFree)),
+    fn gave_back(&mut self, given_back: GivenBack, class: u8) -> Result<(), FreeError> {
+        match given_back {
+            GivenBack::One => Ok(()),
+            GivenBack::NotYet(slot) => self.give_back_second(slot.slab, slot.index, class),
+            GivenBack::FirstOfWord(slab) => self.first_of_word(slab, class),
+            GivenBack::WholeWord(slab) => self.word_free(slab, class),
+            GivenBack::AlreadyFree | GivenBack::NoSlot => Err(self.refused(FreeError::AlreadyFree)),
         }
     }
 
+    #[cold]
     #[inline(never)]
-    fn first_free(&mut self, slab: Slab) -> Result<(), FreeError> {
-        self.slabs.first_free(slab, self.blocks.map);
-        Ok(())
+    fn give_back_second(&mut self, slab: Slab, index: u32, class: u8) -> Result<(), FreeError> {
+        let slot = Slot { slab, index };
+        let given_back = self.slabs.give_back_second(slot, class, self.blocks.map);
+        self.gave_back(given_back, class)
     }
 
+    /// Always `Ok`, which the compiler is kept from knowing: the call can then be the caller's last jump.
+    #[cold]
     #[inline(never)]
-    fn all_free(&mut self, slab: Slab) -> Result<(), FreeError> {
-        self.slabs.all_free(slab, &mut self.blocks);
-        Ok(())
+    fn first_of_word(&mut self, slab: Slab, class: u8) -> Result<(), FreeError> {
+        self.slabs.first_of_word(slab, class, self.blocks.map);
+        black_box(Ok(()))
     }
 
-    /// A slot of a second word, one for a higher alignment, or a small block.
+    /// As for `first_of_word`.
+    #[cold]
+    #[inline(never)]
+    fn word_free(&mut self, slab: Slab, class: u8) -> Result<(), FreeError> {
+        self.slabs.word_free(slab, class, &mut self.blocks);
+        black_box(Ok(()))
+    }
+
+    /// A slot for a higher alignment, or a small block.
     ///
     /// # Safety
     /// As for `try_deallocate`.
@@ -579,10 +591,10 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
             return unsafe { self.try_deallocate_block(ptr, layout) };
         };
         if self.class_for(layout) != Some(slot.class()) {
-            let error = Self::why_not_slot(slot);
+            let error = self.why_not_slot(slot);
             return Err(self.refused(error));
         }
-        self.give_back_slot(slot)
+        self.give_back_slot(slot, slot.class())
     }
 
     /// # Safety
@@ -696,7 +708,7 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
                 Resized::NotSlot(slot) => {
                     let moved = self.allocate(new)?;
                     copy(ptr, moved, old.size().min(new.size()));
-                    self.give_back_slot(slot)?;
+                    self.give_back_slot(slot, slot.class())?;
                     Ok(moved)
                 }
                 Resized::NotBlock(block) => self.reallocate_moving(block, old, new),
@@ -767,7 +779,7 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
         new_bytes: usize,
     ) -> Result<NonNull<[u8]>, ReallocError> {
         if let Some(slot) = self.slot_at(ptr) {
-            if !Slabs::is_used(slot) {
+            if !self.slabs.is_used(slot, &self.blocks) {
                 return Err(self.refused(FreeError::AlreadyFree).into());
             }
             let slot = NonNull::slice_from_raw_parts(ptr, Slabs::slot_bytes(slot.class()));
@@ -796,8 +808,8 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
     ) -> Result<Resized, FreeError> {
         if let Some(slot) = self.slot_at(ptr) {
             let class = Some(slot.class());
-            if self.class_for(old) != class || !Slabs::is_used(slot) {
-                let error = Self::why_not_slot(slot);
+            if self.class_for(old) != class || !self.slabs.is_used(slot, &self.blocks) {
+                let error = self.why_not_slot(slot);
                 return Err(self.refused(error));
             }
             if self.class_for(new) != class {
@@ -909,7 +921,9 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
 
     fn rounded_size(&self, ptr: NonNull<u8>) -> Result<usize, FreeError> {
         match self.slot_at(ptr) {
-            Some(slot) if Slabs::is_used(slot) => Ok(Slabs::slot_bytes(slot.class())),
+            Some(slot) if self.slabs.is_used(slot, &self.blocks) => {
+                Ok(Slabs::slot_bytes(slot.class()))
+            }
             Some(_) => Err(FreeError::AlreadyFree),
             None => {
                 let block = self.block_at(ptr)?;
@@ -926,14 +940,14 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
     /// The largest request in bytes that succeeds now, at an alignment of 8 or less; one granule more fails. O(1).
     pub fn largest_free(&self) -> usize {
         self.largest_block()
-            .max(self.slabs.largest_free_slot(1, self.blocks.map))
+            .max(self.slabs.largest_free_slot(1, &self.blocks))
     }
 
     /// The largest request that [`allocate_unsized`](Self::allocate_unsized) serves now, in bytes, where a granule is
     /// aligned for any C type: with [`Standard`], or on a 32-bit machine. O(1).
     pub fn largest_free_unsized(&self) -> usize {
         self.largest_block()
-            .max(self.slabs.largest_free_slot(C_ALIGN, self.blocks.map))
+            .max(self.slabs.largest_free_slot(C_ALIGN, &self.blocks))
     }
 
     /// The largest request that the block tier serves now, in bytes, the spare slab given back if need be.
@@ -1029,7 +1043,7 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
                 return FreeError::AlreadyFree;
             }
             let slot = self.slabs.slot_at(offset_bytes);
-            return slot.map_or(FreeError::NotABlock, |slot| Self::why_not_slot(slot));
+            return slot.map_or(FreeError::NotABlock, |slot| self.why_not_slot(slot));
         }
         if self.blocks.lies_in_free(granule) {
             FreeError::AlreadyFree
@@ -1040,8 +1054,8 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
 
     /// Names what is wrong with a slot whose class isn't that of the layout, or that is free.
     #[cold]
-    fn why_not_slot(slot: Slot) -> FreeError {
-        if Slabs::is_used(slot) {
+    fn why_not_slot(&self, slot: Slot) -> FreeError {
+        if self.slabs.is_used(slot, &self.blocks) {
             FreeError::WrongLayout
         } else {
             FreeError::AlreadyFree

@@ -133,12 +133,22 @@ impl Map {
         unsafe { *self.pairs.add(index) }
     }
 
+    /// The number below 2^62 that the pair at `index` keeps in the form of a size.
+    ///
     /// # Safety
-    /// `index` is a pair of the map that a slab covers.
+    /// `index` is a pair of the map.
     #[inline(always)]
-    pub(crate) unsafe fn set_pair(self, index: usize, pair: Pair) {
-        // SAFETY: the caller keeps index inside the map.
-        unsafe { *self.pairs.add(index) = pair }
+    pub(crate) unsafe fn size_at(self, index: usize) -> u64 {
+        // SAFETY: as promised by the caller.
+        unsafe { (*self.pairs.add(index)).x << 1 >> 2 }
+    }
+
+    /// # Safety
+    /// As for `size_at`, and a block covers that pair.
+    #[inline(always)]
+    pub(crate) unsafe fn set_size_at(self, index: usize, size: u64) {
+        // SAFETY: as promised by the caller.
+        unsafe { (*self.pairs.add(index)).x = size << 1 | 1 | 1 << 63 }
     }
 
     /// # Safety

@@ -15,21 +15,23 @@
 //!                    64 free bits     64 free bits
 //! ```
 //!
-//! **Where the rest lives.** A slab covers one pair of the map whatever its start (see `map.rs`), which therefore is
-//! free for it and holds the links of its list, in the form of a size word: to the block tier it looks like the inside
-//! of a long block, and no granule of a slab but the first like a block. So a slab costs 24 bytes of directory per
-//! segment and nothing more, and no byte that a user of the pool may reach.
+//! **Where the rest lives.** In the descriptor: a slab costs 24 bytes of directory per segment and no byte that a user of
+//! the pool may reach. To the block tier it is a used block like any other. Only slots of 16 and 24 bytes are so many
+//! that one word can't say which are free: the second word takes the place of the slab's size in the pair of the map that
+//! a slab covers whatever its start (see `map.rs`), and looks like one.
 //!
 //! A free bit is set where a slot is free. Allocating takes the lowest of the class's first slab that has one;
 //! freeing sets it, and a bit that is set already is a double free.
 //! A pointer that is no multiple of the slot size from the slab's start is an interior pointer: multiplying by
-//! 2^32 / slot size, rounded up, gives the slot's number in the upper half and, in the lower half, less than that factor
+//! 2^16 / slot size, rounded up, gives the slot's number in the upper half and, in the lower half, less than that factor
 //! for a multiple only (Lemire, Kaser, Kurz: Faster remainder by direct computation, 2019, section 3.2).
 
-use crate::blocks::{BlockTier, Run, TakeError};
+use core::hint::select_unpredictable;
+
+use crate::blocks::{BlockTier, Run};
 use crate::check::CheckError;
 use crate::geometry::Geometry;
-use crate::map::{Map, PAIR_GRANULES, Pair};
+use crate::map::{Map, PAIR_GRANULES};
 use crate::walk::BlockState;
 
 /// A slab's length in granules: two pairs' worth, so that it covers one pair whatever its start.
@@ -43,8 +45,12 @@ const GRANULE_BYTES: usize = 16;
 /// The largest request served from slabs, in bytes.
 pub(crate) const LIMIT_BYTES: usize = 256;
 
-/// How many slots a word of free bits stands for.
+/// How many slots a word of free bits stands for, and the second word, of which the map needs two bits.
 const WORD_SLOTS: u32 = 64;
+const SECOND_WORD_SLOTS: u32 = 62;
+
+/// The classes up to this one need a second word.
+const LAST_LONG: u8 = 2;
 
 /// Slabs count in units of 8 bytes: every slot is so aligned. Pools with slabs have at most 2^32 units.
 const UNIT_BYTES: usize = 8;
@@ -72,14 +78,32 @@ const SPARE: u8 = CLASSES as u8;
 #[derive(Clone, Copy)]
 #[repr(C)]
 struct Class {
-    /// 2^32 / slot size in units, rounded up.
-    reciprocal: u32,
+    /// 2^16 / slot size in units, rounded up.
+    reciprocal: u16,
     /// How many slots a slab has in its first word.
-    first_slots: u32,
+    first_slots: u8,
     /// And in all.
-    slots: u32,
-    /// The free bits of slots 0 to 63 where all are free, and those of 64 to 127.
-    all_free: [u64; 2],
+    slots: u8,
+}
+
+/// The free bits of an empty slab: its first word, and its second.
+static ALL_FREE: [u64; CLASSES] = all_free(0);
+static ALL_FREE_SECOND: [u64; CLASSES] = all_free(WORD_SLOTS as u8);
+
+const fn all_free(before: u8) -> [u64; CLASSES] {
+    let mut table = [0; CLASSES];
+    let mut class = 1;
+    while class < CLASSES {
+        let slots = CLASS_TABLE[class].slots.saturating_sub(before);
+        table[class] = match slots {
+            0 => 0,
+            64.. => !0,
+            1..64 => !0 >> (64 - slots),
+        };
+        assert!(before == 0 || (slots > 0) == (class <= LAST_LONG as usize));
+        class += 1;
+    }
+    table
 }
 
 static CLASS_TABLE: [Class; CLASSES + 1] = class_table();
@@ -89,29 +113,22 @@ const fn class_table() -> [Class; CLASSES + 1] {
         reciprocal: 0,
         first_slots: 0,
         slots: 0,
-        all_free: [0; 2],
     };
     let mut table = [none; CLASSES + 1];
     let mut index = 1;
     while index < CLASSES {
         let slot_bytes = SLOT_BYTES[index];
-        let slots = (SLAB_BYTES / slot_bytes as usize) as u32;
+        let slots = (SLAB_BYTES / slot_bytes as usize) as u8;
+        let most = (WORD_SLOTS + SECOND_WORD_SLOTS) as u8;
+        let slots = if slots < most { slots } else { most };
         table[index] = Class {
-            reciprocal: (1u64 << 32).div_ceil(slot_bytes as u64 / UNIT_BYTES as u64) as u32,
-            first_slots: if slots < WORD_SLOTS {
+            reciprocal: (1u32 << 16).div_ceil(slot_bytes as u32 / UNIT_BYTES as u32) as u16,
+            first_slots: if slots < WORD_SLOTS as u8 {
                 slots
             } else {
-                WORD_SLOTS
+                WORD_SLOTS as u8
             },
             slots,
-            all_free: [
-                !0u64 >> (64 - if slots < 64 { slots } else { 64 }),
-                if slots > 64 {
-                    !0u64 >> (128 - slots)
-                } else {
-                    0
-                },
-            ],
         };
         index += 1;
     }
@@ -144,19 +161,29 @@ const fn class_of_size(align: u16) -> [u8; LIMIT_BYTES / 8 + 1] {
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub(crate) struct Descriptor {
-    /// Bit n of word w: slot 64 w + n is free.
-    free: [u64; 2],
+    /// Bit n: slot n is free.
+    free: u64,
     /// The unit that the slab starts at. Without a slab: `u32::MAX` if the slab before spills into this segment, else 0.
     start: u32,
+    /// Of its class: see there.
+    reciprocal: u16,
+    first_slots: u8,
     /// 0 without a slab.
     class: u8,
+    /// Its neighbours on the list of its class, a ring. Of no meaning while it has no free slot and isn't the first.
+    next: Segment,
+    prev: Segment,
 }
 
 impl Descriptor {
     const NONE: Self = Self {
-        free: [0; 2],
+        free: 0,
         start: 0,
+        reciprocal: 0,
+        first_slots: 0,
         class: NO_CLASS,
+        next: 0,
+        prev: 0,
     };
 
     /// Without a slab of its own, but with the end of the one before.
@@ -169,20 +196,11 @@ impl Descriptor {
 /// What stands before the first segment of a heap without slabs.
 static NONE: Descriptor = Descriptor::NONE;
 
-/// A segment's number as links and heads hold it; the entry before the first stands for none.
-type Segment = i32;
-const NO_SEGMENT: Segment = -1;
+/// A segment's number.
+type Segment = u32;
 
-/// Links hold a segment in 24 bits: pools with slabs have at most 32 GiB.
-const SEGMENT_BITS: u32 = 24;
-pub(crate) const GRANULES_MAX: usize = SLAB_GRANULES << SEGMENT_BITS;
-
-/// What a slab on its class's list keeps in `X` of the pair that it covers.
-#[derive(Clone, Copy)]
-struct Links {
-    next: Segment,
-    prev: Segment,
-}
+/// Units are numbered in 32 bits: pools with slabs have at most 32 GiB.
+pub(crate) const GRANULES_MAX: usize = 1 << (u32::BITS - GRANULE_UNITS.ilog2());
 
 /// A slot of a live slab, free or used.
 #[derive(Clone, Copy)]
@@ -197,13 +215,14 @@ impl Slot {
         self.slab.class()
     }
 
+    #[inline(always)]
     pub(crate) fn is_in_second_word(self) -> bool {
         self.index >= WORD_SLOTS
     }
 }
 
 /// A live slab, by its descriptor in the directory.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Slab(*mut Descriptor);
 
 impl Slab {
@@ -215,6 +234,18 @@ impl Slab {
     pub(crate) fn class(self) -> u8 {
         // SAFETY: as above.
         unsafe { (*self.0).class }
+    }
+
+    #[inline(always)]
+    fn first_slots(self) -> u32 {
+        // SAFETY: as above.
+        unsafe { (*self.0).first_slots }.into()
+    }
+
+    #[inline(always)]
+    fn reciprocal(self) -> u16 {
+        // SAFETY: as above.
+        unsafe { (*self.0).reciprocal }
     }
 
     /// In units.
@@ -240,79 +271,83 @@ impl Slab {
     }
 
     #[inline(always)]
-    fn word(self, word: usize) -> u64 {
-        // SAFETY: as above.
-        unsafe { (*self.0).free[word] }
-    }
-
-    #[inline(always)]
-    fn set_word(self, word: usize, free: u64) {
-        // SAFETY: as above.
-        unsafe { (*self.0).free[word] = free }
-    }
-
-    #[inline(always)]
-    fn words(self) -> [u64; 2] {
+    fn free(self) -> u64 {
         // SAFETY: as above.
         unsafe { (*self.0).free }
     }
 
-    /// What a walk over the pool says of it.
-    pub(crate) fn state(self) -> BlockState {
-        let free_slots = self.words().map(u64::count_ones).iter().sum::<u32>();
-        let slots = CLASS_TABLE
-            .get(self.class() as usize)
-            .map_or(0, |class| class.slots);
-        BlockState::Slab {
-            // The spare one is all one slot.
-            slot_bytes: SLOT_BYTES
-                .get(self.class() as usize)
-                .map_or(SLAB_BYTES, |&bytes| bytes as usize),
-            used_slots: slots.saturating_sub(free_slots) as usize,
-        }
+    #[inline(always)]
+    fn set_free(self, free: u64) {
+        // SAFETY: as above.
+        unsafe { (*self.0).free = free }
     }
 
     /// The pair of the map that the slab covers.
     #[inline(always)]
-    pub(crate) fn pair_index(self) -> usize {
+    fn pair_index(self) -> usize {
         self.start() as usize / (GRANULE_UNITS * PAIR_GRANULES) + 1
     }
 
+    /// Bit n: slot 64 + n is free. Only of a slab whose class has so many.
     #[inline(always)]
-    fn links(self, map: Map) -> Links {
+    fn free_second(self, map: Map) -> u64 {
         // SAFETY: the slab covers that pair of the map.
-        let links = unsafe { map.pair(self.pair_index()) }.x >> 1;
-        let segment = |bits: u64| (bits & ((1 << SEGMENT_BITS) - 1)) as Segment;
-        Links {
-            next: segment(links),
-            prev: segment(links >> SEGMENT_BITS),
-        }
+        unsafe { map.size_at(self.pair_index()) }
     }
 
     #[inline(always)]
-    fn set_links(self, map: Map, links: Links) {
-        let links = links.next as u64 | (links.prev as u64) << SEGMENT_BITS;
-        // SAFETY: the slab covers that pair of the map.
-        unsafe { map.set_pair(self.pair_index(), Pair::size_word(links as usize)) }
+    fn set_free_second(self, map: Map, free: u64) {
+        // SAFETY: as above.
+        unsafe { map.set_size_at(self.pair_index(), free) }
     }
 
-    /// The slot that starts at `unit`, if one of this slab, which is of `class`, does.
+    /// Both words.
     #[inline(always)]
-    fn slot(self, unit: usize, class: u8) -> Option<Slot> {
-        let class = CLASS_TABLE.get(class as usize)?;
-        let (index, is_multiple) = self.divide(unit, class);
-        (is_multiple && index < class.slots).then_some(Slot { slab: self, index })
+    fn words(self, map: Map) -> [u64; 2] {
+        let is_long = self.class().wrapping_sub(1) < LAST_LONG;
+        [self.free(), if is_long { self.free_second(map) } else { 0 }]
     }
 
-    /// How many whole slots lie between the slab's start and `unit`, and whether nothing is left over.
     #[inline(always)]
-    fn divide(self, unit: usize, class: &Class) -> (u32, bool) {
+    fn next(self) -> Segment {
+        // SAFETY: as above.
+        unsafe { (*self.0).next }
+    }
+
+    #[inline(always)]
+    fn prev(self) -> Segment {
+        // SAFETY: as above.
+        unsafe { (*self.0).prev }
+    }
+
+    #[inline(always)]
+    fn set_next(self, next: Segment) {
+        // SAFETY: as above.
+        unsafe { (*self.0).next = next }
+    }
+
+    #[inline(always)]
+    fn set_prev(self, prev: Segment) {
+        // SAFETY: as above.
+        unsafe { (*self.0).prev = prev }
+    }
+
+    /// The slot that starts at `unit`, if one of this slab does.
+    #[inline(always)]
+    fn slot(self, unit: usize) -> Option<Slot> {
+        let slots = CLASS_TABLE.get(self.class() as usize)?.slots;
+        let (index, is_multiple) = self.divide(unit);
+        (is_multiple && index < slots.into()).then_some(Slot { slab: self, index })
+    }
+
+    /// How many whole slots lie between the slab's start and `unit`, and whether nothing is left over. `unit` is at most
+    /// two segments behind it.
+    #[inline(always)]
+    fn divide(self, unit: usize) -> (u32, bool) {
+        let reciprocal = self.reciprocal();
         let from_start = (unit as u32).wrapping_sub(self.start());
-        let quotient = from_start as u64 * class.reciprocal as u64;
-        (
-            (quotient >> 32) as u32,
-            (quotient as u32) < class.reciprocal,
-        )
+        let quotient = from_start.wrapping_mul(reciprocal.into());
+        (quotient >> 16, (quotient as u16) < reciprocal)
     }
 
     /// Where the slot of this number starts, in bytes from the pool's start.
@@ -322,15 +357,21 @@ impl Slab {
     }
 }
 
-/// What giving back a slot made of its slab.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Word {
-    /// It has free slots and used ones, as before.
-    Mixed,
-    /// Its first slot is free again.
-    FirstFree,
-    /// All slots of this word are free.
-    AllFree,
+/// What giving back a slot came to.
+#[derive(Clone, Copy)]
+pub(crate) enum GivenBack {
+    /// Nothing: there is no such slot.
+    NoSlot,
+    /// Nothing, so far: it is one of the slab's second word, which `give_back_second` serves.
+    NotYet(Slot),
+    /// Nothing: it was free.
+    AlreadyFree,
+    /// The slab has free slots and used ones, as before.
+    One,
+    /// The word of the slab had no free slot before.
+    FirstOfWord(Slab),
+    /// All slots of one word of the slab are free.
+    WholeWord(Slab),
 }
 
 /// What a check has counted over all slabs.
@@ -346,27 +387,37 @@ pub(crate) struct Live {
 pub(crate) struct Slabs {
     /// The descriptor of segment 0; one that is `NONE` precedes it.
     directory: *mut Descriptor,
+    /// The one that precedes it, of no slab: the directory as seen from the segment behind.
+    before: *mut Descriptor,
     segments: usize,
     /// The empty slab that is kept, so that a class whose only slot comes and goes doesn't open and close a slab each time.
-    spare: Segment,
+    spare: Slab,
     /// How many slabs there are, the spare one included.
     open: usize,
     /// The list of each class: its slabs with a free slot, of which the first may have become full since.
-    heads: [Segment; CLASSES],
+    heads: [Slab; CLASSES],
     /// Used slots of each class.
     live: [u32; CLASSES],
 }
 
 impl Slabs {
     /// Blocks only.
-    pub(crate) fn none() -> Self {
+    pub(crate) fn without() -> Self {
+        // Only the entry before the first is read, and none is written.
+        Self::empty((&raw const NONE).wrapping_add(1).cast_mut(), 0)
+    }
+
+    /// No slabs yet.
+    fn empty(directory: *mut Descriptor, segments: usize) -> Self {
+        let before = directory.wrapping_sub(1);
+        let none = Slab(before);
         Self {
-            // Only the entry before the first is read, and none is written.
-            directory: (&raw const NONE).wrapping_add(1).cast_mut(),
-            segments: 0,
-            spare: NO_SEGMENT,
+            directory,
+            before,
+            segments,
+            spare: none,
             open: 0,
-            heads: [NO_SEGMENT; CLASSES],
+            heads: [none; CLASSES],
             live: [0; CLASSES],
         }
     }
@@ -395,12 +446,11 @@ impl Slabs {
     /// # Safety
     /// As for `format`.
     pub(crate) unsafe fn of_zeroes(directory: *mut Descriptor, granules: usize) -> Self {
-        Self {
-            // SAFETY: the directory has one descriptor more than there are segments.
-            directory: unsafe { directory.add(1) },
-            segments: granules.div_ceil(SLAB_GRANULES),
-            ..Self::none()
-        }
+        // SAFETY: the directory has one descriptor more than there are segments.
+        Self::empty(
+            unsafe { directory.add(1) },
+            granules.div_ceil(SLAB_GRANULES),
+        )
     }
 
     /// Where the directory lies, with the descriptor that precedes the first segment's.
@@ -415,11 +465,7 @@ impl Slabs {
             // SAFETY: the segment exists.
             unsafe { self.directory.add(segment).write(Descriptor::NONE) }
         }
-        *self = Self {
-            directory: self.directory,
-            segments: self.segments,
-            ..Self::none()
-        };
+        *self = Self::empty(self.directory, self.segments);
     }
 
     /// The class for a request of 1 to `LIMIT_BYTES` bytes at an alignment of at most `SLOT_ALIGN`.
@@ -469,6 +515,22 @@ impl Slabs {
         unsafe { CLASS_TABLE.get_unchecked(class as usize) }
     }
 
+    /// The first word of an empty slab.
+    #[inline(always)]
+    fn all_free(class: u8) -> u64 {
+        debug_assert!(class < SPARE);
+        // SAFETY: classes come from the tables above.
+        unsafe { *ALL_FREE.get_unchecked(class as usize) }
+    }
+
+    /// And its second.
+    #[inline(always)]
+    fn all_free_second(class: u8) -> u64 {
+        debug_assert!(class < SPARE);
+        // SAFETY: as above.
+        unsafe { *ALL_FREE_SECOND.get_unchecked(class as usize) }
+    }
+
     #[inline(always)]
     pub(crate) fn slot_bytes(class: u8) -> usize {
         debug_assert!(class != NO_CLASS && (class as usize) < CLASSES);
@@ -476,12 +538,12 @@ impl Slabs {
         unsafe { *SLOT_BYTES.get_unchecked(class as usize) as usize }
     }
 
-    /// The slab that starts in `segment`, which has one; or the empty one before all, for
-    /// `NO_SEGMENT`.
+    /// The slab that starts in `segment`, if there is such a segment.
     #[inline(always)]
-    fn slab(&self, segment: Segment) -> Slab {
-        // SAFETY: NO_SEGMENT is the entry before the first.
-        Slab(unsafe { self.directory.offset(segment as isize) })
+    fn slab(&self, segment: Segment) -> Option<Slab> {
+        // SAFETY: the directory has so many segments.
+        ((segment as usize) < self.segments)
+            .then(|| Slab(unsafe { self.directory.add(segment as usize) }))
     }
 
     #[inline(always)]
@@ -490,18 +552,24 @@ impl Slabs {
         unsafe { slab.0.offset_from(self.directory) as Segment }
     }
 
+    /// What stands for no slab: the entry before the first, which has no slots.
     #[inline(always)]
-    fn head(&self, class: u8) -> Segment {
+    fn none(&self) -> Slab {
+        Slab(self.before)
+    }
+
+    #[inline(always)]
+    fn head(&self, class: u8) -> Slab {
         debug_assert!((class as usize) < CLASSES);
         // SAFETY: classes that slabs have are below CLASSES.
         unsafe { *self.heads.get_unchecked(class as usize) }
     }
 
     #[inline(always)]
-    fn set_head(&mut self, class: u8, segment: Segment) {
+    fn set_head(&mut self, class: u8, slab: Slab) {
         debug_assert!((class as usize) < CLASSES);
         // SAFETY: as above.
-        unsafe { *self.heads.get_unchecked_mut(class as usize) = segment }
+        unsafe { *self.heads.get_unchecked_mut(class as usize) = slab }
     }
 
     #[inline(always)]
@@ -512,45 +580,59 @@ impl Slabs {
         *live = live.wrapping_add_signed(change);
     }
 
-    /// Takes a slot from the first word of the class's first slab: its offset in the pool, in bytes.
-    /// `None`: that word has no free slot.
+    /// Takes a slot from the first word of the class's first slab: its offset in the pool, in bytes. `None`: that word has
+    /// no free slot.
     #[inline(always)]
     pub(crate) fn take_first(&mut self, class: u8) -> Option<usize> {
-        self.take_from::<0>(self.slab(self.head(class)), class)
-    }
-
-    /// Takes a slot from the second word of the class's first slab.
-    /// `None`: that word has no free slot.
-    #[inline(always)]
-    pub(crate) fn take_second(&mut self, class: u8) -> Option<usize> {
-        self.take_from::<1>(self.slab(self.head(class)), class)
+        self.take_from(self.head(class), class)
     }
 
     #[inline(always)]
-    fn take_from<const WORD: usize>(&mut self, slab: Slab, class: u8) -> Option<usize> {
-        let free = slab.word(WORD);
+    fn take_from(&mut self, slab: Slab, class: u8) -> Option<usize> {
+        let free = slab.free();
         if free == 0 {
             return None;
         }
-        slab.set_word(WORD, free & (free - 1));
+        slab.set_free(free & (free - 1));
         self.count(class, 1);
-        Some(slab.slot_offset(WORD as u32 * WORD_SLOTS + free.trailing_zeros(), class))
+        Some(slab.slot_offset(free.trailing_zeros(), class))
     }
 
-    /// Takes a slot from any slab of the class, or a new one.
-    pub(crate) fn take<G: Geometry>(
+    #[inline(always)]
+    fn take_second_from(&mut self, slab: Slab, class: u8, map: Map) -> Option<usize> {
+        if class > LAST_LONG {
+            return None;
+        }
+        let free = slab.free_second(map);
+        if free == 0 {
+            return None;
+        }
+        slab.set_free_second(map, free & (free - 1));
+        self.count(class, 1);
+        Some(slab.slot_offset(WORD_SLOTS + free.trailing_zeros(), class))
+    }
+
+    /// Takes a slot of the class when the first word of its first slab has none: from that slab's second word, else from
+    /// the slab that follows, for which the full one leaves the list, else from a new one.
+    #[inline(always)]
+    pub(crate) fn take_any<G: Geometry>(
         &mut self,
         class: u8,
         blocks: &mut BlockTier<G>,
-    ) -> Result<usize, TakeError> {
-        // The first slab may be full, the second is not.
-        for _ in 0..2 {
-            let taken = self.take_first(class).or_else(|| self.take_second(class));
-            if let Some(offset) = taken {
-                return Ok(offset);
+    ) -> Option<usize> {
+        let first = self.head(class);
+        if first != self.none() {
+            if let Some(offset) = self.take_second_from(first, class, blocks.map) {
+                return Some(offset);
             }
-            if self.head(class) != NO_SEGMENT {
-                self.unlink(self.slab(self.head(class)), blocks.map);
+            self.unlink(first, class);
+            // Any slab on the list but the first has a free slot.
+            let first = self.head(class);
+            if first != self.none() {
+                return match self.take_from(first, class) {
+                    None => self.take_second_from(first, class, blocks.map),
+                    offset => offset,
+                };
             }
         }
         self.open(class, blocks)
@@ -559,39 +641,48 @@ impl Slabs {
     /// Makes a slab of a new block, its first slot taken: the slot's offset in the pool, in bytes.
     /// O(1): no list is threaded through it.
     #[inline(never)]
-    fn open<G: Geometry>(
-        &mut self,
-        class: u8,
-        blocks: &mut BlockTier<G>,
-    ) -> Result<usize, TakeError> {
-        let slab = match self.sound_slab(self.spare) {
-            Some(spare) => {
-                self.spare = NO_SEGMENT;
-                spare
-            }
-            None => self.new_slab(blocks)?,
+    fn open<G: Geometry>(&mut self, class: u8, blocks: &mut BlockTier<G>) -> Option<usize> {
+        if class == NO_CLASS {
+            return None;
+        }
+        let slab = if self.is_sound(self.spare) {
+            let none = self.none();
+            core::mem::replace(&mut self.spare, none)
+        } else {
+            self.new_slab(blocks)?
         };
-        let [first, second] = Self::class(class).all_free;
+        let Class {
+            reciprocal,
+            first_slots,
+            ..
+        } = *Self::class(class);
         // SAFETY: the descriptor is that of a slab without slots.
         unsafe {
-            (*slab.0).free = [first & !1, second];
-            (*slab.0).class = class;
+            let descriptor = &mut *slab.0;
+            descriptor.free = Self::all_free(class) & !1;
+            descriptor.reciprocal = reciprocal;
+            descriptor.first_slots = first_slots;
+            descriptor.class = class;
         }
-        self.link(slab, blocks.map);
+        if class <= LAST_LONG {
+            slab.set_free_second(blocks.map, Self::all_free_second(class));
+        }
+        self.link(slab, class);
         self.count(class, 1);
-        Ok(slab.start() as usize * UNIT_BYTES)
+        Some(slab.start() as usize * UNIT_BYTES)
     }
 
     /// Makes a slab without slots of a new block.
     #[inline(never)]
-    fn new_slab<G: Geometry>(&mut self, blocks: &mut BlockTier<G>) -> Result<Slab, TakeError> {
+    fn new_slab<G: Geometry>(&mut self, blocks: &mut BlockTier<G>) -> Option<Slab> {
         if self.segments == 0 {
-            return Err(TakeError::NoneFits);
+            return None;
         }
-        let start = blocks.take(SLAB_GRANULES)?;
-        let slab = self.slab((start >> SEGMENT_LOG2) as Segment);
-        let start = (start * GRANULE_UNITS) as u32;
+        let start = blocks.take(SLAB_GRANULES).ok()?;
         // SAFETY: the block lies in the pool, so its segment exists; no other slab starts there.
+        let slab = Slab(unsafe { self.directory.add(start >> SEGMENT_LOG2) });
+        let start = (start * GRANULE_UNITS) as u32;
+        // SAFETY: as above.
         unsafe {
             *slab.0 = Descriptor {
                 start,
@@ -601,7 +692,7 @@ impl Slabs {
         }
         self.note_spill(slab, Descriptor::SPILL);
         self.open = self.open.wrapping_add(1);
-        Ok(slab)
+        Some(slab)
     }
 
     /// The only slab that may hold `unit`, the `unit`th unit of the pool, if there is one.
@@ -613,12 +704,9 @@ impl Slabs {
         }
         // SAFETY: the segment exists, and a descriptor precedes the first.
         unsafe {
-            let own = self.directory.add(segment);
-            Some(Slab(if (unit as u32) < (*own).start {
-                own.sub(1)
-            } else {
-                own
-            }))
+            let starts_behind = (unit as u32) < (*self.directory.add(segment)).start;
+            let directory = select_unpredictable(starts_behind, self.before, self.directory);
+            Some(Slab(directory.add(segment)))
         }
     }
 
@@ -633,36 +721,28 @@ impl Slabs {
     pub(crate) fn slot_at(&self, offset_bytes: usize) -> Option<Slot> {
         let unit = Self::unit_at(offset_bytes);
         let slab = self.nearest(unit)?;
-        slab.slot(unit, slab.class())
-    }
-
-    /// As `slot_at`, if it is a slot of this class and of the slab's first word.
-    #[inline(always)]
-    pub(crate) fn first_slot_of(&self, offset_bytes: usize, class: u8) -> Option<Slot> {
-        let unit = Self::unit_at(offset_bytes);
-        let slab = self.nearest(unit)?;
-        if slab.class() != class {
-            return None;
-        }
-        let class = Self::class(class);
-        let (index, is_multiple) = slab.divide(unit, class);
-        (is_multiple && index < class.first_slots).then_some(Slot { slab, index })
+        slab.slot(unit)
     }
 
     /// Whether a slab starts at `granule`: to the block tier it looks like any used block.
     #[inline(always)]
     pub(crate) fn starts_at(&self, granule: usize) -> bool {
-        let segment = granule >> SEGMENT_LOG2;
-        segment < self.segments && {
-            let slab = self.slab(segment as Segment);
-            slab.start() as usize == granule * GRANULE_UNITS && slab.class() != NO_CLASS
-        }
+        self.slab((granule >> SEGMENT_LOG2) as Segment)
+            .is_some_and(|slab| {
+                slab.start() as usize == granule * GRANULE_UNITS && slab.class() != NO_CLASS
+            })
+    }
+
+    /// Where the block that starts at `granule` ends, if it is a slab that keeps free bits where its size was.
+    pub(crate) fn end_at(&self, granule: usize) -> Option<usize> {
+        let slab = self.slab_at(granule)?;
+        (slab.class() <= LAST_LONG).then(|| slab.block().end)
     }
 
     /// The slab that starts at `granule`.
     pub(crate) fn slab_at(&self, granule: usize) -> Option<Slab> {
         self.starts_at(granule)
-            .then(|| self.slab((granule >> SEGMENT_LOG2) as Segment))
+            .then(|| self.slab((granule >> SEGMENT_LOG2) as Segment))?
     }
 
     /// The slab that `offset_bytes` from the pool's start lies in.
@@ -673,47 +753,117 @@ impl Slabs {
         (from_start < SLAB_UNITS && slab.class() != NO_CLASS).then_some(slab)
     }
 
-    /// Whether the slot is used.
-    pub(crate) fn is_used(slot: Slot) -> bool {
-        slot.slab.words()[usize::from(slot.is_in_second_word())] >> (slot.index % WORD_SLOTS) & 1
-            == 0
-    }
-
-    /// Gives back a slot of the first word. `None`: it was free already, and nothing is changed.
-    #[inline(always)]
-    pub(crate) fn give_back_first(&mut self, slot: Slot, class: u8) -> Option<Word> {
-        self.give_back::<0>(slot.slab, slot.index, class)
-    }
-
-    /// Gives back a slot of the second word. `None`: it was free already, and nothing is changed.
-    #[inline(always)]
-    pub(crate) fn give_back_second(&mut self, slot: Slot, class: u8) -> Option<Word> {
-        self.give_back::<1>(slot.slab, slot.index % WORD_SLOTS, class)
-    }
-
-    #[inline(always)]
-    fn give_back<const WORD: usize>(&mut self, slab: Slab, bit: u32, class: u8) -> Option<Word> {
-        let free = slab.word(WORD);
-        let now = free | 1 << bit;
-        if now == free {
-            return None;
-        }
-        slab.set_word(WORD, now);
-        self.count(class, -1);
-        Some(if free == 0 && slab.word(1 - WORD) == 0 {
-            Word::FirstFree
-        } else if now == Self::class(class).all_free[WORD] {
-            Word::AllFree
+    /// The words of a slab in a pool where anything may have been overwritten.
+    fn words_found<G: Geometry>(&self, slab: Slab, blocks: &BlockTier<G>) -> [u64; 2] {
+        if self.is_sound(slab) && slab.block().end <= blocks.top {
+            slab.words(blocks.map)
         } else {
-            Word::Mixed
-        })
+            [slab.free(), 0]
+        }
     }
 
-    /// The first slot of the slab is free again: it goes on the list of its class, if it ever left.
+    /// What a walk over the pool says of a slab.
+    pub(crate) fn state<G: Geometry>(&self, slab: Slab, blocks: &BlockTier<G>) -> BlockState {
+        let words = self.words_found(slab, blocks);
+        let free_slots = words.map(u64::count_ones).iter().sum::<u32>();
+        let slots = CLASS_TABLE
+            .get(slab.class() as usize)
+            .map_or(0, |class| u32::from(class.slots));
+        BlockState::Slab {
+            // The spare one is all one slot.
+            slot_bytes: SLOT_BYTES
+                .get(slab.class() as usize)
+                .map_or(SLAB_BYTES, |&bytes| bytes as usize),
+            used_slots: slots.saturating_sub(free_slots) as usize,
+        }
+    }
+
+    /// Whether the slot is used.
+    pub(crate) fn is_used<G: Geometry>(&self, slot: Slot, blocks: &BlockTier<G>) -> bool {
+        let word = self.words_found(slot.slab, blocks)[usize::from(slot.is_in_second_word())];
+        word >> (slot.index % WORD_SLOTS) & 1 == 0
+    }
+
+    /// Gives back the slot of this class that starts `offset_bytes` from the pool's start, if one does.
     #[inline(always)]
-    pub(crate) fn first_free(&mut self, slab: Slab, map: Map) {
-        if self.head(slab.class()) != self.segment(slab) {
-            self.link(slab, map);
+    pub(crate) fn give_back_at(&mut self, offset_bytes: usize, class: u8) -> GivenBack {
+        let unit = Self::unit_at(offset_bytes);
+        let Some(slab) = self.nearest(unit) else {
+            return GivenBack::NoSlot;
+        };
+        if slab.class() != class {
+            return GivenBack::NoSlot;
+        }
+        let (index, is_multiple) = slab.divide(unit);
+        if !is_multiple {
+            return GivenBack::NoSlot;
+        }
+        let slot = Slot { slab, index };
+        if index < slab.first_slots() {
+            self.give_back_first(slot, class)
+        } else if index < Self::class(class).slots.into() {
+            GivenBack::NotYet(slot)
+        } else {
+            GivenBack::NoSlot
+        }
+    }
+
+    /// Gives back a slot.
+    #[inline(always)]
+    pub(crate) fn give_back_slot(&mut self, slot: Slot, class: u8, map: Map) -> GivenBack {
+        if slot.is_in_second_word() {
+            self.give_back_second(slot, class, map)
+        } else {
+            self.give_back_first(slot, class)
+        }
+    }
+
+    #[inline(always)]
+    fn give_back_first(&mut self, slot: Slot, class: u8) -> GivenBack {
+        let Slot { slab, index } = slot;
+        let free = slab.free();
+        let now = free | 1 << index;
+        if now == free {
+            return GivenBack::AlreadyFree;
+        }
+        slab.set_free(now);
+        self.count(class, -1);
+        if free == 0 {
+            GivenBack::FirstOfWord(slab)
+        } else if now == Self::all_free(class) {
+            GivenBack::WholeWord(slab)
+        } else {
+            GivenBack::One
+        }
+    }
+
+    /// Gives back a slot of a slab's second word.
+    #[inline(always)]
+    pub(crate) fn give_back_second(&mut self, slot: Slot, class: u8, map: Map) -> GivenBack {
+        let Slot { slab, index } = slot;
+        let free = slab.free_second(map);
+        let now = free | 1 << (index % WORD_SLOTS);
+        if now == free {
+            return GivenBack::AlreadyFree;
+        }
+        slab.set_free_second(map, now);
+        self.count(class, -1);
+        if free == 0 {
+            GivenBack::FirstOfWord(slab)
+        } else if now == Self::all_free_second(class) {
+            GivenBack::WholeWord(slab)
+        } else {
+            GivenBack::One
+        }
+    }
+
+    /// The first slot of a word of the slab is free again: if the other word has none either, the slab goes on the list of
+    /// its class, if it ever left.
+    #[inline(always)]
+    pub(crate) fn first_of_word(&mut self, slab: Slab, class: u8, map: Map) {
+        let was_full = class > LAST_LONG || slab.free() == 0 || slab.free_second(map) == 0;
+        if was_full && self.head(class) != slab {
+            self.link(slab, class);
         }
     }
 
@@ -729,55 +879,61 @@ impl Slabs {
         }
     }
 
-    /// All slots of a word of the slab are free: if all of the other are too, the slab is kept as the spare one, or goes
-    /// back to the block tier if there is one.
+    /// All slots of a word of the slab are free: if all of the other are too, the slab becomes the spare one, and the one
+    /// before it goes back to the block tier. If that can't be, since a link beside it was overwritten, the slab stays as
+    /// it is, with all slots free.
     #[inline(always)]
-    pub(crate) fn all_free<G: Geometry>(&mut self, slab: Slab, blocks: &mut BlockTier<G>) {
-        if slab.words() != Self::class(slab.class()).all_free || !self.is_sound(slab) {
+    pub(crate) fn word_free<G: Geometry>(
+        &mut self,
+        slab: Slab,
+        class: u8,
+        blocks: &mut BlockTier<G>,
+    ) {
+        let is_empty =
+            slab.words(blocks.map) == [Self::all_free(class), Self::all_free_second(class)];
+        if !is_empty || self.spare != self.none() && !self.give_back_spare(blocks) {
             return;
         }
-        self.unlink(slab, blocks.map);
+        self.unlink(slab, class);
+        slab.set_free_second(blocks.map, SLAB_GRANULES as u64);
         // SAFETY: the descriptor is of the directory.
         unsafe {
-            (*slab.0).free = [0; 2];
-            (*slab.0).class = SPARE;
+            let descriptor = &mut *slab.0;
+            descriptor.free = 0;
+            descriptor.first_slots = 0;
+            descriptor.class = SPARE;
         }
-        if self.spare != NO_SEGMENT {
-            self.give_back_spare(blocks);
-        }
-        self.spare = self.segment(slab);
+        self.spare = slab;
     }
 
     /// Gives the spare slab back to the block tier. False: there is none, or a link beside it was found overwritten.
     #[inline(never)]
     pub(crate) fn give_back_spare<G: Geometry>(&mut self, blocks: &mut BlockTier<G>) -> bool {
-        let Some(slab) = self.sound_slab(self.spare) else {
+        let slab = self.spare;
+        if !self.is_sound(slab) {
             return false;
-        };
-        // SAFETY: the slab covers that pair of the map, is a used block of the tier, and nobody's any more.
-        let given_back = unsafe {
-            blocks.map.set_pair(slab.pair_index(), Pair::EMPTY);
-            blocks.give_back(slab.block()).is_ok()
-        };
-        if given_back {
-            self.spare = NO_SEGMENT;
-            self.note_spill(slab, Descriptor::NONE);
-            let before = Slab(slab.0.wrapping_sub(1));
-            let left = if before.spills() {
-                Descriptor::SPILL
-            } else {
-                Descriptor::NONE
-            };
-            // SAFETY: the descriptor is of the directory.
-            unsafe { *slab.0 = left }
-            self.open = self.open.wrapping_sub(1);
         }
-        given_back
+        // SAFETY: the slab is a used block of the tier, and nobody's any more.
+        if unsafe { blocks.give_back(slab.block()) }.is_err() {
+            return false;
+        }
+        self.spare = self.none();
+        self.note_spill(slab, Descriptor::NONE);
+        let before = Slab(slab.0.wrapping_sub(1));
+        let left = if before.spills() {
+            Descriptor::SPILL
+        } else {
+            Descriptor::NONE
+        };
+        // SAFETY: the descriptor is of the directory.
+        unsafe { *slab.0 = left }
+        self.open = self.open.wrapping_sub(1);
+        true
     }
 
     /// The block of the spare slab.
     pub(crate) fn spare_block(&self) -> Option<Run> {
-        self.sound_slab(self.spare).map(Slab::block)
+        self.is_sound(self.spare).then(|| self.spare.block())
     }
 
     /// Puts a slab at the end of its class's list, which is a ring: the last precedes the first.
@@ -785,99 +941,50 @@ impl Slabs {
     /// At the end, so that a slab that has just got its first free slot gathers more before its turn
     /// comes: fewer slabs come and go, and the footprint is smaller than with the newest in front.
     #[inline(always)]
-    fn link(&mut self, slab: Slab, map: Map) {
+    fn link(&mut self, slab: Slab, class: u8) {
         let this = self.segment(slab);
-        let class = slab.class();
-        // What was overwritten is left alone.
-        if !self.is_sound(slab) || class as usize >= CLASSES {
+        let first = self.head(class);
+        if first == self.none() {
+            self.set_head(class, slab);
+            slab.set_next(this);
+            slab.set_prev(this);
             return;
         }
-        let Some(first) = self.sound_slab(self.head(class)) else {
-            self.set_head(class, this);
-            slab.set_links(
-                map,
-                Links {
-                    next: this,
-                    prev: this,
-                },
-            );
-            return;
-        };
-        let Some(last) = self.sound_slab(first.links(map).prev) else {
-            return;
-        };
-        slab.set_links(
-            map,
-            Links {
-                next: self.segment(first),
-                prev: self.segment(last),
-            },
-        );
-        first.set_links(
-            map,
-            Links {
-                prev: this,
-                ..first.links(map)
-            },
-        );
-        last.set_links(
-            map,
-            Links {
-                next: this,
-                ..last.links(map)
-            },
-        );
+        // What was overwritten is left alone.
+        if let Some(last) = self.slab(first.prev()) {
+            slab.set_next(last.next());
+            slab.set_prev(first.prev());
+            last.set_next(this);
+            first.set_prev(this);
+        }
     }
 
     /// Takes a slab out of its class's list.
     #[inline(always)]
-    fn unlink(&mut self, slab: Slab, map: Map) {
-        let this = self.segment(slab);
-        let class = slab.class();
+    fn unlink(&mut self, slab: Slab, class: u8) {
         // What was overwritten is left alone.
-        if !self.is_sound(slab) || class as usize >= CLASSES {
-            return;
-        }
-        let Links { next, prev } = slab.links(map);
-        if next == this {
-            self.set_head(class, NO_SEGMENT);
-            return;
-        }
-        let (Some(after), Some(before)) = (self.sound_slab(next), self.sound_slab(prev)) else {
+        let (Some(after), Some(before)) = (self.slab(slab.next()), self.slab(slab.prev())) else {
             return;
         };
-        if self.head(class) == this {
+        after.set_prev(slab.prev());
+        before.set_next(slab.next());
+        if self.head(class) == slab {
+            let next = if after == slab { self.none() } else { after };
             self.set_head(class, next);
         }
-        before.set_links(
-            map,
-            Links {
-                next,
-                ..before.links(map)
-            },
-        );
-        after.set_links(
-            map,
-            Links {
-                prev,
-                ..after.links(map)
-            },
-        );
     }
 
-    /// Whether the slab starts in its own segment: one that doesn't was overwritten, and its start not to be followed.
+    /// Whether the slab is one, and starts in its own segment.
     #[inline(always)]
     fn is_sound(&self, slab: Slab) -> bool {
-        slab.start() as usize / SLAB_UNITS == self.segment(slab) as usize
+        slab != self.none()
+            && slab.class() != NO_CLASS
+            && slab.start() as usize / SLAB_UNITS == self.segment(slab) as usize
     }
 
     /// The slab that starts in `segment`, if there is such a segment and it is sound.
-    #[inline(always)]
     fn sound_slab(&self, segment: Segment) -> Option<Slab> {
-        if segment as usize >= self.segments {
-            return None;
-        }
-        Some(self.slab(segment)).filter(|&slab| self.is_sound(slab))
+        self.slab(segment).filter(|&slab| self.is_sound(slab))
     }
 
     /// Used slots, and the bytes of slabs that aren't in used slots.
@@ -892,11 +999,15 @@ impl Slabs {
     }
 
     /// The size of the largest free slot of a size that is a multiple of `align`, in bytes, or 0.
-    pub(crate) fn largest_free_slot(&self, align: usize, map: Map) -> usize {
-        let has_free = |head: Segment| {
-            // Behind a full first slab come only such with a free slot.
-            self.sound_slab(head)
-                .is_some_and(|slab| slab.words() != [0; 2] || slab.links(map).next != head)
+    pub(crate) fn largest_free_slot<G: Geometry>(
+        &self,
+        align: usize,
+        blocks: &BlockTier<G>,
+    ) -> usize {
+        // Behind a full first slab come only such with a free slot.
+        let has_free = |head: Slab| {
+            self.words_found(head, blocks) != [0; 2]
+                || head != self.none() && head.next() != self.segment(head)
         };
         let filled = self
             .heads
@@ -908,10 +1019,10 @@ impl Slabs {
     }
 
     /// Checks the descriptor of a slab that the map has shown, and counts its used slots into `live`.
-    pub(crate) fn check_slab(
+    pub(crate) fn check_slab<G: Geometry>(
         &self,
         slab: Slab,
-        map: Map,
+        blocks: &BlockTier<G>,
         live: &mut Live,
     ) -> Result<(), CheckError> {
         let error = CheckError::Slab {
@@ -920,7 +1031,7 @@ impl Slabs {
         if slab.class() == SPARE {
             live.slabs += 1;
             // One that no list holds was lost to an overwritten link beside it, which the check names.
-            return if slab.words() == [0; 2] {
+            return if self.words_found(slab, blocks) == [0; 2] {
                 Ok(())
             } else {
                 Err(error)
@@ -932,29 +1043,34 @@ impl Slabs {
         if slab.class() == NO_CLASS {
             return Err(error);
         }
+        let all_free = [
+            Self::all_free(slab.class()),
+            Self::all_free_second(slab.class()),
+        ];
         let Class {
-            all_free, slots, ..
+            slots,
+            first_slots,
+            reciprocal,
         } = *Self::class(slab.class());
-        let free = slab.words();
-        if free[0] & !all_free[0] | free[1] & !all_free[1] != 0 {
+        let free = self.words_found(slab, blocks);
+        let agrees = slab.first_slots() == first_slots.into() && slab.reciprocal() == reciprocal;
+        if !agrees || free[0] & !all_free[0] | free[1] & !all_free[1] != 0 {
             return Err(error);
         }
+        let slots = u32::from(slots);
         let free_slots = free[0].count_ones() + free[1].count_ones();
         *count += slots - free_slots;
         live.slabs += 1;
-        if free_slots > 0 || self.heads.contains(&self.segment(slab)) {
+        if free_slots > 0 || self.heads.contains(&slab) {
             live.listed += 1;
-            let Links { next, prev } = slab.links(map);
             let this = self.segment(slab);
-            let leads_on = |segment: Segment| {
+            let of_class = |segment| {
                 self.sound_slab(segment)
-                    .is_some_and(|other| other.class() == slab.class())
+                    .filter(|other| other.class() == slab.class())
             };
-            if !leads_on(next)
-                || !leads_on(prev)
-                || self.slab(next).links(map).prev != this
-                || self.slab(prev).links(map).next != this
-            {
+            let leads_on = of_class(slab.next()).is_some_and(|next| next.prev() == this)
+                && of_class(slab.prev()).is_some_and(|prev| prev.next() == this);
+            if !leads_on {
                 return Err(error);
             }
         }
@@ -962,28 +1078,28 @@ impl Slabs {
     }
 
     /// Checks the lists, the directory and the counters against what all slabs of the map had in all.
-    pub(crate) fn check_lists(&self, map: Map, live: &Live) -> Result<(), CheckError> {
+    pub(crate) fn check_lists(&self, live: &Live) -> Result<(), CheckError> {
         let mut listed = 0;
         for (class, &head) in self.heads.iter().enumerate() {
-            let mut segment = head;
-            while segment != NO_SEGMENT {
+            let mut next = Some(head).filter(|&head| head != self.none());
+            while let Some(slab) = next {
                 listed += 1;
                 // Every slab with a free slot was found in the map, so more of them than there are is a cycle.
-                let slab = self
-                    .sound_slab(segment)
-                    .filter(|slab| slab.class() as usize == class);
-                let Some(slab) = slab.filter(|_| listed <= live.listed) else {
+                let is_of_class = self.is_sound(slab) && slab.class() as usize == class;
+                let after = self.slab(slab.next());
+                let (true, Some(after)) = (is_of_class && listed <= live.listed, after) else {
                     return Err(CheckError::SlabList { class });
                 };
-                segment = Some(slab.links(map).next)
-                    .filter(|&next| next != head)
-                    .unwrap_or(NO_SEGMENT);
+                next = Some(after).filter(|&after| after != head);
             }
             if live.slots[class] != self.live[class] {
                 return Err(CheckError::SlabList { class });
             }
         }
-        let segments = || (-1..self.segments as Segment).map(|segment| self.slab(segment));
+        let segments = || {
+            let none = core::iter::once(self.none());
+            none.chain((0..self.segments as Segment).filter_map(|segment| self.slab(segment)))
+        };
         let described = segments().filter(|slab| slab.class() != NO_CLASS).count();
         let spills_agree = segments().zip(segments().skip(1)).all(|(before, slab)| {
             slab.class() != NO_CLASS || slab.start() == if before.spills() { u32::MAX } else { 0 }

@@ -58,6 +58,18 @@ impl<G: Geometry> Heap<'_, G> {
     }
 }
 
+impl<G: Geometry> Heap<'_, G> {
+    /// Where the block at `start`, below the top, ends; `None` if the map was overwritten there.
+    pub(crate) fn block_end(&self, start: usize) -> Option<usize> {
+        let BlockTier { map, top, .. } = self.blocks;
+        match self.slabs.end_at(start) {
+            Some(end) => Some(end).filter(|&end| end <= top),
+            // SAFETY: start < top, which is in the map.
+            None => unsafe { map.end_by(start, top) },
+        }
+    }
+}
+
 impl<G: Geometry> Iterator for Blocks<'_, G> {
     type Item = Block;
 
@@ -73,18 +85,14 @@ impl<G: Geometry> Iterator for Blocks<'_, G> {
             // SAFETY: start < top, which is in the map.
             match unsafe { map.mark(start) } {
                 Mark::Inside => return None,
-                mark => match self.heap.slabs.slab_at(start) {
-                    Some(slab) if mark != Mark::Free => (slab.block().end, slab.state()),
-                    _ => {
-                        let state = if mark == Mark::Free {
-                            BlockState::Free
-                        } else {
-                            BlockState::Used
-                        };
-                        // SAFETY: start < top, which is in the map.
-                        (unsafe { map.end_by(start, top)? }, state)
-                    }
-                },
+                mark => {
+                    let state = match self.heap.slabs.slab_at(start) {
+                        _ if mark == Mark::Free => BlockState::Free,
+                        Some(slab) => self.heap.slabs.state(slab, &self.heap.blocks),
+                        None => BlockState::Used,
+                    };
+                    (self.heap.block_end(start)?, state)
+                }
             }
         };
         if end > self.heap.blocks.end {

