@@ -171,7 +171,7 @@ impl<'copy> Replica<'copy> {
         }
         let (top, end) = (counters.top as usize, counters.end as usize);
         let slabs = if directory.is_empty() {
-            Slabs::none()
+            Slabs::without()
         } else {
             // SAFETY: the copy is so long, and borrowed as long as this. It is only walked over, which bears any content.
             unsafe { Slabs::of_zeroes(directory.as_mut_ptr().cast(), top) }
