@@ -2,10 +2,10 @@
 
 use core::alloc::Layout;
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::hooks;
 use crate::shared::Resized;
+use crate::sync::{AtomicUsize, Ordering};
 use crate::{AllocError, FreeError, Geometry, Heap, ReallocError, SharedHeap};
 
 /// A share of a pool: whoever allocates through it takes at most `limit_bytes` of the pool, so that

@@ -8,6 +8,7 @@ use core::ptr::{self, NonNull};
 use crate::hooks::OutOfMemoryCell;
 use crate::lock::{Lock, SpinLock};
 use crate::shared::{as_raw, impl_global_alloc, sealed::Hold};
+use crate::sync::Protected;
 use crate::{Heap, Standard, Tiers};
 
 /// A heap of `BYTES` bytes for a `static`: all of it in `.bss`, built at the first request.
@@ -35,7 +36,7 @@ use crate::{Heap, Standard, Tiers};
 pub struct StaticHeap<const BYTES: usize, L = SpinLock, const BLOCKS_ONLY: bool = false> {
     lock: L,
     out_of_memory: OutOfMemoryCell,
-    state: UnsafeCell<State>,
+    state: Protected<State>,
     region: UnsafeCell<Region<BYTES>>,
 }
 
@@ -84,7 +85,7 @@ impl<const BYTES: usize, L: Lock, const BLOCKS_ONLY: bool> StaticHeap<BYTES, L, 
         Self {
             lock: L::UNLOCKED,
             out_of_memory: OutOfMemoryCell::new(),
-            state: UnsafeCell::new(State {
+            state: Protected::new(State {
                 built_at: ptr::null(),
                 heap: MaybeUninit::uninit(),
             }),
@@ -146,9 +147,9 @@ impl<const BYTES: usize, L: Lock, const BLOCKS_ONLY: bool> Hold
 
     #[inline]
     fn hold<R>(&self, f: impl FnOnce(&mut Heap<'_, Standard>) -> R) -> Option<R> {
-        self.lock.hold(|| {
+        let with_state = |state: *mut State| {
             // SAFETY: the lock is held, and no other reference outlives a `hold`.
-            let state = unsafe { &mut *self.state.get() };
+            let state = unsafe { &mut *state };
             if !ptr::eq(state.built_at, self.region.get().cast()) {
                 // SAFETY: as above.
                 let built = unsafe { self.build(state) };
@@ -158,7 +159,8 @@ impl<const BYTES: usize, L: Lock, const BLOCKS_ONLY: bool> Hold
             }
             // SAFETY: `built_at` is set only once `heap` was written.
             Some(f(unsafe { state.heap.assume_init_mut() }))
-        })
+        };
+        self.lock.hold(|| self.state.with(with_state))
     }
 
     #[inline]

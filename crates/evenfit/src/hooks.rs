@@ -1,11 +1,10 @@
 //! What a program may do when memory runs out, and when a pointer is refused.
 
+use crate::FreeError;
+use crate::sync::{AtomicPtr, Ordering};
 use core::alloc::Layout;
 use core::fmt;
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicPtr, Ordering};
-
-use crate::FreeError;
 
 /// A refused pointer, as the misuse hook is told of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +37,13 @@ impl fmt::Display for Misuse {
 pub type MisuseHook = fn(&Misuse);
 
 /// Null while the default stands, so the static needs no room in `.data`.
+#[cfg(not(loom))]
 static MISUSE_HOOK: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
+
+#[cfg(loom)]
+loom::lazy_static! {
+    static ref MISUSE_HOOK: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
+}
 
 /// Replaces what happens on misuse, for all heaps of the program. Without a hook the program is aborted by an
 /// undefined instruction: the one end that needs no operating system and can't unwind out of an allocator.

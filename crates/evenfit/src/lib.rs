@@ -25,6 +25,7 @@ mod shape;
 mod shared;
 mod slab;
 mod stats;
+mod sync;
 mod walk;
 mod watch;
 

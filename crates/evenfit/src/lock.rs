@@ -1,8 +1,8 @@
 //! Who may touch a shared heap, and when.
 
-use core::sync::atomic::AtomicBool;
+use crate::sync::AtomicBool;
 #[cfg(target_has_atomic = "8")]
-use core::sync::atomic::Ordering;
+use crate::sync::{Ordering, spin_loop};
 
 #[cfg(feature = "critical-section")]
 mod critical_section;
@@ -64,7 +64,7 @@ unsafe impl Lock for SpinLock {
         while self.held.swap(true, Ordering::Acquire) {
             // Waits on a plain load, so that waiters do not take the cache line from each other.
             while self.held.load(Ordering::Relaxed) {
-                core::hint::spin_loop();
+                spin_loop();
             }
         }
         let _release = ReleaseOnDrop(&self.held);

@@ -1,13 +1,13 @@
 //! A heap behind a lock, over memory that is known at run time.
 
 use core::alloc::Layout;
-use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
 use crate::hooks::OutOfMemoryCell;
 use crate::lock::{Lock, SpinLock};
 use crate::shared::{as_raw, impl_global_alloc, sealed::Hold};
+use crate::sync::Protected;
 use crate::{Geometry, Heap, InitError, Standard};
 
 /// A heap that several threads, cores or handlers share, over a borrowed or raw region.
@@ -51,7 +51,7 @@ use crate::{Geometry, Heap, InitError, Standard};
 pub struct LockedHeap<'pool, L = SpinLock, G: Geometry = Standard> {
     lock: L,
     out_of_memory: OutOfMemoryCell,
-    heap: UnsafeCell<Option<Heap<'pool, G>>>,
+    heap: Protected<Option<Heap<'pool, G>>>,
 }
 
 // SAFETY: the heap is reached only through `hold`, with the lock held.
@@ -64,7 +64,7 @@ impl<'pool, L: Lock, G: Geometry> LockedHeap<'pool, L, G> {
         Self {
             lock: L::UNLOCKED,
             out_of_memory: OutOfMemoryCell::new(),
-            heap: UnsafeCell::new(None),
+            heap: Protected::new(None),
         }
     }
 
@@ -74,7 +74,7 @@ impl<'pool, L: Lock, G: Geometry> LockedHeap<'pool, L, G> {
         Self {
             lock: L::UNLOCKED,
             out_of_memory: OutOfMemoryCell::new(),
-            heap: UnsafeCell::new(Some(heap)),
+            heap: Protected::new(Some(heap)),
         }
     }
 
@@ -123,15 +123,16 @@ impl<'pool, L: Lock, G: Geometry> LockedHeap<'pool, L, G> {
         &self,
         build: impl FnOnce() -> Result<Heap<'pool, G>, InitError>,
     ) -> Result<(), InitError> {
-        self.lock.hold(|| {
+        let fill = |heap: *mut Option<Heap<'pool, G>>| {
             // SAFETY: the lock is held, and no other reference outlives a `hold`.
-            let heap = unsafe { &mut *self.heap.get() };
+            let heap = unsafe { &mut *heap };
             if heap.is_some() {
                 return Err(InitError::AlreadyBuilt);
             }
             *heap = Some(build()?);
             Ok(())
-        })
+        };
+        self.lock.hold(|| self.heap.with(fill))
     }
 
     /// Makes the pool longer by memory that follows it: see [`Heap::extend`]. Returns by how many bytes it has grown.
@@ -163,12 +164,13 @@ impl<L: Lock, G: Geometry> Hold for LockedHeap<'_, L, G> {
 
     #[inline]
     fn hold<R>(&self, f: impl FnOnce(&mut Heap<'_, G>) -> R) -> Option<R> {
-        self.lock.hold(|| {
+        let with_heap = |heap: *mut Option<Heap<'_, G>>| {
             // SAFETY: the lock is held, and no other reference outlives a `hold`. The callers of `hold`, all
             // in this crate, never replace the heap, so a shorter lifetime can't be smuggled in.
-            let heap = unsafe { &mut *self.heap.get().cast::<Option<Heap<'_, G>>>() };
+            let heap = unsafe { &mut *heap.cast::<Option<Heap<'_, G>>>() };
             heap.as_mut().map(f)
-        })
+        };
+        self.lock.hold(|| self.heap.with(with_heap))
     }
 
     #[inline]

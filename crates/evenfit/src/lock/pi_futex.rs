@@ -1,13 +1,14 @@
 //! Linux: a mutex whose holder runs with the highest priority among its waiters.
 
-extern crate std;
+#[cfg(not(loom))]
+mod kernel;
+#[cfg(loom)]
+#[path = "pi_futex/modelled_kernel.rs"]
+mod kernel;
 
-use core::cell::Cell;
-use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::thread_local;
-
+use self::kernel::{current_thread_id, stop};
 use super::Lock;
+use crate::sync::{AtomicU32, Ordering};
 
 /// A priority-inheritance futex (feature `pi-futex`, Linux): free of system calls while uncontended;
 /// under contention the kernel lends the waiter's priority to the holder.
@@ -54,7 +55,7 @@ impl PiFutex {
     #[cold]
     fn wait(&self) {
         loop {
-            match self.futex(libc::FUTEX_LOCK_PI) {
+            match kernel::futex(&self.word, libc::FUTEX_LOCK_PI) {
                 0 => return,
                 libc::EINTR | libc::EAGAIN => {}
                 libc::EDEADLK => stop("the heap was used by a thread that already held its lock"),
@@ -67,28 +68,9 @@ impl PiFutex {
     /// Hands the lock to the waiter with the highest priority.
     #[cold]
     fn wake(&self) {
-        if self.futex(libc::FUTEX_UNLOCK_PI) != 0 {
+        if kernel::futex(&self.word, libc::FUTEX_UNLOCK_PI) != 0 {
             stop("the kernel refused to release the heap's lock");
         }
-    }
-
-    /// One futex call on `word`: 0 or the error number.
-    fn futex(&self, operation: libc::c_int) -> libc::c_int {
-        // SAFETY: `word` is live for the call; LOCK_PI and UNLOCK_PI read no other argument than a null timeout.
-        let answer = unsafe {
-            libc::syscall(
-                libc::SYS_futex,
-                self.word.as_ptr(),
-                operation | libc::FUTEX_PRIVATE_FLAG,
-                0,
-                ptr::null::<libc::timespec>(),
-            )
-        };
-        if answer == 0 {
-            return 0;
-        }
-        // SAFETY: the C library's errno is always readable.
-        unsafe { *libc::__errno_location() }
     }
 }
 
@@ -111,48 +93,4 @@ impl Drop for UnlockOnDrop<'_> {
             self.lock.wake();
         }
     }
-}
-
-thread_local! {
-    /// This thread's id, or 0 before it is known. No destructor and no lazy part: plain thread-local
-    /// storage, which allocates nothing and so may be used inside an allocator.
-    static THREAD_ID: Cell<u32> = const { Cell::new(0) };
-}
-
-#[inline]
-fn current_thread_id() -> u32 {
-    match THREAD_ID.get() {
-        0 => learn_thread_id(),
-        id => id,
-    }
-}
-
-#[cold]
-fn learn_thread_id() -> u32 {
-    static FORK_WATCHED: AtomicBool = AtomicBool::new(false);
-    // SAFETY: takes no argument and can't fail.
-    let id = unsafe { libc::gettid() } as u32;
-    // Set first: `pthread_atfork` may allocate, and come back here.
-    THREAD_ID.set(id);
-    if !FORK_WATCHED.swap(true, Ordering::Relaxed) {
-        // SAFETY: the handler touches only the forking thread's own storage. Without memory for the
-        // registration the child's first contended lock stops it with a message.
-        unsafe { libc::pthread_atfork(None, None, Some(forget_thread_id)) };
-    }
-    id
-}
-
-/// In the child of a fork the forking thread has a new id.
-extern "C" fn forget_thread_id() {
-    THREAD_ID.set(0);
-}
-
-/// Ends the program: going on without the lock would corrupt the heap.
-#[cold]
-fn stop(reason: &str) -> ! {
-    for part in ["evenfit: ", reason, "\n"] {
-        // SAFETY: the pointer and length describe `part`.
-        unsafe { libc::write(2, part.as_ptr().cast(), part.len()) };
-    }
-    std::process::abort();
 }

@@ -1,0 +1,1 @@
+//! Models of everything in evenfit that uses atomics: see `tests/models.rs`.

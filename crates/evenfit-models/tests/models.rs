@@ -1,0 +1,38 @@
+//! Everything in evenfit that uses atomics, in every interleaving and with every value that C11's memory model lets a
+//! load return, as far as loom explores them.
+//!
+//! The library is built anew with loom's atomics (`--cfg loom`), so an ordinary `cargo test` starts the models in a child:
+//! `RUSTFLAGS="--cfg loom" cargo test -p evenfit-models --test models`, in a target directory of their own.
+
+#[cfg(loom)]
+mod explored;
+
+/// Runs the models as a user would.
+#[cfg(not(loom))]
+#[test]
+fn every_model_holds() {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let target = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("loom");
+    let models = std::process::Command::new(cargo)
+        .args(["test", "-p", "evenfit-models", "--test", "models"])
+        // loom itself is slow without.
+        .args([
+            "--config",
+            "profile.dev.opt-level=1",
+            "--config",
+            "profile.dev.debug=false",
+        ])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env("RUSTFLAGS", "--cfg loom")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .env("CARGO_TARGET_DIR", target)
+        .output()
+        .expect("cargo runs");
+    let said = String::from_utf8_lossy(&models.stdout);
+    assert!(
+        models.status.success() && said.contains(" passed; 0 failed"),
+        "{said}{}",
+        String::from_utf8_lossy(&models.stderr)
+    );
+    println!("{said}");
+}

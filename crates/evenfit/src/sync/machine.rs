@@ -1,0 +1,33 @@
+//! As `core` has them.
+
+use core::cell::UnsafeCell;
+
+pub(crate) use core::hint::spin_loop;
+#[cfg(all(feature = "pi-futex", target_os = "linux"))]
+pub(crate) use core::sync::atomic::AtomicU32;
+pub(crate) use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+
+/// What a lock protects.
+#[repr(transparent)]
+pub(crate) struct Protected<T>(UnsafeCell<T>);
+
+impl<T> Protected<T> {
+    #[inline(always)]
+    pub(crate) const fn new(value: T) -> Self {
+        Self(UnsafeCell::new(value))
+    }
+
+    /// Hands out the place, for exclusive use until `f` returns.
+    #[inline(always)]
+    pub(crate) fn with<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
+        f(self.0.get())
+    }
+
+    pub(crate) fn get_mut(&mut self) -> &mut T {
+        self.0.get_mut()
+    }
+
+    pub(crate) fn into_inner(self) -> T {
+        self.0.into_inner()
+    }
+}
