@@ -116,7 +116,7 @@ pub fn pool_for_maxima(cut: Cut, live: u64, blocks: u64, sizes: &[(u64, u64)]) -
 
 /// The longest gap below the top that can be there when a request for `granules` fails: the largest multiple of
 /// `divisor` below the size at which the search surely finds a block.
-fn longest_gap(cut: Cut, granules: u64, divisor: u64) -> u64 {
+pub(crate) fn longest_gap(cut: Cut, granules: u64, divisor: u64) -> u64 {
     let smallest_of_bin = cut.smallest(cut.bin(granules));
     // The search looks at the head of the request's own bin. If nothing too short can be in that bin, that is enough.
     let first_multiple = smallest_of_bin.div_ceil(divisor) * divisor;
@@ -142,7 +142,7 @@ fn common_divisor(demands: &[Demand]) -> u64 {
         .max(1)
 }
 
-fn gcd(a: u64, b: u64) -> u64 {
+pub(crate) fn gcd(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 

@@ -24,6 +24,7 @@ pub mod observe;
 mod shape;
 mod shared;
 mod slab;
+mod slot_class;
 mod stats;
 mod sync;
 mod walk;
@@ -41,6 +42,7 @@ pub use lock::{Lock, SpinLock};
 pub use locked::LockedHeap;
 pub use shape::{SLAB_REGION_BYTES_MIN, Tiers};
 pub use shared::SharedHeap;
+pub use slot_class::SlotClass;
 pub use stats::Stats;
 pub use walk::{Block, BlockState, Blocks};
 

@@ -1,0 +1,399 @@
+//! The safe pool with slabs, against the heap itself: programs that keep a contract and do their worst never fail in it, and
+//! formulas that forget a part of the argument are refuted by the same programs.
+#![allow(clippy::undocumented_unsafe_blocks)] // All blocks of a game are its own, and freed once.
+
+use std::alloc::Layout;
+use std::collections::HashSet;
+use std::mem::MaybeUninit;
+use std::ptr::NonNull;
+
+use evenfit::{BlockState, Heap, Standard, Tiers};
+use evenfit_contract::exhaustive::Step;
+use evenfit_contract::safe::{self, Demand};
+use evenfit_contract::slabs::{self, SafeWithSlabs, SlabDemand};
+use evenfit_contract::{Contract, Cut, Site, adversary};
+
+fn site(size: (u64, u64), align_bytes: u64, most_live: u64, grows: bool) -> Site {
+    Site {
+        name: "site".into(),
+        min_bytes: size.0,
+        max_bytes: size.1,
+        align_bytes,
+        most_live,
+        grows,
+    }
+}
+
+/// Contracts of a few sites, chosen so that pins, gaps beside slabs, gaps beside blocks and alignment each matter somewhere.
+fn grid() -> Vec<Vec<Site>> {
+    let mut grid = Vec::new();
+    for most_live in [1, 2, 7, 40] {
+        grid.push(vec![site((1, 256), 8, most_live, false)]);
+        grid.push(vec![site((1, 256), 16, most_live, true)]);
+        grid.push(vec![site((64, 64), 8, 33 * most_live, false)]);
+        grid.push(vec![site((200, 300), 8, most_live, false)]);
+        for large in [2_048, 3_200, 5_000] {
+            let blocks = site((large, large), 8, 2, false);
+            grid.push(vec![site((16, 256), 8, most_live, false), blocks.clone()]);
+            grid.push(vec![site((100, 100), 8, 3 * most_live, false), blocks]);
+            let range = site((257, large), 8, 3, false);
+            grid.push(vec![site((8, 128), 8, most_live, false), range.clone()]);
+            grid.push(vec![site((40, 40), 8, 60 * most_live, false), range]);
+        }
+        grid.push(vec![
+            site((1, 256), 64, most_live, false),
+            site((300, 1_000), 128, 3, true),
+        ]);
+    }
+    grid
+}
+
+fn demands(sites: &[Site]) -> Vec<SlabDemand> {
+    sites.iter().map(SlabDemand::of).collect()
+}
+
+struct Live {
+    site: usize,
+    ptr: NonNull<u8>,
+    layout: Layout,
+}
+
+/// A program that keeps the contract, and the heap that it runs in.
+struct Game<'a> {
+    heap: Heap<'a, Standard>,
+    sites: &'a [Site],
+    live: Vec<Live>,
+    count: Vec<u64>,
+    random: u64,
+    failed: bool,
+}
+
+/// A request was refused.
+struct Failed;
+
+impl<'a> Game<'a> {
+    fn new(region: &'a mut [MaybeUninit<u8>], granules: u64, sites: &'a [Site], seed: u64) -> Self {
+        let base = region.as_ptr().align_offset(16);
+        let bytes = slabs::region_bytes(granules).unwrap() as usize;
+        let region = &mut region[base..base + bytes];
+        let heap = Heap::from_region_with(region, Tiers::WithSlabs).unwrap();
+        assert_eq!(heap.stats().pool_bytes as u64, granules * 16);
+        Self {
+            heap,
+            sites,
+            live: Vec::new(),
+            count: vec![0; sites.len()],
+            random: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1,
+            failed: false,
+        }
+    }
+
+    fn below(&mut self, end: u64) -> u64 {
+        self.random ^= self.random >> 12;
+        self.random ^= self.random << 25;
+        self.random ^= self.random >> 27;
+        (self.random.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % end.max(1)
+    }
+
+    fn may(&self, site: usize) -> bool {
+        self.count[site] < self.sites[site].most_live
+    }
+
+    fn layout(&mut self, site: usize) -> Layout {
+        let Site {
+            min_bytes,
+            max_bytes,
+            align_bytes,
+            ..
+        } = self.sites[site];
+        let bytes = match self.below(4) {
+            0 => max_bytes,
+            1 => min_bytes,
+            _ => min_bytes + self.below(max_bytes - min_bytes + 1),
+        };
+        let align = match self.below(2) {
+            0 => align_bytes,
+            _ => 1 << self.below(u64::from(align_bytes.ilog2()) + 1),
+        };
+        Layout::from_size_align(bytes as usize, align as usize).unwrap()
+    }
+
+    fn allocate(&mut self, site: usize, layout: Layout) -> Result<(), Failed> {
+        if !self.may(site) {
+            return Ok(());
+        }
+        let block = self.heap.allocate(layout).map_err(|_| Failed)?;
+        self.live.push(Live {
+            site,
+            ptr: block.cast(),
+            layout,
+        });
+        self.count[site] += 1;
+        Ok(())
+    }
+
+    fn free(&mut self, at: usize) {
+        let Live { site, ptr, layout } = self.live.swap_remove(at);
+        self.count[site] -= 1;
+        unsafe { self.heap.try_deallocate(ptr, layout).unwrap() };
+    }
+
+    /// To another size: for the time of the move there may be two.
+    fn reallocate(&mut self, at: usize) -> Result<(), Failed> {
+        let site = self.live[at].site;
+        if !self.sites[site].grows {
+            return Ok(());
+        }
+        let new = self.layout(site);
+        let Live { ptr, layout, .. } = self.live[at];
+        let new = Layout::from_size_align(new.size(), layout.align()).unwrap();
+        let moved = unsafe { self.heap.reallocate(ptr, layout, new) };
+        self.live[at].ptr = moved.map_err(|_| Failed)?.cast();
+        self.live[at].layout = new;
+        Ok(())
+    }
+
+    /// Fills a site's slabs with requests of one layout, then frees all but one slot of each slab.
+    fn pin(&mut self, site: usize) -> Result<(), Failed> {
+        let layout = self.layout(site);
+        while self.may(site) {
+            self.allocate(site, layout)?;
+        }
+        let start = self.heap.pool_start() as usize;
+        let slabs: Vec<(usize, usize)> = self
+            .heap
+            .blocks()
+            .filter(|block| matches!(block.state, BlockState::Slab { .. }))
+            .map(|block| (start + block.offset_bytes, block.size_bytes))
+            .collect();
+        let mut kept = HashSet::new();
+        for at in (0..self.live.len()).rev() {
+            let address = self.live[at].ptr.addr().get();
+            let slab = slabs
+                .iter()
+                .find(|(from, len)| (*from..from + len).contains(&address));
+            match slab {
+                Some(slab) if kept.insert(slab.0) => {}
+                Some(_) if self.live[at].site == site => self.free(at),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the longest blocks, then pins slabs behind them, then frees the blocks: what is left before the slabs is a gap.
+    fn gaps(&mut self, blocks: usize, small: usize) -> Result<(), Failed> {
+        let Site { max_bytes, .. } = self.sites[blocks];
+        let shorter = max_bytes
+            - self
+                .below(20 * 16)
+                .min(max_bytes - self.sites[blocks].min_bytes);
+        let layout = Layout::from_size_align(shorter as usize, 8).unwrap();
+        while self.may(blocks) {
+            self.allocate(blocks, layout)?;
+            let layout = self.layout(small);
+            self.allocate(small, layout)?;
+        }
+        for at in (0..self.live.len()).rev() {
+            if self.live[at].site == blocks {
+                self.free(at);
+            }
+        }
+        Ok(())
+    }
+
+    fn play(&mut self, steps: u64) -> Result<(), Failed> {
+        for _ in 0..steps {
+            let site = self.below(self.sites.len() as u64) as usize;
+            let other = self.below(self.sites.len() as u64) as usize;
+            match self.below(12) {
+                0..5 => {
+                    let layout = self.layout(site);
+                    self.allocate(site, layout)?;
+                }
+                5..8 if !self.live.is_empty() => {
+                    let at = self.below(self.live.len() as u64) as usize;
+                    self.free(at);
+                }
+                8 if !self.live.is_empty() => {
+                    let at = self.below(self.live.len() as u64) as usize;
+                    // With `grows`, the moving block is the one more.
+                    self.reallocate(at)?;
+                }
+                9 => self.pin(site)?,
+                10 => self.gaps(site, other)?,
+                11 if self.below(8) == 0 => {
+                    while !self.live.is_empty() {
+                        self.free(0);
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether some program that keeps the contract fails in a pool of so many granules.
+fn is_broken(sites: &[Site], granules: u64, seeds: std::ops::Range<u64>, steps: u64) -> bool {
+    let bytes = slabs::region_bytes(granules).unwrap() as usize;
+    let mut region = vec![MaybeUninit::uninit(); bytes + 16];
+    seeds.into_iter().any(|seed| {
+        let mut game = Game::new(&mut region, granules, sites, seed);
+        game.failed = game.play(steps).is_err();
+        game.heap.check().unwrap();
+        game.failed
+    })
+}
+
+#[test]
+fn no_program_fails_in_the_safe_pool() {
+    for sites in grid() {
+        let safe = slabs::pool(&demands(&sites)).unwrap();
+        assert!(
+            !is_broken(&sites, safe.granules, 0..60, 400),
+            "{sites:?}: {safe:?}"
+        );
+    }
+}
+
+#[test]
+fn formulas_that_forget_something_are_refuted() {
+    // What a formula says, of a contract whose safe pool is this.
+    type Formula = fn(&[Site], &SafeWithSlabs) -> u64;
+    let wrong: [(&str, Formula); 4] = [
+        ("no gaps", |_, safe| safe.live),
+        ("one slab fewer", |_, safe| {
+            safe.granules - slabs::slab_granules()
+        }),
+        (
+            "slabs as if all slots of all classes were in full ones",
+            |sites, safe| {
+                let full: u64 = demands(sites)
+                    .iter()
+                    .filter_map(|demand| Some((demand.most_live, demand.classes.last()?)))
+                    .map(|(live, class)| live.div_ceil(class.slots as u64))
+                    .sum();
+                safe.granules
+                    - (safe.slabs - full.min(safe.slabs))
+                        .min(safe.granules / slabs::slab_granules())
+                        * slabs::slab_granules()
+            },
+        ),
+        ("the heap without slabs", |sites, _| {
+            let contract = Contract {
+                cut: Cut::STANDARD,
+                sites: sites.to_vec(),
+            };
+            safe::pool(Cut::STANDARD, &contract.demands())
+                .unwrap()
+                .granules
+        }),
+    ];
+    for (name, formula) in wrong {
+        let grid = grid();
+        let refuted = grid.iter().filter(|sites| {
+            let safe = slabs::pool(&demands(sites)).unwrap();
+            let granules = formula(sites, &safe).max(1);
+            granules < safe.granules && is_broken(sites, granules, 0..60, 300)
+        });
+        let count = refuted.count();
+        println!("{name}: {count}");
+        assert!(count > 0, "{name}: not refuted");
+    }
+}
+
+/// Gaps before pinned slabs, each a granule too short for the holes that the worst program without slabs then moves up.
+fn gaps_before_slabs_then_holes(game: &mut Game, blocks: Demand) -> Result<(), Failed> {
+    const SMALL: usize = 0;
+    const BLOCKS: usize = 1;
+    let bytes = |granules: u64| Layout::from_size_align(granules as usize * 16, 8).unwrap();
+    let small = SlabDemand::of(&game.sites[SMALL]);
+    for class in small.classes.iter().take(small.most_live as usize) {
+        game.allocate(BLOCKS, bytes(blocks.max - 2))?;
+        let slot = Layout::from_size_align(class.slot_bytes, 8).unwrap();
+        game.allocate(SMALL, slot)?;
+    }
+    for at in (0..game.live.len()).rev() {
+        if game.live[at].site == BLOCKS {
+            game.free(at);
+        }
+    }
+    let mut at = Vec::new();
+    for step in adversary::worst(Cut::STANDARD, &[blocks]).steps {
+        match step {
+            Step::Alloc { granules, .. } => {
+                game.allocate(BLOCKS, bytes(granules))?;
+                at.push(game.live.last().unwrap().ptr);
+            }
+            Step::Free { block } => {
+                let live = game.live.iter().position(|live| live.ptr == at[block]);
+                game.free(live.unwrap());
+            }
+            Step::Resize { .. } => unreachable!("the contract has no reallocation"),
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn gaps_beside_slabs_count_too() {
+    let sites = [
+        site((8, 128), 8, 10, false),
+        site((257, 3_200), 8, 20, false),
+    ];
+    let blocks = sites[1].demand(Cut::STANDARD);
+    let safe = slabs::pool(&demands(&sites)).unwrap();
+    assert_eq!((safe.gaps, safe.gap), (29, 199));
+    let fails = |granules: u64| {
+        let bytes = slabs::region_bytes(granules).unwrap() as usize;
+        let mut region = vec![MaybeUninit::uninit(); bytes + 16];
+        let mut game = Game::new(&mut region, granules, &sites, 1);
+        gaps_before_slabs_then_holes(&mut game, blocks).is_err()
+    };
+    assert!(!fails(safe.granules));
+    let beside_blocks_only = safe.live + blocks.most_live * safe.gap;
+    assert!(fails(beside_blocks_only));
+    // And it is nearly all of the bound.
+    assert!(fails(safe.granules - safe.granules / 50));
+}
+
+#[test]
+fn without_small_requests_it_is_the_bound_of_blocks() {
+    for sites in [
+        vec![site((257, 5_000), 8, 7, false)],
+        vec![
+            site((1_000, 1_000), 8, 7, false),
+            site((4_000, 4_000), 64, 2, true),
+        ],
+        vec![
+            site((512, 512), 8, 7, false),
+            site((1_024, 1_024), 8, 2, false),
+        ],
+    ] {
+        let blocks: Vec<_> = sites
+            .iter()
+            .map(|site| site.demand(Cut::STANDARD))
+            .collect();
+        let blocks = safe::pool(Cut::STANDARD, &blocks).unwrap();
+        let slabs = slabs::pool(&demands(&sites)).unwrap();
+        assert_eq!(slabs.granules, blocks.granules, "{sites:?}");
+        assert_eq!(slabs.slabs, 0);
+    }
+}
+
+#[test]
+fn one_class_needs_its_full_slabs_and_nothing_more() {
+    let class = slabs::class(64, 8).unwrap();
+    for live in [1, 31, 32, 33, 64, 65, 1_000] {
+        let safe = slabs::pool(&demands(&[site((64, 64), 8, live, false)])).unwrap();
+        let full = live.div_ceil(class.slots as u64) * slabs::slab_granules();
+        assert_eq!((safe.granules, safe.gap), (full, 0), "{live}");
+    }
+}
+
+#[test]
+fn what_64_bits_can_not_count_is_none() {
+    let huge = site((1, 1 << 48), 8, 1 << 40, false);
+    assert_eq!(slabs::pool(&demands(&[huge])), None);
+}
