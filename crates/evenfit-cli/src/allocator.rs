@@ -178,6 +178,8 @@ pub enum Kind {
     Heap,
     /// The heap without slabs: where a proved bound on space is what counts
     Blocks,
+    /// The heap with slabs, however small the pool
+    Slabs,
     /// The heap with 8-byte granules, for pools up to 512 KiB
     Compact,
     /// The teaching free list: time grows with the pool, a header on every block
@@ -190,6 +192,7 @@ impl Kind {
         match self {
             Self::Heap => "the heap",
             Self::Blocks => "the heap without slabs",
+            Self::Slabs => "the heap with slabs",
             Self::Compact => "the compact heap",
             Self::FirstFit => "the first-fit free list",
         }
@@ -200,6 +203,7 @@ impl Kind {
         match self {
             Self::Heap => "heap",
             Self::Blocks => "blocks",
+            Self::Slabs => "slabs",
             Self::Compact => "compact",
             Self::FirstFit => "first-fit",
         }
@@ -230,6 +234,10 @@ impl Kind {
             Self::Blocks => visitor.visit(Heap::<Standard>::from_region_with(
                 region,
                 Tiers::BlocksOnly,
+            )?),
+            Self::Slabs => visitor.visit(Heap::<Standard>::from_region_with(
+                region,
+                Tiers::WithSlabs,
             )?),
             Self::Compact => visitor.visit(Heap::<Compact>::from_region(region)?),
             Self::FirstFit => visitor.visit(FirstFit::from_region(region)?),

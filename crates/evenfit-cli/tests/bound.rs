@@ -105,6 +105,36 @@ fn the_monitor_is_generated_as_committed() {
 }
 
 #[test]
+fn with_slabs_the_worst_program_runs_in_the_safe_pool_and_needs_what_is_said() {
+    let scratch = Scratch::new("bound-slabs");
+    let small = "[[site]]\nname='small'\nsize=[8, 128]\nmost_live=10\n";
+    let large = "[[site]]\nname='large'\nsize=[257, 3200]\nmost_live=20\n";
+    let path = contract(&scratch, &format!("{small}{large}"));
+    let witness = scratch.path("worst.evt");
+    let args = ["bound", &path, "--tiers", "slabs", "--witness", &witness];
+    let report = json(&[&args[..], &["--json"]].concat());
+    let replay = |pool: u64| {
+        let pool = pool.to_string();
+        let args = ["replay", &witness, "--allocator", "slabs", "--pool", &pool];
+        evenfit(&args).code
+    };
+    let safe = report["safe"]["region_bytes"].as_u64().unwrap();
+    let worst = report["worst_program"]["region_bytes"].as_u64().unwrap();
+    assert_eq!((replay(safe), replay(worst), replay(worst - 8)), (0, 0, 1));
+    assert!(
+        report["worst_program"]["share_of_safe"].as_f64() > Some(0.9),
+        "{report:#}"
+    );
+    assert!(report["safe"]["most_slabs"].as_u64() > Some(9));
+    let text = evenfit(&args);
+    assert!(text.stdout.contains("with slabs"), "{}", text.stdout);
+    for pool in [safe, safe - 1] {
+        let judged = evenfit(&[&args[..4], &["--pool", &pool.to_string()]].concat());
+        assert_eq!(judged.code, i32::from(pool < safe), "{}", judged.stdout);
+    }
+}
+
+#[test]
 fn what_can_not_be_used_is_named() {
     let scratch = Scratch::new("bound-bad");
     let big = "[[site]]\nname='a'\nsize=[1, 4096]\nmost_live=9\n";
@@ -128,6 +158,17 @@ fn what_can_not_be_used_is_named() {
             "--states-max",
         ),
         (big, &["--pool", "lots"], "16MiB"),
+        (big, &["--tiers", "slabs", "--exhaustive"], "--exhaustive"),
+        (
+            "granule=8\n[[site]]\nname='a'\nsize=9\nmost_live=9\n",
+            &["--tiers", "slabs"],
+            "no slabs",
+        ),
+        (
+            "[[site]]\nname='a'\nsize='64GiB'\nmost_live=9\n",
+            &["--tiers", "slabs", "--witness", "no-such-file.evt"],
+            "too large to be run",
+        ),
     ] {
         let path = contract(&scratch, text);
         let mut args = vec!["bound", path.as_str()];

@@ -53,6 +53,22 @@ fn a_step_less_than_the_smallest_pool_fails() {
 }
 
 #[test]
+fn a_program_runs_in_the_pool_that_is_safe_for_its_maxima_with_slabs() {
+    let scratch = Scratch::new("size-slabs");
+    for (seed, sizes) in [(1, 200), (2, 300), (3, 4_000)] {
+        let path = scratch.path("random.evt");
+        save(&random_trace(seed, 4_000, sizes), &path);
+        let sized = &json(&["size", &path, "--seeds", "0", "--json"])[0];
+        let safe = number(&sized["maxima"]["safe_with_slabs_bytes"]);
+        let peak = number(&sized["peak_live_bytes"]);
+        assert!(number(&sized["maxima"]["most_slabs"]) > 10 && safe > peak);
+        let pool = safe.to_string();
+        let run = evenfit(&["replay", &path, "--allocator", "slabs", "--pool", &pool]);
+        assert_eq!(run.code, 0, "{}", run.stdout);
+    }
+}
+
+#[test]
 fn a_recorded_program_is_sized_with_margin_and_bounds() {
     let path = shipped("csound");
     let sized = &json(&["size", &path, "--seeds", "2", "--json"])[0];

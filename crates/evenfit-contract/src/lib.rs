@@ -3,7 +3,7 @@
 //! - [`Contract`]: what a program promises, site by site: sizes, alignment, most live blocks.
 //! - [`safe`]: the pool that can never fail, and why; [`slabs`]: the same for a heap with slabs; [`robson`]: what no allocator can promise to undercut.
 //! - [`exhaustive`]: the exact answer for small contracts, by trying every program.
-//! - [`adversary`]: programs that need nearly that much, for large ones.
+//! - [`adversary`], [`slab_adversary`]: programs that need nearly that much, for large ones.
 //! - [`Monitor`]: the contract compiled into a firmware, which reports the first violation.
 //!
 //! The proofs are in `docs/bounds.md`. Everything counts in granules unless a name ends in `_bytes`.
@@ -26,6 +26,8 @@ pub mod policy;
 pub mod robson;
 #[cfg(feature = "std")]
 pub mod safe;
+#[cfg(feature = "std")]
+pub mod slab_adversary;
 #[cfg(feature = "std")]
 pub mod slabs;
 

@@ -139,6 +139,72 @@ pub fn pool(demands: &[SlabDemand]) -> Option<SafeWithSlabs> {
     })
 }
 
+/// What is known of a program by its observed maxima only, none of which need be at the same moment. A block that a reallocation is
+/// moving counts twice.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Maxima {
+    /// By class: most slots live.
+    pub slots: BTreeMap<SlotClass, u64>,
+    /// Most slots live, of all classes.
+    pub all_slots: u64,
+    /// Most granules live in blocks, and most blocks.
+    pub block_granules: u64,
+    /// Most blocks live.
+    pub blocks: u64,
+    /// Every length of a block that was asked for, in granules, and the slack of its alignment.
+    pub sizes: Vec<(u64, u64)>,
+}
+
+/// The safe pool for a program known by its maxima. `None`: more granules than 64 bits count. O(sizes).
+///
+/// `Binding::Demand` is an index into `sizes`.
+pub fn pool_for_maxima(maxima: &Maxima) -> Option<SafeWithSlabs> {
+    let of_class = maxima.slots.iter();
+    let slabs = of_class
+        .map(|(class, live)| live.div_ceil(class.slots as u64))
+        .try_fold(0_u64, u64::checked_add)?
+        // Each holds a live slot.
+        .min(maxima.all_slots);
+    let live = maxima
+        .block_granules
+        .checked_add(slabs.checked_mul(slab_granules())?)?;
+    let shortest = maxima.sizes.iter().map(|&(size, _)| size).min();
+    let shortest = shortest.unwrap_or(1).max(1);
+    let failing = |binding, granules: u64, slack: u64, other_slabs: u64, blocks: u64| {
+        let gap = longest_gap(Cut::STANDARD, granules.checked_add(slack)?, 1);
+        let gaps = blocks.checked_add(other_slabs)?;
+        Some(SafeWithSlabs {
+            granules: live
+                .checked_add(slack)?
+                .checked_add(gaps.checked_mul(gap)?)?,
+            slabs,
+            live,
+            gaps,
+            gap,
+            binding,
+        })
+    };
+    let blocks = maxima.blocks.min(maxima.block_granules / shortest);
+    let mut worst = failing(
+        Binding::Slab,
+        if slabs > 0 { slab_granules() } else { 1 },
+        0,
+        slabs.saturating_sub(1),
+        blocks,
+    )?;
+    for (index, &(size, slack)) in maxima.sizes.iter().enumerate() {
+        let others = maxima
+            .blocks
+            .saturating_sub(1)
+            .min(maxima.block_granules.saturating_sub(size) / shortest);
+        let safe = failing(Binding::Demand(index), size, slack, slabs, others)?;
+        if safe.granules > worst.granules {
+            worst = safe;
+        }
+    }
+    Some(worst)
+}
+
 /// Most slabs that each class can have at once: a class opens one only when all its others are full.
 fn most_slabs(demands: &[SlabDemand]) -> BTreeMap<SlotClass, u64> {
     let mut live: BTreeMap<SlotClass, u64> = BTreeMap::new();
@@ -179,14 +245,15 @@ impl<'a> Slabs<'a> {
             let slabs = demand.classes.iter().map(|class| of_class[class]);
             demand.most_live.min(slabs.fold(0, u64::saturating_add))
         };
+        let keepers: Vec<u64> = demands.iter().map(keepers).collect();
+        let sum = |counts: &[u64]| counts.iter().try_fold(0_u64, |sum, &n| sum.checked_add(n));
+        let by_class: Vec<u64> = of_class.values().copied().collect();
         Some(Self {
             demands,
             falls_back,
             block: demands.iter().map(block).collect(),
-            keepers: demands.iter().map(keepers).collect(),
-            most: of_class
-                .values()
-                .try_fold(0_u64, |sum, &slabs| sum.checked_add(slabs))?,
+            most: sum(&by_class)?.min(sum(&keepers)?),
+            keepers,
             divisor: if falls_back {
                 1
             } else {
@@ -243,7 +310,7 @@ impl<'a> Slabs<'a> {
             }
         }
         // Then as many slabs as there may be, in place of what they lengthen most. One that is also a piece more gains most.
-        gains.sort_unstable_by(|a, b| (b.1, b.0).cmp(&(a.1, a.0)));
+        gains.sort_unstable_by_key(|&(gain, piece, _)| std::cmp::Reverse((piece, gain)));
         let mut slabs = 0;
         for (gain, piece, keepers) in gains {
             let count = keepers.min(self.most - slabs);

@@ -7,13 +7,17 @@ use std::path::{Path, PathBuf};
 use evenfit_contract::adversary::{self, Witness};
 use evenfit_contract::exhaustive::{Exact, Programs, Rule, Step, smallest};
 use evenfit_contract::safe::{self, Demand, Safe};
-use evenfit_contract::{Contract, Site, robson};
+use evenfit_contract::slab_adversary::{self, SlabProgram, SlabStep};
+use evenfit_contract::slabs::{self, Binding, SafeWithSlabs, SlabDemand};
+use evenfit_contract::{Contract, Cut, Site, robson};
 use evenfit_trace::{Codec, Trace, TraceBuilder};
 use serde::Serialize;
 
 use super::file_error;
+use crate::allocator::Kind;
 use crate::output::{Answer, BAD, FAINT, GOOD, InputError, STRONG, Table};
 use crate::size::{self, both, counted, grouped, human};
+use crate::smallest::{Program, smallest as smallest_pool};
 
 /// Compute the pool that can never fail for a declared contract, and a program that needs nearly as much.
 ///
@@ -31,13 +35,17 @@ Example:
   END
   evenfit bound contract.toml --pool 16KiB
 
-The proof is in docs/bounds.md. It holds for the heap without slabs (`Tiers::BlocksOnly`), used through one lock.")]
+The proofs are in docs/bounds.md, for heaps used through one lock: without slabs (`Tiers::BlocksOnly`), or with them
+(`Tiers::WithSlabs`), where each small size may keep slabs of its own.")]
 pub struct Args {
     /// The contract: a TOML file
     contract: PathBuf,
     /// Is a pool of this size, its map included, proved safe? (16MiB, 4096, 1.5GiB)
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     pool: Option<usize>,
+    /// The heap that it is for: with --tiers slabs, small requests are served from slabs
+    #[arg(long, value_enum, default_value_t = Heap::Blocks)]
+    tiers: Heap,
     /// Try every program there is, for small contracts: the exact minimum beside the formula
     #[arg(long)]
     exhaustive: bool,
@@ -60,6 +68,16 @@ pub struct Args {
     json: bool,
 }
 
+/// Which heap a bound is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+enum Heap {
+    /// Blocks only (`Tiers::BlocksOnly`)
+    Blocks,
+    /// Small requests from slabs (`Tiers::WithSlabs`)
+    Slabs,
+}
+
 /// Live granules a witness may have in a trace and still be written.
 const PIECES_MAX: u64 = 255;
 
@@ -68,15 +86,37 @@ impl Args {
         let contract = read(&self.contract)?;
         let demands = contract.demands();
         let too_large = || InputError("the contract allows more memory than 64 bits count".into());
-        let safe = safe::pool(contract.cut, &demands).ok_or_else(too_large)?;
-        let exact = self
-            .exhaustive
-            .then(|| self.search(&contract, &demands))
-            .transpose()?;
-        let witness = self.worst(&contract, &demands, exact.as_ref());
-        let report = Report::new(&self, &contract, &demands, safe, &witness, exact.as_ref());
+        let (report, trace) = match self.tiers {
+            Heap::Blocks => {
+                let safe = safe::pool(contract.cut, &demands).ok_or_else(too_large)?;
+                let exact = self
+                    .exhaustive
+                    .then(|| self.search(&contract, &demands))
+                    .transpose()?;
+                let witness = self.worst(&contract, &demands, exact.as_ref());
+                let report =
+                    Report::new(&self, &contract, &demands, safe, &witness, exact.as_ref());
+                let trace = self
+                    .witness
+                    .is_some()
+                    .then(|| trace_of(&contract, &witness.steps))
+                    .transpose()?;
+                (report, trace)
+            }
+            Heap::Slabs => {
+                self.can_have_slabs(&contract)?;
+                let with_slabs: Vec<_> = contract.sites.iter().map(SlabDemand::of).collect();
+                let safe = slabs::pool(&with_slabs).ok_or_else(too_large)?;
+                let (worst, trace) = worst_with_slabs(&contract)?.unzip();
+                let report =
+                    Report::with_slabs(&self, &contract, safe, worst).ok_or_else(too_large)?;
+                (report, trace)
+            }
+        };
         if let Some(path) = &self.witness {
-            let trace = trace_of(&contract, &witness.steps)?;
+            let trace = trace.ok_or_else(|| {
+                InputError("--witness: the contract's programs are too large to be run here".into())
+            })?;
             trace
                 .save(path, Codec::Zstd(3))
                 .map_err(|error| file_error("write", path, &error))?;
@@ -94,6 +134,20 @@ impl Args {
             text: report.text(),
             yes,
         })
+    }
+
+    fn can_have_slabs(&self, contract: &Contract) -> Result<(), InputError> {
+        if contract.cut != Cut::STANDARD {
+            return Err(InputError(
+                "--tiers slabs: the compact heap (granule = 8) has no slabs".into(),
+            ));
+        }
+        if self.exhaustive {
+            return Err(InputError(
+                "--exhaustive visits the states of heaps without slabs only; leave --tiers slabs away".into(),
+            ));
+        }
+        Ok(())
     }
 
     fn search(&self, contract: &Contract, demands: &[Demand]) -> Result<Exact, InputError> {
@@ -172,6 +226,53 @@ fn trace_of(contract: &Contract, steps: &[Step]) -> Result<Trace, InputError> {
     Ok(builder.finish())
 }
 
+/// The program that needs most of those that an adversary tries, found by running each in smaller and smaller pools; and it as
+/// a recorded one. `None`: all are too large to be run.
+fn worst_with_slabs(contract: &Contract) -> Result<Option<(WorstProgram, Trace)>, InputError> {
+    let mut worst = None::<(WorstProgram, Trace)>;
+    for program in slab_adversary::programs(&contract.sites) {
+        let Some(trace) = trace_with_slabs(&program) else {
+            continue;
+        };
+        let Some(found) = smallest_pool(Kind::Slabs, Program::of(&trace), |_| {})? else {
+            continue;
+        };
+        let region_bytes = found.fits_bytes as u64;
+        let is_worse = |(worst, _): &(WorstProgram, Trace)| region_bytes > worst.region_bytes;
+        if worst.as_ref().is_none_or(is_worse) {
+            let needs = WorstProgram {
+                pool_bytes: None,
+                region_bytes,
+                operations: program.steps.len() as u64,
+                method: program.method,
+                share_of_safe: 0.0,
+            };
+            worst = Some((needs, trace));
+        }
+    }
+    Ok(worst)
+}
+
+/// Live bytes of programs that are run to see what they need.
+const RUN_BYTES_MAX: u64 = 1 << 30;
+
+/// `None`: it is too large to be run.
+fn trace_with_slabs(program: &SlabProgram) -> Option<Trace> {
+    let mut builder = TraceBuilder::default();
+    builder.fact("program", "worst found for a contract, with slabs");
+    for step in &program.steps {
+        match *step {
+            SlabStep::Alloc {
+                bytes, align_bytes, ..
+            } => builder.alloc(bytes, align_bytes).map(drop),
+            SlabStep::Free { block } => builder.free(block as u32),
+        }
+        .ok()?;
+    }
+    let trace = builder.finish();
+    (trace.info().peak_live_bytes <= RUN_BYTES_MAX).then_some(trace)
+}
+
 /// Source that a firmware includes.
 fn rust(contract: &Contract, path: &Path) -> String {
     let sites = &contract.sites;
@@ -234,6 +335,7 @@ fn constant(site: &Site, index: usize) -> String {
 #[derive(Serialize)]
 struct Report {
     contract: String,
+    tiers: Heap,
     granule_bytes: u64,
     sites: usize,
     most_live_bytes: u64,
@@ -242,7 +344,8 @@ struct Report {
     /// No allocator serves every program of so many live bytes and so large blocks from less; a contract that names
     /// its sites may need less.
     robson_floor_bytes: u64,
-    worst_program: WorstProgram,
+    /// `None`: too large to be run here.
+    worst_program: Option<WorstProgram>,
     exhaustive: Option<Exhaustive>,
     /// The same contract in several pools, by size.
     apart: Vec<Apart>,
@@ -259,12 +362,16 @@ struct SafePool {
     formula: &'static str,
     most_gaps: u64,
     longest_gap_bytes: u64,
-    binding_site: String,
+    /// `None`: a new slab.
+    binding_site: Option<String>,
+    /// With slabs: how many there may be at once.
+    most_slabs: Option<u64>,
 }
 
 #[derive(Serialize)]
 struct WorstProgram {
-    pool_bytes: u64,
+    /// `None` with slabs, where only the region is known.
+    pool_bytes: Option<u64>,
     region_bytes: u64,
     operations: u64,
     method: &'static str,
@@ -309,6 +416,7 @@ impl Report {
         let largest = demands.iter().map(|demand| demand.max).max().unwrap_or(1);
         Self {
             contract: args.contract.display().to_string(),
+            tiers: Heap::Blocks,
             granule_bytes: cut.granule_bytes,
             sites: contract.sites.len(),
             most_live_bytes: bytes(safe.live),
@@ -319,16 +427,17 @@ impl Report {
                 formula: "M + a + (k - 1)(R(r + a) - 1)",
                 most_gaps: safe.gaps,
                 longest_gap_bytes: bytes(safe.gap),
-                binding_site: name(safe.binding),
+                binding_site: Some(name(safe.binding)),
+                most_slabs: None,
             },
             robson_floor_bytes: bytes(robson::floor(safe.live, largest)),
-            worst_program: WorstProgram {
-                pool_bytes: bytes(witness.granules),
+            worst_program: Some(WorstProgram {
+                pool_bytes: Some(bytes(witness.granules)),
                 region_bytes: region(witness.granules),
                 operations: witness.steps.len() as u64,
                 method: witness.method,
                 share_of_safe: witness.granules as f64 / safe.granules as f64,
-            },
+            }),
             exhaustive: exact.map(|exact| Exhaustive {
                 pool_bytes: bytes(exact.granules),
                 region_bytes: region(exact.granules),
@@ -345,14 +454,98 @@ impl Report {
         }
     }
 
+    /// `None`: more than 64 bits count.
+    fn with_slabs(
+        args: &Args,
+        contract: &Contract,
+        safe: SafeWithSlabs,
+        worst: Option<WorstProgram>,
+    ) -> Option<Self> {
+        let bytes = |granules: u64| granules.saturating_mul(contract.cut.granule_bytes);
+        let region_bytes = slabs::region_bytes(safe.granules)?;
+        // Slots are multiples of 8 bytes, and no heap rounds less.
+        let unit = Cut::COMPACT;
+        let demands: Vec<Demand> = contract
+            .sites
+            .iter()
+            .map(|site| site.demand(unit))
+            .collect();
+        let live = safe::pool(unit, &demands)?.live;
+        let largest = demands.iter().map(|demand| demand.max).max().unwrap_or(1);
+        Some(Self {
+            contract: args.contract.display().to_string(),
+            tiers: Heap::Slabs,
+            granule_bytes: contract.cut.granule_bytes,
+            sites: contract.sites.len(),
+            most_live_bytes: bytes(safe.live),
+            most_live_blocks: safe.gaps + 1,
+            safe: SafePool {
+                pool_bytes: bytes(safe.granules),
+                region_bytes,
+                formula: "M + a + (k - 1)(R(r + a) - 1)",
+                most_gaps: safe.gaps,
+                longest_gap_bytes: bytes(safe.gap),
+                binding_site: match safe.binding {
+                    Binding::Slab => None,
+                    Binding::Demand(index) => Some(contract.sites[index].name.clone()),
+                },
+                most_slabs: Some(safe.slabs),
+            },
+            robson_floor_bytes: robson::floor(live, largest).saturating_mul(unit.granule_bytes),
+            worst_program: worst.map(|worst| WorstProgram {
+                share_of_safe: worst.region_bytes as f64 / region_bytes as f64,
+                ..worst
+            }),
+            exhaustive: None,
+            apart_region_bytes: 0,
+            apart: Vec::new(),
+            pool_bytes: args.pool.map(|pool| pool as u64),
+            pool_is_safe: args.pool.map(|pool| pool as u64 >= region_bytes),
+        })
+    }
+
     fn text(&self) -> String {
         let mut out = format!(
-            "{STRONG}{}{STRONG:#}: {}, {}-byte granules, blocks only\n\n{}",
+            "{STRONG}{}{STRONG:#}: {}, {}-byte granules, {}\n\n{}",
             self.contract,
             counted(self.sites as u64, "site"),
             self.granule_bytes,
+            match self.tiers {
+                Heap::Blocks => "blocks only",
+                Heap::Slabs => "with slabs",
+            },
             self.table()
         );
+        out += &match self.safe.most_slabs {
+            None => self.why_blocks(),
+            Some(slabs) => self.why_slabs(slabs),
+        };
+        if self.apart.len() > 1 {
+            out += &self.apart_text();
+        }
+        out
+    }
+
+    fn why_slabs(&self, slabs: u64) -> String {
+        let safe = &self.safe;
+        let fails = match &safe.binding_site {
+            Some(site) => format!("a request of '{site}'"),
+            None => "a new slab".to_owned(),
+        };
+        format!(
+            "\n{FAINT}The safe pool is {}, where a slab counts as a block: at most {} at once, since a class takes a new one only\n\
+             when all its others are full. When {fails} fails, each of the {} may have a gap of up to {} before it\n\
+             that the search can't use. Sizes of pools include their map and directory. It is proved for the heap with\n\
+             slabs: build it with `Tiers::WithSlabs`.{FAINT:#}\n",
+            safe.formula,
+            counted(slabs, "slab"),
+            counted(safe.most_gaps, "other"),
+            human(safe.longest_gap_bytes),
+        )
+    }
+
+    fn why_blocks(&self) -> String {
+        let mut out = String::new();
         let safe = &self.safe;
         let _ = writeln!(
             out,
@@ -360,13 +553,10 @@ impl Report {
              {} before it that the search can't use. Sizes of pools include their map. It is proved for the heap without\n\
              slabs: build pools of 1 MiB and more with `Tiers::BlocksOnly`.{FAINT:#}",
             safe.formula,
-            safe.binding_site,
+            safe.binding_site.as_deref().unwrap_or_default(),
             counted(safe.most_gaps, "other live block"),
             human(safe.longest_gap_bytes),
         );
-        if self.apart.len() > 1 {
-            out += &self.apart_text();
-        }
         out
     }
 
@@ -382,7 +572,10 @@ impl Report {
         table.row(
             "most live",
             both(self.most_live_bytes),
-            format!("in {}", counted(self.most_live_blocks, "block")),
+            match self.tiers {
+                Heap::Blocks => format!("in {}", counted(self.most_live_blocks, "block")),
+                Heap::Slabs => format!("in {} and slabs", counted(self.most_live_blocks, "block")),
+            },
         );
         table.styled(
             STRONG,
@@ -397,14 +590,15 @@ impl Report {
             );
             table.styled(STRONG, "exact minimum", both(exact.region_bytes), note);
         }
-        let worst = &self.worst_program;
-        let note = format!(
-            "{:.0} % of the safe pool, in {}: {}",
-            worst.share_of_safe * 100.0,
-            counted(worst.operations, "operation"),
-            worst.method
-        );
-        table.row("worst program", both(worst.region_bytes), note);
+        if let Some(worst) = &self.worst_program {
+            let note = format!(
+                "{:.0} % of the safe pool, in {}: {}",
+                worst.share_of_safe * 100.0,
+                counted(worst.operations, "operation"),
+                worst.method
+            );
+            table.row("worst program", both(worst.region_bytes), note);
+        }
         table.row(
             "Robson's floor",
             both(self.robson_floor_bytes),

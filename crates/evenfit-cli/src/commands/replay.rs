@@ -27,7 +27,7 @@ use crate::smallest::{Found, smallest_pool};
 #[command(after_help = "\
 Examples:
   evenfit replay traces/redis.evt --pool 16MiB
-  evenfit replay traces/redis.evt --pool min          the smallest pool that fits, to 0.5 %
+  evenfit replay traces/redis.evt --pool min          the smallest pool that fits
   evenfit replay traces/redis.evt --pool 16MiB --verify --check-every 100000")]
 pub struct Args {
     /// The recorded program: an .evt or .ytr file

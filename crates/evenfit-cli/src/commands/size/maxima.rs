@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use evenfit::SlotClass;
 use evenfit_contract::safe::{self, Demand, Safe};
-use evenfit_contract::{Cut, robson};
+use evenfit_contract::{Cut, robson, slabs};
 use evenfit_trace::Event;
 
 /// Observed maxima, in granules.
@@ -160,9 +161,174 @@ impl Tally {
     }
 }
 
+/// What a trace asks of the heap with slabs.
+///
+/// A block that became as short as a slot, and then longer again, may have moved to a slot or not: it counts as both.
+pub(super) fn with_slabs(events: &[Event], allocations: usize) -> slabs::Maxima {
+    let mut tally = SlabTally {
+        places: vec![Place::default(); allocations],
+        ..SlabTally::default()
+    };
+    for &event in events {
+        tally.take(event);
+    }
+    slabs::Maxima {
+        sizes: tally.sizes.into_iter().collect(),
+        ..tally.most
+    }
+}
+
+/// Where a block may be: in a slot, in a block of its own, or perhaps either.
+#[derive(Clone, Copy, Default)]
+struct Place {
+    align_bytes: u64,
+    slot: Option<SlotClass>,
+    /// Granules.
+    block: Option<u64>,
+}
+
+#[derive(Default)]
+struct SlabTally {
+    places: Vec<Place>,
+    now: slabs::Maxima,
+    most: slabs::Maxima,
+    sizes: BTreeSet<(u64, u64)>,
+}
+
+impl SlabTally {
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Alloc {
+                id,
+                size,
+                align_log2,
+                ..
+            } => {
+                let place = Self::fresh(size, 1 << align_log2.min(62));
+                self.places[id as usize] = place;
+                self.born(place);
+            }
+            Event::Free { id } => self.died(self.places[id as usize]),
+            Event::Realloc { id, new_size } => {
+                let old = self.places[id as usize];
+                let new = Self::resized(old, new_size);
+                if Self::stays(old, new) {
+                    self.died(old);
+                    self.born(new);
+                } else {
+                    // It may move: for that moment both are live.
+                    self.born(new);
+                    self.died(old);
+                }
+                self.places[id as usize] = new;
+            }
+        }
+    }
+
+    fn fresh(size: u64, align_bytes: u64) -> Place {
+        let slot = slabs::class(size, align_bytes);
+        Place {
+            align_bytes,
+            slot,
+            block: slot.is_none().then(|| Cut::STANDARD.granules(size)),
+        }
+    }
+
+    fn resized(old: Place, new_size: u64) -> Place {
+        let fresh = Self::fresh(new_size, old.align_bytes);
+        if old.block.is_none() {
+            return fresh;
+        }
+        let granules = Cut::STANDARD.granules(new_size);
+        let shrinks = old.block.is_some_and(|block| granules <= block);
+        Place {
+            slot: fresh.slot.filter(|_| !shrinks || old.slot.is_some()),
+            // In place, or moved to another block.
+            block: Some(granules),
+            ..fresh
+        }
+    }
+
+    /// Whether a reallocation surely needs nothing new.
+    fn stays(old: Place, new: Place) -> bool {
+        match (old.slot, old.block) {
+            (Some(slot), None) => new.slot == Some(slot),
+            (None, Some(block)) => new.block.is_some_and(|new| new <= block),
+            _ => false,
+        }
+    }
+
+    fn born(&mut self, place: Place) {
+        let (now, most) = (&mut self.now, &mut self.most);
+        if let Some(class) = place.slot {
+            let live = now.slots.entry(class).or_insert(0);
+            *live += 1;
+            now.all_slots += 1;
+            let so_far = most.slots.entry(class).or_insert(0);
+            *so_far = (*so_far).max(*live);
+            most.all_slots = most.all_slots.max(now.all_slots);
+        }
+        if let Some(granules) = place.block {
+            now.block_granules += granules;
+            now.blocks += 1;
+            most.block_granules = most.block_granules.max(now.block_granules);
+            most.blocks = most.blocks.max(now.blocks);
+            let slack = Cut::STANDARD.slack(place.align_bytes);
+            self.sizes.insert((granules, slack));
+        }
+    }
+
+    fn died(&mut self, place: Place) {
+        if let Some(class) = place.slot {
+            if let Some(live) = self.now.slots.get_mut(&class) {
+                *live -= 1;
+            }
+            self.now.all_slots -= 1;
+        }
+        if let Some(granules) = place.block {
+            self.now.block_granules -= granules;
+            self.now.blocks -= 1;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn alloc(id: u32, size: u64) -> Event {
+        Event::Alloc {
+            id,
+            size,
+            align_log2: 3,
+            zeroed: false,
+        }
+    }
+
+    #[test]
+    fn slots_and_blocks_are_counted_apart_and_what_may_be_either_as_both() {
+        let class = |bytes| slabs::class(bytes, 8).unwrap();
+        let resize = |id, new_size| Event::Realloc { id, new_size };
+        // A slot that moves to another class is in both for a moment.
+        let maxima = with_slabs(&[alloc(0, 64), resize(0, 60), resize(0, 100)], 1);
+        let both = [(class(64), 1), (class(100), 1)];
+        assert_eq!(maxima.slots, both.into_iter().collect());
+        assert_eq!((maxima.all_slots, maxima.blocks), (2, 0));
+        // A block that shrinks stays one; when it grows it may become a slot.
+        let shrunk = [alloc(0, 1_000), resize(0, 48)];
+        let maxima = with_slabs(&shrunk, 1);
+        assert_eq!(
+            (maxima.all_slots, maxima.blocks, maxima.block_granules),
+            (0, 1, 63)
+        );
+        let maxima = with_slabs(&[shrunk[0], shrunk[1], resize(0, 64)], 1);
+        assert_eq!((maxima.all_slots, maxima.blocks), (1, 2));
+        let maxima = with_slabs(&[alloc(0, 64), alloc(1, 0), Event::Free { id: 0 }], 2);
+        assert_eq!(
+            (maxima.all_slots, maxima.blocks, maxima.block_granules),
+            (1, 1, 1)
+        );
+    }
 
     #[test]
     fn a_moving_block_counts_twice() {

@@ -2,7 +2,6 @@
 
 mod maxima;
 mod perturb;
-mod search;
 mod text;
 
 use std::path::{Path, PathBuf};
@@ -11,18 +10,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use clap::ValueEnum;
-use evenfit_contract::Cut;
 use evenfit_contract::policy::{Handle, Policy};
-use evenfit_trace::{Event, Trace};
+use evenfit_contract::{Cut, slabs};
+use evenfit_trace::Event;
 use serde::Serialize;
 
 use self::maxima::Maxima;
-use self::search::{Program, Smallest, reach, smallest};
 use super::open_trace;
 use crate::allocator::Kind;
 use crate::drive::{Tightest, drive};
 use crate::output::{Answer, InputError};
 use crate::progress::Progress;
+use crate::smallest::{Found, Program, reach, smallest};
 
 /// Find the smallest pool that serves recorded programs, how near it is to failing, and the pool that never fails.
 ///
@@ -34,7 +33,7 @@ Examples:
   evenfit size traces/*.evt --seeds 0
   evenfit size --ci base.evt new.evt --tolerance 1
 
-The safe pool is the proved bound of docs/bounds.md for any program with the same maxima.")]
+The safe pools are the proved bounds of docs/bounds.md for any program with the same maxima.")]
 pub struct Args {
     /// The recorded programs: .evt or .ytr files; with --ci the base and the new build's
     #[arg(required = true)]
@@ -148,6 +147,7 @@ struct MaximaReport {
     live_bytes: u64,
     live_blocks: u64,
     robson_floor_bytes: u64,
+    /// In the heap without slabs.
     safe_bytes: Option<u64>,
     /// The request that makes the safe pool so large.
     binding_request_bytes: Option<u64>,
@@ -157,24 +157,19 @@ struct MaximaReport {
     /// Safe pools apart, by size: how many and how large together.
     apart_pools: Option<u64>,
     apart_bytes: Option<u64>,
-}
-
-fn program(trace: &Trace) -> Program<'_> {
-    Program {
-        events: trace.events(),
-        allocations: trace.allocations() as usize,
-        peak_bytes: trace.info().peak_live_bytes as usize,
-    }
+    /// In the heap with slabs, of which there are then at most so many.
+    safe_with_slabs_bytes: Option<u64>,
+    most_slabs: Option<u64>,
 }
 
 /// Everything about one trace, on all cores.
 fn size(path: &Path, seeds: u64) -> Result<Sized, InputError> {
     let trace = open_trace(path)?;
-    let program = program(&trace);
+    let program = Program::of(&trace);
     let kinds: Vec<Kind> = Kind::value_variants()
         .iter()
         .copied()
-        .filter(|&kind| kind != Kind::FirstFit)
+        .filter(|kind| !matches!(kind, Kind::FirstFit | Kind::Slabs))
         .collect();
     // About ten replays find a smallest pool.
     let replays = 12 * kinds.len() as u64 + 2 + MARGINS.len() as u64 + 2 * seeds;
@@ -236,9 +231,9 @@ impl Task {
         } = program;
         let changed = match self {
             Self::Smallest(kind) => {
-                let found = smallest(kind, program, tick)?;
+                let found = smallest(kind, program, |_| tick())?;
                 return Ok(FoundPool {
-                    bytes: found.map(|Smallest { bytes, .. }| bytes as u64),
+                    bytes: found.map(|Found { fits_bytes, .. }| fits_bytes as u64),
                     replays: found.map_or(0, |found| found.replays),
                 });
             }
@@ -416,6 +411,8 @@ fn maxima(program: Program) -> MaximaReport {
     let maxima = Maxima::of(cut, program.events, program.allocations);
     let proved = maxima.safe();
     let apart = maxima.apart();
+    let with_slabs = maxima::with_slabs(program.events, program.allocations);
+    let with_slabs = slabs::pool_for_maxima(&with_slabs);
     MaximaReport {
         live_bytes: maxima.live * cut.granule_bytes,
         live_blocks: maxima.blocks,
@@ -428,6 +425,8 @@ fn maxima(program: Program) -> MaximaReport {
             .map(|proved| proved.safe.gap * cut.granule_bytes),
         apart_pools: apart.map(|(pools, _)| pools as u64),
         apart_bytes: apart.map(|(_, bytes)| bytes),
+        safe_with_slabs_bytes: with_slabs.and_then(|safe| slabs::region_bytes(safe.granules)),
+        most_slabs: with_slabs.map(|safe| safe.slabs),
     }
 }
 
@@ -442,9 +441,9 @@ struct Build {
 
 fn build(path: &Path) -> Result<Build, InputError> {
     let trace = open_trace(path)?;
-    let program = program(&trace);
+    let program = Program::of(&trace);
     let progress = Progress::new("sizing", 10 * trace.events().len() as u64);
-    let found = smallest(Kind::Heap, program, || {
+    let found = smallest(Kind::Heap, program, |_| {
         progress.advance(trace.events().len() as u64)
     })?;
     let found =
@@ -453,7 +452,7 @@ fn build(path: &Path) -> Result<Build, InputError> {
         trace: path.display().to_string(),
         operations: trace.events().len() as u64,
         peak_live_bytes: program.peak_bytes as u64,
-        smallest_bytes: found.bytes as u64,
+        smallest_bytes: found.fits_bytes as u64,
     })
 }
 

@@ -32,7 +32,7 @@ pub(super) fn of(sized: &Sized) -> String {
     }
     let _ = write!(
         out,
-        "\nAny program with the same maxima, in the heap without slabs:\n{}",
+        "\nAny program with the same maxima:\n{}",
         maxima(sized)
     );
     out
@@ -148,7 +148,7 @@ fn maxima(sized: &Sized) -> Table {
     ) {
         (Some(safe), Some(binding), Some(gaps), Some(gap)) => {
             let note = format!(
-                "binding: a request of {}, {} of up to {}",
+                "without slabs; binding: a request of {}, {} of up to {}",
                 human(binding),
                 counted(gaps, "gap"),
                 human(gap)
@@ -160,6 +160,10 @@ fn maxima(sized: &Sized) -> Table {
     if let (Some(pools), Some(bytes)) = (maxima.apart_pools, maxima.apart_bytes) {
         let note = format!("{}, each for blocks of some sizes", counted(pools, "pool"));
         table.row("safe apart", both(bytes), note);
+    }
+    if let (Some(bytes), Some(slabs)) = (maxima.safe_with_slabs_bytes, maxima.most_slabs) {
+        let note = format!("at most {} at once", counted(slabs, "slab"));
+        table.styled(STRONG, "with slabs", both(bytes), note);
     }
     table
 }
