@@ -1,0 +1,96 @@
+#!/usr/bin/env bash
+# Writes the table of code sizes in docs/size.md: bytes of code and constants that the smallest program which allocates,
+# reallocates and frees has more than one whose allocator is a pointer that only moves up. `--print` only prints it.
+#
+# Needs `core` for Cortex-M4 and WebAssembly: the targets installed, or the sources (Debian: rustc-web cargo-web
+# rust-web-src), readelf and node. Where they are missing it says so and ends with 77.
+set -euo pipefail
+shopt -s inherit_errexit
+root=$(cd "$(dirname "$0")/.." && pwd)
+probe=$root/crates/evenfit/examples/size
+# What another compiler than the project's warns of is not the matter here.
+export RUSTFLAGS=-Awarnings
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$root/target}/size
+could_not() { echo "could not measure code sizes: $1" && exit 77; }
+
+for tool in readelf node; do command -v $tool >/dev/null || could_not "no $tool"; done
+has_core() { [ -n "$(find "$(rustc --print sysroot)/lib/rustlib/$1/lib" -name 'libcore-*' 2>/dev/null)" ]; }
+has_source() { [ -d "$("$1" --print sysroot)/lib/rustlib/src/rust/library/core" ]; }
+
+thumb=thumbv7em-none-eabi
+wasm=wasm32-unknown-unknown
+if has_core $thumb && has_core $wasm; then
+    build=(cargo rustc)
+elif [ -x /usr/bin/rustc ] && [ -x /usr/bin/cargo ] && has_source /usr/bin/rustc; then
+    lld=$(rustc --print sysroot)/lib/rustlib/$(rustc -vV | sed -n 's/^host: //p')/bin/rust-lld
+    build=(env "PATH=/usr/bin:$PATH" RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 CARGO_TARGET_THUMBV7EM_NONE_EABI_LINKER="$lld"
+        CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER="$lld" /usr/bin/cargo rustc -Zbuild-std=core,alloc)
+else
+    could_not "no core for $thumb and $wasm, and no sources to build it from (Debian: rustc-web cargo-web rust-web-src)"
+fi
+build+=(--quiet --release --manifest-path "$probe/Cargo.toml")
+
+roots=""
+for name in probe_start probe_alloc probe_free probe_realloc; do roots+=" -Clink-arg=--undefined=$name"; done
+
+# Code and constants: what is loaded, without tables for unwinding.
+elf_bytes() {
+    local sum=0 name kind size
+    while read -r name kind _ _ size _; do
+        case $name/$kind in
+            .ARM*/* | .debug*/* | .comment/*) ;;
+            */PROGBITS) sum=$((sum + 16#$size)) ;;
+        esac
+    done < <(readelf -SW "$1" | sed -n 's/^ *\[ *[0-9]*\] *//p')
+    echo $sum
+}
+
+# Code and data sections.
+wasm_bytes() {
+    node -e 'const b = require("fs").readFileSync(process.argv[1]); let at = 8, sum = 0;
+        const leb = () => { let v = 0, s = 0, c; do { c = b[at++]; v |= (c & 127) << s; s += 7 } while (c & 128); return v };
+        while (at < b.length) { const kind = b[at++], length = leb(); if (kind == 10 || kind == 11) sum += length; at += length }
+        console.log(sum)' "$1"
+}
+
+# The bytes of one allocator at one level of optimisation: Cortex-M4, then WebAssembly.
+measure() {
+    local features=()
+    [ "$1" = none ] || features=(--features "$1")
+    export CARGO_PROFILE_RELEASE_OPT_LEVEL=$2
+    # shellcheck disable=SC2086
+    "${build[@]}" --target $thumb "${features[@]}" --bin probe -- -Clink-arg=--entry=probe_start $roots
+    elf_bytes "$CARGO_TARGET_DIR/$thumb/release/probe"
+    "${build[@]}" --target $wasm "${features[@]}" --lib --crate-type cdylib
+    wasm_bytes "$CARGO_TARGET_DIR/$wasm/release/size_probe.wasm"
+}
+
+table() {
+    echo
+    echo "| allocator | Cortex-M4: s | z | 3 | WebAssembly: s | z | 3 |"
+    echo "|---|--:|--:|--:|--:|--:|--:|"
+    local rows=("evenfit, with slabs:standard" "evenfit, blocks only:blocks-only" "evenfit, Compact:compact" "talc 5.1.1:talc" "rlsf 0.2.3:rlsf")
+    local -A bare
+    for level in s z 3; do bare[$level]=$(measure none "$level"); done
+    for row in "${rows[@]}"; do
+        local arm="" web=""
+        for level in s z 3; do
+            local found=() less=()
+            found=$(measure "${row##*:}" "$level")
+            mapfile -t found <<<"$found"
+            mapfile -t less <<<"${bare[$level]}"
+            arm+=" $((found[0] - less[0])) |"
+            web+=" $((found[1] - less[1])) |"
+        done
+        echo "| ${row%%:*} |$arm$web"
+    done
+    echo
+}
+
+if [ "${1:-}" = --print ]; then
+    table
+else
+    table >"$CARGO_TARGET_DIR.table"
+    sed -i -e '/^<!-- table: size -->$/r '"$CARGO_TARGET_DIR.table" \
+        -e '/^<!-- table: size -->$/,/^<!-- end of table: size -->$/{/^<!--/!d}' "$root/docs/size.md"
+fi
