@@ -71,14 +71,14 @@ pub fn search_rounding(granules: usize, classes: usize) -> usize {
 const SLAB_BYTES: usize = 2048;
 
 /// The largest request that a slab serves.
-const SLOT_BYTES_MAX: usize = 256;
+const SLOT_BYTES_MAX: usize = 512;
 
 /// What a slab rounds a request to.
 fn slot_bytes(size: usize) -> Option<usize> {
     match size {
         0 => None,
         1..=128 => Some(size.next_multiple_of(8).max(16)),
-        _ => [144, 168, 184, 200, 224, 256]
+        _ => [144, 168, 184, 200, 224, 256, 288, 336, 400, 512]
             .into_iter()
             .find(|slot| size <= *slot),
     }

@@ -127,20 +127,26 @@ impl<G: Geometry> BlockTier<G> {
         // SAFETY: the block is free and vouched for, and holds start..end.
         unsafe {
             self.remove_head(bin, run.start);
-            if Map::covers(run.start, run.end) {
-                self.map.clear_size(run.start, run.end);
-                self.map.write_size(run.start, end);
-            }
             if end < run.end {
+                if Map::covers(run.start, run.end) {
+                    self.map.clear_size(run.start, run.end);
+                    self.map.write_size(run.start, end);
+                }
                 self.insert(Run {
                     start: end,
                     end: run.end,
                 });
             }
-            self.map.toggle(run.start, end);
+            self.map.claim(run.start, end);
         }
         self.count_taken(granules);
         Ok(run.start)
+    }
+
+    /// `take` where a call is cheaper than another copy of it.
+    #[inline(never)]
+    pub(crate) fn take_by_call(&mut self, granules: usize) -> Result<usize, TakeError> {
+        self.take(granules)
     }
 
     /// Takes a block of `granules` that starts at a multiple of `align` bytes, a power of two above the granule.
@@ -230,7 +236,7 @@ impl<G: Geometry> BlockTier<G> {
                 });
             }
             self.map.write_size(start, end);
-            self.map.toggle(start, end);
+            self.map.claim(start, end);
         }
         self.count_taken(granules);
     }
@@ -331,7 +337,8 @@ impl<G: Geometry> BlockTier<G> {
                 self.remove(end);
             }
             // No part covers a pair that the whole does not.
-            if Map::covers(merged.start, merged.end) {
+            let covers = Map::covers(merged.start, merged.end);
+            if covers {
                 map.clear_size(merged.start, start);
                 map.clear_size(start, end);
                 map.clear_size(end, merged.end);
@@ -344,12 +351,25 @@ impl<G: Geometry> BlockTier<G> {
                 }
                 self.top = merged.start;
             } else {
-                map.toggle(start, end);
-                self.insert(merged);
+                map.release(start, end);
+                if covers {
+                    map.write_covered_size(merged.start, merged.end);
+                }
+                self.list(merged);
             }
         }
         self.used = self.used.wrapping_sub(block.len());
         Ok(())
+    }
+
+    /// `give_back` where a call is cheaper than another copy of it.
+    ///
+    /// # Safety
+    /// As for `give_back`.
+    #[inline(never)]
+    pub(crate) unsafe fn give_back_by_call(&mut self, block: Run) -> Result<(), Corrupt> {
+        // SAFETY: as promised by the caller.
+        unsafe { self.give_back(block) }
     }
 
     /// The vouched free block that ends where the used block at `start` begins.
@@ -683,11 +703,23 @@ impl<G: Geometry> BlockTier<G> {
     /// The run is free, not in a bin, and clear of marks and size words but at its start.
     #[inline(always)]
     unsafe fn insert(&mut self, block: Run) {
+        // SAFETY: as promised by the caller.
+        unsafe {
+            self.map.write_size(block.start, block.end);
+            self.list(block);
+        }
+    }
+
+    /// Puts a free block whose size words are written into its bin, in front.
+    ///
+    /// # Safety
+    /// The run is free and not in a bin.
+    #[inline(always)]
+    unsafe fn list(&mut self, block: Run) {
         let bin = bin_of::<G>(block.len());
         let this = G::Link::pack(block.start);
         // SAFETY: as promised by the caller; the head of a bin is a free block or its end mark.
         unsafe {
-            self.map.write_size(block.start, block.end);
             let head = self.bins.head(bin);
             self.pool.set_next(block.start, head);
             self.pool.set_prev(block.start, end_mark::<G>(bin));

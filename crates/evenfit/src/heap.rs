@@ -11,7 +11,7 @@ use crate::hooks::misuse;
 use crate::links::Pool;
 use crate::map::Map;
 use crate::shape::{Shape, Tiers};
-use crate::slab::{GivenBack, LIMIT_BYTES, SLOT_ALIGN, Slab, Slabs, Slot};
+use crate::slab::{GivenBack, SLOT_ALIGN, Slab, Slabs, Slot};
 use crate::watch::{self, Watch};
 use crate::{AllocError, FreeError, Geometry, InitError, ReallocError, Standard, Stats};
 
@@ -289,7 +289,7 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
 
     #[inline]
     fn allocate_unwatched(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
-        if !Self::is_small(layout.size()) {
+        if !self.is_small(layout.size()) {
             return self.allocate_block(layout);
         }
         if layout.align() > SLOT_ALIGN {
@@ -308,8 +308,8 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
 
     /// Whether a request of this size may come from a slab. One of zero bytes has no class, and takes a block.
     #[inline(always)]
-    fn is_small(size_bytes: usize) -> bool {
-        G::HAS_SLABS && size_bytes <= LIMIT_BYTES
+    fn is_small(&self, size_bytes: usize) -> bool {
+        G::HAS_SLABS && size_bytes <= self.slabs.limit_bytes()
     }
 
     #[inline(always)]
@@ -340,26 +340,52 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
     #[inline(never)]
     fn allocate_block(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
         let granules = Self::granules(layout.size());
-        let mut taken = self.take_block(granules, layout.align());
-        if taken == Err(TakeError::NoneFits) && self.slabs.give_back_spare(&mut self.blocks) {
-            taken = self.take_block(granules, layout.align());
-        }
+        let taken = if granules <= self.blocks.end && layout.align() <= G::GRANULE_BYTES {
+            self.blocks.take(granules)
+        } else {
+            self.take_aligned(granules, layout.align())
+        };
         match taken {
-            Ok(start) => {
-                self.live = self.live.wrapping_add(1);
-                // SAFETY: the block lies in the pool.
-                Ok(unsafe { self.slice(start, granules) })
-            }
+            Ok(start) => Ok(self.taken(start, granules)),
+            Err(error) => self.allocate_after_all(granules, layout.align(), error),
+        }
+    }
+
+    /// A request that the block tier couldn't serve, tried once more when the spare slab was given back.
+    #[cold]
+    #[inline(never)]
+    fn allocate_after_all(
+        &mut self,
+        granules: usize,
+        align: usize,
+        error: TakeError,
+    ) -> Result<NonNull<[u8]>, AllocError> {
+        let is_worth_it = G::HAS_SLABS && error == TakeError::NoneFits;
+        if !is_worth_it || !self.slabs.give_back_spare(&mut self.blocks) {
+            return Err(self.failed(error, granules));
+        }
+        let taken = if granules <= self.blocks.end && align <= G::GRANULE_BYTES {
+            self.blocks.take_by_call(granules)
+        } else {
+            self.take_aligned(granules, align)
+        };
+        match taken {
+            Ok(start) => Ok(self.taken(start, granules)),
             Err(error) => Err(self.failed(error, granules)),
         }
     }
 
     #[inline(always)]
-    fn take_block(&mut self, granules: usize, align: usize) -> Result<usize, TakeError> {
+    fn taken(&mut self, start: usize, granules: usize) -> NonNull<[u8]> {
+        self.live = self.live.wrapping_add(1);
+        // SAFETY: the block lies in the pool.
+        unsafe { self.slice(start, granules) }
+    }
+
+    /// A block at a higher alignment than the granule's, or one too long for the pool.
+    fn take_aligned(&mut self, granules: usize, align: usize) -> Result<usize, TakeError> {
         if granules > self.blocks.end {
             Err(TakeError::NoneFits)
-        } else if align <= G::GRANULE_BYTES {
-            self.blocks.take(granules)
         } else {
             self.blocks.take_aligned(granules, align)
         }
@@ -367,7 +393,7 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
 
     /// The class that a layout is served from, if it is small enough.
     fn class_for(&self, layout: Layout) -> Option<u8> {
-        if !Self::is_small(layout.size()) || !self.slabs.are_in_use() {
+        if !self.is_small(layout.size()) || !self.slabs.are_in_use() {
             return None;
         }
         Slabs::class_for_aligned(layout.size(), layout.align())
@@ -390,7 +416,7 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
         &mut self,
         size_bytes: usize,
     ) -> Result<NonNull<[u8]>, AllocError> {
-        if Self::is_small(size_bytes)
+        if self.is_small(size_bytes)
             && let Some(class) = Slabs::class_for_c(size_bytes)
             && let Some(offset) = self
                 .slabs
@@ -406,7 +432,7 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
     /// a small request comes from the block tier where there is no room for a slab. `None` beyond what a pool can have.
     pub fn rounded_unsized(&self, size_bytes: usize) -> Option<usize> {
         if self.slabs.are_in_use()
-            && Self::is_small(size_bytes)
+            && self.is_small(size_bytes)
             && let Some(class) = Slabs::class_for_c(size_bytes)
         {
             return Some(Slabs::slot_bytes(class));
@@ -489,7 +515,7 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
         ptr: NonNull<u8>,
         layout: Layout,
     ) -> Result<(), FreeError> {
-        if Self::is_small(layout.size()) {
+        if self.is_small(layout.size()) {
             if layout.align() <= SLOT_ALIGN {
                 let class = Slabs::class_for(layout.size());
                 let offset = self.blocks.pool.offset_bytes(ptr);
@@ -806,7 +832,9 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
         old: Layout,
         new: Layout,
     ) -> Result<Resized, FreeError> {
-        if let Some(slot) = self.slot_at(ptr) {
+        if self.is_small(old.size())
+            && let Some(slot) = self.slot_at(ptr)
+        {
             let class = Some(slot.class());
             if self.class_for(old) != class || !self.slabs.is_used(slot, &self.blocks) {
                 let error = self.why_not_slot(slot);
@@ -871,7 +899,7 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
             match self.allocate(new) {
                 Ok(moved) => {
                     copy(self.blocks.pool.at(block.start), moved, payload_bytes);
-                    if let Err(Corrupt) = self.blocks.give_back(block) {
+                    if let Err(Corrupt) = self.blocks.give_back_by_call(block) {
                         // The old block can't be given back, so it stays, and the new one goes.
                         let _ = self.try_deallocate(moved.cast(), new);
                         return Err(self.refused(FreeError::Corrupt).into());
@@ -1007,8 +1035,8 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
         let offset = self.blocks.pool.offset_bytes(ptr);
         let granule = offset >> Pool::<G>::GRANULE_LOG2;
         if offset.is_multiple_of(G::GRANULE_BYTES)
-            && !(G::HAS_SLABS && self.slabs.slab_around(offset).is_some())
             && let Some(block) = self.blocks.used_block(granule)
+            && !(G::HAS_SLABS && self.slabs.starts_at(granule))
         {
             return Ok(block);
         }
@@ -1073,6 +1101,7 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
     }
 
     #[cold]
+    #[inline(never)]
     fn refused(&mut self, error: FreeError) -> FreeError {
         self.refused += 1;
         error

@@ -189,17 +189,33 @@ impl Map {
             && (pair.u != 0 || pair.x & (pair.x - 1) == 0)
     }
 
-    /// The one update of every allocation and every free: the block at `start` changes hands,
-    /// and what begins at `end` learns that the block before it did.
+    /// The one update of every allocation: the free block at `start` is used now, and what begins at `end` learns that the
+    /// block before it is.
     ///
     /// # Safety
     /// Both are in the map.
     #[inline(always)]
-    pub(crate) unsafe fn toggle(self, start: usize, end: usize) {
+    pub(crate) unsafe fn claim(self, start: usize, end: usize) {
         // SAFETY: as promised by the caller.
         unsafe {
             let pair = self.pairs.add(start / PAIR_GRANULES);
-            (*pair).u ^= bit(start);
+            (*pair).u |= bit(start);
+            (*pair).x ^= bit(start);
+            (*self.pairs.add(end / PAIR_GRANULES)).x ^= bit(end);
+        }
+    }
+
+    /// The one update of every free: the used block at `start` is free now, or the end of a free one if it followed one,
+    /// and what begins at `end` learns that the block before it is, or is no start any more if it was free itself.
+    ///
+    /// # Safety
+    /// Both are in the map.
+    #[inline(always)]
+    pub(crate) unsafe fn release(self, start: usize, end: usize) {
+        // SAFETY: as promised by the caller.
+        unsafe {
+            let pair = self.pairs.add(start / PAIR_GRANULES);
+            (*pair).u &= !bit(start);
             (*pair).x ^= bit(start);
             (*self.pairs.add(end / PAIR_GRANULES)).x ^= bit(end);
         }
@@ -253,8 +269,18 @@ impl Map {
     pub(crate) unsafe fn write_size(self, start: usize, end: usize) {
         if Self::covers(start, end) {
             // SAFETY: both pairs lie between those of start and end.
-            unsafe { self.write_covered(start, end, Pair::size_word(end - start)) }
+            unsafe { self.write_covered_size(start, end) }
         }
+    }
+
+    /// `write_size` of a block that covers a pair.
+    ///
+    /// # Safety
+    /// As for `write_size`, and it does.
+    #[inline(always)]
+    pub(crate) unsafe fn write_covered_size(self, start: usize, end: usize) {
+        // SAFETY: both pairs lie between those of start and end.
+        unsafe { self.write_covered(start, end, Pair::size_word(end - start)) }
     }
 
     /// Takes the size words of a block from `start` to `end` out again.

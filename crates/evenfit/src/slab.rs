@@ -43,7 +43,7 @@ pub(crate) const SLAB_BYTES: usize = SLAB_GRANULES * GRANULE_BYTES;
 const GRANULE_BYTES: usize = 16;
 
 /// The largest request served from slabs, in bytes.
-pub(crate) const LIMIT_BYTES: usize = 256;
+pub(crate) const LIMIT_BYTES: usize = 512;
 
 /// How many slots a word of free bits stands for, and the second word, of which the map needs two bits.
 const WORD_SLOTS: u32 = 64;
@@ -63,9 +63,10 @@ pub(crate) const SLOT_ALIGN: usize = UNIT_BYTES;
 
 /// The slot sizes. Up to 128 every multiple of 8; above, the largest multiple of 8 of which so many fit a slab.
 static SLOT_BYTES: [u16; CLASSES] = [
-    0, 16, 24, 32, 40, 48, 56, 64, 72, 80, 88, 96, 104, 112, 120, 128, 144, 168, 184, 200, 224, 256,
+    0, 16, 24, 32, 40, 48, 56, 64, 72, 80, 88, 96, 104, 112, 120, 128, 144, 168, 184, 200, 224,
+    256, 288, 336, 400, 512,
 ];
-pub(crate) const CLASSES: usize = 22;
+pub(crate) const CLASSES: usize = 26;
 
 /// The class of segments without a slab: it has no slots, so no pointer is in one. It is 0, so that a directory of zeroes
 /// has no slabs.
@@ -390,6 +391,8 @@ pub(crate) struct Slabs {
     /// The one that precedes it, of no slab: the directory as seen from the segment behind.
     before: *mut Descriptor,
     segments: usize,
+    /// The largest request that slabs serve, in bytes: `LIMIT_BYTES`, or 0 in a heap without slabs.
+    limit_bytes: usize,
     /// The empty slab that is kept, so that a class whose only slot comes and goes doesn't open and close a slab each time.
     spare: Slab,
     /// How many slabs there are, the spare one included.
@@ -415,6 +418,7 @@ impl Slabs {
             directory,
             before,
             segments,
+            limit_bytes: if segments > 0 { LIMIT_BYTES } else { 0 },
             spare: none,
             open: 0,
             heads: [none; CLASSES],
@@ -476,6 +480,11 @@ impl Slabs {
         debug_assert!(unit < CLASS_OF_SIZE.len());
         // SAFETY: the size is at most LIMIT_BYTES.
         unsafe { *CLASS_OF_SIZE.get_unchecked(unit) }
+    }
+
+    #[inline(always)]
+    pub(crate) fn limit_bytes(&self) -> usize {
+        self.limit_bytes
     }
 
     /// Whether this pool has slabs at all.
@@ -678,7 +687,7 @@ impl Slabs {
         if self.segments == 0 {
             return None;
         }
-        let start = blocks.take(SLAB_GRANULES).ok()?;
+        let start = blocks.take_by_call(SLAB_GRANULES).ok()?;
         // SAFETY: the block lies in the pool, so its segment exists; no other slab starts there.
         let slab = Slab(unsafe { self.directory.add(start >> SEGMENT_LOG2) });
         let start = (start * GRANULE_UNITS) as u32;
@@ -914,7 +923,7 @@ impl Slabs {
             return false;
         }
         // SAFETY: the slab is a used block of the tier, and nobody's any more.
-        if unsafe { blocks.give_back(slab.block()) }.is_err() {
+        if unsafe { blocks.give_back_by_call(slab.block()) }.is_err() {
             return false;
         }
         self.spare = self.none();

@@ -103,18 +103,18 @@ fn zeroed_overrun() {
 
 fn cut_tail() {
     with_slabs(|heap| {
-        let (old, new) = (layout(BLOCK_BYTES, 8), layout(500, 8));
+        let (old, new) = (layout(BLOCK_BYTES, 8), layout(600, 8));
         let block = heap.allocate(old).unwrap().cast();
         let _behind = heap.allocate(old).unwrap();
         let cut = unsafe { heap.shrink(block, old, new) }.unwrap().cast();
         assert_eq!(cut, block);
-        touch(block, 500);
+        touch(block, 600);
     });
 }
 
 fn after_growing() {
     with_slabs(|heap| {
-        let (old, new) = (layout(500, 8), layout(BLOCK_BYTES, 8));
+        let (old, new) = (layout(600, 8), layout(BLOCK_BYTES, 8));
         let block = heap.allocate(old).unwrap().cast();
         let grown = unsafe { heap.grow(block, old, new) }.unwrap().cast();
         assert_eq!(grown, block);
@@ -218,14 +218,14 @@ fn locked_after_free() {
 /// What a block has gained by growing was never written.
 fn undefined() {
     with_slabs(|heap| {
-        let (old, new) = (layout(500, 8), layout(BLOCK_BYTES, 8));
+        let (old, new) = (layout(600, 8), layout(BLOCK_BYTES, 8));
         let block = heap.allocate_zeroed(old).unwrap().cast::<u8>();
         let grown = unsafe { heap.grow(block, old, new) }.unwrap().cast::<u8>();
-        if unsafe { black_box(grown.as_ptr().wrapping_add(499)).read_volatile() } == 1 {
+        if unsafe { black_box(grown.as_ptr().wrapping_add(599)).read_volatile() } == 1 {
             println!("defined");
         }
         println!("undefined from here");
-        if unsafe { black_box(grown.as_ptr().wrapping_add(500)).read_volatile() } == 1 {
+        if unsafe { black_box(grown.as_ptr().wrapping_add(600)).read_volatile() } == 1 {
             println!("undefined");
         }
     });
