@@ -1,7 +1,7 @@
 #!/bin/sh
 # Fuzzes one target: fuzz/run.sh TARGET SECONDS [libFuzzer options]
-# Targets: blocks slabs compact late_writer garbage trace. Seeds: fuzz/seeds/TARGET; new inputs go to
-# fuzz/corpus/TARGET, a crash to fuzz/crashes/TARGET. Needs a C++ compiler.
+# Targets: blocks slabs compact late_writer garbage trace csv heaptrack esp_idf shared c. Seeds: fuzz/seeds/TARGET;
+# new inputs go to fuzz/corpus/TARGET, a crash to fuzz/crashes/TARGET. Needs a C++ compiler.
 set -eu
 [ $# -ge 2 ] || { sed -n 2,4p "$0" >&2; exit 2; }
 target=$1 seconds=$2

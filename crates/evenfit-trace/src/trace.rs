@@ -121,7 +121,10 @@ impl Trace {
         let start = input
             .fill_buf()
             .map_err(|e| TraceError::new(Fault::Io(e), 0))?;
-        if ytr::is_ytr(start) {
+        // First, as the notes in it may hold whatever words the text formats are known by.
+        if start.starts_with(&crate::format::MAGIC) {
+            Self::recover_evt(input, limits)
+        } else if ytr::is_ytr(start) {
             ytr::read(input, limits)
         } else if csv::is_csv(start) {
             csv::read(input, limits)

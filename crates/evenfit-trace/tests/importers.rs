@@ -157,3 +157,17 @@ fn a_dump_of_esp_idf_is_read_out_of_a_log() {
     let error = Trace::read(broken.as_bytes()).unwrap_err();
     assert!(matches!(error.fault, Fault::Line(_)), "{error}");
 }
+
+/// Found by a fuzz target: such a file was taken for a log.
+#[test]
+fn a_file_whose_notes_speak_of_a_dump_is_no_dump() {
+    let mut trace = Trace::read(HEAPTRACK.as_bytes()).unwrap();
+    trace.add_fact("title", "====== Heap Trace: 2 records");
+    let mut file = Vec::new();
+    trace
+        .write(&mut file, evenfit_trace::Codec::Stored)
+        .unwrap();
+    let again = Trace::read(file.as_slice()).unwrap();
+    assert_eq!(again.events(), trace.events());
+    assert!(again.facts().contains(&trace.facts()[1]));
+}

@@ -1,11 +1,12 @@
 //! What the coverage-guided targets in `fuzz/` do with their bytes. Ordinary tests call the same
 //! functions, with the seeds that are kept and with random bytes.
 
-use evenfit_trace::{Codec, Trace};
+use evenfit_trace::{Codec, Limits, Trace};
 
 use crate::driver::{Config, Driver};
 use crate::hostile::Hostile;
 use crate::op::Bytes;
+use crate::shared;
 use crate::subject::{Blocks, CompactBlocks, Slabs, Subject};
 
 /// The longest region a target builds, in bytes.
@@ -15,13 +16,17 @@ const LEN_BYTES_MAX: usize = 1 << 20;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: &[Target] = &[
     ("blocks", heap::<Blocks>),
     ("slabs", heap::<Slabs>),
     ("compact", heap::<CompactBlocks>),
     ("late_writer", late_writer),
     ("garbage", garbage),
     ("trace", trace),
+    ("csv", csv),
+    ("heaptrack", heaptrack),
+    ("esp_idf", esp_idf),
+    ("shared", shared::run),
 ];
 
 /// Operations on a heap, right and wrong ones, against the model.
@@ -63,9 +68,58 @@ pub fn trace(bytes: &[u8]) {
     let Ok(trace) = Trace::read(bytes) else {
         return;
     };
+    survives(&trace);
+}
+
+/// The importer of CSV: the first byte chooses the columns.
+pub fn csv(bytes: &[u8]) {
+    const COLUMNS: [&str; 4] = [
+        "op,block,size\n",
+        "op,block,to,size,align,zeroed,time_ns,thread,site\n",
+        "op,time_ns,align,block,size,to\n",
+        "op,",
+    ];
+    let mut bytes = Bytes::new(bytes);
+    let columns = COLUMNS[bytes.byte() as usize % COLUMNS.len()];
+    import(columns, bytes.rest());
+}
+
+/// The importer of heaptrack's text.
+pub fn heaptrack(bytes: &[u8]) {
+    import("v 10400 3\n", bytes);
+}
+
+/// The importer of ESP-IDF's dumps.
+pub fn esp_idf(bytes: &[u8]) {
+    import("Heap Trace: 9 records\n", bytes);
+}
+
+/// What was imported is a trace like any other; what was not is told with its place.
+fn import(start: &str, rest: &[u8]) {
+    let text = [start.as_bytes(), rest].concat();
+    trace(&text);
+    match Trace::recover(text.as_slice(), Limits::default()) {
+        Ok((trace, fault)) => {
+            survives(&trace);
+            if let Some(fault) = fault {
+                assert!(fault.to_string().len() > 10);
+            }
+        }
+        Err(error) => assert!(error.to_string().len() > 10),
+    }
+}
+
+/// As `.evt` and as CSV.
+fn survives(trace: &Trace) {
     let mut written = Vec::new();
     trace
         .write(&mut written, Codec::Stored)
+        .expect("a vector takes every byte");
+    let again = Trace::read(written.as_slice()).expect("what was written can be read");
+    assert_eq!(trace.events(), again.events());
+    written.clear();
+    trace
+        .write_csv(&mut written)
         .expect("a vector takes every byte");
     let again = Trace::read(written.as_slice()).expect("what was written can be read");
     assert_eq!(trace.events(), again.events());

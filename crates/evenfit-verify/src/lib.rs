@@ -7,6 +7,7 @@
 //!   coverage-guided fuzzer.
 //! - [`exhaustive`] visits every reachable state of a small pool.
 //! - [`hostile`] overwrites the pool and asks the heap about it.
+//! - [`customer::Customer`] uses a face of a heap (shared, budgeted, C) and believes nothing that it says.
 //! - [`endurance`] runs recorded programs and adversaries for as long as it is told.
 //!
 //! Without the feature `std` it needs an allocator only, so that the same oracles run on a device.
@@ -18,6 +19,7 @@
 
 extern crate alloc;
 
+pub mod customer;
 pub mod driver;
 #[cfg(feature = "std")]
 pub mod endurance;
@@ -29,6 +31,8 @@ pub mod model;
 pub mod op;
 pub mod pattern;
 pub mod region;
+#[cfg(feature = "std")]
+pub mod shared;
 pub mod subject;
 
 pub use driver::{Config, Driver};

@@ -23,7 +23,7 @@ fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
 
 #[test]
 fn every_kept_seed_of_every_target() {
-    for (name, target) in TARGETS {
+    for &(name, target) in TARGETS {
         let seeds = seeds(name);
         assert!(!seeds.is_empty(), "no seeds of {name} are kept");
         for (path, bytes) in seeds {
@@ -37,7 +37,7 @@ fn every_kept_seed_of_every_target() {
 #[test]
 fn damaged_seeds_of_every_target() {
     let mut random = Random::new(17);
-    for (name, target) in TARGETS {
+    for &(name, target) in TARGETS {
         for (path, bytes) in seeds(name) {
             for _ in 0..20 {
                 let mut damaged = bytes.clone();

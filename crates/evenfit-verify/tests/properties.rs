@@ -173,3 +173,65 @@ fn a_region_too_large_for_the_links_is_refused_with_one_that_is_not() {
     drop(driver);
     assert!(Driver::<Small>::run(largest, &mut Bytes::new(&script)) > 500);
 }
+
+proptest! {
+    #![proptest_config(cases(400))]
+
+    /// Each of the shared heaps and budgets, by one thread and by three.
+    #[test]
+    fn any_use_of_shared_heaps(which in 0_u8..6, bytes in script(3000)) {
+        evenfit_verify::shared::run(&[&[which], bytes.as_slice()].concat());
+    }
+
+    /// Words that importers know, in any order, and any bytes between.
+    #[test]
+    fn any_text_for_any_importer(pieces in prop::collection::vec(piece(), 0..60)) {
+        let text = pieces.concat();
+        for (name, target) in evenfit_verify::fuzz::TARGETS {
+            if ["csv", "heaptrack", "esp_idf"].contains(name) {
+                target(&text);
+            }
+        }
+    }
+}
+
+/// A word of one of the importers' languages, a number, or a byte.
+fn piece() -> impl Strategy<Value = Vec<u8>> {
+    const WORDS: [&str; 30] = [
+        "\n",
+        ",",
+        " ",
+        "\na ",
+        "\n+ ",
+        "\n- ",
+        "\nt ",
+        "\ni ",
+        "\ns ",
+        "\nc ",
+        "\nR ",
+        "\nI ",
+        "\nX ",
+        "\nv ",
+        "alloc,",
+        "free,",
+        "realloc,",
+        "\nalloc,",
+        "\nfree,1",
+        "\nalloc,1,8",
+        "bytes (@ 0x",
+        ", Internal) allocated CPU ",
+        " ccount 0x",
+        " caller 0x",
+        ":0x",
+        " freed by ",
+        "\n   32 bytes (@ 0x3ffaf214) allocated CPU 0 ccount 0x1 caller 0x4\n",
+        "====== Heap Trace: 2 records",
+        "18446744073709551615",
+        "ffffffffffffffff",
+    ];
+    prop_oneof![
+        6 => (0..WORDS.len()).prop_map(|word| WORDS[word].as_bytes().to_vec()),
+        3 => (0_u32..300).prop_map(|number| format!("{number:x}").into_bytes()),
+        1 => any::<u8>().prop_map(|byte| vec![byte]),
+    ]
+}

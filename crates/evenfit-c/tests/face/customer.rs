@@ -1,0 +1,351 @@
+//! A C program that does whatever its bytes say.
+
+use std::alloc::Layout;
+use std::cell::Cell;
+use std::ffi::c_void;
+use std::ptr::{self, NonNull};
+
+use evenfit_verify::customer::{Customer, Face};
+use evenfit_verify::{Bytes, Placement, Region};
+
+use super::control::{
+    LockTable, evf_control_bytes, evf_init, evf_set_lock, evf_set_misuse, evf_set_out_of_memory,
+};
+use super::observe::{
+    State, StatsV1, evf_check, evf_largest_free, evf_stats, evf_usable_size, evf_walk,
+};
+use super::operations::{
+    evf_alloc, evf_alloc_aligned, evf_calloc, evf_free, evf_free_aligned_sized, evf_free_sized,
+    evf_realloc, evf_reset,
+};
+use super::{HeapInMemory, Status};
+
+/// What C aligns every block to, but for those too small for such a type.
+const C_ALIGN: usize = 2 * size_of::<usize>();
+
+/// What the callbacks have seen.
+#[derive(Default)]
+struct Seen {
+    held: Cell<bool>,
+    misuses: Cell<usize>,
+}
+
+unsafe extern "C" fn acquire(context: *mut c_void) {
+    // SAFETY: the context is the `Seen` of this run.
+    let seen = unsafe { &*context.cast::<Seen>() };
+    assert!(!seen.held.replace(true), "the lock is taken twice");
+}
+
+unsafe extern "C" fn release(context: *mut c_void) {
+    // SAFETY: as above.
+    let seen = unsafe { &*context.cast::<Seen>() };
+    assert!(seen.held.replace(false), "the lock is given back twice");
+}
+
+unsafe extern "C" fn misuse(
+    context: *mut c_void,
+    heap: *mut HeapInMemory,
+    _: *mut c_void,
+    status: Status,
+) {
+    // SAFETY: as above.
+    let seen = unsafe { &*context.cast::<Seen>() };
+    assert!(!seen.held.get() && !heap.is_null() && status != Status::EVF_OK);
+    seen.misuses.set(seen.misuses.get() + 1);
+}
+
+unsafe extern "C" fn out_of_memory(
+    context: *mut c_void,
+    _: *mut HeapInMemory,
+    _: usize,
+    retries: u32,
+) -> bool {
+    // SAFETY: as above.
+    let seen = unsafe { &*context.cast::<Seen>() };
+    assert!(!seen.held.get(), "called with the lock held");
+    retries < 2
+}
+
+/// A heap as C has it.
+struct CHeap<'seen> {
+    heap: *mut HeapInMemory,
+    seen: &'seen Seen,
+    is_told: bool,
+}
+
+impl CHeap<'_> {
+    fn stats(&self) -> StatsV1 {
+        let mut stats = StatsV1 {
+            struct_bytes: size_of::<StatsV1>(),
+            ..StatsV1::default()
+        };
+        // SAFETY: the heap is one, and the struct says its own length.
+        let status = unsafe { evf_stats(self.heap, &raw mut stats) };
+        assert_eq!(status, Status::EVF_OK);
+        stats
+    }
+
+    /// Whether C may have asked for this layout by `evf_alloc`.
+    fn is_plain(layout: Layout) -> bool {
+        layout.align() == C_ALIGN || layout.align() == 8 && layout.size() <= 8
+    }
+}
+
+impl Face for CHeap<'_> {
+    fn allocate(&self, layout: Layout) -> Option<NonNull<u8>> {
+        // SAFETY: the heap is one.
+        let block = unsafe {
+            if Self::is_plain(layout) {
+                evf_alloc(self.heap, layout.size())
+            } else {
+                evf_alloc_aligned(self.heap, layout.align(), layout.size())
+            }
+        };
+        NonNull::new(block.cast())
+    }
+
+    fn allocate_zeroed(&self, layout: Layout) -> Option<NonNull<u8>> {
+        if !Self::is_plain(layout) {
+            let block = self.allocate(layout)?;
+            // SAFETY: a new block of so many bytes.
+            unsafe { block.write_bytes(0, layout.size()) };
+            return Some(block);
+        }
+        let count = if layout.size().is_multiple_of(2) {
+            2
+        } else {
+            1
+        };
+        // SAFETY: the heap is one.
+        NonNull::new(unsafe { evf_calloc(self.heap, count, layout.size() / count) }.cast())
+    }
+
+    unsafe fn free(&self, ptr: NonNull<u8>, layout: Layout) -> bool {
+        let misuses = self.seen.misuses.get();
+        let pointer = ptr.as_ptr().cast();
+        // SAFETY: passed on to the caller.
+        let status = unsafe {
+            match ptr.addr().get() / 16 % 3 {
+                0 => evf_free(self.heap, pointer),
+                1 if layout.align() == C_ALIGN => evf_free_sized(self.heap, pointer, layout.size()),
+                _ => evf_free_aligned_sized(self.heap, pointer, layout.align(), layout.size()),
+            }
+        };
+        let is_told = self.seen.misuses.get() > misuses;
+        assert_eq!(is_told, self.is_told && status != Status::EVF_OK);
+        status == Status::EVF_OK
+    }
+
+    unsafe fn reallocate(&self, ptr: NonNull<u8>, _: Layout, new: Layout) -> Option<NonNull<u8>> {
+        // SAFETY: passed on to the caller.
+        NonNull::new(unsafe { evf_realloc(self.heap, ptr.as_ptr().cast(), new.size()) }.cast())
+    }
+
+    fn resized(&self, _: Layout, new_bytes: usize) -> Layout {
+        let align = if new_bytes <= 8 { 8 } else { C_ALIGN };
+        let largest = isize::MAX as usize - (align - 1);
+        Layout::from_size_align(new_bytes.min(largest), align)
+            .expect("the size is capped for the alignment")
+    }
+
+    fn usable_bytes(&self, ptr: NonNull<u8>) -> Option<usize> {
+        // SAFETY: the heap is one.
+        Some(unsafe { evf_usable_size(self.heap, ptr.as_ptr().cast()) }).filter(|&bytes| bytes > 0)
+    }
+
+    fn live_blocks(&self) -> usize {
+        self.stats().live_blocks
+    }
+
+    fn largest_free(&self) -> Option<usize> {
+        // It speaks of plain requests, the customer of ones with an alignment of 8.
+        None
+    }
+
+    fn is_sound(&self) -> bool {
+        unsafe extern "C" fn add(
+            context: *mut c_void,
+            offset: usize,
+            bytes: usize,
+            _: State,
+        ) -> bool {
+            // SAFETY: the context is the sum below.
+            let sum = unsafe { &mut *context.cast::<usize>() };
+            assert_eq!(offset, *sum, "the walk leaves a gap");
+            *sum += bytes;
+            true
+        }
+        let mut sum = 0usize;
+        // SAFETY: the heap is one; the context is what `add` expects.
+        let (walked, checked) = unsafe {
+            (
+                evf_walk(self.heap, Some(add), (&raw mut sum).cast()),
+                evf_check(self.heap),
+            )
+        };
+        walked == Status::EVF_OK && checked == Status::EVF_OK && sum == self.stats().pool_bytes
+    }
+}
+
+/// Calls that must be refused, whatever the heap.
+fn refused_handles(memory: &Region, bytes: &mut Bytes<'_>) {
+    let number = bytes.number(8);
+    let elsewhere = [0u64; 8];
+    let handles = [
+        ptr::null_mut(),
+        // Not aligned, so never looked at.
+        memory.base().as_ptr().wrapping_add(1).cast(),
+        elsewhere.as_ptr().cast_mut().cast::<HeapInMemory>(),
+    ];
+    let pointer = ptr::without_provenance_mut::<c_void>(number);
+    for heap in handles.into_iter().filter(|heap| {
+        !heap.is_aligned() || heap.is_null() || ptr::eq(*heap, elsewhere.as_ptr().cast())
+    }) {
+        // SAFETY: null, misaligned, or readable memory without a heap.
+        unsafe {
+            assert!(evf_alloc(heap, number).is_null());
+            assert!(evf_calloc(heap, number, 3).is_null());
+            assert!(evf_alloc_aligned(heap, number, number).is_null());
+            assert!(evf_realloc(heap, pointer, number).is_null());
+            assert_ne!(evf_free(heap, pointer), Status::EVF_OK);
+            assert_ne!(evf_free_sized(heap, pointer, number), Status::EVF_OK);
+            assert_eq!(evf_usable_size(heap, pointer), 0);
+            assert_eq!(evf_largest_free(heap), 0);
+            assert_eq!(evf_check(heap), Status::EVF_NOT_A_HEAP);
+            assert_eq!(evf_reset(heap), Status::EVF_NOT_A_HEAP);
+            assert_eq!(
+                evf_walk(heap, None, ptr::null_mut()),
+                Status::EVF_NOT_A_HEAP
+            );
+            assert_eq!(evf_stats(heap, ptr::null_mut()), Status::EVF_NOT_A_HEAP);
+        }
+    }
+}
+
+/// Arguments that a heap refuses, changing nothing.
+fn refused_arguments(c: &CHeap<'_>, bytes: &mut Bytes<'_>) {
+    let number = bytes.number(8);
+    let before = c.stats();
+    let mut short = StatsV1 {
+        struct_bytes: bytes.byte() as usize % 8,
+        ..before
+    };
+    let no_functions = LockTable {
+        acquire: Some(acquire),
+        release: None,
+        context: ptr::null_mut(),
+    };
+    // SAFETY: the heap is one.
+    unsafe {
+        assert_eq!(
+            evf_free(c.heap, ptr::null_mut()),
+            Status::EVF_OK,
+            "null is fine"
+        );
+        assert_eq!(evf_usable_size(c.heap, ptr::null_mut()), 0);
+        assert!(evf_alloc_aligned(c.heap, number | 3, 8).is_null());
+        assert!(evf_alloc_aligned(c.heap, 0, 8).is_null());
+        assert!(evf_calloc(c.heap, usize::MAX / 2, 2 + number % 99).is_null());
+        assert!(evf_calloc(c.heap, usize::MAX, usize::MAX - number % 99).is_null());
+        assert_eq!(evf_stats(c.heap, ptr::null_mut()), Status::EVF_BAD_ARGUMENT);
+        assert_eq!(evf_stats(c.heap, &raw mut short), Status::EVF_BAD_ARGUMENT);
+        assert_eq!(
+            evf_walk(c.heap, None, ptr::null_mut()),
+            Status::EVF_BAD_ARGUMENT
+        );
+        assert_eq!(
+            evf_set_lock(c.heap, &no_functions),
+            Status::EVF_BAD_ARGUMENT
+        );
+    }
+    let after = c.stats();
+    assert_eq!(
+        (after.live_blocks, after.used_bytes),
+        (before.live_blocks, before.used_bytes)
+    );
+}
+
+/// One program: its memory, its callbacks, its calls.
+///
+/// # Panics
+/// Where the face breaks a promise.
+pub fn run(bytes: &[u8]) {
+    let mut bytes = Bytes::new(bytes);
+    let options = bytes.byte();
+    let memory_bytes = match options % 4 {
+        0 => bytes.number(2) % 4096,
+        1 => 2500 + bytes.number(2),
+        _ => 4096 + bytes.number(3) % (2 << 20),
+    };
+    let slack = bytes.byte() as usize % 64;
+    let memory = Region::new(memory_bytes, Placement::BeforeGuard(slack));
+    if options & 4 != 0 {
+        // SAFETY: nothing else uses the memory yet.
+        unsafe { memory.bytes_mut() }.fill(bytes.byte());
+    }
+    refused_handles(&memory, &mut bytes);
+    let mut heap = ptr::null_mut();
+    // SAFETY: the memory is this run's; null is allowed.
+    let status = unsafe {
+        assert_eq!(
+            evf_init(ptr::null_mut(), memory_bytes, &raw mut heap),
+            Status::EVF_BAD_ARGUMENT
+        );
+        assert_eq!(
+            evf_init(memory.base().as_ptr().cast(), memory_bytes, ptr::null_mut()),
+            Status::EVF_BAD_ARGUMENT
+        );
+        evf_init(memory.base().as_ptr().cast(), memory_bytes, &raw mut heap)
+    };
+    if status != Status::EVF_OK {
+        assert_eq!(status, Status::EVF_REGION_TOO_SMALL);
+        assert!(heap.is_null() && memory_bytes < evf_control_bytes(memory_bytes) + 256);
+        return;
+    }
+    let seen = Seen::default();
+    let context = (&raw const seen).cast_mut().cast::<c_void>();
+    let is_told = options & 8 != 0;
+    let lock = LockTable {
+        acquire: Some(acquire),
+        release: Some(release),
+        context,
+    };
+    // SAFETY: the heap is one, and this thread's alone.
+    unsafe {
+        if is_told {
+            assert_eq!(evf_set_misuse(heap, Some(misuse), context), Status::EVF_OK);
+        }
+        if options & 16 != 0 {
+            assert_eq!(
+                evf_set_out_of_memory(heap, Some(out_of_memory), context),
+                Status::EVF_OK
+            );
+        }
+        if options & 32 != 0 {
+            assert_eq!(evf_set_lock(heap, &lock), Status::EVF_OK);
+        }
+    }
+    let c = CHeap {
+        heap,
+        seen: &seen,
+        is_told,
+    };
+    refused_arguments(&c, &mut bytes);
+    let start = memory.base().addr().get();
+    Customer::new(&c, start..start + memory_bytes, true, 1).run(&mut bytes);
+    exhaust(&c);
+    // SAFETY: no block is used any more.
+    assert_eq!(unsafe { evf_reset(heap) }, Status::EVF_OK);
+    assert!(c.is_sound() && c.live_blocks() == 0 && !seen.held.get());
+    assert!(memory.surroundings_intact());
+}
+
+/// The largest plain request succeeds, a larger one doesn't.
+fn exhaust(c: &CHeap<'_>) {
+    // SAFETY: the heap is one.
+    unsafe {
+        let largest = evf_largest_free(c.heap);
+        assert!(evf_alloc(c.heap, largest + 1).is_null());
+        assert!(!evf_alloc(c.heap, largest).is_null());
+    }
+}

@@ -1,0 +1,323 @@
+//! Whoever takes blocks from a face of a heap and gives them back: a program, a thread, a C caller.
+//!
+//! The faces answer less than [`Heap`](evenfit::Heap) itself, so the oracle is smaller than [`Model`](crate::Model): blocks
+//! are aligned, apart, inside the memory, and keep their content; what is no block is refused and changes nothing.
+
+use alloc::vec::Vec;
+use core::alloc::Layout;
+use core::ops::Range;
+use core::ptr::NonNull;
+
+use crate::op::{Bytes, layout};
+use crate::pattern;
+
+/// A face of a heap. `None` and `false` are refusals, after which everything is as before.
+pub trait Face {
+    /// A block for `layout`.
+    fn allocate(&self, layout: Layout) -> Option<NonNull<u8>>;
+    /// The same, its bytes zero.
+    fn allocate_zeroed(&self, layout: Layout) -> Option<NonNull<u8>>;
+    /// Gives a block back.
+    ///
+    /// # Safety
+    /// A live block that starts at `ptr` is the caller's, and not used any more if this succeeds.
+    unsafe fn free(&self, ptr: NonNull<u8>, layout: Layout) -> bool;
+    /// Gives a block another size; the alignment stays what [`resized`](Self::resized) says.
+    ///
+    /// # Safety
+    /// As for `free`.
+    unsafe fn reallocate(&self, ptr: NonNull<u8>, old: Layout, new: Layout) -> Option<NonNull<u8>>;
+    /// The layout that a block has after a reallocation for `new_bytes`.
+    fn resized(&self, old: Layout, new_bytes: usize) -> Layout {
+        layout(new_bytes, old.align())
+    }
+    /// How many bytes may be used at `ptr`.
+    fn usable_bytes(&self, ptr: NonNull<u8>) -> Option<usize>;
+    /// How many blocks are live.
+    fn live_blocks(&self) -> usize;
+    /// The largest request that succeeds now, in bytes, where the face says so exactly.
+    fn largest_free(&self) -> Option<usize>;
+    /// Whether the face's own check is content.
+    fn is_sound(&self) -> bool;
+}
+
+/// A block that the customer has.
+#[derive(Clone, Copy)]
+struct Live {
+    ptr: NonNull<u8>,
+    layout: Layout,
+    seed: u64,
+}
+
+impl Live {
+    fn range(self) -> Range<usize> {
+        let start = self.ptr.addr().get();
+        start..start + self.layout.size().max(1)
+    }
+
+    fn bytes(&mut self) -> &mut [u8] {
+        // SAFETY: a live block of this customer's, of so many bytes that were written when it was taken.
+        unsafe { core::slice::from_raw_parts_mut(self.ptr.as_ptr(), self.layout.size()) }
+    }
+}
+
+/// One user of a face.
+pub struct Customer<'face, F: Face> {
+    face: &'face F,
+    /// Where all blocks must lie.
+    memory: Range<usize>,
+    /// Whether nobody else uses the face, so that its counters and stale pointers can be foretold.
+    is_alone: bool,
+    live: Vec<Live>,
+    stale: Vec<(NonNull<u8>, Layout)>,
+    seed: u64,
+}
+
+impl<'face, F: Face> Customer<'face, F> {
+    /// `seed` tells its blocks' contents from those of others.
+    pub fn new(face: &'face F, memory: Range<usize>, is_alone: bool, seed: u64) -> Self {
+        Self {
+            face,
+            memory,
+            is_alone,
+            live: Vec::new(),
+            stale: Vec::new(),
+            seed: seed << 32,
+        }
+    }
+
+    /// Does what the bytes say, and at the end gives everything back.
+    ///
+    /// # Panics
+    /// Where the face breaks a promise.
+    pub fn run(mut self, bytes: &mut Bytes<'_>) {
+        while !bytes.is_empty() {
+            self.step(bytes);
+        }
+        self.verify_all();
+        while !self.live.is_empty() {
+            self.free(0);
+        }
+        self.expect_count();
+        if self.is_alone {
+            assert!(self.face.is_sound());
+        }
+    }
+
+    fn step(&mut self, bytes: &mut Bytes<'_>) {
+        match bytes.byte() % 16 {
+            0..5 => self.allocate(bytes, false),
+            5 => self.allocate(bytes, true),
+            6..9 => self.with_pick(bytes, |customer, pick, _| customer.free(pick)),
+            9..12 => self.with_pick(bytes, Self::reallocate),
+            12 => self.with_pick(bytes, |customer, pick, _| {
+                let Live { ptr, layout, .. } = customer.live[pick];
+                let usable = customer.face.usable_bytes(ptr);
+                assert!(usable.is_some_and(|usable| usable >= layout.size()));
+            }),
+            13 => self.misuse(bytes),
+            14 => self.exhaust(),
+            _ => {
+                self.verify_all();
+                assert!(self.face.is_sound());
+            }
+        }
+        self.expect_count();
+    }
+
+    fn with_pick(
+        &mut self,
+        bytes: &mut Bytes<'_>,
+        f: impl FnOnce(&mut Self, usize, &mut Bytes<'_>),
+    ) {
+        let pick = bytes.number(2);
+        if !self.live.is_empty() {
+            f(self, pick % self.live.len(), bytes);
+        }
+    }
+
+    fn size(&self, bytes: &mut Bytes<'_>) -> usize {
+        match bytes.byte() {
+            0..=159 => bytes.number(1),
+            160..=229 => bytes.number(2) % (self.memory.len() / 4 + 2),
+            230..=249 => bytes.number(3) % (self.memory.len() + 99),
+            _ => isize::MAX as usize - bytes.number(1),
+        }
+    }
+
+    fn allocate(&mut self, bytes: &mut Bytes<'_>, zeroed: bool) {
+        let align = match bytes.byte() {
+            choice @ 0..=199 => 8 << (choice % 2),
+            choice => 1 << (choice % 14),
+        };
+        let layout = layout(self.size(bytes), align);
+        let taken = if zeroed {
+            self.face.allocate_zeroed(layout)
+        } else {
+            self.face.allocate(layout)
+        };
+        if let Some(ptr) = taken {
+            self.take(ptr, layout, zeroed);
+        }
+    }
+
+    fn take(&mut self, ptr: NonNull<u8>, layout: Layout, zeroed: bool) {
+        self.seed += 1;
+        let mut block = Live {
+            ptr,
+            layout,
+            seed: self.seed,
+        };
+        self.expect_apart(block);
+        if zeroed {
+            // SAFETY: a new block of so many bytes, and they were written.
+            let bytes = unsafe { core::slice::from_raw_parts(ptr.as_ptr(), layout.size()) };
+            assert!(bytes.iter().all(|&byte| byte == 0), "not zeroed");
+        }
+        // SAFETY: a new block of so many bytes.
+        unsafe { ptr.write_bytes(0, layout.size()) };
+        let seed = block.seed;
+        pattern::fill(block.bytes(), seed);
+        self.live.push(block);
+    }
+
+    fn expect_apart(&self, block: Live) {
+        let range = block.range();
+        let align = block.layout.align();
+        assert!(range.start.is_multiple_of(align), "not aligned to {align}");
+        assert!(
+            self.memory.start <= range.start && range.end <= self.memory.end,
+            "outside of the memory"
+        );
+        for other in &self.live {
+            let other = other.range();
+            assert!(
+                range.end <= other.start || other.end <= range.start,
+                "overlaps a live block"
+            );
+        }
+    }
+
+    fn verify(&mut self, pick: usize, bytes: usize) {
+        let seed = self.live[pick].seed;
+        let content = &self.live[pick].bytes()[..bytes];
+        assert_eq!(
+            pattern::first_difference(content, seed),
+            None,
+            "overwritten"
+        );
+    }
+
+    fn verify_all(&mut self) {
+        for pick in 0..self.live.len() {
+            self.verify(pick, self.live[pick].layout.size());
+        }
+    }
+
+    fn free(&mut self, pick: usize) {
+        self.verify(pick, self.live[pick].layout.size());
+        let Live { ptr, layout, .. } = self.live.swap_remove(pick);
+        // SAFETY: this customer's block, forgotten by now.
+        let is_freed = unsafe { self.face.free(ptr, layout) };
+        assert!(is_freed, "a live block is refused");
+        self.stale.push((ptr, layout));
+    }
+
+    fn reallocate(&mut self, pick: usize, bytes: &mut Bytes<'_>) {
+        let Live {
+            ptr,
+            layout: old,
+            seed,
+        } = self.live[pick];
+        let new = self.face.resized(old, self.size(bytes));
+        // SAFETY: this customer's block.
+        let moved = unsafe { self.face.reallocate(ptr, old, new) };
+        let Some(moved) = moved else {
+            self.verify(pick, old.size());
+            return;
+        };
+        self.live.swap_remove(pick);
+        let mut block = Live {
+            ptr: moved,
+            layout: new,
+            seed,
+        };
+        self.expect_apart(block);
+        let kept = old.size().min(new.size());
+        // SAFETY: the block is live and so long; what was moved is initialised, the rest is written here.
+        unsafe { moved.add(kept).write_bytes(0, new.size() - kept) };
+        assert_eq!(
+            pattern::first_difference(&block.bytes()[..kept], seed),
+            None,
+            "a reallocation lost content"
+        );
+        pattern::fill(block.bytes(), seed);
+        self.live.push(block);
+    }
+
+    /// Hands in what is no block: refused by every call.
+    fn misuse(&mut self, bytes: &mut Bytes<'_>) {
+        let choice = bytes.byte() % 4;
+        let number = bytes.number(4);
+        let wrong = match choice {
+            0 if !self.live.is_empty() => {
+                let block = self.live[number % self.live.len()];
+                let inside = 1 + (number >> 8) % block.layout.size().max(2);
+                if inside >= block.layout.size() {
+                    return;
+                }
+                block.ptr.as_ptr().wrapping_add(inside)
+            }
+            1 if self.is_alone && !self.stale.is_empty() => {
+                self.stale[number % self.stale.len()].0.as_ptr()
+            }
+            2 => core::ptr::without_provenance_mut(self.memory.end.wrapping_add(number)),
+            _ => core::ptr::without_provenance_mut(number.wrapping_mul(bytes.number(5))),
+        };
+        let Some(wrong) = NonNull::new(wrong) else {
+            return;
+        };
+        let address = wrong.addr().get();
+        // Of others' blocks nothing is known.
+        let may_be_a_block = self.live.iter().any(|block| block.ptr == wrong)
+            || !self.is_alone && choice != 0 && self.memory.contains(&address);
+        if may_be_a_block {
+            return;
+        }
+        let layout = layout(self.size(bytes) % 4096, 8);
+        let before = self.face.live_blocks();
+        // SAFETY: no live block starts there.
+        unsafe {
+            assert!(!self.face.free(wrong, layout), "freed what is no block");
+            let resized = self.face.reallocate(wrong, layout, layout);
+            assert_eq!(resized, None, "resized what is no block");
+        }
+        assert_eq!(self.face.usable_bytes(wrong), None);
+        if self.is_alone {
+            assert_eq!(self.face.live_blocks(), before);
+        }
+    }
+
+    /// The largest request there is succeeds; nothing larger does.
+    fn exhaust(&mut self) {
+        if !self.is_alone {
+            return;
+        }
+        let Some(bytes) = self.face.largest_free() else {
+            return;
+        };
+        assert_eq!(self.face.allocate(layout(bytes + 1, 8)), None);
+        if bytes > 0 {
+            let layout = layout(bytes, 8);
+            let block = self.face.allocate(layout).expect("the largest request");
+            self.take(block, layout, false);
+            self.free(self.live.len() - 1);
+        }
+    }
+
+    fn expect_count(&self) {
+        if self.is_alone {
+            assert_eq!(self.face.live_blocks(), self.live.len());
+        }
+    }
+}
