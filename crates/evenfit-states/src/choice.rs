@@ -23,23 +23,23 @@ pub const FEW: Choice = Choice {
     blocks: &[40, 140],
     places: &[Place::Middle],
     offsets: &[80, 83],
-    slots: &[16, 256],
+    slots: &[16, 512],
 };
 
 /// Some thousand, with nearly the worst of [`MANY`] on a Cortex-M4.
 pub const SOME: Choice = Choice {
     neighbours: &[0, 127, 140, 5_000],
-    blocks: &[17, 40, 127, 140, 300],
+    blocks: &[33, 40, 127, 140, 300],
     places: &[Place::Only],
-    offsets: &[17, 64],
+    offsets: &[33, 64],
     slots: &[16, 40],
 };
 
 /// Tens of thousands.
 pub const MANY: Choice = Choice {
-    neighbours: &[0, 17, 40, 127, 140, 5_000],
-    blocks: &[17, 40, 127, 140, 300],
+    neighbours: &[0, 33, 40, 127, 140, 5_000],
+    blocks: &[33, 40, 127, 140, 300],
     places: &[Place::Only, Place::First, Place::Middle, Place::Last],
-    offsets: &[17, 49, 64, 80],
-    slots: &[16, 24, 40, 128, 168, 256],
+    offsets: &[33, 49, 64, 80],
+    slots: &[16, 24, 40, 128, 168, 256, 512],
 };

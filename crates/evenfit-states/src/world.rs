@@ -10,7 +10,7 @@ use core::ptr::NonNull;
 use evenfit::{Geometry, Heap, Tiers};
 
 /// Granules between two blocks that must not be neighbours: too many to come from a slab.
-pub(crate) const SEPARATOR: usize = 17;
+pub(crate) const SEPARATOR: usize = 33;
 
 /// A live block.
 #[derive(Clone, Copy, Debug)]

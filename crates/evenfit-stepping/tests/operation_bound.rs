@@ -64,10 +64,10 @@ fn no_operation_exceeds_its_bound_in_any_combination() {
 fn among_holes(stepper: &mut Stepper, len_bytes: usize, holes: usize, tiers: Tiers) -> [u64; 2] {
     let mut world = World::<Standard>::new(len_bytes, tiers);
     // Every hole has 40 granules, and so have the blocks that are freed and asked for; with what keeps them apart they
-    // make 64, so that each lies in the same place of a pair of map words.
+    // make 128, so that each lies in the same place of a pair of map words.
     let mut apart = |_| {
         let block = world.granules(40);
-        world.granules(24);
+        world.granules(88);
         block
     };
     let blocks: Vec<Block> = (0..holes + 3).map(&mut apart).collect();
@@ -94,8 +94,8 @@ fn cost_does_not_grow_with_holes_or_pool() {
             100_000
         };
         for (len_bytes, holes) in [
-            (16 << 20, 8_000),
-            (128 << 20, many),
+            (32 << 20, 8_000),
+            (256 << 20, many),
             (1 << 30, 100),
             (1 << 30, many),
         ] {
