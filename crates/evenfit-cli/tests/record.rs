@@ -304,3 +304,34 @@ fn what_can_not_be_recorded_is_named() {
     assert_eq!(evenfit(&["record", "-o", &output]).code, 2);
     assert!(scratch.names().is_empty(), "{:?}", scratch.names());
 }
+
+/// As redis is linked with jemalloc: the other library's `malloc_usable_size` must not be asked of glibc's blocks.
+#[test]
+fn a_program_linked_with_another_malloc_is_recorded_on_glibcs() {
+    let scratch = Scratch::new("record-other");
+    let other = scratch.path("libother.so");
+    let source = scratch.path("other.c");
+    std::fs::write(
+        &source,
+        "#include <stdlib.h>\nsize_t malloc_usable_size(void *p) { abort(); }\n",
+    )
+    .unwrap();
+    let library = Command::new("cc")
+        .args(["-shared", "-fPIC", "-o", &other, &source])
+        .status();
+    assert!(library.unwrap().success());
+    let (from, program) = (scratch.path("linked.c"), scratch.path("linked"));
+    std::fs::write(
+        &from,
+        "#include <stdlib.h>\nsize_t malloc_usable_size(void *);\n\
+         int main(void) { return malloc_usable_size(malloc(1000)) >= 1000 ? 0 : 1; }\n",
+    )
+    .unwrap();
+    let status = Command::new("cc")
+        .args(["-fno-builtin", "-o", &program, &from, &other])
+        .status();
+    assert!(status.unwrap().success());
+    let trace = scratch.path("linked.evt");
+    assert_eq!(record(&trace, &[&program]).code, 0);
+    assert!(sizes(&Trace::open(&trace).unwrap()).contains(&1_000));
+}

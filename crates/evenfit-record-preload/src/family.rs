@@ -3,8 +3,10 @@
 //! Each entry passes the address it returns to, its caller's call site, as one argument more.
 
 use core::ffi::{c_int, c_void};
+use core::ptr;
+use core::sync::atomic::{AtomicPtr, Ordering};
 
-use crate::session::{Event, Held};
+use crate::session;
 
 unsafe extern "C" {
     fn __libc_malloc(size: usize) -> *mut c_void;
@@ -49,16 +51,14 @@ entry!(pvalloc, pvalloc_from, "rsi", "x1");
 
 const PAGE_BYTES: usize = 4096;
 
+#[inline(always)]
 fn allocated(block: *mut c_void, size: usize, align: usize, site: usize) -> *mut c_void {
     if !block.is_null() {
-        Held::new().record(
-            Event::Alloc {
-                address: block.addr(),
-                size,
-                align,
-            },
-            site,
-        );
+        session::hold(|session| {
+            if let Some(recorder) = session.recorder(site) {
+                recorder.alloc(block.addr() as u64, size as u64, align as u64);
+            }
+        });
     }
     block
 }
@@ -72,14 +72,12 @@ unsafe extern "C" fn calloc_from(count: usize, size: usize, site: usize) -> *mut
     // SAFETY: the C library's own; it refuses a product that is too large.
     let block = unsafe { __libc_calloc(count, size) };
     if !block.is_null() {
-        let size = count.wrapping_mul(size);
-        Held::new().record(
-            Event::AllocZeroed {
-                address: block.addr(),
-                size,
-            },
-            site,
-        );
+        let size = count.wrapping_mul(size) as u64;
+        session::hold(|session| {
+            if let Some(recorder) = session.recorder(site) {
+                recorder.alloc_zeroed(block.addr() as u64, size, 16);
+            }
+        });
     }
     block
 }
@@ -90,27 +88,22 @@ unsafe extern "C" fn realloc_from(old: *mut c_void, size: usize, site: usize) ->
         return unsafe { malloc_from(size, site) };
     }
     // Another thread may be given the old block as soon as it is free: not before this is recorded.
-    let mut held = Held::new();
-    // SAFETY: the caller's promise; the C library's own.
-    let new = unsafe { __libc_realloc(old, size) };
-    if !new.is_null() {
-        held.record(
-            Event::Realloc {
-                old: old.addr(),
-                new: new.addr(),
-                size,
-            },
-            site,
-        );
-    } else if size == 0 {
-        held.record(
-            Event::Free {
-                address: old.addr(),
-            },
-            site,
-        );
-    }
-    new
+    session::hold(|session| {
+        // SAFETY: the caller's promise; the C library's own.
+        let new = unsafe { __libc_realloc(old, size) };
+        if new.is_null() && size != 0 {
+            return new;
+        }
+        let Some(recorder) = session.recorder(site) else {
+            return new;
+        };
+        if new.is_null() {
+            recorder.free(old.addr() as u64);
+        } else {
+            recorder.realloc(old.addr() as u64, new.addr() as u64, size as u64);
+        }
+        new
+    })
 }
 
 unsafe extern "C" fn reallocarray_from(
@@ -188,12 +181,37 @@ unsafe extern "C" fn free(block: *mut c_void) {
         return;
     }
     // Before it is free: once it is, another thread may be given it.
-    Held::new().record(
-        Event::Free {
-            address: block.addr(),
-        },
-        0,
-    );
+    session::hold(|session| {
+        if let Some(recorder) = session.recorder(0) {
+            recorder.free(block.addr() as u64);
+        }
+    });
     // SAFETY: the caller's promise; the C library's own.
     unsafe { __libc_free(block) }
+}
+
+/// The C library's own: a program may be linked with another malloc, whose function of this name knows nothing of these blocks.
+///
+/// # Safety
+/// As there.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn malloc_usable_size(block: *mut c_void) -> usize {
+    static FUNCTION: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
+    let mut function = FUNCTION.load(Ordering::Relaxed);
+    if function.is_null() {
+        // SAFETY: the C library is loaded already; both names are C strings.
+        function = unsafe {
+            let library = libc::dlopen(c"libc.so.6".as_ptr(), libc::RTLD_LAZY | libc::RTLD_NOLOAD);
+            libc::dlsym(library, c"malloc_usable_size".as_ptr())
+        };
+        FUNCTION.store(function, Ordering::Relaxed);
+    }
+    if function.is_null() {
+        return 0;
+    }
+    // SAFETY: the function of this name, and the caller's promise.
+    unsafe {
+        let function: unsafe extern "C" fn(*mut c_void) -> usize = core::mem::transmute(function);
+        function(block)
+    }
 }

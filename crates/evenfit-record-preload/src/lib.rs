@@ -1,7 +1,7 @@
 //! Records what an unmodified program asks of its allocator.
 //!
 //! Built as a shared library and loaded by `LD_PRELOAD`, most easily by `evenfit record`. Linux on x86-64 or
-//! AArch64, and glibc, which keeps serving the memory. Nothing here allocates.
+//! AArch64, and glibc 2.32 or later, which keeps serving the memory. Nothing here allocates.
 //!
 //! | variable | meaning |
 //! |---|---|
@@ -19,6 +19,10 @@
 
 mod family;
 mod file;
+/// The lock of the other library: no atomic operation while the process has one thread.
+#[path = "../../evenfit-preload/src/futex.rs"]
+#[allow(dead_code, reason = "all of it is used there")]
+mod futex;
 mod process;
 mod session;
 mod table;

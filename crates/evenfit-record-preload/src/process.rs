@@ -2,7 +2,7 @@
 
 use core::ffi::c_int;
 
-use crate::session::{self, Held};
+use crate::session;
 
 /// Runs among the first constructors.
 extern "C" fn at_begin() {
@@ -28,7 +28,7 @@ extern "C" fn in_child() {
 
 /// Runs among the last destructors of the program. What comes after it is not recorded.
 extern "C" fn at_end() {
-    Held::new().end();
+    session::end();
 }
 
 #[used]

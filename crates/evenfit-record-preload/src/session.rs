@@ -8,6 +8,7 @@ use evenfit_trace::format::Header;
 use evenfit_trace::recorder::Recorder;
 
 use crate::file::{self, File};
+use crate::futex::Futex;
 use crate::table::Table;
 
 /// What is lost at most where a program is killed.
@@ -31,17 +32,22 @@ enum State {
     Off,
 }
 
-struct Session {
+/// See the module.
+pub(crate) struct Session {
     state: State,
     recorder: Option<Recorder<Sink, CHUNK_BYTES>>,
     sites: Table<SITES>,
     threads: Table<THREADS>,
+    /// Whose event the last one was.
+    last_thread: usize,
+    /// The call site of the last one that had any.
+    last_site: usize,
     events_until_look: u32,
     begun: u64,
 }
 
 struct Global {
-    lock: UnsafeCell<libc::pthread_mutex_t>,
+    lock: Futex,
     session: UnsafeCell<Session>,
     /// Beside the session, as the recorder calls for it in the midst of its own work.
     file: UnsafeCell<File>,
@@ -51,88 +57,47 @@ struct Global {
 unsafe impl Sync for Global {}
 
 static GLOBAL: Global = Global {
-    lock: UnsafeCell::new(libc::PTHREAD_MUTEX_INITIALIZER),
+    lock: Futex::new(),
     session: UnsafeCell::new(Session {
         state: State::Fresh,
         recorder: None,
         sites: Table::new(),
         threads: Table::new(),
+        last_thread: 0,
+        last_site: 0,
         events_until_look: 0,
         begun: 0,
     }),
     file: UnsafeCell::new(File::new()),
 };
 
-/// What happens to the recording.
-pub(crate) enum Event {
-    Alloc {
-        address: usize,
-        size: usize,
-        align: usize,
-    },
-    AllocZeroed {
-        address: usize,
-        size: usize,
-    },
-    Free {
-        address: usize,
-    },
-    Realloc {
-        old: usize,
-        new: usize,
-        size: usize,
-    },
+/// Runs `f` on the session, alone.
+#[inline(always)]
+pub(crate) fn hold<R>(f: impl FnOnce(&mut Session) -> R) -> R {
+    // SAFETY: the lock is held, and the borrow ends with it. A fork handler that allocates while its own thread holds the
+    // lock comes in too, but not from within `f`, which calls nothing but the C library's allocator and write.
+    GLOBAL
+        .lock
+        .hold(|| f(unsafe { &mut *GLOBAL.session.get() }))
 }
 
-/// Holds the lock.
-pub(crate) struct Held(());
-
-impl Held {
-    pub(crate) fn new() -> Self {
-        // SAFETY: the mutex is initialised and never moved.
-        unsafe { libc::pthread_mutex_lock(GLOBAL.lock.get()) };
-        Self(())
-    }
-
-    fn session(&mut self) -> &mut Session {
-        // SAFETY: the lock is held, and the borrow ends with it.
-        unsafe { &mut *GLOBAL.session.get() }
-    }
-
-    /// Records `event` of the call site `site`, a return address.
-    pub(crate) fn record(&mut self, event: Event, site: usize) {
-        let session = self.session();
-        if session.state == State::Fresh {
-            session.begin();
-        }
-        if session.state == State::Recording {
-            session.record(event, site);
-        }
-    }
-
-    /// Ends the recording, with the names of its call sites where they can be had.
-    pub(crate) fn end(mut self) {
-        let session = self.session();
-        if session.state != State::Recording {
-            session.state = State::Off;
-            return;
-        }
+/// Ends the recording, with the names of its call sites where they can be had.
+pub(crate) fn end() {
+    let was_recording = hold(|session| {
+        let before = session.state;
         session.state = State::Off;
-        drop(self);
-        // Nothing records any more. Naming asks the dynamic linker, which has locks and memory of its own: not under ours.
-        name_sites();
-        let mut held = Self::new();
-        if let Some(recorder) = held.session().recorder.take() {
+        before == State::Recording
+    });
+    if !was_recording {
+        return;
+    }
+    // Nothing records any more. Naming asks the dynamic linker, which has locks and memory of its own: not under ours.
+    name_sites();
+    hold(|session| {
+        if let Some(recorder) = session.recorder.take() {
             recorder.finish();
         }
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        // SAFETY: this holds the lock.
-        unsafe { libc::pthread_mutex_unlock(GLOBAL.lock.get()) };
-    }
+    });
 }
 
 /// The sink: called by the recorder, under the lock.
@@ -198,37 +163,61 @@ impl Session {
         self.recorder = Some(recorder);
     }
 
-    fn record(&mut self, event: Event, site: usize) {
-        let Some(recorder) = &mut self.recorder else {
-            return;
-        };
+    /// The recorder, told when and where the next event happens; `site` is a return address, 0 where none matters. `None`:
+    /// nothing is recorded.
+    #[inline(always)]
+    pub(crate) fn recorder(&mut self, site: usize) -> Option<&mut Recorder<Sink, CHUNK_BYTES>> {
+        if self.state != State::Recording && !self.begins() {
+            return None;
+        }
         if self.events_until_look == 0 {
-            self.events_until_look = EVENTS_PER_LOOK;
-            recorder.set_time(microseconds() - self.begun);
+            self.look();
         }
         self.events_until_look -= 1;
-        // SAFETY: takes nothing and can't fail.
-        recorder.set_thread(
-            self.threads
-                .number(unsafe { libc::pthread_self() } as u64)
-                .saturating_sub(1),
-        );
-        if !matches!(event, Event::Free { .. }) {
-            recorder.set_site(self.sites.number(site as u64));
+        let thread = this_thread();
+        if thread != self.last_thread {
+            self.change_thread(thread);
         }
-        match event {
-            Event::Alloc {
-                address,
-                size,
-                align,
-            } => recorder.alloc(address as u64, size as u64, align as u64),
-            Event::AllocZeroed { address, size } => {
-                recorder.alloc_zeroed(address as u64, size as u64, 16)
-            }
-            Event::Free { address } => recorder.free(address as u64),
-            Event::Realloc { old, new, size } => {
-                recorder.realloc(old as u64, new as u64, size as u64)
-            }
+        if site != self.last_site && site != 0 {
+            self.change_site(site);
+        }
+        self.recorder.as_mut()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn begins(&mut self) -> bool {
+        if self.state == State::Fresh {
+            self.begin();
+        }
+        self.state == State::Recording
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn look(&mut self) {
+        self.events_until_look = EVENTS_PER_LOOK;
+        if let Some(recorder) = &mut self.recorder {
+            recorder.set_time(microseconds() - self.begun);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn change_thread(&mut self, thread: usize) {
+        self.last_thread = thread;
+        let number = self.threads.number(thread as u64).saturating_sub(1);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.set_thread(number);
+        }
+    }
+
+    #[inline(always)]
+    fn change_site(&mut self, site: usize) {
+        self.last_site = site;
+        let number = self.sites.number(site as u64);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.set_site(number);
         }
     }
 
@@ -237,6 +226,9 @@ impl Session {
         // SAFETY: the lock is held, and nobody else has borrowed the file.
         unsafe { (*GLOBAL.file.get()).forget() };
         self.recorder = None;
+        self.last_thread = 0;
+        self.last_site = 0;
+        self.events_until_look = 0;
         if self.state == State::Recording {
             self.state = State::Fresh;
         }
@@ -253,25 +245,54 @@ fn microseconds() -> u64 {
     now.tv_sec as u64 * TICK_HZ + now.tv_nsec as u64 / 1000
 }
 
-/// Before a fork: no thread is in the midst of an event, and the file is this process's, not the child's.
-pub(crate) fn hold_across_fork() {
-    let mut held = Held::new();
-    if let Some(recorder) = &mut held.session().recorder {
-        recorder.flush();
+/// Names a thread while it lives.
+#[inline(always)]
+fn this_thread() -> usize {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let pointer: usize;
+        // SAFETY: the thread pointer's own first word, as the ABI has it: reads memory that every thread has.
+        unsafe {
+            core::arch::asm!(
+                "mov {}, fs:[0]",
+                out(reg) pointer,
+                options(nostack, preserves_flags, readonly, pure)
+            )
+        };
+        pointer
     }
-    core::mem::forget(held);
+    #[cfg(target_arch = "aarch64")]
+    {
+        let pointer: usize;
+        // SAFETY: reads a register.
+        unsafe {
+            core::arch::asm!(
+                "mrs {}, tpidr_el0",
+                out(reg) pointer,
+                options(nostack, preserves_flags, nomem, pure)
+            )
+        };
+        pointer
+    }
+}
+
+/// Before a fork: no thread is in the midst of an event, and the first file is this process's, not the child's.
+pub(crate) fn hold_across_fork() {
+    hold(|session| {
+        if let Some(recorder) = &mut session.recorder {
+            recorder.flush();
+        }
+    });
+    GLOBAL.lock.hold_across_fork();
 }
 
 /// After a fork, in the parent.
 pub(crate) fn release_after_fork() {
-    drop(Held(()));
+    GLOBAL.lock.release_after_fork();
 }
 
 /// After a fork, in the child: a recording of its own.
 pub(crate) fn restart_in_child() {
-    let mut held = Held(());
-    held.session().restart();
-    // SAFETY: the child has one thread, and nobody waits.
-    unsafe { *GLOBAL.lock.get() = libc::PTHREAD_MUTEX_INITIALIZER };
-    core::mem::forget(held);
+    GLOBAL.lock.reset_in_child();
+    hold(Session::restart);
 }

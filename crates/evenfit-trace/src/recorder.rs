@@ -51,7 +51,7 @@ struct Place {
 
 impl<S: FnMut(&[u8]), const N: usize> Recorder<S, N> {
     /// The shortest chunk: its header and the longest event.
-    pub const BYTES_MIN: usize = CHUNK_HEADER_BYTES + Entry::BYTES_MAX;
+    pub const BYTES_MIN: usize = CHUNK_HEADER_BYTES + ENTRY_BYTES_MAX;
 
     /// Sends the file's header. Blocks of `header.default_align_log2` take a byte less than others.
     pub fn new(mut sink: S, header: Header) -> Self {
@@ -84,91 +84,101 @@ impl<S: FnMut(&[u8]), const N: usize> Recorder<S, N> {
     }
 
     /// The events after this happen at `ticks` of the clock. A clock that goes back is taken as standing still.
+    #[inline]
     pub fn set_time(&mut self, ticks: u64) {
-        self.place.time = ticks;
+        let written = self.written.time;
+        self.place.time = ticks.clamp(written, written.saturating_add(u64::MAX >> 3));
     }
 
     /// The events after this are of `thread`.
+    #[inline]
     pub fn set_thread(&mut self, thread: u32) {
         self.place.thread = thread;
     }
 
     /// The events after this are of call site `site`: any number, such as the return address; 0 where unknown.
+    #[inline]
     pub fn set_site(&mut self, site: u32) {
         self.place.site = site;
     }
 
     /// A block of `size` bytes was allocated at `address`; `align` is in bytes, a power of two. A size that no machine
     /// has is left out, as readers would refuse it.
+    #[inline]
     pub fn alloc(&mut self, address: u64, size: u64, align: u64) {
         self.allocated(address, size, align, 0);
     }
 
     /// As [`Recorder::alloc`], for a block that had to be zero.
+    #[inline]
     pub fn alloc_zeroed(&mut self, address: u64, size: u64, align: u64) {
         self.allocated(address, size, align, format::WITH_ZEROED);
     }
 
+    #[inline(always)]
     fn allocated(&mut self, address: u64, size: u64, align: u64, zeroed: u8) {
         if size > format::SIZE_MAX {
             return;
         }
         let with = align.trailing_zeros().min(format::ALIGN_LOG2_MAX as u32) as u8 | zeroed;
-        let mut entry = self.entry();
-        if with == self.header.default_align_log2 {
-            entry.event(event::ALLOC, size);
-        } else {
-            entry.event(event::ALLOC_WITH, size);
-            entry.byte(with);
-        }
-        entry.number(self.move_to(address));
+        let is_default = with == self.header.default_align_log2;
+        let way = self.move_to(address);
         self.allocations += 1;
-        self.append(&entry);
+        self.event(|entry| {
+            if is_default {
+                entry.event(event::ALLOC, size);
+            } else {
+                entry.event(event::ALLOC_WITH, size);
+                entry.byte(with);
+            }
+            entry.number(way);
+        });
     }
 
     /// The block at `address` is about to be freed.
+    #[inline]
     pub fn free(&mut self, address: u64) {
-        let mut entry = self.entry();
-        entry.event(event::FREE, self.move_to(address));
-        self.append(&entry);
+        let way = self.move_to(address);
+        self.event(|entry| entry.event(event::FREE, way));
     }
 
     /// The block at `old` has become one of `new_size` bytes at `new`.
+    #[inline]
     pub fn realloc(&mut self, old: u64, new: u64, new_size: u64) {
         if new_size > format::SIZE_MAX {
             return;
         }
-        let mut entry = self.entry();
-        entry.event(event::REALLOC, self.move_to(old));
-        entry.number(new_size);
-        entry.number(self.move_to(new));
-        self.append(&entry);
+        let (from, to) = (self.move_to(old), self.move_to(new));
+        self.event(|entry| {
+            entry.event(event::REALLOC, from);
+            entry.number(new_size);
+            entry.number(to);
+        });
     }
 
     /// Names a call site, at any time. Text that is longer than half a chunk is cut.
     pub fn name_site(&mut self, id: u32, parent: u32, address: u64, name: &str, location: &str) {
-        let mut entry = Entry::default();
-        entry.number(id as u64);
-        entry.number(parent as u64);
-        entry.number(address);
-        self.notes(chunk::SITES, &entry, name, location);
+        self.notes(
+            chunk::SITES,
+            &[id as u64, parent as u64, address],
+            name,
+            location,
+        );
     }
 
     /// Adds a key and its value about the recording, such as `program`. Text that is longer than half a chunk is cut.
     pub fn fact(&mut self, key: &str, value: &str) {
-        self.notes(chunk::FACTS, &Entry::default(), key, value);
+        self.notes(chunk::FACTS, &[], key, value);
     }
 
-    /// Sends a chunk of its own: `start` and two texts.
-    fn notes(&mut self, kind: u8, start: &Entry, first: &str, second: &str) {
+    /// Sends a chunk of its own: numbers and two texts.
+    fn notes(&mut self, kind: u8, numbers: &[u64], first: &str, second: &str) {
         self.flush();
-        let room = (N - CHUNK_HEADER_BYTES - start.len) / 2 - LEB_BYTES_MAX;
-        self.put(&start.bytes[..start.len]);
+        numbers.iter().for_each(|&number| self.put_number(number));
+        let room = (N - self.len) / 2 - LEB_BYTES_MAX;
         for text in [first, second] {
             let text = cut(text, room);
-            let mut len = Entry::default();
-            len.number(text.len() as u64);
-            self.put(&len.bytes[..len.len]);
+            self.put_number(text.len() as u64);
             self.put(text.as_bytes());
         }
         self.kind = kind;
@@ -198,35 +208,52 @@ impl<S: FnMut(&[u8]), const N: usize> Recorder<S, N> {
     /// Sends the rest and the end mark.
     pub fn finish(mut self) {
         self.flush();
-        let mut totals = Entry::default();
-        totals.number(self.events);
-        totals.number(self.allocations);
-        self.put(&totals.bytes[..totals.len]);
+        self.put_number(self.events);
+        self.put_number(self.allocations);
         self.kind = chunk::END;
         self.flush();
     }
 
-    /// Begins an event with what changed in clock, thread and site.
-    fn entry(&mut self) -> Entry {
-        let (mut entry, written, place) = (Entry::default(), self.written, &mut self.place);
-        place.time = place
-            .time
-            .clamp(written.time, written.time.saturating_add(u64::MAX >> 3));
-        if place.time != written.time {
-            entry.event(event::TIME, place.time - written.time);
+    /// Adds an event, what changed in clock, thread and site before it.
+    #[inline(always)]
+    fn event(&mut self, encode: impl Fn(&mut Entry)) {
+        let Self {
+            chunk,
+            len,
+            written,
+            place,
+            ..
+        } = self;
+        let begin = |entry: &mut Entry| {
+            if (place.time, place.thread, place.site)
+                != (written.time, written.thread, written.site)
+            {
+                entry.changes(*written, *place);
+            }
+            encode(entry);
+        };
+        let room = chunk.get_mut(*len..).and_then(<[u8]>::first_chunk_mut);
+        if let Some(bytes) = room {
+            // The longest event fits: straight into the chunk.
+            let mut entry = Entry { bytes, len: 0 };
+            begin(&mut entry);
+            *len += entry.len;
+        } else {
+            let mut bytes = [0; ENTRY_BYTES_MAX];
+            let mut entry = Entry {
+                bytes: &mut bytes,
+                len: 0,
+            };
+            begin(&mut entry);
+            let entry_len = entry.len;
+            self.append(&bytes[..entry_len]);
         }
-        if place.thread != written.thread {
-            entry.event(event::THREAD, place.thread as u64);
-        }
-        if place.site != written.site {
-            entry.event(event::SITE, place.site as u64);
-        }
-        self.written = *place;
+        self.written = self.place;
         self.events += 1;
-        entry
     }
 
     /// The code of the way from the last address to this one; of 60 bits each, so that it fits beside an event's kind.
+    #[inline(always)]
     fn move_to(&mut self, address: u64) -> u64 {
         let address = (address >> self.header.address_shift) & (u64::MAX >> 4);
         let difference = address.wrapping_sub(self.address) as i64;
@@ -234,17 +261,25 @@ impl<S: FnMut(&[u8]), const N: usize> Recorder<S, N> {
         format::zigzag(difference)
     }
 
-    fn append(&mut self, entry: &Entry) {
-        if self.len + entry.len > N {
+    #[cold]
+    #[inline(never)]
+    fn append(&mut self, entry: &[u8]) {
+        if self.len + entry.len() > N {
             self.flush();
         }
-        self.put(&entry.bytes[..entry.len]);
+        self.put(entry);
     }
 
     /// Puts bytes that are known to fit.
     fn put(&mut self, bytes: &[u8]) {
         self.chunk[self.len..self.len + bytes.len()].copy_from_slice(bytes);
         self.len += bytes.len();
+    }
+
+    fn put_number(&mut self, value: u64) {
+        let mut bytes = [0; LEB_BYTES_MAX];
+        let len = format::leb128(value, &mut bytes);
+        self.put(&bytes[..len]);
     }
 }
 
@@ -257,38 +292,49 @@ fn cut(text: &str, most: usize) -> &str {
     &text[..end]
 }
 
+/// The longest event: clock, thread and site, and the three numbers of a reallocation.
+const ENTRY_BYTES_MAX: usize = 6 * LEB_BYTES_MAX;
+
 /// An event on its way into a chunk, which may not cut it.
-struct Entry {
-    bytes: [u8; Entry::BYTES_MAX],
+struct Entry<'a> {
+    bytes: &'a mut [u8; ENTRY_BYTES_MAX],
     len: usize,
 }
 
-impl Default for Entry {
-    fn default() -> Self {
-        Entry {
-            bytes: [0; Entry::BYTES_MAX],
-            len: 0,
+impl Entry<'_> {
+    #[inline(always)]
+    fn byte(&mut self, byte: u8) {
+        // No event is longer, so this always is one.
+        if let Some(place) = self.bytes.get_mut(self.len) {
+            *place = byte;
+            self.len += 1;
         }
     }
-}
 
-impl Entry {
-    /// Clock, thread and site, and the three numbers of a reallocation.
-    const BYTES_MAX: usize = 6 * LEB_BYTES_MAX;
-
-    fn byte(&mut self, byte: u8) {
-        self.bytes[self.len] = byte;
-        self.len += 1;
+    #[inline(always)]
+    fn number(&mut self, mut value: u64) {
+        while value > 0x7f {
+            self.byte(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.byte(value as u8);
     }
 
-    fn number(&mut self, value: u64) {
-        let mut bytes = [0; LEB_BYTES_MAX];
-        let len = format::leb128(value, &mut bytes);
-        self.bytes[self.len..self.len + len].copy_from_slice(&bytes[..len]);
-        self.len += len;
-    }
-
+    #[inline(always)]
     fn event(&mut self, kind: u8, operand: u64) {
         self.number(operand << 3 | kind as u64);
+    }
+
+    #[inline(always)]
+    fn changes(&mut self, written: Place, place: Place) {
+        if place.time != written.time {
+            self.event(event::TIME, place.time - written.time);
+        }
+        if place.thread != written.thread {
+            self.event(event::THREAD, place.thread as u64);
+        }
+        if place.site != written.site {
+            self.event(event::SITE, place.site as u64);
+        }
     }
 }
