@@ -124,6 +124,50 @@ static void out_of_memory(evf_heap *heap, struct counts *counts) {
     EXPECT(evf_free(heap, block) == EVF_OK);
 }
 
+/* Choices are read as far as they are told, and refused where they make no sense. */
+static void options(void) {
+    evf_options_t options = {sizeof(evf_options_t), EVF_BLOCKS_ONLY, 0};
+    struct {
+        evf_options_t known;
+        size_t newer;
+    } newer;
+    size_t told = sizeof told, sums[4] = {0, 0, 0, 0}, small = sizeof large_memory / 4;
+    evf_heap *heap;
+
+    EXPECT(evf_init_with(large_memory, sizeof large_memory, &options, &heap) == EVF_OK);
+    EXPECT(evf_extend(heap, 4096) == 0);
+    EXPECT(evf_alloc(heap, 40) != NULL);
+    EXPECT(evf_walk(heap, add_up, sums) == EVF_OK && sums[EVF_SLAB] == 0 && sums[EVF_USED] >= 40);
+
+    options.tiers = EVF_WITH_SLABS;
+    EXPECT(evf_init_with(memory, sizeof memory, &options, &heap) == EVF_OK);
+    EXPECT(evf_alloc(heap, 40) != NULL);
+    EXPECT(evf_walk(heap, add_up, sums) == EVF_OK && sums[EVF_SLAB] > 0);
+
+    options.tiers = 3;
+    EXPECT(evf_init_with(memory, sizeof memory, &options, &heap) == EVF_BAD_ARGUMENT && heap == NULL);
+    options.struct_bytes = 1;
+    EXPECT(evf_init_with(memory, sizeof memory, &options, &heap) == EVF_BAD_ARGUMENT);
+    EXPECT(evf_init_with(memory, sizeof memory, (evf_options_t *)&told, &heap) == EVF_OK);
+    EXPECT(evf_init_with(memory, sizeof memory, NULL, &heap) == EVF_OK);
+    memset(&newer, 0, sizeof newer);
+    newer.known.struct_bytes = sizeof newer;
+    EXPECT(evf_init_with(memory, sizeof memory, &newer.known, &heap) == EVF_OK);
+    newer.newer = 1;
+    EXPECT(evf_init_with(memory, sizeof memory, &newer.known, &heap) == EVF_BAD_ARGUMENT);
+
+    options.struct_bytes = sizeof options;
+    options.tiers = EVF_TIERS_AUTO;
+    options.max_bytes = sizeof large_memory;
+    EXPECT(evf_init_with(large_memory, small, &options, &heap) == EVF_OK);
+    EXPECT(evf_alloc(heap, small) == NULL);
+    told = evf_largest_free(heap);
+    EXPECT(evf_extend(heap, sizeof large_memory - small) > sizeof large_memory / 2);
+    EXPECT(evf_largest_free(heap) > told + sizeof large_memory / 2);
+    EXPECT(evf_alloc(heap, small) != NULL && evf_check(heap) == EVF_OK);
+    EXPECT(evf_extend(heap, 4096) == 0 && evf_extend(NULL, 4096) == 0);
+}
+
 int main(void) {
     struct counts counts = {0, 0, 0, 0, EVF_OK, NULL};
     evf_lock_t lock = {acquire, release, NULL};
@@ -134,6 +178,7 @@ int main(void) {
     lock.context = &counts;
     EXPECT(evf_init(memory, 40, &heap) == EVF_REGION_TOO_SMALL && heap == NULL);
     EXPECT(evf_init(NULL, 40, &heap) == EVF_BAD_ARGUMENT);
+    options();
     if (evf_init(memory + 1, sizeof memory - 1, &heap) != EVF_OK) return 1;
     EXPECT(evf_set_lock(heap, &lock) == EVF_OK);
 

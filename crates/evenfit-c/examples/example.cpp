@@ -131,6 +131,15 @@ int main() {
         threw = true;
     }
     EXPECT(threw);
+    evf_options_t options{};
+    options.struct_bytes = sizeof options;
+    options.tiers = EVF_BLOCKS_ONLY;
+    options.max_bytes = sizeof memory;
+    evenfit::memory_resource growing(memory, sizeof memory / 2, options);
+    const std::size_t before = evf_largest_free(growing.heap());
+    EXPECT(evf_extend(growing.heap(), sizeof memory / 2) > 0);
+    EXPECT(evf_largest_free(growing.heap()) > before);
+    containers(growing);
     std::printf("containers in a pool: %d failures\n", failures);
     return failures != 0;
 }

@@ -67,8 +67,30 @@ typedef enum evf_state {
   EVF_SLAB = 3,
 } evf_state;
 
+// Whether small requests are served from slabs: the values of `evf_options_t`'s `tiers`.
+typedef enum evf_tiers {
+  // Slabs from 1 MiB of memory on, where they are faster and tighter; blocks only below.
+  EVF_TIERS_AUTO = 0,
+  // Blocks only: slower for small requests, and the choice where the proved bound on space is what counts.
+  EVF_BLOCKS_ONLY = 1,
+  // Slabs whatever the length of the memory.
+  EVF_WITH_SLABS = 2,
+} evf_tiers;
+
 // A heap in the caller's memory: this head, then the heap's own control structure, then the pool.
 typedef struct evf_heap evf_heap;
+
+// What can be chosen when a heap is built; zero is the default of every field. Set `struct_bytes` to
+// `sizeof(evf_options_t)`: fields that your program doesn't know then have their default, and ones that an older library
+// doesn't know are refused unless they are zero.
+typedef struct evf_options_t {
+  // The length of this structure in bytes.
+  size_t struct_bytes;
+  // An `evf_tiers`.
+  int tiers;
+  // How many bytes `memory` may become by `evf_extend`; 0 where it stays as it is. The map is made for so many.
+  size_t max_bytes;
+} evf_options_t;
 
 // How to let one caller at a time into a heap. `context` is handed to both functions.
 //
@@ -114,7 +136,7 @@ extern "C" {
 const char *evf_message(int status);
 
 // How many of `bytes` bytes given to `evf_init` the control structure takes, beyond the map and the directory of slabs
-// (in all 1/64 to 1/32): about 2.3 KiB, or a quarter of that below 64 KiB on 32-bit machines.
+// (in all 1/64 to 1/32; of `max_bytes`, where that is chosen): about 2.3 KiB, or a quarter of that below 64 KiB on 32-bit machines.
 size_t evf_control_bytes(size_t bytes);
 
 // Builds a heap in `bytes` bytes at `memory` and writes where it is to `*heap`. The memory may have any
@@ -124,6 +146,12 @@ size_t evf_control_bytes(size_t bytes);
 //
 // `memory` is null or valid for `bytes` bytes, `heap` null or writable.
 EVF_NODISCARD enum evf_status evf_init(void *memory, size_t bytes, struct evf_heap **heap);
+
+// As `evf_init`, with choices; null `options` are the defaults. EVF_BAD_ARGUMENT also for options that make no sense,
+// or that this library doesn't know.
+//
+// As `evf_init`; `options` is null or has `options->struct_bytes` bytes.
+EVF_NODISCARD enum evf_status evf_init_with(void *memory, size_t bytes, const struct evf_options_t *options, struct evf_heap **heap);
 
 // Lets a lock guard the heap; null removes it. Without one, one thread at a time may use the heap.
 // The table is copied. EVF_BAD_ARGUMENT where one of its functions is missing.
@@ -185,6 +213,12 @@ enum evf_status evf_free_sized(struct evf_heap *heap, void *pointer, size_t byte
 //
 // As `evf_free`.
 enum evf_status evf_free_aligned_sized(struct evf_heap *heap, void *pointer, size_t alignment, size_t bytes);
+
+// Makes the pool longer by the `added_bytes` that follow its memory, as far as `max_bytes` of `evf_init_with` allows.
+// By how many bytes it has grown: whole granules only, and 0 for a pool that may not grow or what is no heap. Constant time.
+//
+// `heap` came from `evf_init_with`; the bytes right behind its memory are the heap's from here on.
+size_t evf_extend(struct evf_heap *heap, size_t added_bytes);
 
 // Frees all blocks at once. Linear in the part of the map that was used.
 //

@@ -31,9 +31,9 @@ namespace detail {
 #endif
 }
 
-inline evf_heap *build(void *memory, std::size_t bytes) {
+inline evf_heap *build(void *memory, std::size_t bytes, const evf_options_t *options) {
     evf_heap *heap = nullptr;
-    const evf_status status = evf_init(memory, bytes, &heap);
+    const evf_status status = evf_init_with(memory, bytes, options, &heap);
     if (status != EVF_OK) {
 #if defined(__cpp_exceptions)
         throw std::invalid_argument(evf_message(status));
@@ -57,7 +57,11 @@ inline void *allocate(evf_heap *heap, std::size_t bytes, std::size_t alignment) 
 class memory_resource : public std::pmr::memory_resource {
 public:
     // Builds a heap in `bytes` bytes at `memory`. Throws std::invalid_argument where that can't be.
-    memory_resource(void *memory, std::size_t bytes) : heap_(detail::build(memory, bytes)) {}
+    memory_resource(void *memory, std::size_t bytes) : heap_(detail::build(memory, bytes, nullptr)) {}
+
+    // As above, with choices: blocks only, or a pool that `evf_extend(pool.heap(), ...)` makes longer.
+    memory_resource(void *memory, std::size_t bytes, const evf_options_t &options)
+        : heap_(detail::build(memory, bytes, &options)) {}
 
     // Uses a heap that evf_init built.
     explicit memory_resource(evf_heap *heap) noexcept : heap_(heap) {}

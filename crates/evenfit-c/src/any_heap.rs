@@ -23,6 +23,7 @@ pub(crate) trait AnyHeap {
     fn stats(&self) -> Stats;
     fn is_sound(&self) -> bool;
     fn reset(&mut self);
+    unsafe fn extend(&mut self, added_bytes: usize) -> usize;
     /// Until `visit` returns false.
     fn walk(&self, visit: &mut dyn FnMut(Block) -> bool);
 }
@@ -77,6 +78,11 @@ impl<G: Geometry> AnyHeap for Heap<'static, G> {
 
     fn reset(&mut self) {
         self.reset();
+    }
+
+    unsafe fn extend(&mut self, added_bytes: usize) -> usize {
+        // SAFETY: the caller's promise is the one asked for.
+        unsafe { self.extend(added_bytes) }
     }
 
     fn walk(&self, visit: &mut dyn FnMut(Block) -> bool) {

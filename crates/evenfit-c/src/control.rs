@@ -3,10 +3,11 @@
 use core::ffi::c_void;
 use core::ptr::NonNull;
 
-use evenfit::{Compact, Geometry, Heap, Standard};
+use evenfit::{Compact, Geometry, Heap, Standard, Tiers};
 
 use crate::Status;
 use crate::any_heap::AnyHeap;
+use crate::options::{Choices, OptionsV1};
 
 /// What every block is aligned to: enough for any C type, as with `malloc`.
 pub(crate) const ALIGN_BYTES: usize = 2 * size_of::<usize>();
@@ -75,6 +76,14 @@ impl Grain {
             Self::Compact
         } else {
             Self::Standard
+        }
+    }
+
+    /// Compact pools have no slabs.
+    const fn for_choices(bytes: usize, choices: &Choices) -> Self {
+        match choices.tiers {
+            Tiers::WithSlabs => Self::Standard,
+            _ => Self::for_memory(bytes),
         }
     }
 
@@ -173,7 +182,7 @@ impl Drop for Held<'_> {
 }
 
 /// How many of `bytes` bytes given to `evf_init` the control structure takes, beyond the map and the directory of slabs
-/// (in all 1/64 to 1/32): about 2.3 KiB, or a quarter of that below 64 KiB on 32-bit machines.
+/// (in all 1/64 to 1/32; of `max_bytes`, where that is chosen): about 2.3 KiB, or a quarter of that below 64 KiB on 32-bit machines.
 #[unsafe(no_mangle)]
 pub extern "C" fn evf_control_bytes(bytes: usize) -> usize {
     Grain::for_memory(bytes).control_bytes() + align_of::<HeapInMemory>() - 1
@@ -194,6 +203,24 @@ pub unsafe extern "C" fn evf_init(
     bytes: usize,
     heap: *mut *mut HeapInMemory,
 ) -> Status {
+    // SAFETY: the caller's promise is the one asked for.
+    unsafe { evf_init_with(memory, bytes, core::ptr::null(), heap) }
+}
+
+/// As `evf_init`, with choices; null `options` are the defaults. EVF_BAD_ARGUMENT also for options that make no sense,
+/// or that this library doesn't know.
+///
+/// # Safety
+/// As `evf_init`; `options` is null or has `options->struct_bytes` bytes.
+///
+/// cbindgen:prefix=EVF_NODISCARD
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn evf_init_with(
+    memory: *mut c_void,
+    bytes: usize,
+    options: *const OptionsV1,
+    heap: *mut *mut HeapInMemory,
+) -> Status {
     if heap.is_null() {
         return Status::EVF_BAD_ARGUMENT;
     }
@@ -202,8 +229,10 @@ pub unsafe extern "C" fn evf_init(
     if memory.is_null() {
         return Status::EVF_BAD_ARGUMENT;
     }
-    // SAFETY: the caller's promise is the one asked for.
-    match unsafe { build(memory.cast(), bytes) } {
+    // SAFETY: the caller's promises are the ones asked for.
+    match unsafe {
+        Choices::from_c(options).and_then(|choices| build(memory.cast(), bytes, &choices))
+    } {
         Ok(control) => {
             // SAFETY: as above.
             unsafe { heap.write(control) };
@@ -215,13 +244,20 @@ pub unsafe extern "C" fn evf_init(
 
 /// # Safety
 /// `memory` is valid for `bytes` bytes, which are the heap's from here on.
-unsafe fn build(memory: *mut u8, bytes: usize) -> Result<*mut HeapInMemory, Status> {
-    let grain = Grain::for_memory(bytes);
+unsafe fn build(
+    memory: *mut u8,
+    bytes: usize,
+    choices: &Choices,
+) -> Result<*mut HeapInMemory, Status> {
+    let max_bytes = choices.max_bytes.max(bytes);
+    let grain = Grain::for_choices(max_bytes, choices);
     let before_bytes = memory.align_offset(align_of::<HeapInMemory>());
     let control_bytes = before_bytes.saturating_add(grain.control_bytes());
     let Some(pool_bytes) = bytes.checked_sub(control_bytes) else {
         return Err(Status::EVF_REGION_TOO_SMALL);
     };
+    let pool_max_bytes = max_bytes - control_bytes;
+    let tiers = choices.tiers;
     // SAFETY: `control_bytes <= bytes`, so all of it lies inside the memory, aligned, and head, heap and pool are
     // disjoint. The magic number comes last, with the head.
     unsafe {
@@ -229,11 +265,21 @@ unsafe fn build(memory: *mut u8, bytes: usize) -> Result<*mut HeapInMemory, Stat
         let pool = NonNull::new(memory.add(control_bytes)).ok_or(Status::EVF_BAD_ARGUMENT)?;
         match grain {
             Grain::Compact => {
-                let heap = Heap::<Compact>::from_raw(pool, pool_bytes)?;
+                let heap = Heap::<Compact>::from_raw_extendable_with(
+                    pool,
+                    pool_bytes,
+                    pool_max_bytes,
+                    tiers,
+                )?;
                 head.add(1).cast::<Heap<'static, Compact>>().write(heap);
             }
             Grain::Standard => {
-                let heap = Heap::<Standard>::from_raw(pool, pool_bytes)?;
+                let heap = Heap::<Standard>::from_raw_extendable_with(
+                    pool,
+                    pool_bytes,
+                    pool_max_bytes,
+                    tiers,
+                )?;
                 head.add(1).cast::<Heap<'static, Standard>>().write(heap);
             }
         }

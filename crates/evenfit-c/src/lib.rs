@@ -8,19 +8,21 @@ mod any_heap;
 mod control;
 mod observe;
 mod operations;
+mod options;
 mod status;
 
 pub use control::{
-    HeapInMemory, LockTable, evf_control_bytes, evf_init, evf_set_lock, evf_set_misuse,
-    evf_set_out_of_memory,
+    HeapInMemory, LockTable, evf_control_bytes, evf_init, evf_init_with, evf_set_lock,
+    evf_set_misuse, evf_set_out_of_memory,
 };
 pub use observe::{
     State, StatsV1, evf_check, evf_largest_free, evf_stats, evf_usable_size, evf_walk,
 };
 pub use operations::{
-    evf_alloc, evf_alloc_aligned, evf_calloc, evf_free, evf_free_aligned_sized, evf_free_sized,
-    evf_realloc, evf_reset,
+    evf_alloc, evf_alloc_aligned, evf_calloc, evf_extend, evf_free, evf_free_aligned_sized,
+    evf_free_sized, evf_realloc, evf_reset,
 };
+pub use options::{OptionsV1, TierChoice};
 pub use status::{Status, evf_message};
 
 /// No panic is reachable from the functions above; the compiler still asks where one would go.

@@ -161,6 +161,20 @@ pub unsafe extern "C" fn evf_free_aligned_sized(
     unsafe { free_with(heap, pointer, |heap, ptr| heap.try_deallocate(ptr, layout)) }
 }
 
+/// Makes the pool longer by the `added_bytes` that follow its memory, as far as `max_bytes` of `evf_init_with` allows.
+/// By how many bytes it has grown: whole granules only, and 0 for a pool that may not grow or what is no heap. Constant time.
+///
+/// # Safety
+/// `heap` came from `evf_init_with`; the bytes right behind its memory are the heap's from here on.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn evf_extend(heap: *mut HeapInMemory, added_bytes: usize) -> usize {
+    // SAFETY: the caller's promise is the one asked for.
+    unsafe { Handle::from_c(heap) }.map_or(0, |control| {
+        // SAFETY: as above.
+        control.hold(|heap| unsafe { heap.extend(added_bytes) })
+    })
+}
+
 /// Frees all blocks at once. Linear in the part of the map that was used.
 ///
 /// # Safety

@@ -8,7 +8,7 @@ fn the_header_agrees_with_the_source() {
     let config = cbindgen::Config::from_file(crate_dir.join("cbindgen.toml"))
         .expect("cbindgen.toml can be read");
     let mut builder = cbindgen::Builder::new().with_config(config);
-    for file in ["status", "control", "operations", "observe"] {
+    for file in ["status", "options", "control", "operations", "observe"] {
         builder = builder.with_src(crate_dir.join(format!("src/{file}.rs")));
     }
     let mut generated = Vec::new();

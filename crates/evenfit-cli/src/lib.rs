@@ -19,6 +19,8 @@ pub mod postmortem;
 pub mod progress;
 pub mod region;
 pub mod replay;
+#[cfg(target_os = "linux")]
+mod signals;
 pub mod size;
 pub mod smallest;
 pub mod verify;

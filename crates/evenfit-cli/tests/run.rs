@@ -3,6 +3,9 @@
 
 mod common;
 
+use std::io::Read as _;
+use std::process::Stdio;
+
 use common::{Run, Scratch, command, preload, run};
 use serde_json::Value;
 
@@ -168,4 +171,54 @@ fn the_reports_file_is_removed() {
         .env("TMPDIR", scratch.path("."));
     assert_eq!(run(&mut command).code, 0);
     assert!(scratch.names().is_empty(), "{:?}", scratch.names());
+}
+
+/// Runs a script, sends `signal` to the command once the script has said `ready`, and gives what the rest says.
+fn signalled(signal: libc::c_int, script: &str) -> Run {
+    let mut command = command();
+    command.args(["run", "--pool", "16MiB", "--", "sh", "-c", script]);
+    command.env("EVENFIT_PRELOAD", preload());
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the command starts");
+    let mut ready = [0; 6];
+    let stdout = child.stdout.as_mut().expect("piped");
+    stdout.read_exact(&mut ready).expect("the script begins");
+    assert_eq!(&ready, b"ready\n");
+    // SAFETY: no memory is involved, and the child was not waited for.
+    unsafe { libc::kill(child.id() as i32, signal) };
+    let output = child.wait_with_output().expect("it ends");
+    Run {
+        code: output.status.code().expect("not killed itself"),
+        stdout: String::from_utf8(output.stdout).expect("UTF-8"),
+        stderr: String::from_utf8(output.stderr).expect("UTF-8"),
+    }
+}
+
+#[test]
+fn signals_are_passed_on_and_the_summary_is_still_written() {
+    let script = |name: &str| {
+        format!("trap 'echo got {name}; exit 3' {name}; echo ready; while :; do sleep 0.02; done")
+    };
+    for (name, signal) in [
+        ("TERM", libc::SIGTERM),
+        ("INT", libc::SIGINT),
+        ("HUP", libc::SIGHUP),
+        ("USR1", libc::SIGUSR1),
+    ] {
+        let answer = signalled(signal, &script(name));
+        let said = format!("got {name}\n");
+        assert_eq!((answer.code, answer.stdout), (3, said), "{}", answer.stderr);
+        assert!(answer.stderr.contains("sh, process "), "{}", answer.stderr);
+        assert!(answer.stderr.contains("peak "), "{}", answer.stderr);
+    }
+}
+
+#[test]
+fn a_program_that_a_signal_ends_is_reported_as_killed() {
+    let answer = signalled(libc::SIGTERM, "echo ready; exec sleep 60");
+    assert_eq!(answer.code, 128 + libc::SIGTERM, "{}", answer.stderr);
+    assert!(answer.stderr.contains("it was killed"), "{}", answer.stderr);
 }

@@ -16,6 +16,7 @@ use super::file_error;
 use super::run::{exit_code, library, wait};
 use crate::output::{Answer, InputError, STRONG, Table};
 use crate::progress::Progress;
+use crate::signals;
 use crate::size::{counted, human};
 
 const LIBRARY: &str = "libevenfit_record.so";
@@ -87,8 +88,7 @@ impl Args {
             .args(arguments)
             .env("LD_PRELOAD", preload)
             .env("EVENFIT_RECORD", output);
-        command
-            .spawn()
+        signals::start(&mut command)
             .map_err(|e| InputError(format!("can't run {}: {e}", Path::new(program).display())))
     }
 

@@ -9,6 +9,7 @@ use std::process::{Child, Command, ExitStatus};
 use serde::{Deserialize, Serialize};
 
 use crate::output::{Answer, BAD, InputError, STRONG, Table};
+use crate::signals;
 use crate::size::{self, both, counted, grouped};
 
 /// The library that brings the pool into the program.
@@ -21,7 +22,7 @@ const MIN_POOL_BYTES: usize = 256 * 1024;
 /// Run a program with all its memory in one fixed pool, and say what it needed.
 ///
 /// The whole malloc family of the program, and of every program that it starts, is served from a pool of its own. When a pool
-/// is full, malloc returns NULL, and the summary says so. The summary goes to standard error; the exit code is the program's.
+/// is full, malloc returns NULL, and the summary says so. The summary goes to standard error; the exit code is the program's, and so are signals sent to this command.
 #[derive(clap::Args)]
 #[command(
     after_help = "Example:\n  evenfit run --pool 512MiB -- python3 -c 'print(sum(range(10**6)))'"
@@ -122,7 +123,7 @@ impl Args {
             )
             .env("EVENFIT_TOP", if self.top { "1" } else { "0" })
             .env("EVENFIT_SUMMARY", reports);
-        command.spawn().map_err(|error| {
+        signals::start(&mut command).map_err(|error| {
             InputError(format!(
                 "can't run {}: {error}",
                 Path::new(program).display()
@@ -131,13 +132,9 @@ impl Args {
     }
 }
 
-/// Waits for the program. An interrupt from the keyboard goes to it too, and it decides what to do.
-pub(super) fn wait(mut child: Child) -> Result<ExitStatus, InputError> {
-    // SAFETY: ignoring a signal runs no code of ours.
-    unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
-    child
-        .wait()
-        .map_err(|error| InputError(format!("can't wait for the program: {error}")))
+/// Waits for the program, which gets the signals sent to this process.
+pub(super) fn wait(child: Child) -> Result<ExitStatus, InputError> {
+    signals::wait(child).map_err(|error| InputError(format!("can't wait for the program: {error}")))
 }
 
 /// The program's own exit code; as shells have it, 128 and the signal's number for one that was killed.

@@ -1,0 +1,83 @@
+//! What can be chosen when a heap is built.
+
+use core::ffi::c_int;
+
+use evenfit::Tiers;
+
+use crate::Status;
+
+/// Whether small requests are served from slabs: the values of `evf_options_t`'s `tiers`.
+#[allow(non_camel_case_types)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub enum TierChoice {
+    /// Slabs from 1 MiB of memory on, where they are faster and tighter; blocks only below.
+    EVF_TIERS_AUTO = 0,
+    /// Blocks only: slower for small requests, and the choice where the proved bound on space is what counts.
+    EVF_BLOCKS_ONLY = 1,
+    /// Slabs whatever the length of the memory.
+    EVF_WITH_SLABS = 2,
+}
+
+/// What can be chosen when a heap is built; zero is the default of every field. Set `struct_bytes` to
+/// `sizeof(evf_options_t)`: fields that your program doesn't know then have their default, and ones that an older library
+/// doesn't know are refused unless they are zero.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OptionsV1 {
+    /// The length of this structure in bytes.
+    pub struct_bytes: usize,
+    /// An `evf_tiers`.
+    pub tiers: c_int,
+    /// How many bytes `memory` may become by `evf_extend`; 0 where it stays as it is. The map is made for so many.
+    pub max_bytes: usize,
+}
+
+/// The choices, understood.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Choices {
+    pub(crate) tiers: Tiers,
+    pub(crate) max_bytes: usize,
+}
+
+impl Choices {
+    /// # Safety
+    /// `options` is null or has `options->struct_bytes` bytes.
+    pub(crate) unsafe fn from_c(options: *const OptionsV1) -> Result<Self, Status> {
+        if options.is_null() {
+            return Ok(Self::default());
+        }
+        if !options.is_aligned() {
+            return Err(Status::EVF_BAD_ARGUMENT);
+        }
+        // SAFETY: at least this field is there, by the caller's promise.
+        let told_bytes = unsafe { (&raw const (*options).struct_bytes).read() };
+        if told_bytes < size_of::<usize>() {
+            return Err(Status::EVF_BAD_ARGUMENT);
+        }
+        let known_bytes = told_bytes.min(size_of::<OptionsV1>());
+        let mut known = OptionsV1::default();
+        let bytes = options.cast::<u8>();
+        // SAFETY: the caller promises so many bytes, the structure has no fewer, and any bytes are one.
+        unsafe { bytes.copy_to_nonoverlapping((&raw mut known).cast(), known_bytes) };
+        // SAFETY: as promised by the caller.
+        let is_unknown = |at| unsafe { bytes.add(at).read() } != 0;
+        if (known_bytes..told_bytes).any(is_unknown) {
+            return Err(Status::EVF_BAD_ARGUMENT);
+        }
+        Ok(Self {
+            tiers: tiers(known.tiers).ok_or(Status::EVF_BAD_ARGUMENT)?,
+            max_bytes: known.max_bytes,
+        })
+    }
+}
+
+fn tiers(choice: c_int) -> Option<Tiers> {
+    [
+        (TierChoice::EVF_TIERS_AUTO, Tiers::Auto),
+        (TierChoice::EVF_BLOCKS_ONLY, Tiers::BlocksOnly),
+        (TierChoice::EVF_WITH_SLABS, Tiers::WithSlabs),
+    ]
+    .into_iter()
+    .find_map(|(named, tiers)| (named as c_int == choice).then_some(tiers))
+}
