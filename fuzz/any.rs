@@ -19,6 +19,8 @@ mod customer;
 mod observe;
 #[path = "../crates/evenfit-c/src/operations.rs"]
 mod operations;
+#[path = "../crates/evenfit-c/src/options.rs"]
+mod options;
 #[allow(dead_code, reason = "messages are for C")]
 #[path = "../crates/evenfit-c/src/status.rs"]
 mod status;

@@ -16,6 +16,8 @@ mod customer;
 mod observe;
 #[path = "../src/operations.rs"]
 mod operations;
+#[path = "../src/options.rs"]
+mod options;
 #[path = "../src/status.rs"]
 mod status;
 

@@ -9,7 +9,8 @@ use evenfit_verify::customer::{Customer, Face};
 use evenfit_verify::{Bytes, Placement, Region};
 
 use super::control::{
-    LockTable, evf_control_bytes, evf_init, evf_set_lock, evf_set_misuse, evf_set_out_of_memory,
+    LockTable, evf_control_bytes, evf_init, evf_init_with, evf_set_lock, evf_set_misuse,
+    evf_set_out_of_memory,
 };
 use super::observe::{
     State, StatsV1, evf_check, evf_largest_free, evf_stats, evf_usable_size, evf_walk,
@@ -18,6 +19,7 @@ use super::operations::{
     evf_alloc, evf_alloc_aligned, evf_calloc, evf_free, evf_free_aligned_sized, evf_free_sized,
     evf_realloc, evf_reset,
 };
+use super::options::OptionsV1;
 use super::{HeapInMemory, Status};
 
 /// What C aligns every block to, but for those too small for such a type.
@@ -295,7 +297,16 @@ pub fn run(bytes: &[u8]) {
             evf_init(memory.base().as_ptr().cast(), memory_bytes, ptr::null_mut()),
             Status::EVF_BAD_ARGUMENT
         );
-        evf_init(memory.base().as_ptr().cast(), memory_bytes, &raw mut heap)
+        evf_init_with(
+            memory.base().as_ptr().cast(),
+            memory_bytes,
+            &OptionsV1 {
+                struct_bytes: size_of::<OptionsV1>(),
+                tiers: i32::from(options >> 6) % 3,
+                max_bytes: 0,
+            },
+            &raw mut heap,
+        )
     };
     if status != Status::EVF_OK {
         assert_eq!(status, Status::EVF_REGION_TOO_SMALL);
