@@ -18,7 +18,7 @@ use std::str::FromStr;
 
 use crate::builder::TraceBuilder;
 use crate::format::Header;
-use crate::lines::Lines;
+use crate::lines::{self, Bounded, Lines};
 use crate::places::Places;
 use crate::{Event, Fault, Limits, Record, Trace, TraceError};
 
@@ -55,7 +55,7 @@ pub(crate) fn read(
         places: Places::default(),
         time: 0,
     };
-    let fault = importer.lines(&mut lines, &mut builder, limits).err();
+    let fault = lines::import(&mut lines, &mut importer, &mut builder, limits).err();
     builder.repairs(importer.places.repairs);
     Ok((builder.finish(), fault))
 }
@@ -166,31 +166,13 @@ struct Importer {
     time: u64,
 }
 
-impl Importer {
-    fn lines<R: BufRead>(
-        &mut self,
-        lines: &mut Lines<R>,
-        builder: &mut TraceBuilder,
-        limits: Limits,
-    ) -> Result<(), TraceError> {
-        while let Some(line) = lines.next()? {
-            let taken = self.line(line, builder, limits);
-            taken.map_err(|fault| lines.error(fault))?;
-        }
-        Ok(())
-    }
-
-    fn line(
-        &mut self,
-        line: &str,
-        builder: &mut TraceBuilder,
-        limits: Limits,
-    ) -> Result<(), Fault> {
+impl lines::Importer for Importer {
+    fn line(&mut self, line: &str, builder: &mut Bounded) -> Result<(), Fault> {
         let row = Row::new(&self.columns, line)?;
         self.time = row.number("time_ns")?.unwrap_or(self.time);
         let (time, thread) = (self.time, row.number("thread")?.unwrap_or(0));
         let site = row.number("site")?.unwrap_or(0);
-        let (next, block) = (builder.allocations(), row.needed("block")?);
+        let (next, block) = (builder.builder.allocations(), row.needed("block")?);
         let (before, event) = match row.needed("op")? {
             "alloc" => {
                 let (size, align_log2, zeroed) = (row.size()?, row.align_log2()?, row.zeroed()?);
@@ -220,12 +202,6 @@ impl Importer {
             }
         };
         for event in before.into_iter().chain([event]) {
-            if builder.len() as u64 >= limits.events {
-                return Err(Fault::Limit {
-                    what: "events",
-                    most: limits.events,
-                });
-            }
             builder.push(Record {
                 event,
                 time,

@@ -14,7 +14,7 @@ use std::io::BufRead;
 
 use crate::builder::TraceBuilder;
 use crate::format::Header;
-use crate::lines::Lines;
+use crate::lines::{self, Bounded, Lines};
 use crate::{Event, Fault, Limits, Record, Site, Trace, TraceError};
 
 const LINE_BYTES_MAX: usize = 64 << 10;
@@ -39,7 +39,7 @@ pub(crate) fn read(
         ..Header::default()
     });
     let mut importer = Importer::default();
-    let fault = importer.lines(&mut lines, &mut builder, limits).err();
+    let fault = lines::import(&mut lines, &mut importer, &mut builder, limits).err();
     builder.sites(importer.sites());
     Ok((builder.finish(), fault))
 }
@@ -53,38 +53,10 @@ struct Importer {
     sites: HashMap<u64, u32>,
 }
 
-impl Importer {
-    fn lines<R: BufRead>(
-        &mut self,
-        lines: &mut Lines<R>,
-        builder: &mut TraceBuilder,
-        limits: Limits,
-    ) -> Result<(), TraceError> {
-        while let Some(line) = lines.next()? {
-            let taken = self.line(line, builder, limits);
-            taken.map_err(|fault| lines.error(fault))?;
-        }
-        let mut freed: Vec<u32> = self
-            .live
-            .values()
-            .filter(|(_, freed)| *freed)
-            .map(|&(id, _)| id)
-            .collect();
-        freed.sort_unstable();
-        freed
-            .into_iter()
-            .try_for_each(|id| builder.free(id))
-            .map_err(|fault| lines.error(fault))
-    }
-
-    fn line(
-        &mut self,
-        line: &str,
-        builder: &mut TraceBuilder,
-        limits: Limits,
-    ) -> Result<(), Fault> {
+impl lines::Importer for Importer {
+    fn line(&mut self, line: &str, builder: &mut Bounded) -> Result<(), Fault> {
         if let Some((record, rest)) = line.split_once(" bytes (@ ") {
-            self.record(record, rest, builder, limits)?;
+            self.record(record, rest, builder)?;
         }
         if line.contains("freed by")
             && let Some((_, freed)) = self.last.and_then(|address| self.live.get_mut(&address))
@@ -94,19 +66,25 @@ impl Importer {
         Ok(())
     }
 
-    fn record(
-        &mut self,
-        before: &str,
-        rest: &str,
-        builder: &mut TraceBuilder,
-        limits: Limits,
-    ) -> Result<(), Fault> {
-        if builder.len() as u64 + 2 > limits.events {
-            return Err(Fault::Limit {
-                what: "events",
-                most: limits.events,
-            });
-        }
+    fn end(&mut self, builder: &mut Bounded) -> Result<(), Fault> {
+        let freed = self.live.values().filter(|(_, freed)| *freed);
+        let mut freed: Vec<u32> = freed.map(|&(id, _)| id).collect();
+        freed.sort_unstable();
+        freed.into_iter().try_for_each(|id| free(builder, id))
+    }
+}
+
+fn free(builder: &mut Bounded, id: u32) -> Result<(), Fault> {
+    builder.push(Record {
+        event: Event::Free { id },
+        time: 0,
+        thread: 0,
+        site: 0,
+    })
+}
+
+impl Importer {
+    fn record(&mut self, before: &str, rest: &str, builder: &mut Bounded) -> Result<(), Fault> {
         // A log puts its own words in front.
         let size = before.rsplit(' ').next().and_then(|size| size.parse().ok());
         let address = rest.split([',', ')', ' ']).next().and_then(hexadecimal);
@@ -116,7 +94,7 @@ impl Importer {
             ));
         };
         if let Some((id, _)) = self.live.remove(&address) {
-            builder.free(id)?;
+            free(builder, id)?;
         }
         let word_after = |key: &str| {
             rest.split_once(key)
@@ -133,7 +111,7 @@ impl Importer {
         let thread = word_after("CPU ")
             .and_then(|core| core.parse().ok())
             .unwrap_or(0);
-        let id = builder.allocations();
+        let id = builder.builder.allocations();
         let event = Event::Alloc {
             id,
             size,

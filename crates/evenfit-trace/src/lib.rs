@@ -74,6 +74,8 @@ mod trace;
 mod writer;
 #[cfg(feature = "std")]
 mod ytr;
+#[cfg(feature = "std")]
+mod zephyr;
 
 #[cfg(feature = "std")]
 pub use self::{

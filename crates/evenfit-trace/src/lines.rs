@@ -2,7 +2,54 @@
 
 use std::io::{BufRead, Read};
 
-use crate::{Fault, TraceError};
+use crate::builder::TraceBuilder;
+use crate::{Fault, Limits, Record, TraceError};
+
+/// What makes events of lines.
+pub(crate) trait Importer {
+    /// Takes one line that isn't empty.
+    fn line(&mut self, line: &str, builder: &mut Bounded) -> Result<(), Fault>;
+
+    /// There are no more lines.
+    fn end(&mut self, _builder: &mut Bounded) -> Result<(), Fault> {
+        Ok(())
+    }
+}
+
+/// A trace being built that refuses more events than it may have.
+pub(crate) struct Bounded<'a> {
+    pub(crate) builder: &'a mut TraceBuilder,
+    limits: Limits,
+}
+
+impl Bounded<'_> {
+    pub(crate) fn push(&mut self, record: Record) -> Result<(), Fault> {
+        if self.builder.len() as u64 >= self.limits.events {
+            return Err(Fault::Limit {
+                what: "events",
+                most: self.limits.events,
+            });
+        }
+        self.builder.push(record)
+    }
+}
+
+/// Gives `importer` every line; the first fault with its place.
+pub(crate) fn import<R: BufRead>(
+    lines: &mut Lines<R>,
+    importer: &mut impl Importer,
+    builder: &mut TraceBuilder,
+    limits: Limits,
+) -> Result<(), TraceError> {
+    let mut builder = Bounded { builder, limits };
+    while let Some(line) = lines.next()? {
+        let taken = importer.line(line, &mut builder);
+        taken.map_err(|fault| lines.error(fault))?;
+    }
+    importer
+        .end(&mut builder)
+        .map_err(|fault| lines.error(fault))
+}
 
 /// The lines of a file, each with its place; none longer than a limit.
 pub(crate) struct Lines<R> {

@@ -9,8 +9,11 @@ use crate::columns::Columns;
 use crate::format::Header;
 use crate::{
     Codec, Event, Fault, Reader, Record, Site, TraceError, TraceInfo, WriteOptions, Writer, csv,
-    esp_idf, heaptrack, perfetto, ytr,
+    esp_idf, heaptrack, perfetto, ytr, zephyr,
 };
+
+/// The beginning by which a file's format is known.
+const LOOK_BYTES: usize = 32 << 10;
 
 /// How much a file may hold, so that no file can take all memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,7 +120,7 @@ impl Trace {
         input: impl Read,
         limits: Limits,
     ) -> Result<(Trace, Option<TraceError>), TraceError> {
-        let mut input = BufReader::new(input);
+        let mut input = BufReader::with_capacity(LOOK_BYTES, input);
         let start = input
             .fill_buf()
             .map_err(|e| TraceError::new(Fault::Io(e), 0))?;
@@ -132,6 +135,8 @@ impl Trace {
             heaptrack::read(input, limits)
         } else if esp_idf::is_dump(start) {
             esp_idf::read(input, limits)
+        } else if zephyr::is_log(start) {
+            zephyr::read(input, limits)
         } else {
             Self::recover_evt(input, limits)
         }

@@ -171,3 +171,79 @@ fn a_file_whose_notes_speak_of_a_dump_is_no_dump() {
     assert_eq!(again.events(), trace.events());
     assert!(again.facts().contains(&trace.facts()[1]));
 }
+
+const ZEPHYR: &str = "\
+*** Booting Zephyr OS build v3.6.0 ***
+[00:00:00.250,000] <inf> app: 0 bytes allocated so far
+[00:00:01.000,000] <inf> app: Memory allocated at 0x20001a40, size 40
+[00:00:01.000,500] <inf> nrf_modem: lib alloc 0x20002000, size 96
+[0] Heap 0x20000b80, alloc 0x20001b00, size 16
+[00:00:02.000,000] <inf> app: heap ALLOC #4 size=24 ptr=0x20001c00 running_total=64 thread=\"main\"
+[00:00:02.500,000] <inf> app: Memory allocated at 0x20001a40, size 64
+[00:00:02.500,000] <inf> app: Memory freed at 0x20001a40, size 40
+[00:00:03.000,000] <inf> nrf_modem: lib free  0x20002000, size 96
+[00:00:03.100,000] <inf> nrf_modem: shm: free 0123, allocated 0040, max allocated 0096, failed 0
+Heap 0x20000b80, free 0x20001b00, size 16
+[00:00:04.000,000] <inf> app: heap FREE  #5 size=8 ptr=0x2000ffff running_total=0
+[01:00:00.000,001] <inf> app: Memory freed at 0x20001a40, size 64
+";
+
+#[test]
+fn a_log_of_zephyrs_heap_listeners_is_read() {
+    let trace = Trace::read(ZEPHYR.as_bytes()).unwrap();
+    let expected = [
+        alloc(0, 40, 3),
+        alloc(1, 96, 3),
+        alloc(2, 16, 3),
+        alloc(3, 24, 3),
+        // Allocated at its own address, then freed with its old size: resized in place.
+        Event::Realloc {
+            id: 0,
+            new_size: 64,
+        },
+        Event::Free { id: 1 },
+        Event::Free { id: 2 },
+        Event::Free { id: 0 },
+    ];
+    assert_eq!(trace.events(), expected);
+    assert_eq!(trace.header().tick_hz, 1_000_000);
+    let times: Vec<u64> = trace.records().map(|record| record.time).collect();
+    assert_eq!(times[..4], [1_000_000, 1_000_500, 1_000_500, 2_000_000]);
+    assert_eq!(times[7], 3_600_000_001);
+    assert_eq!(trace.repairs().unknown_frees, 1);
+}
+
+#[test]
+fn a_free_that_the_log_lost_is_mended_by_the_next_one() {
+    let log = "alloc 0x1000, size 40\nalloc 0x1000, size 56\nfree 0x1000, size 56\n";
+    let trace = Trace::read(log.as_bytes()).unwrap();
+    assert_eq!(trace.events().len(), 3);
+    assert_eq!(trace.events()[2], Event::Free { id: 0 });
+}
+
+#[test]
+fn what_a_zephyr_log_can_not_mean_is_named_with_its_place() {
+    let good = "alloc 0x1000, size 40\n";
+    for (bad, part) in [
+        ("alloc 0x2000, size 99999999999999999999\n", "fits"),
+        ("alloc 0xfffffffffffffffff, size 4\n", "no address"),
+        ("alloc 0x2000, size many\n", "'many'"),
+        ("alloc 0x2000, size 400000000000000\n", "bytes"),
+    ] {
+        let log = format!("{good}{bad}");
+        let error = Trace::read(log.as_bytes()).unwrap_err();
+        assert!(error.to_string().contains(part), "{bad}: {error}");
+        assert_eq!(error.offset, good.len() as u64, "{bad}");
+        let (trace, fault) = Trace::recover(log.as_bytes(), Limits::default()).unwrap();
+        assert_eq!((trace.events().len(), fault.is_some()), (1, true));
+    }
+    let limits = Limits {
+        events: 1,
+        ..Limits::default()
+    };
+    let (trace, fault) = Trace::recover(format!("{good}{ZEPHYR}").as_bytes(), limits).unwrap();
+    assert_eq!(trace.events().len(), 1);
+    assert!(fault.is_some());
+    // A log without a listener's line is no trace at all.
+    assert!(Trace::read(&b"free memory: 12 bytes\nallocated 0x10\n"[..]).is_err());
+}
