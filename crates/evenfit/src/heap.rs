@@ -32,7 +32,7 @@ const C_ALIGN: usize = 2 * size_of::<usize>();
 /// add one copy of the payload. A refused call has changed nothing but its own
 /// counter; a request that fails may have given an empty slab back to the pool, which no block notices.
 ///
-/// The counters, bins and lists (2,240 bytes for [`Standard`], 560 for [`Compact`](crate::Compact)) live in this value,
+/// The counters, bins and lists (2,392 bytes for [`Standard`], 712 for [`Compact`](crate::Compact)) live in this value,
 /// the map and the blocks in the region.
 ///
 /// # Example

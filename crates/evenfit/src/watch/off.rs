@@ -12,6 +12,7 @@ impl Watch {
         Self
     }
 
+    #[cfg(target_pointer_width = "64")]
     #[inline(always)]
     pub(crate) fn nothing() -> Self {
         Self

@@ -46,6 +46,7 @@ impl Watch {
     }
 
     /// For a heap without a pool.
+    #[cfg(target_pointer_width = "64")]
     pub(crate) fn nothing() -> Self {
         Self {
             pool: NonNull::dangling(),

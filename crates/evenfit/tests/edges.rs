@@ -1,0 +1,233 @@
+//! The edges of what is promised: the exact limit, the exact length, the exact figure. Each was a change to the library that
+//! no other test noticed.
+
+use std::alloc::Layout;
+use std::mem::MaybeUninit;
+use std::ptr::NonNull;
+
+use evenfit::{
+    AllocError, Compact, FirstFit, FreeError, Geometry, Heap, InitError, LockedHeap, ReallocError,
+    SharedHeap, Standard, Tiers,
+};
+
+fn layout(bytes: usize) -> Layout {
+    Layout::from_size_align(bytes, 8).expect("a layout")
+}
+
+fn blocks_only(region: &mut [MaybeUninit<u8>]) -> LockedHeap<'_> {
+    LockedHeap::new(Heap::from_region_with(region, Tiers::BlocksOnly).expect("a heap"))
+}
+
+#[test]
+fn a_budget_can_be_spent_to_the_last_byte() {
+    let mut region = [MaybeUninit::uninit(); 4096];
+    let heap = blocks_only(&mut region);
+    let budget = heap.budget("exact", 128);
+    assert!(budget.allocate(layout(64)).is_ok());
+    assert!(budget.allocate(layout(64)).is_ok(), "exactly what is left");
+    assert_eq!(budget.stats().used_bytes, 128);
+    assert_eq!(budget.allocate(layout(1)), Err(AllocError::OutOfMemory));
+    let whole = heap.budget("whole", 128);
+    assert!(whole.allocate(layout(128)).is_ok());
+}
+
+#[test]
+fn rounding_counts_against_a_budget() {
+    let mut region = [MaybeUninit::uninit(); 4096];
+    let heap = blocks_only(&mut region);
+    let budget = heap.budget("rounded", 100);
+    // 97 bytes take 112 of the pool.
+    assert_eq!(budget.allocate(layout(97)), Err(AllocError::OutOfMemory));
+    assert!(budget.allocate(layout(48)).is_ok());
+    // 49 bytes would fit in what is left, but take 64.
+    assert_eq!(budget.allocate(layout(49)), Err(AllocError::OutOfMemory));
+    assert_eq!(budget.stats().used_bytes, 48);
+    assert_eq!(heap.stats().live_blocks, 1);
+}
+
+#[test]
+fn what_a_budget_refuses_never_reaches_the_pool() {
+    let mut region = [MaybeUninit::uninit(); 4096];
+    let heap = blocks_only(&mut region);
+    let budget = heap.budget("small", 100);
+    assert!(budget.allocate(layout(48)).is_ok());
+    let peak_bytes = heap.stats().peak_used_bytes;
+    for bytes in [53, 80, 100] {
+        assert_eq!(budget.allocate(layout(bytes)), Err(AllocError::OutOfMemory));
+    }
+    assert_eq!(heap.stats().peak_used_bytes, peak_bytes);
+}
+
+#[test]
+fn every_error_says_what_was_wrong() {
+    let too_small = InitError::RegionTooSmall {
+        len_bytes: 31,
+        min_bytes: 97,
+    };
+    let too_large = InitError::RegionTooLarge {
+        len_bytes: 4567,
+        max_bytes: 1234,
+    };
+    for (text, parts) in [
+        (too_small.to_string(), ["31", "97"]),
+        (too_large.to_string(), ["4567", "1234"]),
+        (InitError::AlreadyBuilt.to_string(), ["memory", "already"]),
+        (AllocError::TooLarge.to_string(), ["pool", "larger"]),
+        (AllocError::OutOfMemory.to_string(), ["no", "free block"]),
+        (AllocError::Corrupt.to_string(), ["free", "overwritten"]),
+        (FreeError::OutsidePool.to_string(), ["pointer", "pool"]),
+        (FreeError::NotABlock.to_string(), ["start", "block"]),
+        (FreeError::AlreadyFree.to_string(), ["free", "already"]),
+        (FreeError::WrongLayout.to_string(), ["another", "layout"]),
+        (FreeError::Corrupt.to_string(), ["free", "overwritten"]),
+        (
+            ReallocError::Alloc(AllocError::TooLarge).to_string(),
+            ["pool", "larger"],
+        ),
+        (
+            ReallocError::Free(FreeError::NotABlock).to_string(),
+            ["start", "block"],
+        ),
+    ] {
+        for part in parts {
+            assert!(text.contains(part), "{part:?} is not in {text:?}");
+        }
+    }
+}
+
+/// The length that an error asks for suffices at every address, and is at most so many bytes more than needed.
+fn least_lengths(
+    slack_bytes: usize,
+    build: impl Fn(&mut [MaybeUninit<u8>]) -> Result<(), InitError>,
+) {
+    let mut memory = [MaybeUninit::uninit(); 1024];
+    for skew in 0..32 {
+        let region = &mut memory[skew..];
+        let least = (0..600)
+            .find(|&len| build(&mut region[..len]).is_ok())
+            .expect("600 bytes suffice");
+        for len in 0..least {
+            let Err(InitError::RegionTooSmall {
+                len_bytes,
+                min_bytes,
+            }) = build(&mut region[..len])
+            else {
+                panic!("{len} bytes at {skew} are too few");
+            };
+            assert_eq!(len_bytes, len);
+            assert!(
+                least <= min_bytes && min_bytes <= least + slack_bytes,
+                "{skew}: {least}, {min_bytes}"
+            );
+            assert_eq!(
+                build(&mut region[..min_bytes]),
+                Ok(()),
+                "{skew}: {min_bytes}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_length_that_an_error_asks_for_suffices_and_is_little_more_than_needed() {
+    least_lengths(40, |region| Heap::<Standard>::from_region(region).map(drop));
+    least_lengths(24, |region| Heap::<Compact>::from_region(region).map(drop));
+    least_lengths(40, |region| {
+        Heap::<Standard>::from_region_with(region, Tiers::WithSlabs).map(drop)
+    });
+    least_lengths(32, |region| FirstFit::from_region(region).map(drop));
+}
+
+#[test]
+fn the_longest_pool_is_as_long_as_the_error_says() {
+    let mut region = vec![MaybeUninit::<u8>::uninit(); 64 << 10];
+    let base = NonNull::from(region.as_mut_slice()).cast::<u8>();
+    // SAFETY: the region is this test's, and one heap at a time.
+    let build =
+        |max_bytes| unsafe { Heap::<Compact>::from_raw_extendable(base, 64 << 10, max_bytes) };
+    let Err(InitError::RegionTooLarge {
+        len_bytes,
+        max_bytes,
+    }) = build(1 << 20)
+    else {
+        panic!("16-bit links number less than 1 MiB");
+    };
+    assert_eq!(len_bytes, 1 << 20);
+    assert!(build(max_bytes).is_ok());
+    assert!(build(max_bytes + 64).is_err());
+}
+
+/// A pool of 40 GiB is beyond what slabs can number, so its metadata is the map alone.
+#[test]
+#[cfg(target_pointer_width = "64")]
+fn a_pool_beyond_the_reach_of_slabs_has_no_directory() {
+    let mut region = [MaybeUninit::<u8>::uninit(); 4096];
+    let base = NonNull::from(&mut region).cast::<u8>();
+    // SAFETY: too little for the map, so it is refused.
+    let refused = unsafe { Heap::<Standard>::from_raw_extendable(base, 4096, 40 << 30) };
+    let Err(InitError::RegionTooSmall { min_bytes, .. }) = refused else {
+        panic!("4 KiB can't hold the map of 40 GiB");
+    };
+    let map_bytes = (40 << 30) / 65;
+    assert!(
+        (map_bytes..map_bytes + map_bytes / 1000).contains(&min_bytes),
+        "{min_bytes}"
+    );
+}
+
+#[test]
+fn a_locked_heap_gives_its_heap_back() {
+    let mut region = [MaybeUninit::uninit(); 4096];
+    let heap = blocks_only(&mut region);
+    assert!(heap.allocate(layout(100)).is_ok());
+    let inner = heap.into_inner().expect("it has one");
+    assert_eq!(inner.stats().live_blocks, 1);
+    let empty: LockedHeap = LockedHeap::empty();
+    assert!(empty.into_inner().is_none());
+}
+
+/// The tables of bins are as long as links can number sizes, and no longer.
+#[test]
+#[cfg(target_pointer_width = "64")]
+fn a_heap_value_is_small() {
+    fn bytes<G: Geometry>() -> usize {
+        size_of::<Heap<'_, G>>()
+    }
+    println!("{} and {} bytes", bytes::<Standard>(), bytes::<Compact>());
+    assert!(bytes::<Standard>() <= 2400, "{}", bytes::<Standard>());
+    assert!(bytes::<Compact>() <= 760, "{}", bytes::<Compact>());
+}
+
+#[test]
+fn first_fit_counts_its_region_and_its_blocks_exactly() {
+    let mut memory = [MaybeUninit::uninit(); 1024];
+    for skew in 0..16 {
+        let region = &mut memory[skew..1000];
+        let (start, len) = (region.as_ptr().addr(), region.len());
+        let mut pool = FirstFit::from_region(region).expect("a pool");
+        let stats = pool.stats();
+        assert_eq!(stats.pool_bytes + stats.metadata_bytes, len);
+        assert_eq!((stats.free_bytes, stats.used_bytes), (stats.pool_bytes, 0));
+        let pool_start = pool.pool_start().addr();
+        assert!((start..start + 16).contains(&pool_start) && pool_start.is_multiple_of(16));
+        let block = pool.allocate(layout(100)).expect("room");
+        assert_eq!(pool.usable_size(block.cast()), Ok(block.len()));
+    }
+}
+
+/// A block is given back with any size up to what was handed out, and with none beyond.
+#[test]
+fn first_fit_refuses_the_first_size_that_was_not_handed_out() {
+    let mut memory = [MaybeUninit::uninit(); 1024];
+    let mut pool = FirstFit::from_region(&mut memory).expect("a pool");
+    let block = pool.allocate(layout(160)).expect("room");
+    let _behind = pool.allocate(layout(16)).expect("room");
+    for wrong in [128, block.len() + 1] {
+        // SAFETY: refused.
+        let refused = unsafe { pool.try_deallocate(block.cast(), layout(wrong)) };
+        assert_eq!(refused, Err(FreeError::WrongLayout), "{wrong}");
+    }
+    // SAFETY: the block is not used again.
+    let freed = unsafe { pool.try_deallocate(block.cast(), layout(160)) };
+    assert_eq!(freed, Ok(()));
+}
