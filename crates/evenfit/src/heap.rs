@@ -32,8 +32,8 @@ const C_ALIGN: usize = 2 * size_of::<usize>();
 /// add one copy of the payload. A refused call has changed nothing but its own
 /// counter; a request that fails may have given an empty slab back to the pool, which no block notices.
 ///
-/// The counters, bins and lists (2,392 bytes for [`Standard`], 712 for [`Compact`](crate::Compact)) live in this value,
-/// the map and the blocks in the region.
+/// The counters, bins and lists (on a 64-bit machine 2,392 bytes for [`Standard`], 712 for [`Compact`](crate::Compact))
+/// live in this value, the map and the blocks in the region.
 ///
 /// # Example
 /// ```
@@ -160,24 +160,15 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
         max_bytes: usize,
     ) -> Result<Self, InitError> {
         // SAFETY: as promised by the caller.
-        unsafe { Self::from_raw_extendable_with(base, len_bytes, max_bytes, Tiers::Auto) }
-    }
-
-    /// As [`from_raw_extendable`](Self::from_raw_extendable), and chooses whether small requests come from slabs.
-    ///
-    /// # Errors
-    /// As for [`from_region`](Self::from_region).
-    ///
-    /// # Safety
-    /// As for `from_raw`.
-    pub unsafe fn from_raw_extendable_with(
-        base: NonNull<u8>,
-        len_bytes: usize,
-        max_bytes: usize,
-        tiers: Tiers,
-    ) -> Result<Self, InitError> {
-        // SAFETY: as promised by the caller.
-        unsafe { Self::build(base, len_bytes, max_bytes.max(len_bytes), tiers, false) }
+        unsafe {
+            Self::build(
+                base,
+                len_bytes,
+                max_bytes.max(len_bytes),
+                Tiers::Auto,
+                false,
+            )
+        }
     }
 
     /// # Safety
