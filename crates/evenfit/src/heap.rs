@@ -160,15 +160,24 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
         max_bytes: usize,
     ) -> Result<Self, InitError> {
         // SAFETY: as promised by the caller.
-        unsafe {
-            Self::build(
-                base,
-                len_bytes,
-                max_bytes.max(len_bytes),
-                Tiers::Auto,
-                false,
-            )
-        }
+        unsafe { Self::from_raw_extendable_with(base, len_bytes, max_bytes, Tiers::Auto) }
+    }
+
+    /// As [`from_raw_extendable`](Self::from_raw_extendable), and chooses whether small requests come from slabs.
+    ///
+    /// # Errors
+    /// As for [`from_region`](Self::from_region).
+    ///
+    /// # Safety
+    /// As for `from_raw`.
+    pub unsafe fn from_raw_extendable_with(
+        base: NonNull<u8>,
+        len_bytes: usize,
+        max_bytes: usize,
+        tiers: Tiers,
+    ) -> Result<Self, InitError> {
+        // SAFETY: as promised by the caller.
+        unsafe { Self::build(base, len_bytes, max_bytes.max(len_bytes), tiers, false) }
     }
 
     /// # Safety

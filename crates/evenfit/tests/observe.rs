@@ -9,9 +9,9 @@ use evenfit::{Block, BlockState, Heap, Standard, Tiers};
 
 /// Copies as a reader in another process would, from the addresses alone.
 fn copy(whereabouts: &Whereabouts) -> (Counters, Vec<u64>, Vec<u64>) {
-    // SAFETY: the heap is alive, and nothing runs beside this test.
     let words = |address: u64, count: usize| -> Vec<u64> {
         (0..count)
+            // SAFETY: the heap is alive, and nothing runs beside this test.
             .map(|at| unsafe { (address as *const u64).add(at).read() })
             .collect()
     };
