@@ -260,7 +260,8 @@ impl Report {
         }
         out + &format!(
             "\n{FAINT}Free memory apart: outside the largest free block, in a pool of {}. Sixteen-byte granules for all;\n\
-             headers and maps aren't counted. First fit, best fit and next fit look at a list whose length has no bound.{FAINT:#}\n",
+             headers and maps aren't counted, and evenfit is simulated without slabs. First fit, best fit and next fit look at\n\
+             a list whose length has no bound.{FAINT:#}\n",
             human(self.pool_bytes)
         )
     }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::Report;
 use super::simulate::{Outcome, SAMPLES};
 use crate::commands::report::page::data_url;
-use crate::commands::report::picture::{Raster, escaped, png};
+use crate::commands::report::picture::{Raster, png, svg_frame};
 use crate::output::InputError;
 use crate::size::{grouped, human};
 
@@ -14,13 +14,12 @@ const MAP: usize = 210;
 const CAPTION: usize = 76;
 const GAP: usize = 24;
 const LEFT: usize = 28;
-const TOP: usize = 84;
+const TOP: usize = 64;
 const COLUMNS: usize = 4;
 const WIDTH: usize = 2 * LEFT + COLUMNS * TILE + (COLUMNS - 1) * GAP;
 const HEIGHT: usize = TOP + 2 * (MAP + CAPTION + GAP);
 
-const INK: &str = "#1d2433";
-const FAINT: &str = "#667085";
+const FAINT: &str = "#767e8d";
 const LINES: [&str; 7] = [
     "#4cc9f0", "#0f8a5f", "#fb8b3d", "#fcbf49", "#d1293d", "#7b2cbf", "#4361ee",
 ];
@@ -31,16 +30,13 @@ const LINES: [&str; 7] = [
 /// A map's pixels can't be packed.
 pub(super) fn svg(report: &Report, outcomes: &[Outcome]) -> Result<String, InputError> {
     let name = report.trace.rsplit('/').next().unwrap_or(&report.trace);
-    let mut out = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" width=\"{WIDTH}\" height=\"{HEIGHT}\" \
-         font-family=\"Inter, Helvetica, Arial, sans-serif\" font-size=\"13\" fill=\"{INK}\">\n\
-         <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"#ffffff\"/>\n\
-         <text x=\"{LEFT}\" y=\"38\" font-size=\"22\" font-weight=\"600\">{} under seven policies</text>\n\
-         <text x=\"{LEFT}\" y=\"61\" fill=\"{FAINT}\">{} operations to the right, a pool of {} upwards; blocks by size</text>\n",
-        escaped(name),
+    let title = format!("{name} under seven policies");
+    let note = format!(
+        "{} operations to the right, a pool of {} upwards; blocks by size; evenfit without slabs",
         grouped(report.operations),
         human(report.pool_bytes)
     );
+    let mut out = svg_frame((WIDTH, HEIGHT), LEFT, &title, &note);
     for (index, (row, outcome)) in report.policies.iter().zip(outcomes).enumerate() {
         let (x, y) = place(index);
         let pixels = Raster::new(

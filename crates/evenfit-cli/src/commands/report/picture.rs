@@ -142,19 +142,10 @@ impl Picture {
     /// The map's pixels can't be packed.
     pub(super) fn svg(&self) -> Result<String, InputError> {
         let map = data_url("image/png", &png(&self.map, PLOT, MAP_HEIGHT)?);
-        let hex = |[r, g, b]: Colour| format!("#{r:02x}{g:02x}{b:02x}");
-        let mut out = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" width=\"{WIDTH}\" height=\"{HEIGHT}\" \
-             font-family=\"Inter, Helvetica, Arial, sans-serif\" font-size=\"13\" fill=\"{}\">\n\
-             <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"{}\"/>\n\
-             <text x=\"{LEFT}\" y=\"24\" font-size=\"18\" font-weight=\"600\">{}</text>\n\
-             <text x=\"{LEFT}\" y=\"43\" fill=\"{}\">{}</text>\n\
-             <image x=\"{LEFT}\" y=\"{TOP}\" width=\"{PLOT}\" height=\"{MAP_HEIGHT}\" href=\"{map}\"/>\n",
-            hex(INK),
-            hex(PAPER),
-            escaped(&self.title),
-            hex(FAINT),
-            escaped(&self.note),
+        let mut out = svg_frame((WIDTH, HEIGHT), LEFT, &self.title, &self.note);
+        let _ = writeln!(
+            out,
+            "<image x=\"{LEFT}\" y=\"{TOP}\" width=\"{PLOT}\" height=\"{MAP_HEIGHT}\" href=\"{map}\"/>"
         );
         let below = TOP + MAP_HEIGHT + GAP;
         for (share, label) in Self::ticks(self.pool_bytes, human) {
@@ -278,7 +269,33 @@ impl Picture {
     }
 }
 
-pub(in crate::commands) fn escaped(text: &str) -> String {
+/// A colour as SVG writes it.
+fn hex([r, g, b]: Colour) -> String {
+    format!("#{r:02x}{g:02x}{b:02x}")
+}
+
+/// The beginning of every picture: its size, paper and letters, a title and a note below it.
+pub(in crate::commands) fn svg_frame(
+    (width, height): (usize, usize),
+    left: usize,
+    title: &str,
+    note: &str,
+) -> String {
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" \
+         font-family=\"Inter, Helvetica, Arial, sans-serif\" font-size=\"13\" fill=\"{}\">\n\
+         <rect width=\"{width}\" height=\"{height}\" fill=\"{}\"/>\n\
+         <text x=\"{left}\" y=\"24\" font-size=\"18\" font-weight=\"600\">{}</text>\n\
+         <text x=\"{left}\" y=\"43\" fill=\"{}\">{}</text>\n",
+        hex(INK),
+        hex(PAPER),
+        escaped(title),
+        hex(FAINT),
+        escaped(note),
+    )
+}
+
+fn escaped(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")
