@@ -26,6 +26,7 @@ pub const TARGETS: &[Target] = &[
     ("csv", csv),
     ("heaptrack", heaptrack),
     ("esp_idf", esp_idf),
+    ("zephyr", zephyr),
     ("shared", shared::run),
 ];
 
@@ -92,6 +93,11 @@ pub fn heaptrack(bytes: &[u8]) {
 /// The importer of ESP-IDF's dumps.
 pub fn esp_idf(bytes: &[u8]) {
     import("Heap Trace: 9 records\n", bytes);
+}
+
+/// The importer of Zephyr's logs.
+pub fn zephyr(bytes: &[u8]) {
+    import("Heap 0x20000b80, alloc 0x20001b00, size 16\n", bytes);
 }
 
 /// What was imported is a trace like any other; what was not is told with its place.

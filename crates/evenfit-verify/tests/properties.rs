@@ -188,7 +188,7 @@ proptest! {
     fn any_text_for_any_importer(pieces in prop::collection::vec(piece(), 0..60)) {
         let text = pieces.concat();
         for (name, target) in evenfit_verify::fuzz::TARGETS {
-            if ["csv", "heaptrack", "esp_idf"].contains(name) {
+            if ["csv", "heaptrack", "esp_idf", "zephyr"].contains(name) {
                 target(&text);
             }
         }
@@ -197,7 +197,7 @@ proptest! {
 
 /// A word of one of the importers' languages, a number, or a byte.
 fn piece() -> impl Strategy<Value = Vec<u8>> {
-    const WORDS: [&str; 30] = [
+    const WORDS: [&str; 38] = [
         "\n",
         ",",
         " ",
@@ -225,6 +225,14 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
         ":0x",
         " freed by ",
         "\n   32 bytes (@ 0x3ffaf214) allocated CPU 0 ccount 0x1 caller 0x4\n",
+        "\n[00:00:01.000,000] <inf> app: ",
+        "Memory allocated at 0x",
+        "Memory freed at 0x",
+        ", size ",
+        "\nHeap 0x20000b80, alloc 0x20001b00, size 16",
+        "\nHeap 0x20000b80, free 0x20001b00",
+        "heap ALLOC #4 size=24 ptr=0x",
+        "heap FREE  #5 size=8 ptr=0x",
         "====== Heap Trace: 2 records",
         "18446744073709551615",
         "ffffffffffffffff",

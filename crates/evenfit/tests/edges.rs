@@ -209,7 +209,10 @@ fn first_fit_counts_its_region_and_its_blocks_exactly() {
         assert_eq!(stats.pool_bytes + stats.metadata_bytes, len);
         assert_eq!((stats.free_bytes, stats.used_bytes), (stats.pool_bytes, 0));
         let pool_start = pool.pool_start().addr();
-        assert!((start..start + 16).contains(&pool_start) && pool_start.is_multiple_of(16));
+        assert!(
+            (start..start + 16).contains(&pool_start)
+                && pool_start.is_multiple_of(2 * size_of::<usize>())
+        );
         let block = pool.allocate(layout(100)).expect("room");
         assert_eq!(pool.usable_size(block.cast()), Ok(block.len()));
     }
@@ -230,4 +233,112 @@ fn first_fit_refuses_the_first_size_that_was_not_handed_out() {
     // SAFETY: the block is not used again.
     let freed = unsafe { pool.try_deallocate(block.cast(), layout(160)) };
     assert_eq!(freed, Ok(()));
+}
+
+/// Three slabs of one class, each with a free slot, so that the class's list has all: whatever bit of their descriptors is
+/// flipped, `check` says so.
+#[test]
+fn check_sees_every_bit_of_a_slabs_descriptor() {
+    const DESCRIPTOR_BYTES: usize = 24;
+    const CLASS_AT: usize = 15;
+    let mut region = vec![0u64; 8 << 10];
+    let base = region.as_mut_ptr().cast::<u8>();
+    // SAFETY: the region outlives the heap, and is zero.
+    let mut heap: Heap =
+        unsafe { Heap::from_raw_with(NonNull::new_unchecked(base), 64 << 10, Tiers::WithSlabs) }
+            .expect("a heap");
+    let blocks: Vec<_> = (0..150)
+        .map(|_| heap.allocate(layout(32)).expect("room").cast::<u8>())
+        .collect();
+    for pick in [3, 70] {
+        // SAFETY: freed once.
+        unsafe { heap.deallocate(blocks[pick], layout(32)) };
+    }
+    assert_eq!(heap.check(), Ok(()));
+    let mut live = 0;
+    // The first stands before all segments.
+    for descriptor in 1..8 {
+        let byte_at = |byte: usize| base.wrapping_add(descriptor * DESCRIPTOR_BYTES + byte);
+        // SAFETY: the directory begins at the region's start, which is aligned for it.
+        if unsafe { *byte_at(CLASS_AT) } == 0 {
+            continue;
+        }
+        live += 1;
+        for bit in 0..DESCRIPTOR_BYTES * 8 {
+            let (place, flip) = (byte_at(bit / 8), 1 << (bit % 8));
+            // SAFETY: as above; nothing else looks at the region meanwhile.
+            unsafe { *place ^= flip };
+            assert!(heap.check().is_err(), "{descriptor}, bit {bit}");
+            // SAFETY: as above.
+            unsafe { *place ^= flip };
+        }
+    }
+    assert_eq!(live, 3);
+    assert_eq!(heap.check(), Ok(()));
+}
+
+/// Slabs number pools of up to 32 GiB, of which a region need hold but the metadata.
+#[test]
+#[cfg(target_pointer_width = "64")]
+fn a_pool_of_256_mib_has_slabs() {
+    let mut region = vec![MaybeUninit::<u8>::uninit(); 8 << 20];
+    let base = NonNull::from(region.as_mut_slice()).cast::<u8>();
+    // SAFETY: the region is this test's.
+    let mut heap: Heap =
+        unsafe { Heap::from_raw_extendable(base, 8 << 20, 256 << 20) }.expect("a heap");
+    assert!(heap.allocate(layout(24)).is_ok());
+    let first = heap.blocks().next().expect("a block");
+    assert!(
+        matches!(first.state, evenfit::BlockState::Slab { .. }),
+        "{first:?}"
+    );
+}
+
+#[test]
+fn first_fit_asks_for_not_a_byte_too_much() {
+    let mut memory = [MaybeUninit::uninit(); 256];
+    let Err(InitError::RegionTooSmall { min_bytes, .. }) = FirstFit::from_region(&mut memory[..8])
+    else {
+        panic!("8 bytes are too few");
+    };
+    let fails_somewhere = |len: usize, memory: &mut [MaybeUninit<u8>]| {
+        (0..16).any(|skew| FirstFit::from_region(&mut memory[skew..skew + len]).is_err())
+    };
+    assert!(
+        !fails_somewhere(min_bytes, &mut memory) && fails_somewhere(min_bytes - 1, &mut memory)
+    );
+}
+
+/// The very start of a free block belongs to it, not to the block before.
+#[test]
+fn first_fit_knows_the_start_of_a_free_block_as_free() {
+    let mut memory = [MaybeUninit::uninit(); 1024];
+    let mut pool = FirstFit::from_region(&mut memory).expect("a pool");
+    let used = pool.allocate(layout(64)).expect("room");
+    // SAFETY: one past the block, still inside the memory.
+    let behind = unsafe { used.cast::<u8>().add(used.len()) };
+    // SAFETY: refused.
+    let refused = unsafe { pool.try_deallocate(behind, layout(64)) };
+    assert_eq!(refused, Err(FreeError::AlreadyFree));
+}
+
+/// A header that can't be one is believed by no call: too small, no multiple of the granule, or beyond the pool.
+#[test]
+#[cfg(target_pointer_width = "64")]
+fn first_fit_believes_no_impossible_header() {
+    for wrong in [0, 16, 1024, usize::MAX / 2, 56, 992] {
+        let mut memory = [MaybeUninit::<u8>::uninit(); 1040];
+        let mut pool = FirstFit::from_region(&mut memory).expect("a pool");
+        let first = pool.allocate(layout(64)).expect("room").cast::<u8>();
+        let second = pool.allocate(layout(64)).expect("room").cast::<u8>();
+        // SAFETY: a block's header is the two words before it.
+        unsafe { second.cast::<usize>().sub(2).write(wrong) };
+        assert!(pool.check().is_err(), "{wrong}");
+        // SAFETY: refused, or of the block that is whole.
+        unsafe {
+            let refused = pool.try_deallocate(second, layout(64));
+            assert!(refused.is_err(), "{wrong}: {refused:?}");
+            let _ = pool.try_deallocate(first, layout(64));
+        }
+    }
 }
