@@ -14,6 +14,7 @@ impl Watch {
 
     #[cfg(target_pointer_width = "64")]
     #[inline(always)]
+    #[cfg(target_pointer_width = "64")]
     pub(crate) fn nothing() -> Self {
         Self
     }
