@@ -360,15 +360,16 @@ fn gaps_beside_slabs_count_too() {
 
 #[test]
 fn without_small_requests_it_is_the_bound_of_blocks() {
+    let first = evenfit::SlotClass::REQUEST_BYTES_MAX as u64 + 1;
     for sites in [
-        vec![site((257, 5_000), 8, 7, false)],
+        vec![site((first, 5_000), 8, 7, false)],
         vec![
             site((1_000, 1_000), 8, 7, false),
             site((4_000, 4_000), 64, 2, true),
         ],
         vec![
-            site((512, 512), 8, 7, false),
-            site((1_024, 1_024), 8, 2, false),
+            site((2_048, 2_048), 8, 7, false),
+            site((4_096, 4_096), 8, 2, false),
         ],
     ] {
         let blocks: Vec<_> = sites
