@@ -108,7 +108,7 @@ fn the_monitor_is_generated_as_committed() {
 fn with_slabs_the_worst_program_runs_in_the_safe_pool_and_needs_what_is_said() {
     let scratch = Scratch::new("bound-slabs");
     let small = "[[site]]\nname='small'\nsize=[8, 128]\nmost_live=10\n";
-    let large = "[[site]]\nname='large'\nsize=[257, 3200]\nmost_live=20\n";
+    let large = "[[site]]\nname='large'\nsize=[1000, 3200]\nmost_live=20\n";
     let path = contract(&scratch, &format!("{small}{large}"));
     let witness = scratch.path("worst.evt");
     let args = ["bound", &path, "--tiers", "slabs", "--witness", &witness];
