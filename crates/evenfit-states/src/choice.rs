@@ -30,8 +30,8 @@ pub const FEW: Choice = Choice {
 pub const SOME: Choice = Choice {
     neighbours: &[0, 127, 140, 5_000],
     blocks: &[33, 40, 127, 140, 300],
-    places: &[Place::Only],
-    offsets: &[33, 64],
+    places: &[Place::Only, Place::First],
+    offsets: &[33, 49, 64],
     slots: &[16, 40],
 };
 
