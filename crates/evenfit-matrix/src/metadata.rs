@@ -89,6 +89,6 @@ pub fn flip_metadata(tiers: Tiers) -> Report {
 pub fn flip_free(tiers: Tiers, bytes: usize) -> Report {
     let mut sample = sample(tiers);
     let freed = sample.freed.clone();
-    let places = freed.into_iter().filter(|(_, len)| *len > 256);
+    let places = freed.into_iter().filter(|(_, len)| *len > 512);
     sample.flip_all(places.flat_map(move |(at, len)| at..at + len.min(bytes)))
 }
