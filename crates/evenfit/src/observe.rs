@@ -111,7 +111,9 @@ impl Heap<'_, Standard> {
 pub fn layout() -> u64 {
     let classes = (1..CLASSES as u8).map(|class| Slabs::slot_bytes(class) as u64);
     let sizes = [SLAB_BYTES, size_of::<Descriptor>(), size_of::<Pair>()].map(|size| size as u64);
-    let version = env!("CARGO_PKG_VERSION").bytes().map(u64::from);
+    // Without Cargo there is none.
+    let version = option_env!("CARGO_PKG_VERSION").unwrap_or_default();
+    let version = version.bytes().map(u64::from);
     // FNV-1a.
     version
         .chain(sizes)
