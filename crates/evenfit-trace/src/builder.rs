@@ -47,9 +47,6 @@ impl TraceBuilder {
         if record.time < self.time {
             return Err(Fault::ClockBack);
         }
-        if !fits(record.time, self.trace.header.tick_hz) {
-            return Err(Fault::Range("clock"));
-        }
         let live_bytes = self.live_bytes_after(record.event)?;
         self.ledger.apply(record.event)?;
         self.live_bytes = live_bytes;
@@ -156,14 +153,4 @@ impl TraceBuilder {
         self.trace.events.shrink_to_fit();
         self.trace
     }
-}
-
-/// Whether a clock can be written: as a step of `.evt`, which has 61 bits, and in 64 bits of nanoseconds, 584 years.
-fn fits(time: u64, tick_hz: u64) -> bool {
-    const NANOSECONDS_HZ: u64 = 1_000_000_000;
-    // Asked of every record, so the division is left to clocks that are out of the ordinary.
-    time <= u64::MAX / NANOSECONDS_HZ
-        || time <= u64::MAX >> 3
-            && u128::from(time) * u128::from(NANOSECONDS_HZ) / u128::from(tick_hz.max(1))
-                <= u128::from(u64::MAX)
 }
