@@ -223,14 +223,18 @@ impl<G: Geometry> BlockTier<G> {
         }
     }
 
-    /// Whether the pairs that a block covers hold its size, if it keeps it there, or nothing, and its last granules, which the size word makes
-    /// nobody look at, no mark.
+    /// Whether the pairs that a block covers hold its size, if it keeps it there, or nothing, and its first and last granules,
+    /// which its size makes nobody look at, no mark.
     fn size_words_agree(&self, start: usize, end: usize, keeps_size: bool) -> bool {
         let (first, last) = (start / PAIR_GRANULES + 1, end / PAIR_GRANULES);
         if first < last {
-            // SAFETY: the block ends at a granule of the map.
-            let marks = unsafe { self.map.pair(last) }.marks();
-            if marks & ((1 << (end % PAIR_GRANULES)) - 1) != 0 {
+            let marks = |granule: usize| {
+                // SAFETY: the block starts and ends at a granule of the map.
+                unsafe { self.map.pair(granule / PAIR_GRANULES) }.marks()
+            };
+            let after_start = marks(start) >> (start % PAIR_GRANULES) >> 1;
+            let before_end = marks(end) & ((1 << (end % PAIR_GRANULES)) - 1);
+            if after_start | before_end != 0 {
                 return false;
             }
         }

@@ -157,6 +157,33 @@ fn the_longest_pool_is_as_long_as_the_error_says() {
     assert!(build(max_bytes + 64).is_err());
 }
 
+/// What ends a list is a number that no granule has, up to the last granule of the longest pool.
+#[test]
+fn the_longest_pool_takes_no_granule_for_the_end_of_a_list() {
+    let mut region = vec![MaybeUninit::<u8>::uninit(); 1 << 20];
+    let Err(InitError::RegionTooLarge { max_bytes, .. }) =
+        Heap::<Compact>::from_region(&mut region)
+    else {
+        panic!("16-bit links number less than 1 MiB");
+    };
+    let mut heap = Heap::<Compact>::from_region(&mut region[..max_bytes]).expect("a heap");
+    let pool_bytes = heap.stats().pool_bytes;
+    for size_bytes in [8, pool_bytes - 2000] {
+        let rest_bytes = pool_bytes - size_bytes;
+        let block = heap.allocate(layout(size_bytes)).expect("room");
+        let rest = heap.allocate(layout(rest_bytes)).expect("room");
+        // SAFETY: both are live, the first until it is freed; the rest is as long as said.
+        unsafe {
+            rest.cast::<u8>().write_bytes(0xA5, rest_bytes);
+            heap.deallocate(block.cast(), layout(size_bytes));
+            let bytes = std::slice::from_raw_parts(rest.cast::<u8>().as_ptr(), rest_bytes);
+            assert!(bytes.iter().all(|&byte| byte == 0xA5), "{size_bytes}");
+            assert_eq!(heap.check(), Ok(()));
+            heap.deallocate(rest.cast(), layout(rest_bytes));
+        }
+    }
+}
+
 /// A pool of 40 GiB is beyond what slabs can number, so its metadata is the map alone.
 #[test]
 #[cfg(target_pointer_width = "64")]

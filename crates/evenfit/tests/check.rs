@@ -1,0 +1,229 @@
+//! What `check` sees: every bit of the map, every link of a free block, and a heap's own value that doesn't fit its pool.
+
+use core::alloc::Layout;
+use core::mem::{ManuallyDrop, MaybeUninit};
+use core::ptr::NonNull;
+
+use evenfit::{BlockState, CheckError, Compact, Geometry, Heap, Standard, Tiers};
+
+fn layout(bytes: usize) -> Layout {
+    Layout::from_size_align(bytes, 8).expect("a layout")
+}
+
+/// A region at the start of a line of memory, read and written behind the heap's back.
+#[repr(align(64))]
+struct Region([MaybeUninit<u8>; Region::BYTES]);
+
+impl Region {
+    const BYTES: usize = 64 << 10;
+
+    fn new() -> Box<Self> {
+        Box::new(Self([MaybeUninit::new(0x5A); Self::BYTES]))
+    }
+
+    fn heap<G: Geometry>(&mut self, tiers: Tiers) -> Heap<'static, G> {
+        // SAFETY: each test keeps the region longer than the heap.
+        unsafe { Heap::from_raw_with(self.base(), Self::BYTES, tiers) }.expect("a heap")
+    }
+
+    fn base(&mut self) -> NonNull<u8> {
+        NonNull::from(&mut self.0).cast()
+    }
+}
+
+/// Short and long blocks, used and free, alone and beside each other, up to the top: the starts and ends of long ones lie at
+/// every distance from the ends of pairs.
+fn fill<G: Geometry>(heap: &mut Heap<'_, G>) -> Vec<(NonNull<u8>, Layout)> {
+    let sizes = [
+        1, 1, 3, 62, 1, 64, 1, 65, 130, 1, 128, 7, 200, 63, 1, 300, 2, 127, 129, 1, 193, 5,
+    ];
+    let blocks: Vec<_> = sizes
+        .into_iter()
+        .map(|granules| {
+            let layout = layout((granules * G::GRANULE_BYTES).max(520));
+            (heap.allocate(layout).expect("room").cast::<u8>(), layout)
+        })
+        .collect();
+    let mut live = Vec::new();
+    for (index, &(ptr, layout)) in blocks.iter().enumerate() {
+        if index % 3 == 1 || index % 7 == 4 {
+            // SAFETY: live, and freed once.
+            unsafe { heap.deallocate(ptr, layout) };
+        } else {
+            live.push((ptr, layout));
+        }
+    }
+    live
+}
+
+/// The bytes of metadata before the pool.
+fn metadata_bytes<G: Geometry>(heap: &Heap<'_, G>, base: NonNull<u8>) -> usize {
+    heap.pool_start().addr() - base.addr().get()
+}
+
+/// Flips each bit in turn; `seen` says whether what `check` answers is right.
+fn flip_every_bit<G: Geometry>(
+    heap: &Heap<'_, G>,
+    start: NonNull<u8>,
+    bytes: usize,
+    seen: impl Fn(Result<(), CheckError>) -> bool,
+) {
+    for bit in 0..bytes * 8 {
+        // SAFETY: the caller's region has so many bytes from there on.
+        let place = unsafe { start.add(bit / 8) };
+        // SAFETY: as above; no call is running, and the bit is put back.
+        unsafe { place.write(place.read() ^ 1 << (bit % 8)) };
+        let answer = heap.check();
+        assert!(seen(answer), "bit {bit}: {answer:?}");
+        // SAFETY: as above.
+        unsafe { place.write(place.read() ^ 1 << (bit % 8)) };
+    }
+    assert_eq!(heap.check(), Ok(()));
+}
+
+fn every_bit_of_the_map<G: Geometry>(tiers: Tiers) {
+    let mut region = Region::new();
+    let base = region.base();
+    let mut heap = region.heap::<G>(tiers);
+    let _live = fill(&mut heap);
+    for (bytes, count) in [(16, 130), (24, 90), (40, 60), (400, 9)] {
+        for _ in 0..count {
+            heap.allocate(layout(bytes)).expect("room");
+        }
+    }
+    let pool_bytes = heap.stats().pool_bytes;
+    let map_bytes = (pool_bytes / G::GRANULE_BYTES / 64 + 1) * 16;
+    let map_start = metadata_bytes(&heap, base) - map_bytes;
+    // SAFETY: it lies in the region, before the pool.
+    let map = unsafe { base.add(map_start) };
+    // Up to a word may lie between the map and the pool.
+    flip_every_bit(&heap, map, map_bytes - 8, |answer| answer.is_err());
+}
+
+#[test]
+fn every_bit_of_the_map_is_seen() {
+    every_bit_of_the_map::<Standard>(Tiers::BlocksOnly);
+    every_bit_of_the_map::<Compact>(Tiers::BlocksOnly);
+    every_bit_of_the_map::<Standard>(Tiers::WithSlabs);
+}
+
+/// Where the free blocks start, in bytes from the pool's start.
+fn free_blocks<G: Geometry>(heap: &Heap<'_, G>) -> Vec<usize> {
+    let free = heap
+        .blocks()
+        .filter(|block| block.state == BlockState::Free);
+    free.map(|block| block.offset_bytes).collect()
+}
+
+fn every_bit_of_every_link<G: Geometry>() {
+    let mut region = Region::new();
+    let base = region.base();
+    let mut heap = region.heap::<G>(Tiers::BlocksOnly);
+    let _live = fill(&mut heap);
+    let free = free_blocks(&heap);
+    assert!(free.len() > 6);
+    let metadata_bytes = metadata_bytes(&heap, base);
+    // SAFETY: in the region.
+    let at = |offset_bytes: usize| unsafe { base.add(metadata_bytes + offset_bytes) };
+    for &offset_bytes in &free {
+        flip_every_bit(&heap, at(offset_bytes), G::GRANULE_BYTES, |answer| {
+            // A neighbour in the list that is looked at before is named in its place.
+            matches!(answer, Err(CheckError::Link { offset_bytes: said }) if free.contains(&said))
+        });
+    }
+    // Links that were whole elsewhere don't pass here.
+    for &from in &free {
+        for &to in free.iter().filter(|&&to| to != from) {
+            let mut saved = [0_u8; 16];
+            let saved = &mut saved[..G::GRANULE_BYTES];
+            // SAFETY: free blocks of at least a granule; no call is running.
+            unsafe {
+                at(to).copy_to_nonoverlapping(NonNull::from(&mut *saved).cast(), saved.len());
+                at(from).copy_to_nonoverlapping(at(to), saved.len());
+            }
+            // Alone in their bins, both end the same list.
+            let same = unsafe { std::slice::from_raw_parts(at(to).as_ptr(), saved.len()) } == saved;
+            assert!(same || heap.check().is_err(), "{from} over {to}");
+            // SAFETY: as above.
+            unsafe {
+                at(to).copy_from_nonoverlapping(NonNull::from(&mut *saved).cast(), saved.len())
+            };
+        }
+    }
+}
+
+#[test]
+fn every_bit_of_every_link_is_seen() {
+    every_bit_of_every_link::<Standard>();
+    every_bit_of_every_link::<Compact>();
+}
+
+/// A heap's value as it was before a call doesn't fit the pool after it.
+fn a_value_of_another_time<G: Geometry>(tiers: Tiers) {
+    let mut region = Region::new();
+    let mut heap = region.heap::<G>(tiers);
+    let mut live = fill(&mut heap);
+    let mut number = 1_usize;
+    for call in 0..1200 {
+        // SAFETY: a bitwise copy that is only asked, as long as the region lives.
+        let before = ManuallyDrop::new(unsafe { core::ptr::read(&raw const heap) });
+        let (used_bytes, blocks) = (heap.stats().used_bytes, heap.stats().live_blocks);
+        number = number.wrapping_mul(0x5DEE_CE66_D1CE_4E5B).wrapping_add(11);
+        let pick = number >> 33;
+        if pick % 2 == 0 || live.is_empty() {
+            let layout = layout(1 + pick / 2 % [40, 600, 3000][call % 3]);
+            match heap.allocate(layout) {
+                Ok(block) => live.push((block.cast(), layout)),
+                Err(_) => continue,
+            }
+        } else {
+            let (ptr, layout) = live.swap_remove(pick / 2 % live.len());
+            // SAFETY: live, and freed once.
+            unsafe { heap.deallocate(ptr, layout) };
+        }
+        assert_eq!(heap.check(), Ok(()));
+        assert!(
+            before.check().is_err(),
+            "call {call}: the value before it passes"
+        );
+        assert_ne!(
+            (used_bytes, blocks),
+            (heap.stats().used_bytes, heap.stats().live_blocks)
+        );
+    }
+}
+
+#[test]
+fn a_value_of_another_time_is_seen() {
+    a_value_of_another_time::<Standard>(Tiers::BlocksOnly);
+    a_value_of_another_time::<Compact>(Tiers::BlocksOnly);
+    a_value_of_another_time::<Standard>(Tiers::WithSlabs);
+}
+
+#[test]
+fn every_finding_says_where_and_what() {
+    let offset_bytes = 4711;
+    let texts = [
+        (CheckError::Mark { offset_bytes }, ["map", "4711"]),
+        (CheckError::Neighbour { offset_bytes }, ["before", "4711"]),
+        (CheckError::SizeWord { offset_bytes }, ["inside", "4711"]),
+        (CheckError::Link { offset_bytes }, ["free block", "4711"]),
+        (CheckError::Slab { offset_bytes }, ["slab", "4711"]),
+        (CheckError::SlabList { class: 17 }, ["list", "17"]),
+        (CheckError::Bin { bin: 83 }, ["free list", "83"]),
+        (CheckError::Header { offset_bytes }, ["header", "4711"]),
+        (
+            CheckError::Counters {
+                counted_bytes: 496,
+                remembered_bytes: 512,
+            },
+            ["496", "512"],
+        ),
+    ];
+    for (error, parts) in texts {
+        let text = error.to_string();
+        for part in parts {
+            assert!(text.contains(part), "{part:?} is not in {text:?}");
+        }
+    }
+}
