@@ -2,9 +2,10 @@
 //! that takes a pointer, and the region's bytes are the same before and after.
 
 use core::alloc::Layout;
+use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
-use evenfit::{Compact, FreeError, Geometry, Heap, ReallocError, Standard};
+use evenfit::{Compact, FreeError, Geometry, Heap, ReallocError, Standard, Tiers};
 
 const REGION_BYTES: usize = 4096;
 
@@ -332,4 +333,45 @@ fn a_corrupt_link_is_refused_standard() {
 #[test]
 fn a_corrupt_link_is_refused_compact() {
     corrupt_link::<Compact>();
+}
+
+/// Every granule of long and short blocks, used and free: a pointer there is named for what it points into, and in free memory
+/// for as far as 64 granules from either end.
+fn every_granule<G: Geometry>() {
+    const TOLD_GRANULES: usize = 64;
+    let mut region = vec![MaybeUninit::uninit(); 100 << 10];
+    let mut heap = Heap::<G>::from_region_with(&mut region, Tiers::BlocksOnly).unwrap();
+    let sizes = [
+        5, 1, 70, 3, 1, 64, 300, 2, 1, 130, 129, 500, 63, 65, 1, 1, 40, 200, 400, 1, 128, 17,
+    ];
+    let of = |granules: usize| layout(granules * G::GRANULE_BYTES, 1);
+    let blocks = sizes.map(|granules| heap.allocate(of(granules)).unwrap().cast::<u8>());
+    for (&block, granules) in blocks.iter().zip(sizes).step_by(2) {
+        // SAFETY: a live block, freed once.
+        unsafe { heap.try_deallocate(block, of(granules)) }.unwrap();
+    }
+    for (index, (&block, granules)) in blocks.iter().zip(sizes).enumerate() {
+        for granule in 1..granules {
+            // SAFETY: inside the block.
+            let ptr = unsafe { block.add(granule * G::GRANULE_BYTES) };
+            // SAFETY: refused.
+            let answer = unsafe { heap.try_deallocate_unsized(ptr) };
+            let is_near = granule.min(granules - granule) <= TOLD_GRANULES;
+            let expected = if index % 2 != 0 {
+                FreeError::NotABlock
+            } else if is_near {
+                FreeError::AlreadyFree
+            } else {
+                assert!(answer.is_err());
+                continue;
+            };
+            assert_eq!(answer, Err(expected), "{granule} of {granules} granules");
+        }
+    }
+}
+
+#[test]
+fn every_granule_is_named_for_what_it_lies_in() {
+    every_granule::<Standard>();
+    every_granule::<Compact>();
 }
