@@ -14,21 +14,11 @@ export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$root/target}/size
 could_not() { echo "could not measure code sizes: $1" && exit 77; }
 
 for tool in readelf node; do command -v $tool >/dev/null || could_not "no $tool"; done
-has_core() { [ -n "$(find "$(rustc --print sysroot)/lib/rustlib/$1/lib" -name 'libcore-*' 2>/dev/null)" ]; }
-has_source() { [ -d "$("$1" --print sysroot)/lib/rustlib/src/rust/library/core" ]; }
-
+. "$root/scripts/cargo-for.sh"
 thumb=thumbv7em-none-eabi
 wasm=wasm32-unknown-unknown
-if has_core $thumb && has_core $wasm; then
-    build=(cargo rustc)
-elif [ -x /usr/bin/rustc ] && [ -x /usr/bin/cargo ] && has_source /usr/bin/rustc; then
-    lld=$(rustc --print sysroot)/lib/rustlib/$(rustc -vV | sed -n 's/^host: //p')/bin/rust-lld
-    build=(env "PATH=/usr/bin:$PATH" RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 CARGO_TARGET_THUMBV7EM_NONE_EABI_LINKER="$lld"
-        CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER="$lld" /usr/bin/cargo rustc -Zbuild-std=core,alloc)
-else
-    could_not "no core for $thumb and $wasm, and no sources to build it from (Debian: rustc-web cargo-web rust-web-src)"
-fi
-build+=(--quiet --release --manifest-path "$probe/Cargo.toml")
+cargo_for core $thumb $wasm || could_not "$missing"
+build=("${cargo[@]}" rustc "${build_std[@]}" --quiet --release --manifest-path "$probe/Cargo.toml")
 
 roots=""
 for name in probe_start probe_alloc probe_free probe_realloc; do roots+=" -Clink-arg=--undefined=$name"; done

@@ -22,20 +22,10 @@ fail() { echo "firmware: $1" >&2 && exit 1; }
 
 command -v qemu-system-arm >/dev/null || could_not "no qemu-system-arm (Debian: apt-get install qemu-system-arm)"
 
-has_core() { [ -n "$(find "$(rustc --print sysroot)/lib/rustlib/$target/lib" -name 'libcore-*' 2>/dev/null)" ]; }
-has_source() { [ -d "$("$1" --print sysroot)/lib/rustlib/src/rust/library/core" ]; }
+. "$root/scripts/cargo-for.sh"
+cargo_for core $target || could_not "$missing"
 
-if has_core; then
-    build=(cargo build)
-elif [ -x /usr/bin/rustc ] && [ -x /usr/bin/cargo ] && has_source /usr/bin/rustc; then
-    lld=$(rustc --print sysroot)/lib/rustlib/$(rustc -vV | sed -n 's/^host: //p')/bin/rust-lld
-    build=(env "PATH=/usr/bin:$PATH" RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 CARGO_TARGET_THUMBV7EM_NONE_EABI_LINKER="$lld"
-        /usr/bin/cargo build -Zbuild-std=core,alloc)
-else
-    could_not "no core for $target, and no sources to build it from (Debian: apt-get install rustc-web cargo-web rust-web-src)"
-fi
-
-(cd firmware && CARGO_TARGET_DIR=$host_target_dir/firmware "${build[@]}" --quiet --release)
+(cd firmware && CARGO_TARGET_DIR=$host_target_dir/firmware "${cargo[@]}" build "${build_std[@]}" --quiet --release)
 
 # Runs a program: its name, how much time an instruction takes (2^n ns), its arguments.
 emulate() {

@@ -26,17 +26,7 @@ else
 fi
 export CARGO_TARGET_I686_UNKNOWN_LINUX_GNU_RUNNER=$runner
 
-has_std() { [ -n "$(find "$(rustc --print sysroot)/lib/rustlib/$target/lib" -name 'libstd-*' 2>/dev/null)" ]; }
-has_source() { [ -d "$("$1" --print sysroot)/lib/rustlib/src/rust/library/std" ]; }
-
-if has_std; then
-    cargo=(cargo)
-    build_std=()
-elif [ -x /usr/bin/rustc ] && [ -x /usr/bin/cargo ] && has_source /usr/bin/rustc; then
-    cargo=(env "PATH=/usr/bin:$PATH" RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 /usr/bin/cargo)
-    build_std=(-Zbuild-std)
-else
-    could_not "no std for $target, and no sources to build it from (Debian: rustc-web cargo-web rust-web-src)"
-fi
+. scripts/cargo-for.sh
+cargo_for std $target || could_not "$missing"
 
 "${cargo[@]}" test "${build_std[@]}" --target $target -p evenfit -p evenfit-verify "$@"

@@ -12,23 +12,11 @@ export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$root/target}/wasm
 
 command -v node >/dev/null || { echo "skipped: no node" && exit 0; }
 
-has_core() { [ -n "$(find "$("$1" --print sysroot)/lib/rustlib/$target/lib" -name 'libcore-*' 2>/dev/null)" ]; }
-has_source() { [ -d "$("$1" --print sysroot)/lib/rustlib/src/rust/library/core" ]; }
-
-build=()
-if has_core rustc; then
-    build=(cargo build)
-elif [ -x /usr/bin/rustc ] && [ -x /usr/bin/cargo ] && has_source /usr/bin/rustc; then
-    lld=$(rustc --print sysroot)/lib/rustlib/$(rustc -vV | sed -n 's/^host: //p')/bin/rust-lld
-    build=(env "PATH=/usr/bin:$PATH" RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER="$lld"
-        /usr/bin/cargo build -Zbuild-std=core,alloc)
-else
-    echo "skipped: no core for $target, and no sources to build it from (Debian: rustc-web cargo-web rust-web-src)"
-    exit 0
-fi
+. "$root/scripts/cargo-for.sh"
+cargo_for core $target || { echo "skipped: $missing" && exit 0; }
 
 for allocator in evenfit talc; do
-    "${build[@]}" --quiet --release --target "$target" --manifest-path "$example/Cargo.toml" \
+    "${cargo[@]}" build "${build_std[@]}" --quiet --release --target "$target" --manifest-path "$example/Cargo.toml" \
         --no-default-features --features "$allocator"
     cp "$CARGO_TARGET_DIR/$target/release/example.wasm" "$CARGO_TARGET_DIR/$allocator.wasm"
     node "$example/run.mjs" "$CARGO_TARGET_DIR/$allocator.wasm"
