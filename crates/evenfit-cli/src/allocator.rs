@@ -78,51 +78,58 @@ pub trait Allocator {
     fn check(&self) -> Result<(), CheckError>;
 }
 
+/// Passes the calls on that [`Heap`] and [`FirstFit`] name alike.
+macro_rules! forward {
+    ($allocator:ident) => {
+        fn allocate(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
+            $allocator::allocate(self, layout)
+        }
+
+        unsafe fn deallocate(&mut self, ptr: NonNull<u8>, layout: Layout) -> Result<(), FreeError> {
+            // SAFETY: the caller's promise.
+            unsafe { self.try_deallocate(ptr, layout) }
+        }
+
+        unsafe fn reallocate(
+            &mut self,
+            ptr: NonNull<u8>,
+            old: Layout,
+            new: Layout,
+        ) -> Result<NonNull<[u8]>, ReallocError> {
+            // SAFETY: the caller's promise.
+            unsafe { $allocator::reallocate(self, ptr, old, new) }
+        }
+
+        fn largest_free(&self) -> usize {
+            $allocator::largest_free(self)
+        }
+
+        fn stats(&self) -> Stats {
+            $allocator::stats(self)
+        }
+
+        fn pool_start(&self) -> *const u8 {
+            $allocator::pool_start(self)
+        }
+
+        fn blocks(&self) -> Vec<Block> {
+            $allocator::blocks(self).collect()
+        }
+
+        fn check(&self) -> Result<(), CheckError> {
+            $allocator::check(self)
+        }
+    };
+}
+
 impl<G: Geometry> Allocator for Heap<'_, G> {
     const HEADER_BYTES: usize = 0;
     const GRANULE_BYTES: usize = G::GRANULE_BYTES;
 
-    fn allocate(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
-        Heap::allocate(self, layout)
-    }
+    forward!(Heap);
 
     fn allocate_zeroed(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
         Heap::allocate_zeroed(self, layout)
-    }
-
-    unsafe fn deallocate(&mut self, ptr: NonNull<u8>, layout: Layout) -> Result<(), FreeError> {
-        // SAFETY: the caller's promise.
-        unsafe { self.try_deallocate(ptr, layout) }
-    }
-
-    unsafe fn reallocate(
-        &mut self,
-        ptr: NonNull<u8>,
-        old: Layout,
-        new: Layout,
-    ) -> Result<NonNull<[u8]>, ReallocError> {
-        // SAFETY: the caller's promise.
-        unsafe { Heap::reallocate(self, ptr, old, new) }
-    }
-
-    fn largest_free(&self) -> usize {
-        Heap::largest_free(self)
-    }
-
-    fn stats(&self) -> Stats {
-        Heap::stats(self)
-    }
-
-    fn pool_start(&self) -> *const u8 {
-        Heap::pool_start(self)
-    }
-
-    fn blocks(&self) -> Vec<Block> {
-        Heap::blocks(self).collect()
-    }
-
-    fn check(&self) -> Result<(), CheckError> {
-        Heap::check(self)
     }
 }
 
@@ -130,44 +137,7 @@ impl Allocator for FirstFit<'_> {
     const HEADER_BYTES: usize = 2 * size_of::<usize>();
     const GRANULE_BYTES: usize = Self::HEADER_BYTES;
 
-    fn allocate(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
-        FirstFit::allocate(self, layout)
-    }
-
-    unsafe fn deallocate(&mut self, ptr: NonNull<u8>, layout: Layout) -> Result<(), FreeError> {
-        // SAFETY: the caller's promise.
-        unsafe { self.try_deallocate(ptr, layout) }
-    }
-
-    unsafe fn reallocate(
-        &mut self,
-        ptr: NonNull<u8>,
-        old: Layout,
-        new: Layout,
-    ) -> Result<NonNull<[u8]>, ReallocError> {
-        // SAFETY: the caller's promise.
-        unsafe { FirstFit::reallocate(self, ptr, old, new) }
-    }
-
-    fn largest_free(&self) -> usize {
-        FirstFit::largest_free(self)
-    }
-
-    fn stats(&self) -> Stats {
-        FirstFit::stats(self)
-    }
-
-    fn pool_start(&self) -> *const u8 {
-        FirstFit::pool_start(self)
-    }
-
-    fn blocks(&self) -> Vec<Block> {
-        FirstFit::blocks(self).collect()
-    }
-
-    fn check(&self) -> Result<(), CheckError> {
-        FirstFit::check(self)
-    }
+    forward!(FirstFit);
 }
 
 /// Which allocator.

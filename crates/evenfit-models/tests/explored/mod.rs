@@ -286,15 +286,19 @@ struct Block(NonNull<[u8]>);
 // SAFETY: the block belongs to whoever has this.
 unsafe impl Send for Block {}
 
+loom::lazy_static! {
+    /// What is prepared for a hook; each execution has its own.
+    static ref PREPARED: Prepared = Prepared(loom::cell::UnsafeCell::new(0));
+}
+
+struct Prepared(loom::cell::UnsafeCell<u32>);
+
+// SAFETY: written before the hook is set, read by the hook.
+unsafe impl Sync for Prepared {}
+
 /// What a hook reads is what was written before it was set.
 #[test]
 fn a_hook_sees_what_was_written_before_it() {
-    loom::lazy_static! {
-        static ref PREPARED: Prepared = Prepared(loom::cell::UnsafeCell::new(0));
-    }
-    struct Prepared(loom::cell::UnsafeCell<u32>);
-    // SAFETY: written before the hook is set, read by the hook.
-    unsafe impl Sync for Prepared {}
     explore(ALL, || {
         let heap = static_heap::<SpinLock>();
         let _half = heap.allocate(layout(500)).expect("room");
@@ -323,12 +327,6 @@ fn a_hook_sees_what_was_written_before_it() {
 /// The same of the hook for misuse, which all heaps share.
 #[test]
 fn the_misuse_hook_sees_what_was_written_before_it() {
-    loom::lazy_static! {
-        static ref PREPARED: Prepared = Prepared(loom::cell::UnsafeCell::new(0));
-    }
-    struct Prepared(loom::cell::UnsafeCell<u32>);
-    // SAFETY: written before the hook is set, read by the hook.
-    unsafe impl Sync for Prepared {}
     explore(ALL, || {
         let heap = static_heap::<SpinLock>();
         evenfit::set_misuse_hook(|_| ());

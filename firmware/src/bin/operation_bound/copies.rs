@@ -15,13 +15,18 @@ pub fn instructions() -> u32 {
         .wrapping_mul(INSTRUCTIONS_PER_BYTE)
 }
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn __aeabi_memcpy(to: *mut u8, from: *const u8, bytes: usize) {
+#[inline(always)]
+fn count(bytes: usize) {
     // A load and a store: an atomic addition would be a loop.
     BYTES.store(
         BYTES.load(Ordering::Relaxed).wrapping_add(bytes as u32),
         Ordering::Relaxed,
     );
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __aeabi_memcpy(to: *mut u8, from: *const u8, bytes: usize) {
+    count(bytes);
     // SAFETY: the caller of memcpy vouches for both ranges.
     unsafe {
         asm!(
@@ -47,10 +52,7 @@ unsafe extern "C" fn __aeabi_memmove(to: *mut u8, from: *const u8, bytes: usize)
         // SAFETY: as promised by the caller, and nothing is overwritten before it is read.
         return unsafe { __aeabi_memcpy(to, from, bytes) };
     }
-    BYTES.store(
-        BYTES.load(Ordering::Relaxed).wrapping_add(bytes as u32),
-        Ordering::Relaxed,
-    );
+    count(bytes);
     // SAFETY: as above, from the last byte on.
     unsafe {
         asm!(

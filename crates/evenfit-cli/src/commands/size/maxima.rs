@@ -294,16 +294,8 @@ impl SlabTally {
 
 #[cfg(test)]
 mod tests {
+    use super::super::alloc;
     use super::*;
-
-    fn alloc(id: u32, size: u64) -> Event {
-        Event::Alloc {
-            id,
-            size,
-            align_log2: 3,
-            zeroed: false,
-        }
-    }
 
     #[test]
     fn slots_and_blocks_are_counted_apart_and_what_may_be_either_as_both() {

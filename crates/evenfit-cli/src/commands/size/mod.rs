@@ -478,3 +478,14 @@ impl Builds {
         }
     }
 }
+
+/// An allocation, for the tests of the modules.
+#[cfg(test)]
+fn alloc(id: u32, size: u64) -> Event {
+    Event::Alloc {
+        id,
+        size,
+        align_log2: 3,
+        zeroed: false,
+    }
+}

@@ -93,16 +93,8 @@ pub(super) fn longer_lives(events: &[Event], allocations: usize, seed: u64) -> V
 
 #[cfg(test)]
 mod tests {
+    use super::super::alloc;
     use super::*;
-
-    fn alloc(id: u32, size: u64) -> Event {
-        Event::Alloc {
-            id,
-            size,
-            align_log2: 3,
-            zeroed: false,
-        }
-    }
 
     #[test]
     fn sizes_grow_by_a_tenth() {
