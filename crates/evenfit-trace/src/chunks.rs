@@ -165,6 +165,7 @@ impl<R: Read> Chunks<R> {
                 fault,
                 offset: self.data_offset,
                 unpacked_offset: Some(at as u64),
+                line: None,
             }
         } else {
             TraceError::new(fault, self.data_offset + at as u64)

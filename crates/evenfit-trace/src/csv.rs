@@ -18,7 +18,7 @@ use std::str::FromStr;
 
 use crate::builder::TraceBuilder;
 use crate::format::Header;
-use crate::lines::{self, Bounded, Lines};
+use crate::lines::{self, Bounded, Lines, NANOSECONDS_HZ};
 use crate::places::Places;
 use crate::{Event, Fault, Limits, Record, Trace, TraceError};
 
@@ -26,7 +26,6 @@ const COLUMNS: [&str; 9] = [
     "op", "block", "to", "size", "align", "zeroed", "time_ns", "thread", "site",
 ];
 const LINE_BYTES_MAX: usize = 4096;
-const NANOSECONDS_HZ: u64 = 1_000_000_000;
 
 /// Whether these first bytes are those of a CSV trace.
 pub(crate) fn is_csv(start: &[u8]) -> bool {
@@ -169,7 +168,9 @@ struct Importer {
 impl lines::Importer for Importer {
     fn line(&mut self, line: &str, builder: &mut Bounded) -> Result<(), Fault> {
         let row = Row::new(&self.columns, line)?;
-        self.time = row.number("time_ns")?.unwrap_or(self.time);
+        if let (Some(time), Some(text)) = (row.number("time_ns")?, row.cell("time_ns")) {
+            self.time = lines::clock(time, NANOSECONDS_HZ, "time_ns", text)?;
+        }
         let (time, thread) = (self.time, row.number("thread")?.unwrap_or(0));
         let site = row.number("site")?.unwrap_or(0);
         let (next, block) = (builder.builder.allocations(), row.needed("block")?);

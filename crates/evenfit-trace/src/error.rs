@@ -12,6 +12,8 @@ pub struct TraceError {
     pub offset: u64,
     /// Byte offset in the unpacked data, where the fault lies inside compressed data.
     pub unpacked_offset: Option<u64>,
+    /// Number of the line, from 1, in a file of text.
+    pub line: Option<u64>,
 }
 
 /// The kinds of fault.
@@ -105,6 +107,7 @@ impl TraceError {
             fault,
             offset,
             unpacked_offset: None,
+            line: None,
         }
     }
 }
@@ -178,6 +181,9 @@ impl fmt::Display for Fault {
 
 impl fmt::Display for TraceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(line) = self.line {
+            write!(f, "in line {line}, ")?;
+        }
         write!(f, "at byte {}", self.offset)?;
         if let Some(inner) = self.unpacked_offset {
             write!(f, " (byte {inner} of the data unpacked there)")?;

@@ -16,6 +16,9 @@ pub const SIZE_MAX: u64 = (1 << 48) - 1;
 /// Largest alignment, as a power of two.
 pub const ALIGN_LOG2_MAX: u8 = 31;
 
+/// Most ticks by which the clock may advance at once: a step shares its 64 bits with its kind.
+pub const TIME_STEP_MAX: u64 = u64::MAX >> 3;
+
 /// Chunk kinds. A reader skips an unknown kind of 128 or more and refuses one below.
 pub mod chunk {
     /// Events which name blocks by allocation order.

@@ -21,11 +21,12 @@ use std::io::BufRead;
 
 use crate::builder::TraceBuilder;
 use crate::format::Header;
-use crate::lines::Lines;
+use crate::lines::{self, Lines};
 use crate::{Event, Fault, Limits, Record, Repairs, Site, Trace, TraceError};
 
 const LINE_BYTES_MAX: usize = 1 << 20;
 const ALIGN_LOG2: u8 = 4;
+const MILLISECONDS_HZ: u64 = 1000;
 /// Most strings, pointers, paths and kinds, each: so that no file can take all memory.
 const ENTRIES_MAX: u64 = 4 << 20;
 
@@ -49,7 +50,7 @@ pub(crate) fn read(
 ) -> Result<(Trace, Option<TraceError>), TraceError> {
     let mut lines = Lines::new(input, LINE_BYTES_MAX);
     let header = Header {
-        tick_hz: 1000,
+        tick_hz: MILLISECONDS_HZ,
         default_align_log2: ALIGN_LOG2,
         ..Header::default()
     };
@@ -169,7 +170,10 @@ impl Importer {
             }
             "+" => self.event(numbers.next()?, true, builder)?,
             "-" => self.event(numbers.next()?, false, builder)?,
-            "c" => self.time = self.time.max(numbers.next()?),
+            "c" => {
+                let time = lines::clock(numbers.next()?, MILLISECONDS_HZ, "clock", rest)?;
+                self.time = self.time.max(time);
+            }
             // Memory of the process, suppressions, comments and what later versions add.
             _ => {}
         }

@@ -3,7 +3,11 @@
 use std::io::{BufRead, Read};
 
 use crate::builder::TraceBuilder;
+use crate::format::TIME_STEP_MAX;
 use crate::{Fault, Limits, Record, TraceError};
+
+/// The clock of CSV, in ticks a second.
+pub(crate) const NANOSECONDS_HZ: u64 = 1_000_000_000;
 
 /// What makes events of lines.
 pub(crate) trait Importer {
@@ -51,6 +55,18 @@ pub(crate) fn import<R: BufRead>(
         .map_err(|fault| lines.error(fault))
 }
 
+/// A clock that can be written again, in `.evt` and as nanoseconds in CSV. Later than that, 73 years, is refused; `field`
+/// says where `text` stood.
+pub(crate) fn clock(ticks: u64, tick_hz: u64, field: &str, text: &str) -> Result<u64, Fault> {
+    let most = u128::from(TIME_STEP_MAX) * u128::from(tick_hz) / u128::from(NANOSECONDS_HZ);
+    if u128::from(ticks) > most {
+        return Err(Fault::Line(format!(
+            "{field}: '{text}' is later than {most} ticks of 1/{tick_hz} s, the last that can be written again"
+        )));
+    }
+    Ok(ticks)
+}
+
 /// The lines of a file, each with its place; none longer than a limit.
 pub(crate) struct Lines<R> {
     input: R,
@@ -58,6 +74,7 @@ pub(crate) struct Lines<R> {
     line: Vec<u8>,
     offset: u64,
     next_offset: u64,
+    number: u64,
 }
 
 impl<R: BufRead> Lines<R> {
@@ -69,6 +86,7 @@ impl<R: BufRead> Lines<R> {
             line: Vec::new(),
             offset: 0,
             next_offset: 0,
+            number: 0,
         }
     }
 
@@ -77,6 +95,7 @@ impl<R: BufRead> Lines<R> {
         loop {
             self.line.clear();
             self.offset = self.next_offset;
+            self.number += 1;
             let len = (&mut self.input)
                 .take(self.most as u64 + 1)
                 .read_until(b'\n', &mut self.line)
@@ -102,6 +121,9 @@ impl<R: BufRead> Lines<R> {
 
     /// A fault in the line that was read last.
     pub(crate) fn error(&self, fault: Fault) -> TraceError {
-        TraceError::new(fault, self.offset)
+        TraceError {
+            line: Some(self.number),
+            ..TraceError::new(fault, self.offset)
+        }
     }
 }

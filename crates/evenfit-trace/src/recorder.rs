@@ -1,7 +1,7 @@
 //! A recorder for devices: no allocator, no `std`, one buffer, any sink of bytes.
 
 use crate::format::{
-    self, CHUNK_BYTES_MAX, CHUNK_HEADER_BYTES, Header, LEB_BYTES_MAX, chunk, event,
+    self, CHUNK_BYTES_MAX, CHUNK_HEADER_BYTES, Header, LEB_BYTES_MAX, TIME_STEP_MAX, chunk, event,
 };
 
 /// Records what a program asks of its allocator, as an `.evt` file sent to `S` chunk by chunk.
@@ -87,7 +87,7 @@ impl<S: FnMut(&[u8]), const N: usize> Recorder<S, N> {
     #[inline]
     pub fn set_time(&mut self, ticks: u64) {
         let written = self.written.time;
-        self.place.time = ticks.clamp(written, written.saturating_add(u64::MAX >> 3));
+        self.place.time = ticks.clamp(written, written.saturating_add(TIME_STEP_MAX));
     }
 
     /// The events after this are of `thread`.

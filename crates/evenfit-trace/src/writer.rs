@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use crate::format::{self, CHUNK_BYTES_MAX, Header, chunk, event};
+use crate::format::{self, CHUNK_BYTES_MAX, Header, TIME_STEP_MAX, chunk, event};
 use crate::ledger::Ledger;
 use crate::{Event, Fault, Record, Site, TraceError};
 
@@ -91,7 +91,7 @@ impl<W: Write> Writer<W> {
         if record.time < self.time {
             return Err(self.error(Fault::ClockBack));
         }
-        if record.time - self.time > u64::MAX >> 3 {
+        if record.time - self.time > TIME_STEP_MAX {
             return Err(self.error(Fault::Range("clock")));
         }
         self.ledger

@@ -106,6 +106,7 @@ impl<R: BufRead> Decoder<R> {
                 fault,
                 offset: unpacker.get_ref().consumed,
                 unpacked_offset: Some(offset),
+                line: None,
             },
         }
     }

@@ -111,15 +111,26 @@ impl Call {
 }
 
 /// Microseconds in `[hh:mm:ss.mmm,uuu]`, as Zephyr's logging writes it before a message.
-fn time(line: &str) -> Option<u64> {
+fn time(line: &str) -> Option<Result<u64, Fault>> {
     let (clock, _) = line.strip_prefix('[')?.split_once(']')?;
     let (hours, rest) = clock.split_once(':')?;
     let (minutes, rest) = rest.split_once(':')?;
     let (seconds, fraction) = rest.split_once('.')?;
     let (milliseconds, microseconds) = fraction.split_once(',')?;
-    let number = |text: &str| text.parse::<u32>().ok().map(u64::from);
-    let seconds = (number(hours)? * 60 + number(minutes)?) * 60 + number(seconds)?;
-    Some(seconds * MICROSECONDS_HZ + number(milliseconds)? * 1000 + number(microseconds)?)
+    // What is too large stays so, to be refused.
+    let number = |text: &str, unit: u64| {
+        let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        is_number.then(|| text.parse().unwrap_or(u64::MAX).saturating_mul(unit))
+    };
+    let parts = [
+        number(hours, 3600 * MICROSECONDS_HZ)?,
+        number(minutes, 60 * MICROSECONDS_HZ)?,
+        number(seconds, MICROSECONDS_HZ)?,
+        number(milliseconds, 1000)?,
+        number(microseconds, 1)?,
+    ];
+    let time = parts.into_iter().fold(0, u64::saturating_add);
+    Some(lines::clock(time, MICROSECONDS_HZ, "time", clock))
 }
 
 /// A live block.
@@ -143,7 +154,8 @@ impl lines::Importer for Importer {
             return Ok(());
         };
         // A clock that goes back is a device that began anew: its time stands still here.
-        self.time = self.time.max(time(line).unwrap_or(self.time));
+        let time = time(line).transpose()?;
+        self.time = self.time.max(time.unwrap_or(self.time));
         match call {
             Call::Alloc { address, size } => self.alloc(address, size, builder),
             Call::Free { address, size } => self.free(address, size, builder),

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use evenfit_trace::{Event, Fault, Limits, Trace};
+use evenfit_trace::{Codec, Event, Fault, Limits, Trace};
 
 fn alloc(id: u32, size: u64, align_log2: u8) -> Event {
     Event::Alloc {
@@ -246,4 +246,70 @@ fn what_a_zephyr_log_can_not_mean_is_named_with_its_place() {
     assert!(fault.is_some());
     // A log without a listener's line is no trace at all.
     assert!(Trace::read(&b"free memory: 12 bytes\nallocated 0x10\n"[..]).is_err());
+}
+
+#[test]
+fn a_clock_that_could_not_be_written_again_is_refused_with_its_line() {
+    const NANOSECONDS_MAX: u64 = u64::MAX >> 3;
+    let heaptrack = |ms: u64| format!("v 10400 3\nt 1 1\na 10 1\n+ 0\nc {ms:x}\n+ 0\n");
+    let zephyr = |clock: &str| {
+        format!("Heap 0x20, alloc 0x40, size 16\n[{clock}] <inf> app: alloc 0x80, size 16\n")
+    };
+    let csv = |ns: u64| format!("op,block,size,time_ns\nalloc,a,8,0\n\nfree,a,,{ns}\n");
+
+    let last_ms = NANOSECONDS_MAX / 1_000_000;
+    for text in [
+        heaptrack(last_ms),
+        // 2,305,843,009 s and a little.
+        zephyr("640511:56:49.213,693"),
+        csv(NANOSECONDS_MAX),
+    ] {
+        let trace = Trace::read(text.as_bytes()).unwrap_or_else(|error| panic!("{text}{error}"));
+        let last = |trace: &Trace| trace.records().last().map(|record| record.time);
+        let mut written = Vec::new();
+        trace.write(&mut written, Codec::Stored).unwrap();
+        assert_eq!(
+            last(&Trace::read(written.as_slice()).unwrap()),
+            last(&trace)
+        );
+        written.clear();
+        trace.write_csv(&mut written).unwrap();
+        let again = Trace::read(written.as_slice()).unwrap();
+        assert_eq!(again.events(), trace.events());
+    }
+
+    for (text, words) in [
+        (
+            heaptrack(last_ms + 1),
+            "in line 5, at byte 27: clock: '218def416be'",
+        ),
+        (
+            heaptrack(0xbbbb_bbbb_bbbb_bbba),
+            "clock: 'bbbbbbbbbbbbbbba'",
+        ),
+        (
+            zephyr("640511:56:49.213,694"),
+            "in line 2, at byte 32: time: '640511:56:49.213,694'",
+        ),
+        (
+            zephyr("99999999:00:00.000,000"),
+            "time: '99999999:00:00.000,000'",
+        ),
+        (
+            zephyr("99999999999999999999999:00:00.000,000"),
+            "is later than",
+        ),
+        (
+            zephyr("00:00:00.000,99999999999999999999999"),
+            "is later than",
+        ),
+        (
+            csv(NANOSECONDS_MAX + 1),
+            "in line 4, at byte 35: time_ns: '2305843009213693952'",
+        ),
+        (csv(u64::MAX), "time_ns: '18446744073709551615'"),
+    ] {
+        let error = Trace::read(text.as_bytes()).expect_err(&text).to_string();
+        assert!(error.contains(words), "{words}: {error}");
+    }
 }
