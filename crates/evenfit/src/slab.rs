@@ -547,6 +547,11 @@ impl Slabs {
         unsafe { *SLOT_BYTES.get_unchecked(class as usize) as usize }
     }
 
+    /// How many slots a slab of this class has.
+    pub(crate) fn slots(class: u8) -> usize {
+        Self::class(class).slots.into()
+    }
+
     /// The slab that starts in `segment`, if there is such a segment.
     #[inline(always)]
     fn slab(&self, segment: Segment) -> Option<Slab> {

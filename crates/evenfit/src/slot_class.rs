@@ -21,16 +21,15 @@ impl SlotClass {
     /// The largest request that slots serve, in bytes.
     pub const REQUEST_BYTES_MAX: usize = LIMIT_BYTES;
 
-    /// The class that serves `layout`. `None`: a block of its own does. O(1).
+    /// The class that serves `layout`; a size of zero is served like one of a byte. `None`: a block of its own does. O(1).
     pub fn of(layout: Layout) -> Option<Self> {
-        if layout.size() == 0 || layout.size() > LIMIT_BYTES {
+        if layout.size() > LIMIT_BYTES {
             return None;
         }
         let class = Slabs::class_for_aligned(layout.size(), layout.align())?;
-        let slot_bytes = Slabs::slot_bytes(class);
         Some(Self {
-            slot_bytes,
-            slots: SLAB_BYTES / slot_bytes,
+            slot_bytes: Slabs::slot_bytes(class),
+            slots: Slabs::slots(class),
         })
     }
 

@@ -61,7 +61,7 @@ fn metadata_bytes<G: Geometry>(heap: &Heap<'_, G>, base: NonNull<u8>) -> usize {
     heap.pool_start().addr() - base.addr().get()
 }
 
-/// Flips each bit in turn; `seen` says whether what `check` answers is right.
+/// Flips each bit in turn; `seen` says whether what `check` answers is right, and what else can be asked.
 fn flip_every_bit<G: Geometry>(
     heap: &Heap<'_, G>,
     start: NonNull<u8>,
@@ -85,7 +85,7 @@ fn every_bit_of_the_map<G: Geometry>(tiers: Tiers) {
     let mut region = Region::new();
     let base = region.base();
     let mut heap = region.heap::<G>(tiers);
-    let _live = fill(&mut heap);
+    let live = fill(&mut heap);
     for (bytes, count) in [(16, 130), (24, 90), (40, 60), (400, 9)] {
         for _ in 0..count {
             heap.allocate(layout(bytes)).expect("room");
@@ -97,7 +97,13 @@ fn every_bit_of_the_map<G: Geometry>(tiers: Tiers) {
     // SAFETY: it lies in the region, before the pool.
     let map = unsafe { base.add(map_start) };
     // Up to a word may lie between the map and the pool.
-    flip_every_bit(&heap, map, map_bytes - 8, |answer| answer.is_err());
+    flip_every_bit(&heap, map, map_bytes - 8, |answer| {
+        // Whatever a block's length is said to be, it ends in the pool.
+        let room = |ptr: NonNull<u8>| pool_bytes - (ptr.addr().get() - heap.pool_start().addr());
+        let mut sizes = live.iter().map(|&(ptr, _)| (ptr, heap.usable_size(ptr)));
+        answer.is_err()
+            && sizes.all(|(ptr, size)| size.is_err() || size.is_ok_and(|size| size <= room(ptr)))
+    });
 }
 
 #[test]

@@ -184,6 +184,39 @@ fn the_longest_pool_takes_no_granule_for_the_end_of_a_list() {
     }
 }
 
+/// One request can have all of a pool at any alignment that the pool's start has, and at no higher one.
+#[test]
+fn the_whole_pool_is_served_at_its_own_alignment() {
+    let mut memory = [MaybeUninit::uninit(); 8192];
+    let mut aligned = 0;
+    for skew in 0..512 {
+        let region = &mut memory[skew..skew + 5000];
+        let mut heap: Heap = Heap::from_region_with(region, Tiers::BlocksOnly).expect("a heap");
+        let pool_bytes = heap.stats().pool_bytes;
+        let align = 1 << heap.pool_start().addr().trailing_zeros();
+        let whole = |align| Layout::from_size_align(pool_bytes, align).expect("a layout");
+        assert_eq!(
+            heap.allocate(whole(2 * align)),
+            Err(AllocError::OutOfMemory)
+        );
+        let block = heap.allocate(whole(align)).expect("the whole pool");
+        assert_eq!(block.len(), pool_bytes);
+        // SAFETY: live, and freed once.
+        unsafe { heap.deallocate(block.cast(), whole(align)) };
+        aligned += usize::from(align > 16);
+    }
+    assert!(aligned > 100);
+}
+
+#[test]
+fn a_heap_shows_its_counters() {
+    let mut region = [MaybeUninit::uninit(); 4096];
+    let heap: Heap = Heap::from_region(&mut region).expect("a heap");
+    let text = format!("{heap:?}");
+    let pool = format!("pool_bytes: {}", heap.stats().pool_bytes);
+    assert!(text.contains("Standard") && text.contains(&pool), "{text}");
+}
+
 /// A pool of 40 GiB is beyond what slabs can number, so its metadata is the map alone.
 #[test]
 #[cfg(target_pointer_width = "64")]

@@ -12,6 +12,8 @@ mod b_misuse;
 mod b_observe;
 #[path = "../../../evenfit/tests/shared_heap.rs"]
 mod b_shared_heap;
+#[path = "../../../evenfit/tests/slabs.rs"]
+mod b_slabs;
 #[path = "../../../evenfit/tests/utilisation.rs"]
 mod b_utilisation;
 #[path = "../../../evenfit/tests/late_writes.rs"]
