@@ -289,7 +289,7 @@ fn a_clock_that_could_not_be_written_again_is_refused_with_its_line() {
         ),
         (
             zephyr("640511:56:49.213,694"),
-            "in line 2, at byte 32: time: '640511:56:49.213,694'",
+            "in line 2, at byte 31: time: '640511:56:49.213,694'",
         ),
         (
             zephyr("99999999:00:00.000,000"),
