@@ -6,7 +6,7 @@ use std::fmt::Write;
 use evenfit::Tiers;
 
 use crate::case::{Case, MISUSES};
-use crate::metadata::{flip_free, flip_metadata};
+use crate::metadata::{OPERATIONS, flip_free, flip_metadata};
 use crate::outcome::Outcome;
 
 /// An outcome and, of evenfit, the error that it named.
@@ -126,10 +126,12 @@ fn counts(outcomes: impl Iterator<Item = Outcome>) -> String {
 }
 
 fn integrity() -> String {
-    let mut text = String::from(
+    let mut text = format!(
         "\n## What evenfit's `check` sees\n\nOne bit at a time is flipped in a heap of used and free \
-         blocks, `check` is asked, and the bit is flipped back.\n\n\
-         | where | tiers | bits flipped | named by `check` |\n|---|---|---|---|\n",
+         blocks, among them a slab without a free slot; `check` is asked, and the bit is flipped back. Where it named \
+         nothing, the same is done to a heap in which {OPERATIONS} requests and frees follow: *without meaning* are the bits \
+         where every answer was the same as without the flip, *missed* all others.\n\n\
+         | where | tiers | bits flipped | named by `check` | without meaning | missed |\n|---|---|--:|--:|--:|--:|\n",
     );
     for (name, tiers) in [
         ("blocks only", Tiers::BlocksOnly),
@@ -146,13 +148,17 @@ fn integrity() -> String {
                 crate::metadata::Report {
                     flips: whole.flips - links.flips,
                     named: whole.named - links.named,
+                    unread: whole.unread - links.unread,
                 }
             }),
         ] {
             let _ = writeln!(
                 text,
-                "| {place} | {name} | {} | {} |",
-                report.flips, report.named
+                "| {place} | {name} | {} | {} | {} | {} |",
+                report.flips,
+                report.named,
+                report.unread,
+                report.missed()
             );
         }
     }
@@ -183,7 +189,7 @@ layout had an effect, the block counts as freed. A crash may come later than the
 ";
 
 const TAIL: &str = "
-What `check` doesn't name, nobody relies on: the content of free memory beyond links and seal, the map behind the pool's
-end, the free bits of descriptors without a slab, and padding. The bins and counters live in the `Heap` value, outside
-of the region.
+What `check` can't see, nobody reads: the content of free memory beyond links and seal, the map behind the pool's end, of
+descriptors without a slab all but their class and start, the links of a slab without a free slot, which is on no list
+and gets new ones when it has, and padding. The bins and counters live in the `Heap` value, outside of the region.
 ";

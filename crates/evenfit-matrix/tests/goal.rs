@@ -51,9 +51,14 @@ fn check_names_every_flipped_bit() {
         let links = flip_free(tiers, 16);
         assert_eq!(links.named, links.flips, "{links:?}");
     }
-    // Descriptors of segments without a slab are not looked at, but those of slabs are.
+    // Descriptors of segments without a slab are not looked at, nor are the links of a full one; but nobody reads these.
     let with_slabs = flip_metadata(Tiers::WithSlabs);
     assert!(with_slabs.named > map.flips, "{with_slabs:?}");
+    assert_eq!(with_slabs.missed(), 0, "{with_slabs:?}");
+    for tiers in [Tiers::BlocksOnly, Tiers::WithSlabs] {
+        let whole = flip_free(tiers, usize::MAX);
+        assert_eq!(whole.missed(), 0, "{whole:?}");
+    }
 }
 
 #[test]

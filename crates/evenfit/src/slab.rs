@@ -1118,7 +1118,14 @@ impl Slabs {
         let spills_agree = segments().zip(segments().skip(1)).all(|(before, slab)| {
             slab.class() != NO_CLASS || slab.start() == if before.spills() { u32::MAX } else { 0 }
         });
-        if listed != live.listed || [self.open, described] != [live.slabs; 2] || !spills_agree {
+        // What stands for no slab is asked for slots like any other: a free bit there would be handed out.
+        let none = self.none();
+        let none_has_slots = none.free() != 0
+            || none.start() != 0
+            || none.first_slots() != 0
+            || none.reciprocal() != 0;
+        let agrees = listed == live.listed && [self.open, described] == [live.slabs; 2];
+        if !agrees || !spills_agree || none_has_slots {
             return Err(CheckError::SlabList { class: CLASSES });
         }
         Ok(())
