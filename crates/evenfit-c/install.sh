@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the C and C++ library: crates/evenfit-c/install.sh PREFIX
-# Honours DESTDIR, CARGO and CARGO_TARGET_DIR. Linux.
+# Honours DESTDIR, CARGO, CARGO_TARGET_DIR, and FEATURES: asan or valgrind, see docs/c.md. Linux.
 set -euo pipefail
 
 if [ $# -ne 1 ] || [ -z "${1:-}" ] || [ "${1#-}" != "$1" ]; then
@@ -14,7 +14,7 @@ cargo=${CARGO:-cargo}
 version=$("$cargo" pkgid --manifest-path "$crate/Cargo.toml" | sed 's/.*[#@]//')
 
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$crate/../../target}
-"$cargo" build --quiet --profile c --manifest-path "$crate/Cargo.toml"
+"$cargo" build --quiet --profile c --manifest-path "$crate/Cargo.toml" --features "${FEATURES:-}"
 built=$CARGO_TARGET_DIR/c
 
 install -d "$prefix"/{include,lib/pkgconfig,lib/cmake/evenfit,share/evenfit/examples}
