@@ -3,6 +3,7 @@
 # the heap's tests, and the operation bound against the table in docs/bounds.md.
 #
 #   scripts/firmware.sh            all of it
+#   scripts/firmware.sh --clippy   lints it only (Debian: rust-web-clippy)
 #   scripts/firmware.sh --bounds   counts the operation bound in all combinations of states and writes the table
 #
 # Needs QEMU (Debian: qemu-system-arm), and `core` and `alloc` for thumbv7em-none-eabi: either the target is installed, or
@@ -20,10 +21,18 @@ trap 'rm -rf "$scratch"' EXIT
 could_not() { echo "could not run the firmware: $1" && exit 77; }
 fail() { echo "firmware: $1" >&2 && exit 1; }
 
-command -v qemu-system-arm >/dev/null || could_not "no qemu-system-arm (Debian: apt-get install qemu-system-arm)"
-
 . "$root/scripts/cargo-for.sh"
 cargo_for core $target || could_not "$missing"
+
+if [ "${1:-}" = --clippy ]; then
+    "${cargo[@]}" clippy --version >/dev/null 2>&1 || could_not "no clippy beside that cargo (Debian: apt-get install rust-web-clippy)"
+    cd firmware
+    CARGO_TARGET_DIR=$host_target_dir/firmware "${cargo[@]}" clippy "${build_std[@]}" --quiet --release -- \
+        -D warnings -D clippy::undocumented_unsafe_blocks
+    exit
+fi
+
+command -v qemu-system-arm >/dev/null || could_not "no qemu-system-arm (Debian: apt-get install qemu-system-arm)"
 
 (cd firmware && CARGO_TARGET_DIR=$host_target_dir/firmware "${cargo[@]}" build "${build_std[@]}" --quiet --release)
 

@@ -17,6 +17,10 @@ pub fn exit(is_good: bool) -> ! {
 }
 
 /// The command line, as `-semihosting-config arg=...` gives it: the program's name, then its arguments.
+#[allow(
+    clippy::unnecessary_mut_passed,
+    reason = "the debugger writes to it, whatever the signature says"
+)]
 pub fn command_line(buffer: &mut [u8; 256]) -> &str {
     let mut request = [buffer.as_mut_ptr() as usize, buffer.len()];
     // SAFETY: the debugger writes at most `buffer.len()` bytes to the buffer, and their number to the request.
