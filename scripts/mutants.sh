@@ -1,28 +1,45 @@
 #!/usr/bin/env bash
 # Changes crates/evenfit in every way that cargo-mutants knows, and lists the changes that no test notices:
-#   scripts/mutants.sh [MODULE...]       as in: scripts/mutants.sh blocks map; without, all of them (many hours)
-# A module is tried by the tests that are about it, first of all the model's. Results: target/mutants/MODULE/mutants.out.
-# Needs cargo-mutants (`cargo install cargo-mutants`, six minutes).
+#   scripts/mutants.sh [MODULE...] [-- CARGO-MUTANTS-OPTION...]
+#   scripts/mutants.sh blocks map                without modules, all of them: about an hour and a half on one core
+#   scripts/mutants.sh slab -- --shard 0/10      every tenth change
+#   scripts/mutants.sh heap -- -F largest        what is in functions of such a name
+# A module is tried by the tests that are about it. Those of the heap proper are one binary, which stops at the first failure
+# (crates/evenfit-verify/tests/decisive), built again in two seconds: see the profile `mutants`.
+# Results: target/mutants/MODULE/mutants.out. Needs cargo-mutants (`cargo install --locked cargo-mutants`, six minutes).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 command -v cargo-mutants >/dev/null || { echo "cargo-mutants is missing: cargo install --locked cargo-mutants" >&2; exit 2; }
-modules=("$@")
-[ ${#modules[@]} -gt 0 ] || modules=(bins links map shape geometry budget lock shared locked global hooks error first_fit observe heap blocks slab walk check)
+modules=()
+while [ $# -gt 0 ] && [ "$1" != -- ]; do
+    modules+=("$1")
+    shift
+done
+[ $# -eq 0 ] || shift
+[ ${#modules[@]} -gt 0 ] || modules=(links bins map walk check blocks heap slab slot_class \
+    shape geometry budget lock shared locked global hooks error first_fit observe)
 
 for module in "${modules[@]}"; do
     file=crates/evenfit/src/$module.rs
     [ -f "$file" ] || { echo "no such module: $file" >&2; exit 2; }
-    packages=(--test-package evenfit) tests=(--test edges)
     case $module in
-        first_fit) tests+=(--test first_fit) ;;
+        first_fit) tests=(--test edges --test first_fit) ;;
         budget | shape | geometry | lock | shared | locked | global | hooks | error)
-            tests+=(--test budget --test shared_heap --test static_heap --test utilisation) ;;
-        observe) tests+=(--test observe) ;;
-        *)
-            packages+=(--test-package evenfit-verify)
-            tests+=(--test fuzz_seeds --test exhaustive --test random_operations --test misuse --test late_writes) ;;
+            tests=(--test edges --test budget --test shared_heap --test static_heap --test utilisation) ;;
+        observe) tests=(--test edges --test observe) ;;
+        *) tests=(--test decisive) ;;
     esac
+    package=evenfit timeout_s=90
+    if [ "${tests[*]}" = "--test decisive" ]; then
+        package=evenfit-verify timeout_s=15
+    fi
     echo "== $module"
-    cargo mutants -p evenfit -f "$file" "${packages[@]}" --timeout 90 -o "target/mutants/$module" -- "${tests[@]}" || true
+    # One thread: the tests of the one binary run in order, those that decide soonest first. A change may make one ask for
+    # memory without end.
+    (
+        ulimit -v 16000000
+        RUST_TEST_THREADS=1 cargo mutants -p evenfit -f "$file" --test-package $package --profile mutants --timeout $timeout_s \
+            --no-shuffle -o "target/mutants/$module" "$@" -- "${tests[@]}"
+    ) || true
     cat "target/mutants/$module/mutants.out/missed.txt"
 done

@@ -268,3 +268,73 @@ fn the_slab_that_is_kept_serves_a_block_where_nothing_else_does() {
         }
     }
 }
+
+/// Requests aligned to 16 come from slots too, if their class lies so; above that, from blocks.
+#[test]
+fn slots_serve_an_alignment_of_16() {
+    for size in 1..=SlotClass::REQUEST_BYTES_MAX {
+        let mut region = region();
+        let mut heap = heap(&mut region);
+        let aligned = layout(size, 16);
+        let class = SlotClass::of(aligned);
+        assert!(class.is_some() || size > 128, "{size}");
+        assert_eq!(SlotClass::of(layout(size, 32)), None);
+        let slots = if class.is_some() { vec![3] } else { vec![] };
+        let blocks = [(); 3].map(|()| heap.allocate(aligned).unwrap());
+        assert_eq!(used_slots(&heap), slots, "{size}");
+        for block in blocks {
+            assert!(block.cast::<u8>().addr().get().is_multiple_of(16));
+            assert!(class.is_none_or(|class| class.slot_bytes == block.len()));
+            // SAFETY: live; refused but for the first, which keeps it.
+            unsafe {
+                let same = heap.resize_in_place(block.cast(), aligned, aligned);
+                assert_eq!(same, Ok(block));
+                assert_eq!(heap.try_deallocate(block.cast(), aligned), Ok(()));
+                let again = heap.try_deallocate(block.cast(), aligned);
+                assert_eq!(again, Err(FreeError::AlreadyFree));
+                let again = heap.resize_in_place(block.cast(), aligned, aligned);
+                assert_eq!(again, Err(ReallocError::Free(FreeError::AlreadyFree)));
+            }
+        }
+        assert_eq!(heap.check(), Ok(()));
+    }
+}
+
+/// Before and behind the slabs and in what a slab has left over, no pointer is a slot.
+#[test]
+fn beside_slots_nothing_is_one() {
+    for (asked, class) in classes() {
+        let mut region = region();
+        let mut heap = heap(&mut region);
+        let lead = heap.allocate(layout(1000, 8)).unwrap().cast::<u8>();
+        let first = heap.allocate(asked).unwrap().cast::<u8>();
+        for _ in 1..class.slots {
+            heap.allocate(asked).unwrap();
+        }
+        let behind = heap.allocate(layout(1000, 8)).unwrap().cast::<u8>();
+        let slab = first.addr().get();
+        assert_eq!(behind.addr().get() - slab, SlotClass::SLAB_BYTES);
+        let slots = slab..slab + class.slots * class.slot_bytes;
+        let blocks = [lead.addr().get(), behind.addr().get()];
+        for address in (blocks[0]..blocks[1] + 1000).filter(|address| !slots.contains(address)) {
+            // SAFETY: in the pool.
+            let ptr = unsafe { lead.add(address - blocks[0]) };
+            // SAFETY: refused, as only starts of blocks without slots are live otherwise.
+            let answer = unsafe { heap.try_deallocate(ptr, asked) };
+            let expected = if blocks.contains(&address) {
+                FreeError::WrongLayout
+            } else {
+                FreeError::NotABlock
+            };
+            assert_eq!(
+                answer,
+                Err(expected),
+                "{class:?}, {address:#x} of {slab:#x}"
+            );
+            if !blocks.contains(&address) {
+                assert_eq!(heap.usable_size(ptr), Err(FreeError::NotABlock));
+            }
+        }
+        assert_eq!(heap.check(), Ok(()));
+    }
+}
