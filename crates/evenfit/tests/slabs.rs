@@ -312,6 +312,7 @@ fn beside_slots_nothing_is_one() {
             heap.allocate(asked).unwrap();
         }
         let behind = heap.allocate(layout(1000, 8)).unwrap().cast::<u8>();
+        heap.allocate(layout(1000, 8)).unwrap();
         let slab = first.addr().get();
         assert_eq!(behind.addr().get() - slab, SlotClass::SLAB_BYTES);
         let slots = slab..slab + class.slots * class.slot_bytes;
@@ -333,6 +334,16 @@ fn beside_slots_nothing_is_one() {
             );
             if !blocks.contains(&address) {
                 assert_eq!(heap.usable_size(ptr), Err(FreeError::NotABlock));
+            }
+        }
+        for block in [lead, behind] {
+            // SAFETY: live, and given back once; then refused.
+            unsafe {
+                assert_eq!(heap.try_deallocate(block, layout(1000, 8)), Ok(()));
+                for told in [asked, layout(1000, 8)] {
+                    let again = heap.try_deallocate(block, told);
+                    assert_eq!(again, Err(FreeError::AlreadyFree));
+                }
             }
         }
         assert_eq!(heap.check(), Ok(()));
