@@ -225,7 +225,8 @@ size_t evf_extend(struct evf_heap *heap, size_t added_bytes);
 // `heap` came from `evf_init`; none of its blocks is used after the call.
 enum evf_status evf_reset(struct evf_heap *heap);
 
-// How many bytes may be used at `pointer`; 0 where no live block of this heap starts there.
+// How many bytes may be used at `pointer`; 0 where no live block of this heap starts there. In a library built for
+// AddressSanitizer or Valgrind: as many as were asked for.
 //
 // `heap` came from `evf_init`.
 size_t evf_usable_size(struct evf_heap *heap, void *pointer);

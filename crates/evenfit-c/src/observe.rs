@@ -48,7 +48,8 @@ pub enum State {
     EVF_SLAB = 3,
 }
 
-/// How many bytes may be used at `pointer`; 0 where no live block of this heap starts there.
+/// How many bytes may be used at `pointer`; 0 where no live block of this heap starts there. In a library built for
+/// AddressSanitizer or Valgrind: as many as were asked for.
 ///
 /// # Safety
 /// `heap` came from `evf_init`.
