@@ -34,6 +34,7 @@ for module in "${modules[@]}"; do
         package=evenfit-verify timeout_s=15
     fi
     echo "== $module"
+    mkdir -p "target/mutants/$module"
     # One thread: the tests of the one binary run in order, those that decide soonest first. A change may make one ask for
     # memory without end.
     (
