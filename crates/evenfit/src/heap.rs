@@ -11,7 +11,7 @@ use crate::hooks::misuse;
 use crate::links::Pool;
 use crate::map::Map;
 use crate::shape::{Shape, Tiers};
-use crate::slab::{GivenBack, SLOT_ALIGN, Slab, Slabs, Slot};
+use crate::slab::{Class, GivenBack, SLOT_ALIGN, Slab, Slabs, Slot};
 use crate::watch::{self, Watch};
 use crate::{AllocError, FreeError, Geometry, InitError, ReallocError, Standard, Stats};
 
@@ -32,7 +32,7 @@ const C_ALIGN: usize = 2 * size_of::<usize>();
 /// add one copy of the payload. A refused call has changed nothing but its own
 /// counter; a request that fails may have given an empty slab back to the pool, which no block notices.
 ///
-/// The counters, bins and lists (on a 64-bit machine 2,392 bytes for [`Standard`], 712 for [`Compact`](crate::Compact))
+/// The counters and bins (on a 64-bit machine 2,096 bytes for [`Standard`], 416 for [`Compact`](crate::Compact))
 /// live in this value, the map and the blocks in the region.
 ///
 /// # Example
@@ -304,44 +304,72 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
         if layout.align() > SLOT_ALIGN {
             return self.allocate_small(layout);
         }
-        let class = Slabs::class_for(layout.size());
-        match self
-            .slabs
-            .take_first(class)
-            .or_else(|| self.take_any(class))
-        {
-            Some(offset) => Ok(self.slot(offset, class)),
-            None => self.allocate_block(layout),
+        let class = self.slabs.class_for(layout.size());
+        if let Some(offset) = self.slabs.take_first(class) {
+            return Ok(self.slot(offset, class));
         }
+        self.allocate_any(class, layout)
     }
 
     /// Whether a request of this size may come from a slab. One of zero bytes has no class, and takes a block.
     #[inline(always)]
     fn is_small(&self, size_bytes: usize) -> bool {
-        G::HAS_SLABS && size_bytes <= self.slabs.limit_bytes()
+        G::HAS_SLABS && self.slabs.serve(size_bytes)
     }
 
     #[inline(always)]
-    fn slot(&self, offset_bytes: usize, class: u8) -> NonNull<[u8]> {
+    fn slot(&self, offset_bytes: usize, class: Class) -> NonNull<[u8]> {
         // SAFETY: the slot lies in the pool.
         let ptr = unsafe { self.blocks.pool.base().add(offset_bytes) };
-        NonNull::slice_from_raw_parts(ptr, Slabs::slot_bytes(class))
+        NonNull::slice_from_raw_parts(ptr, self.slabs.slot_bytes_known(class))
     }
 
-    /// What the first word of the first slab can't serve.
+    /// What the first word of the class's first slab can't serve.
     #[inline(never)]
-    fn take_any(&mut self, class: u8) -> Option<usize> {
-        self.slabs.take_any(class, &mut self.blocks)
+    fn allocate_any(&mut self, class: Class, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
+        if Slabs::has_second_words(class) {
+            return self.allocate_second(class, layout);
+        }
+        match self.slabs.take_next(class) {
+            Some(offset) => Ok(self.slot(offset, class)),
+            None => self.allocate_elsewhere(class, layout),
+        }
+    }
+
+    /// `allocate_any` of a class that has second words: it tries that of the first slab.
+    #[inline(never)]
+    fn allocate_second(
+        &mut self,
+        class: Class,
+        layout: Layout,
+    ) -> Result<NonNull<[u8]>, AllocError> {
+        match self.slabs.take_second(class, self.blocks.map) {
+            Some(offset) => Ok(self.slot(offset, class)),
+            None => self.allocate_elsewhere(class, layout),
+        }
+    }
+
+    /// What none of the class's first two words can serve.
+    #[inline(never)]
+    fn allocate_elsewhere(
+        &mut self,
+        class: Class,
+        layout: Layout,
+    ) -> Result<NonNull<[u8]>, AllocError> {
+        match self.slabs.take_elsewhere(class, &mut self.blocks) {
+            Some(offset) => Ok(self.slot(offset, class)),
+            None => self.allocate_block(layout),
+        }
     }
 
     /// A small request for a higher alignment.
     #[inline(never)]
     fn allocate_small(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
         if let Some(class) = self.class_for(layout) {
-            let offset = self.slabs.take_first(class);
-            if let Some(offset) = offset.or_else(|| self.take_any(class)) {
+            if let Some(offset) = self.slabs.take_first(class) {
                 return Ok(self.slot(offset, class));
             }
+            return self.allocate_any(class, layout);
         }
         self.allocate_block(layout)
     }
@@ -401,8 +429,8 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
     }
 
     /// The class that a layout is served from, if it is small enough.
-    fn class_for(&self, layout: Layout) -> Option<u8> {
-        if !self.is_small(layout.size()) || !self.slabs.are_in_use() {
+    fn class_for(&self, layout: Layout) -> Option<Class> {
+        if !self.is_small(layout.size()) {
             return None;
         }
         Slabs::class_for_aligned(layout.size(), layout.align())
@@ -426,13 +454,14 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
         size_bytes: usize,
     ) -> Result<NonNull<[u8]>, AllocError> {
         if self.is_small(size_bytes)
-            && let Some(class) = Slabs::class_for_c(size_bytes)
-            && let Some(offset) = self
-                .slabs
-                .take_first(class)
-                .or_else(|| self.take_any(class))
+            && let Some(class) = self.slabs.class_for_c(size_bytes)
         {
-            return Ok(self.slot(offset, class));
+            if let Some(offset) = self.slabs.take_first(class) {
+                return Ok(self.slot(offset, class));
+            }
+            // SAFETY: a small size is below isize::MAX at any alignment.
+            let layout = unsafe { Layout::from_size_align_unchecked(size_bytes, SLOT_ALIGN) };
+            return self.allocate_any(class, layout);
         }
         self.allocate_unsized_slowly(size_bytes)
     }
@@ -440,9 +469,8 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
     /// How many bytes [`allocate_unsized`](Self::allocate_unsized) rounds a request to, where it is served as it should be:
     /// a small request comes from the block tier where there is no room for a slab. `None` beyond what a pool can have.
     pub fn rounded_unsized(&self, size_bytes: usize) -> Option<usize> {
-        if self.slabs.are_in_use()
-            && self.is_small(size_bytes)
-            && let Some(class) = Slabs::class_for_c(size_bytes)
+        if self.is_small(size_bytes)
+            && let Some(class) = self.slabs.class_for_c(size_bytes)
         {
             return Some(Slabs::slot_bytes(class));
         }
@@ -526,12 +554,19 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
     ) -> Result<(), FreeError> {
         if self.is_small(layout.size()) {
             if layout.align() <= SLOT_ALIGN {
-                let class = Slabs::class_for(layout.size());
+                let class = self.slabs.class_for(layout.size());
                 let offset = self.blocks.pool.offset_bytes(ptr);
-                match self.slabs.give_back_at(offset, class) {
-                    GivenBack::NoSlot => {}
-                    given_back => return self.gave_back(given_back, class),
-                }
+                return match self.slabs.give_back_at(offset, class) {
+                    GivenBack::NoSlot => {
+                        // No block and no slot lies at less, and what isn't kept needs no register.
+                        // SAFETY: a small size is below isize::MAX at any alignment.
+                        let layout =
+                            unsafe { Layout::from_size_align_unchecked(layout.size(), SLOT_ALIGN) };
+                        // SAFETY: as promised by the caller.
+                        unsafe { self.try_deallocate_small(ptr, layout) }
+                    }
+                    given_back => self.gave_back(given_back, class),
+                };
             }
             // SAFETY: as promised by the caller.
             return unsafe { self.try_deallocate_small(ptr, layout) };
@@ -570,26 +605,26 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
     }
 
     #[inline(always)]
-    fn give_back_slot(&mut self, slot: Slot, class: u8) -> Result<(), FreeError> {
+    fn give_back_slot(&mut self, slot: Slot, class: Class) -> Result<(), FreeError> {
         let given_back = self.slabs.give_back_slot(slot, class, self.blocks.map);
         self.gave_back(given_back, class)
     }
 
     /// The end of every way to free a slot, so its rarer cases are jumps to functions of their own.
     #[inline(always)]
-    fn gave_back(&mut self, given_back: GivenBack, class: u8) -> Result<(), FreeError> {
+    fn gave_back(&mut self, given_back: GivenBack, class: Class) -> Result<(), FreeError> {
         match given_back {
             GivenBack::One => Ok(()),
             GivenBack::NotYet(slot) => self.give_back_second(slot.slab, slot.index, class),
             GivenBack::FirstOfWord(slab) => self.first_of_word(slab, class),
-            GivenBack::WholeWord(slab) => self.word_free(slab, class),
+            GivenBack::WholeWord(slab) => self.word_free(slab),
             GivenBack::AlreadyFree | GivenBack::NoSlot => Err(self.refused(FreeError::AlreadyFree)),
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn give_back_second(&mut self, slab: Slab, index: u32, class: u8) -> Result<(), FreeError> {
+    fn give_back_second(&mut self, slab: Slab, index: u32, class: Class) -> Result<(), FreeError> {
         let slot = Slot { slab, index };
         let given_back = self.slabs.give_back_second(slot, class, self.blocks.map);
         self.gave_back(given_back, class)
@@ -598,7 +633,7 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
     /// Always `Ok`, which the compiler is kept from knowing: the call can then be the caller's last jump.
     #[cold]
     #[inline(never)]
-    fn first_of_word(&mut self, slab: Slab, class: u8) -> Result<(), FreeError> {
+    fn first_of_word(&mut self, slab: Slab, class: Class) -> Result<(), FreeError> {
         self.slabs.first_of_word(slab, class, self.blocks.map);
         black_box(Ok(()))
     }
@@ -606,8 +641,8 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
     /// As for `first_of_word`.
     #[cold]
     #[inline(never)]
-    fn word_free(&mut self, slab: Slab, class: u8) -> Result<(), FreeError> {
-        self.slabs.word_free(slab, class, &mut self.blocks);
+    fn word_free(&mut self, slab: Slab) -> Result<(), FreeError> {
+        self.slabs.word_free(slab, &mut self.blocks);
         black_box(Ok(()))
     }
 
@@ -991,7 +1026,7 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
     fn largest_block(&self) -> usize {
         let spare = self
             .slabs
-            .spare_block()
+            .spare_block(&self.blocks)
             .map_or(0, |block| self.blocks.merged_len(block));
         self.blocks.largest().max(spare) * G::GRANULE_BYTES
     }
@@ -1073,12 +1108,7 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
         if granule >= self.blocks.top {
             return FreeError::AlreadyFree;
         }
-        if G::HAS_SLABS
-            && let Some(slab) = self.slabs.slab_around(offset_bytes)
-        {
-            if slab.is_spare() {
-                return FreeError::AlreadyFree;
-            }
+        if G::HAS_SLABS && self.slabs.is_in_slab(offset_bytes) {
             let slot = self.slabs.slot_at(offset_bytes);
             return slot.map_or(FreeError::NotABlock, |slot| self.why_not_slot(slot));
         }

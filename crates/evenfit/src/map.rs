@@ -48,12 +48,15 @@ pub(crate) enum Mark {
 impl Pair {
     pub(crate) const EMPTY: Self = Self { u: 0, x: 0 };
 
+    /// The bits that every size word has: no other pair with `U = 0` has both. Those between are the size's.
+    pub(crate) const SIZE: u64 = 1 | 1 << 63;
+
     /// The pair that a block of `granules` keeps where it covers a whole pair.
     #[inline(always)]
     pub(crate) fn size_word(granules: usize) -> Self {
         Self {
             u: 0,
-            x: (granules as u64) << 1 | 1 | 1 << 63,
+            x: (granules as u64) << 1 | Self::SIZE,
         }
     }
 
@@ -133,22 +136,22 @@ impl Map {
         unsafe { *self.pairs.add(index) }
     }
 
-    /// The number below 2^62 that the pair at `index` keeps in the form of a size.
+    /// What the pair at `index` keeps in the form of a size: see `Pair::SIZE`.
     ///
     /// # Safety
     /// `index` is a pair of the map.
     #[inline(always)]
-    pub(crate) unsafe fn size_at(self, index: usize) -> u64 {
+    pub(crate) unsafe fn size_word_at(self, index: usize) -> u64 {
         // SAFETY: as promised by the caller.
-        unsafe { (*self.pairs.add(index)).x << 1 >> 2 }
+        unsafe { (*self.pairs.add(index)).x }
     }
 
     /// # Safety
-    /// As for `size_at`, and a block covers that pair.
+    /// As for `size_word_at`; a block covers that pair, and the word has all bits of `Pair::SIZE`.
     #[inline(always)]
-    pub(crate) unsafe fn set_size_at(self, index: usize, size: u64) {
+    pub(crate) unsafe fn set_size_word_at(self, index: usize, word: u64) {
         // SAFETY: as promised by the caller.
-        unsafe { (*self.pairs.add(index)).x = size << 1 | 1 | 1 << 63 }
+        unsafe { (*self.pairs.add(index)).x = word }
     }
 
     /// # Safety

@@ -10,7 +10,7 @@ use crate::blocks::BlockTier;
 use crate::heap::Heap;
 use crate::links::Pool;
 use crate::map::{Map, Pair};
-use crate::slab::{CLASSES, Descriptor, SLAB_BYTES, Slabs};
+use crate::slab::{CLASSES, Class, Descriptor, SLAB_BYTES, Slabs};
 use crate::walk::{Block, BlockState};
 use crate::{Geometry, Standard};
 
@@ -93,7 +93,7 @@ impl Heap<'_, Standard> {
             region_bytes: (stats.pool_bytes + stats.metadata_bytes) as u64,
             has_slabs: u64::from(self.slabs.are_in_use()),
             map: self.blocks.map.address().addr() as u64,
-            directory: self.slabs.directory().addr() as u64,
+            directory: self.slabs.directory_start().addr() as u64,
             pool: self.pool_start().addr() as u64,
             counters: [
                 address(end),
@@ -109,7 +109,7 @@ impl Heap<'_, Standard> {
 
 /// Names how map and directory are laid out: the package's version and the slabs' sizes.
 pub fn layout() -> u64 {
-    let classes = (1..CLASSES as u8).map(|class| Slabs::slot_bytes(class) as u64);
+    let classes = (1..CLASSES as Class).map(|class| Slabs::slot_bytes(class) as u64);
     let sizes = [SLAB_BYTES, size_of::<Descriptor>(), size_of::<Pair>()].map(|size| size as u64);
     // Without Cargo there is none.
     let version = option_env!("CARGO_PKG_VERSION").unwrap_or_default();
@@ -175,13 +175,13 @@ impl<'copy> Replica<'copy> {
         let slabs = if directory.is_empty() {
             Slabs::without()
         } else {
-            // SAFETY: the copy is so long, and borrowed as long as this. It is only walked over, which bears any content.
-            unsafe { Slabs::of_zeroes(directory.as_mut_ptr().cast(), top) }
+            // The copy is so long, and borrowed as long as this. It is only walked over, which bears any content.
+            Slabs::of_copy(directory.as_mut_ptr(), top)
         };
         Some(Self {
             heap: Heap::replica(
                 BlockTier {
-                    // SAFETY: as for the directory.
+                    // SAFETY: the copy is so long, and borrowed as long as this.
                     map: unsafe { Map::of_zeroes(map.as_mut_ptr().cast()) },
                     // The pool itself is never looked into.
                     pool: Pool::new(NonNull::dangling()),

@@ -61,7 +61,7 @@ impl Shape {
             };
         let directory_bytes = |granules| {
             if has_slabs {
-                Slabs::directory_bytes(granules)
+                Slabs::metadata_bytes(granules)
             } else {
                 0
             }

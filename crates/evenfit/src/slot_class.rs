@@ -23,18 +23,15 @@ impl SlotClass {
 
     /// The class that serves `layout`; a size of zero is served like one of a byte. `None`: a block of its own does. O(1).
     pub fn of(layout: Layout) -> Option<Self> {
-        if layout.size() > LIMIT_BYTES {
-            return None;
-        }
         let class = Slabs::class_for_aligned(layout.size(), layout.align())?;
         Some(Self {
             slot_bytes: Slabs::slot_bytes(class),
-            slots: Slabs::slots(class),
+            slots: Slabs::slots(class) as usize,
         })
     }
 
     /// How many bytes of metadata precede a pool of `granules` of 16 bytes with slabs, in a region that begins at a multiple of 16.
     pub fn metadata_bytes(granules: usize) -> usize {
-        (Slabs::directory_bytes(granules) + Map::bytes(granules)).next_multiple_of(16)
+        (Slabs::metadata_bytes(granules) + Map::bytes(granules)).next_multiple_of(16)
     }
 }

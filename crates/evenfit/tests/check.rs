@@ -162,7 +162,8 @@ fn every_bit_of_every_link_is_seen() {
     every_bit_of_every_link::<Compact>();
 }
 
-/// A heap's value as it was before a call doesn't fit the pool after it.
+/// A heap's value as it was before a call doesn't fit the pool after it. (With slabs it does where they alone serve the call:
+/// their state lies in the region.)
 fn a_value_of_another_time<G: Geometry>(tiers: Tiers) {
     let mut region = Region::new();
     let mut heap = region.heap::<G>(tiers);
@@ -201,7 +202,6 @@ fn a_value_of_another_time<G: Geometry>(tiers: Tiers) {
 fn a_value_of_another_time_is_seen() {
     a_value_of_another_time::<Standard>(Tiers::BlocksOnly);
     a_value_of_another_time::<Compact>(Tiers::BlocksOnly);
-    a_value_of_another_time::<Standard>(Tiers::WithSlabs);
 }
 
 #[test]

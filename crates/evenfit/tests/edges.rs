@@ -100,12 +100,12 @@ fn least_lengths(
     slack_bytes: usize,
     build: impl Fn(&mut [MaybeUninit<u8>]) -> Result<(), InitError>,
 ) {
-    let mut memory = [MaybeUninit::uninit(); 1024];
+    let mut memory = [MaybeUninit::uninit(); 2048];
     for skew in 0..32 {
         let region = &mut memory[skew..];
-        let least = (0..600)
+        let least = (0..1500)
             .find(|&len| build(&mut region[..len]).is_ok())
-            .expect("600 bytes suffice");
+            .expect("1500 bytes suffice");
         for len in 0..least {
             let Err(InitError::RegionTooSmall {
                 len_bytes,
@@ -260,7 +260,7 @@ fn a_heap_value_is_small() {
 
 #[test]
 fn first_fit_counts_its_region_and_its_blocks_exactly() {
-    let mut memory = [MaybeUninit::uninit(); 1024];
+    let mut memory = [MaybeUninit::uninit(); 2048];
     for skew in 0..16 {
         let region = &mut memory[skew..1000];
         let (start, len) = (region.as_ptr().addr(), region.len());
@@ -281,7 +281,7 @@ fn first_fit_counts_its_region_and_its_blocks_exactly() {
 /// A block is given back with any size up to what was handed out, and with none beyond.
 #[test]
 fn first_fit_refuses_the_first_size_that_was_not_handed_out() {
-    let mut memory = [MaybeUninit::uninit(); 1024];
+    let mut memory = [MaybeUninit::uninit(); 2048];
     let mut pool = FirstFit::from_region(&mut memory).expect("a pool");
     let block = pool.allocate(layout(160)).expect("room");
     let _behind = pool.allocate(layout(16)).expect("room");
@@ -295,18 +295,28 @@ fn first_fit_refuses_the_first_size_that_was_not_handed_out() {
     assert_eq!(freed, Ok(()));
 }
 
-/// Three slabs of one class, each with a free slot, so that the class's list has all: whatever bit of their descriptors is
+/// Three slabs of one class, each with a free slot, so that the class's list has all: whatever bit of what describes them is
 /// flipped, `check` says so.
 #[test]
-fn check_sees_every_bit_of_a_slabs_descriptor() {
-    const DESCRIPTOR_BYTES: usize = 24;
-    const CLASS_AT: usize = 15;
-    let mut region = vec![0u64; 8 << 10];
+fn check_sees_every_bit_that_describes_slabs() {
+    const CLASSES: usize = 26;
+    const CLASS: usize = 3;
+    // What the classes have in front, 4 bytes for each: where its list begins and ends, and how many slots are used. The rest
+    // never changes, with 3 bytes of padding.
+    const ENDS: usize = 4 * CLASSES;
+    const LIVE: usize = 8 * CLASSES;
+    const DIRECTORY: usize = 848;
+    const DESCRIPTOR_BYTES: usize = 16;
+    const CLASS_AT: usize = 12;
+    const LINKS_BYTES: usize = 8;
+    const REGION_BYTES: usize = 64 << 10;
+    let mut region = vec![0u64; REGION_BYTES / 8];
     let base = region.as_mut_ptr().cast::<u8>();
     // SAFETY: the region outlives the heap, and is zero.
-    let mut heap: Heap =
-        unsafe { Heap::from_raw_with(NonNull::new_unchecked(base), 64 << 10, Tiers::WithSlabs) }
-            .expect("a heap");
+    let mut heap: Heap = unsafe {
+        Heap::from_raw_with(NonNull::new_unchecked(base), REGION_BYTES, Tiers::WithSlabs)
+    }
+    .expect("a heap");
     let blocks: Vec<_> = (0..150)
         .map(|_| heap.allocate(layout(32)).expect("room").cast::<u8>())
         .collect();
@@ -315,33 +325,46 @@ fn check_sees_every_bit_of_a_slabs_descriptor() {
         unsafe { heap.deallocate(blocks[pick], layout(32)) };
     }
     assert_eq!(heap.check(), Ok(()));
+    let segments = heap.stats().pool_bytes.div_ceil(2048);
+    let links = DIRECTORY + (1 + segments) * DESCRIPTOR_BYTES;
+    let byte_at = |byte: usize| base.wrapping_add(byte);
+    // SAFETY: the metadata begins at the region's start, which is aligned for it; nothing else looks at it meanwhile.
+    let word_at = |byte: usize| unsafe { *byte_at(byte).cast::<u32>() };
+    let live: Vec<usize> = (1..=segments)
+        .filter(|place| word_at(DIRECTORY + place * DESCRIPTOR_BYTES + CLASS_AT) != 0)
+        .collect();
+    assert_eq!(live.len(), 3);
+    let [first, last] = [4 * CLASS, ENDS + 4 * CLASS].map(word_at);
+    assert!(first != last && first != 0);
     let slabs = heap
         .blocks()
         .filter(|block| matches!(block.state, evenfit::BlockState::Slab { .. }));
     let mut unnamed: Vec<_> = slabs.map(|slab| slab.offset_bytes).collect();
-    let mut live = 0;
-    // The first stands before all segments.
-    for descriptor in 1..8 {
-        let byte_at = |byte: usize| base.wrapping_add(descriptor * DESCRIPTOR_BYTES + byte);
-        // SAFETY: the directory begins at the region's start, which is aligned for it.
-        if unsafe { *byte_at(CLASS_AT) } == 0 {
-            continue;
-        }
-        live += 1;
-        for bit in 0..DESCRIPTOR_BYTES * 8 {
-            let (place, flip) = (byte_at(bit / 8), 1 << (bit % 8));
-            // SAFETY: as above; nothing else looks at the region meanwhile.
-            unsafe { *place ^= flip };
+    let mut bytes: Vec<usize> = Vec::new();
+    bytes.extend(0..ENDS);
+    bytes.extend((ENDS..LIVE).skip(4 * CLASS).take(4));
+    bytes.extend(LIVE..DIRECTORY - 3);
+    bytes.extend(DIRECTORY..links);
+    for place in live {
+        let of_slab = links + place * LINKS_BYTES;
+        // Behind the first comes one, and no one asks what is before it.
+        let is_first = place * LINKS_BYTES == first as usize;
+        bytes.extend(of_slab..of_slab + if is_first { 4 } else { 8 });
+    }
+    for byte in bytes {
+        for bit in 0..8 {
+            // SAFETY: as above.
+            unsafe { *byte_at(byte) ^= 1 << bit };
             let answer = heap.check();
-            assert!(answer.is_err(), "{descriptor}, bit {bit}");
+            assert!(answer.is_err(), "byte {byte}, bit {bit}");
             if let Err(evenfit::CheckError::Slab { offset_bytes }) = answer {
                 unnamed.retain(|&slab| slab != offset_bytes);
             }
             // SAFETY: as above.
-            unsafe { *place ^= flip };
+            unsafe { *byte_at(byte) ^= 1 << bit };
         }
     }
-    assert_eq!((live, unnamed), (3, vec![]));
+    assert!(unnamed.is_empty(), "{unnamed:?}");
     assert_eq!(heap.check(), Ok(()));
 }
 
@@ -380,7 +403,7 @@ fn first_fit_asks_for_not_a_byte_too_much() {
 /// The very start of a free block belongs to it, not to the block before.
 #[test]
 fn first_fit_knows_the_start_of_a_free_block_as_free() {
-    let mut memory = [MaybeUninit::uninit(); 1024];
+    let mut memory = [MaybeUninit::uninit(); 2048];
     let mut pool = FirstFit::from_region(&mut memory).expect("a pool");
     let used = pool.allocate(layout(64)).expect("room");
     // SAFETY: one past the block, still inside the memory.

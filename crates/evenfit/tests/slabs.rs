@@ -272,7 +272,7 @@ fn the_slab_that_is_kept_serves_a_block_where_nothing_else_does() {
 /// Requests aligned to 16 come from slots too, if their class lies so; above that, from blocks.
 #[test]
 fn slots_serve_an_alignment_of_16() {
-    for size in 1..=SlotClass::REQUEST_BYTES_MAX {
+    for size in 0..=SlotClass::REQUEST_BYTES_MAX {
         let mut region = region();
         let mut heap = heap(&mut region);
         let aligned = layout(size, 16);
