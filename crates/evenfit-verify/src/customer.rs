@@ -298,7 +298,8 @@ impl<'face, F: Face> Customer<'face, F> {
         }
     }
 
-    /// The largest request there is succeeds; nothing larger does.
+    /// The largest request there is succeeds; nothing larger does. (A failed one may have given an empty slab back, which may
+    /// now stand before a longer block of its bin: so the largest is asked again.)
     fn exhaust(&mut self) {
         if !self.is_alone {
             return;
@@ -307,6 +308,9 @@ impl<'face, F: Face> Customer<'face, F> {
             return;
         };
         assert_eq!(self.face.allocate(layout(bytes + 1, 8)), None);
+        let Some(bytes) = self.face.largest_free() else {
+            return;
+        };
         if bytes > 0 {
             let layout = layout(bytes, 8);
             let block = self.face.allocate(layout).expect("the largest request");

@@ -1010,6 +1010,9 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
     }
 
     /// The largest request in bytes that succeeds now, at an alignment of 8 or less; one granule more fails. O(1).
+    ///
+    /// The next call may change it, even a longer request that fails: it gives an empty slab back, which then stands before the
+    /// other free blocks of its bin.
     pub fn largest_free(&self) -> usize {
         self.largest_block()
             .max(self.slabs.largest_free_slot(1, &self.blocks))
