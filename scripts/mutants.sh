@@ -23,24 +23,33 @@ for module in "${modules[@]}"; do
     file=crates/evenfit/src/$module.rs
     [ -f "$file" ] || { echo "no such module: $file" >&2; exit 2; }
     case $module in
-        first_fit) tests=(--test edges --test first_fit) ;;
+        first_fit) tests=(--test=edges --test=first_fit) ;;
         budget | shape | geometry | lock | shared | locked | global | hooks | error)
-            tests=(--test edges --test budget --test shared_heap --test static_heap --test utilisation) ;;
-        observe) tests=(--test edges --test observe) ;;
-        *) tests=(--test decisive) ;;
+            tests=(--test=edges --test=budget --test=shared_heap --test=static_heap --test=utilisation) ;;
+        observe) tests=(--test=edges --test=observe) ;;
+        *) tests=(--test=decisive) ;;
     esac
     package=evenfit timeout_s=90
-    if [ "${tests[*]}" = "--test decisive" ]; then
+    if [ "${tests[*]}" = --test=decisive ]; then
         package=evenfit-verify timeout_s=15
     fi
     echo "== $module"
     mkdir -p "target/mutants/$module"
     # One thread: the tests of the one binary run in order, those that decide soonest first. A change may make one ask for
-    # memory without end.
+    # memory without end. cargo-mutants would look for these tests in the changed package when it tries them on the unchanged
+    # source, so that is done here.
+    export RUST_TEST_THREADS=1
+    # Newer than what a run before this one has left in a shared CARGO_TARGET_DIR.
+    touch "$file"
+    cargo test --quiet -p $package --profile mutants "${tests[@]}"
     (
         ulimit -v 16000000
-        RUST_TEST_THREADS=1 cargo mutants -p evenfit -f "$file" --test-package $package --profile mutants --timeout $timeout_s \
-            --no-shuffle -o "target/mutants/$module" "$@" -- "${tests[@]}"
-    ) || true
+        cargo mutants -p evenfit -f "$file" --test-package $package --profile mutants --timeout $timeout_s \
+            --baseline skip --no-shuffle -o "target/mutants/$module" "$@" "${tests[@]/#/--cargo-arg=}"
+    ) || {
+        # 2: some change was not noticed; 3: some never ended. Anything else, and nothing was tried.
+        status=$?
+        [ $status = 2 ] || [ $status = 3 ] || exit $status
+    }
     cat "target/mutants/$module/mutants.out/missed.txt"
 done

@@ -311,7 +311,7 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
         self.allocate_any(class, layout)
     }
 
-    /// Whether a request of this size may come from a slab. One of zero bytes has no class, and takes a block.
+    /// Whether a request of this size may come from a slab. Where there are slabs, one of zero bytes takes a slot of the smallest.
     #[inline(always)]
     fn is_small(&self, size_bytes: usize) -> bool {
         G::HAS_SLABS && self.slabs.serve(size_bytes)

@@ -231,3 +231,138 @@ fn every_finding_says_where_and_what() {
         }
     }
 }
+
+/// The map of a heap of blocks only lies at the region's start: word `2 * n` says where blocks of the `n`th 64 granules start,
+/// the one after it which of those are free.
+fn flip_mark(region: NonNull<u8>, word: usize, bit: usize) {
+    // SAFETY: the caller's region has so many words, aligned, and no call is running.
+    unsafe {
+        let place = region.cast::<u64>().add(word);
+        place.write(place.read() ^ 1 << bit);
+    }
+}
+
+fn what_a_value_of_another_time_lacks<G: Geometry>() {
+    let of = |granules: usize| layout(granules * G::GRANULE_BYTES);
+    let mut region = Region::new();
+    let mut heap = region.heap::<G>(Tiers::BlocksOnly);
+    let mut blocks = [1000, 1, 1, 3, 1, 5, 1].map(|granules| {
+        let block = heap.allocate(of(granules)).expect("room");
+        (block.cast::<u8>(), of(granules))
+    });
+    let copy = |heap: &Heap<'static, G>| {
+        // SAFETY: a bitwise copy that is only asked, as long as the region lives.
+        ManuallyDrop::new(unsafe { core::ptr::read(heap) })
+    };
+    let free = |heap: &mut Heap<'static, G>, (ptr, layout)| {
+        // SAFETY: live, and given back once.
+        unsafe { heap.try_deallocate(ptr, layout) }.expect("live");
+    };
+
+    // A free block that has grown within its bin: nothing but the counters tells.
+    free(&mut heap, blocks[0]);
+    let before = copy(&heap);
+    let remembered_bytes = heap.stats().used_bytes;
+    free(&mut heap, blocks[1]);
+    let counted_bytes = heap.stats().used_bytes;
+    assert_eq!(remembered_bytes - counted_bytes, G::GRANULE_BYTES);
+    let counters = CheckError::Counters {
+        counted_bytes,
+        remembered_bytes,
+    };
+    assert_eq!(before.check(), Err(counters));
+
+    // A bin that has lost its only block is named, and not one that has its own.
+    let (small, large) = (3, 5);
+    free(&mut heap, blocks[small]);
+    free(&mut heap, blocks[large]);
+    let bins = [small, large].map(|index| {
+        let before = copy(&heap);
+        let (ptr, layout) = blocks[index];
+        let again = heap.allocate(layout).expect("room").cast::<u8>();
+        assert_eq!(again, ptr);
+        blocks[index].0 = again;
+        let found = before.check();
+        free(&mut heap, blocks[index]);
+        match found {
+            Err(CheckError::Bin { bin }) => bin,
+            other => panic!("{other:?}"),
+        }
+    });
+    assert!(bins[0] < bins[1], "{bins:?}");
+    assert_eq!(heap.check(), Ok(()));
+}
+
+#[test]
+fn what_a_value_of_another_time_lacks_is_named() {
+    what_a_value_of_another_time_lacks::<Standard>();
+    what_a_value_of_another_time_lacks::<Compact>();
+}
+
+fn marks_from_the_top_on<G: Geometry>() {
+    let mut region = Region::new();
+    let base = region.base();
+    let mut heap = region.heap::<G>(Tiers::BlocksOnly);
+    let top = 5;
+    let offset_bytes = top * G::GRANULE_BYTES;
+    heap.allocate(layout(offset_bytes)).expect("room");
+    let pairs = heap.stats().pool_bytes / G::GRANULE_BYTES / 64 + 1;
+    for word in 0..2 * pairs {
+        // Without its mark the top is not to be found.
+        let first = [top + 1, top, 0][word.min(2)];
+        for bit in first..64 {
+            flip_mark(base, word, bit);
+            let answer = heap.check();
+            let said = match answer {
+                Err(CheckError::Mark { offset_bytes } | CheckError::Neighbour { offset_bytes }) => {
+                    Some(offset_bytes)
+                }
+                _ => None,
+            };
+            assert_eq!(said, Some(offset_bytes), "{word}, {bit}: {answer:?}");
+            flip_mark(base, word, bit);
+        }
+    }
+    assert_eq!(heap.check(), Ok(()));
+}
+
+#[test]
+fn marks_from_the_top_on_are_said_to_be_there() {
+    marks_from_the_top_on::<Standard>();
+    marks_from_the_top_on::<Compact>();
+}
+
+/// A slab of which the directory knows the end, between a block and the top, and two marks in it: as far behind its start as behind
+/// the start of the granules that end it.
+#[test]
+fn two_marks_inside_a_slab_do_not_cancel_out() {
+    let lead = 40;
+    let mut region = Region::new();
+    let base = region.base();
+    let mut heap = region.heap::<Standard>(Tiers::WithSlabs);
+    heap.allocate(layout(lead * 16)).expect("room");
+    heap.allocate(layout(16)).expect("room");
+    let map_bytes = (heap.stats().pool_bytes / 16 / 64 + 1) * 16;
+    // SAFETY: in the region.
+    let start = unsafe { base.byte_add(metadata_bytes(&heap, base) - map_bytes) };
+    // Up to a word may lie between the map and the pool. It begins with the marks of the block and of the slab.
+    let map = [0_usize, 8]
+        .map(|skip| start.as_ptr().cast::<u64>().wrapping_byte_sub(skip))
+        .into_iter()
+        // SAFETY: words of the region.
+        .find(|&word| unsafe { word.read() } == 1 | 1 << lead);
+    let map = NonNull::new(map.expect("the map")).expect("in the region");
+    let found = CheckError::SizeWord {
+        offset_bytes: lead * 16,
+    };
+    for bit in 0..63 - lead {
+        for word in [0, 1] {
+            flip_mark(map.cast(), word, lead + 1 + bit);
+            flip_mark(map.cast(), 4 + word, bit);
+            assert_eq!(heap.check(), Err(found), "{word}, {bit}");
+            flip_mark(map.cast(), word, lead + 1 + bit);
+            flip_mark(map.cast(), 4 + word, bit);
+        }
+    }
+    assert_eq!(heap.check(), Ok(()));
+}
