@@ -549,12 +549,15 @@ impl<G: Geometry> BlockTier<G> {
         let Some(bin) = self.bins.last_filled() else {
             return top;
         };
-        // SAFETY: the head of a filled bin is a free block below the top.
-        let head = unsafe {
-            let start = self.bins.head(bin).unpack();
-            self.map.end_by(start, self.top).unwrap_or(start) - start
-        };
-        top.max(head)
+        // SAFETY: a filled bin exists.
+        let start = unsafe { self.bins.head(bin) }.unpack();
+        // Who asks in a signal handler may have interrupted a call that had just emptied the bin.
+        if start >= self.top {
+            return top;
+        }
+        // SAFETY: the top is in the map.
+        let end = unsafe { self.map.end_by(start, self.top) };
+        top.max(end.unwrap_or(start) - start)
     }
 
     /// How many granules in one run would be free if the used block were given back.
