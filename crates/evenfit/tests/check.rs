@@ -168,13 +168,13 @@ fn a_value_of_another_time<G: Geometry>(tiers: Tiers) {
     let mut region = Region::new();
     let mut heap = region.heap::<G>(tiers);
     let mut live = fill(&mut heap);
-    let mut number = 1_usize;
+    let mut number = 1_u64;
     for call in 0..1200 {
         // SAFETY: a bitwise copy that is only asked, as long as the region lives.
         let before = ManuallyDrop::new(unsafe { core::ptr::read(&raw const heap) });
         let (used_bytes, blocks) = (heap.stats().used_bytes, heap.stats().live_blocks);
         number = number.wrapping_mul(0x5DEE_CE66_D1CE_4E5B).wrapping_add(11);
-        let pick = number >> 33;
+        let pick = (number >> 33) as usize;
         if pick.is_multiple_of(2) || live.is_empty() {
             let layout = layout(1 + pick / 2 % [40, 600, 3000][call % 3]);
             match heap.allocate(layout) {
