@@ -695,7 +695,12 @@ impl Slabs {
     /// Whether the directory has that place, or it is that of no slab.
     #[inline(always)]
     fn has(&self, place: Place) -> bool {
-        2 * place.0 as usize <= self.directory_bytes
+        // Twice the one or half of the other: whichever is one instruction, and can't overflow.
+        if usize::BITS > u32::BITS {
+            2 * place.0 as usize <= self.directory_bytes
+        } else {
+            place.0 as usize <= self.directory_bytes / 2
+        }
     }
 
     /// # Safety
