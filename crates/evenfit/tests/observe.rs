@@ -5,7 +5,7 @@ use core::alloc::Layout;
 use core::mem::MaybeUninit;
 
 use evenfit::observe::{Counters, Lengths, Replica, Whereabouts};
-use evenfit::{Block, BlockState, Heap, Standard, Tiers};
+use evenfit::{Block, BlockState, Heap, SlotClass, Standard, Tiers};
 
 /// Copies as a reader in another process would, from the addresses alone.
 fn copy(whereabouts: &Whereabouts) -> (Counters, Vec<u64>, Vec<u64>) {
@@ -60,6 +60,39 @@ fn a_copy_shows_the_same_blocks() {
             .iter()
             .any(|block| matches!(block.state, BlockState::Slab { .. }));
         assert_eq!(slabs, tiers == Tiers::WithSlabs);
+    }
+}
+
+/// A slab can start in the last segment below the top only as the last of slabs in a row: its descriptor is the copy's last.
+#[test]
+fn a_copy_shows_the_slab_before_the_top() {
+    let slot = Layout::from_size_align(SlotClass::REQUEST_BYTES_MAX, 8).unwrap();
+    let class = SlotClass::of(slot).unwrap();
+    for slabs in 1..=5 {
+        let mut region = vec![MaybeUninit::uninit(); 64 << 10];
+        let mut heap = Heap::from_region_with(&mut region, Tiers::WithSlabs).unwrap();
+        for _ in 0..slabs * class.slots {
+            heap.allocate(slot).unwrap();
+        }
+        let whereabouts = heap.whereabouts();
+        let (counters, mut map, mut directory) = copy(&whereabouts);
+        assert_eq!(
+            counters.top as usize * 16,
+            slabs * SlotClass::SLAB_BYTES,
+            "the last slab ends at the top"
+        );
+        // A copy that is too short is followed by what is no slab.
+        let words = directory.len();
+        directory.resize(words + 64, 0);
+        let directory = &mut directory[..words];
+        let replica = Replica::new(&whereabouts, &counters, &mut map, directory).unwrap();
+        let full = BlockState::Slab {
+            slot_bytes: class.slot_bytes,
+            used_slots: class.slots,
+        };
+        let mut seen: Vec<_> = replica.blocks().map(|block| block.state).collect();
+        assert_eq!(seen.pop(), Some(BlockState::Top));
+        assert_eq!(seen, vec![full; slabs]);
     }
 }
 
