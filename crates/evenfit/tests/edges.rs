@@ -368,6 +368,69 @@ fn check_sees_every_bit_that_describes_slabs() {
     assert_eq!(heap.check(), Ok(()));
 }
 
+/// A pool whose metadata begin at `base`, with a slab of 256-byte slots that has `used` of them, and its descriptor: the
+/// free bits, and where the slab starts in units of 8 bytes.
+fn with_a_slab(
+    region: &mut [u64],
+    used: usize,
+) -> (Heap<'static>, Vec<NonNull<u8>>, *mut u64, *mut u32) {
+    const DIRECTORY: usize = 848;
+    let base = NonNull::from(&mut *region).cast::<u8>();
+    // SAFETY: the region outlives the heap, which alone uses it but for the descriptor.
+    let heap = unsafe { Heap::from_raw_with(base, size_of_val(region), Tiers::WithSlabs) };
+    let mut heap: Heap = heap.expect("a heap");
+    let slots = (0..used)
+        .map(|_| heap.allocate(layout(256)).expect("room").cast())
+        .collect();
+    // The first descriptor is that of no slab, the slab starts in the first segment.
+    let descriptor = base.as_ptr().wrapping_add(DIRECTORY + 16);
+    (
+        heap,
+        slots,
+        descriptor.cast(),
+        descriptor.wrapping_add(8).cast(),
+    )
+}
+
+/// A bit that stands for no slot is seen, also where a missing one makes the count right.
+#[test]
+fn check_sees_free_bits_of_no_slot() {
+    let mut region = vec![0u64; 4096];
+    let (heap, _, free, _) = with_a_slab(&mut region, 5);
+    // SAFETY: the heap is not used meanwhile.
+    unsafe {
+        assert_eq!(*free, 0b1110_0000);
+        *free ^= 1 << 7 | 1 << 9;
+    }
+    let named = matches!(heap.check(), Err(evenfit::CheckError::Slab { .. }));
+    // SAFETY: as above.
+    unsafe { *free ^= 1 << 7 | 1 << 9 };
+    assert!(named);
+    assert_eq!(heap.check(), Ok(()));
+}
+
+/// The slab that is kept empty is not given back where an overwritten descriptor says that it is: somebody's block.
+#[test]
+fn a_kept_slab_that_was_overwritten_is_not_given_back() {
+    let mut region = vec![0u64; 4096];
+    let (mut heap, slots, _, start) = with_a_slab(&mut region, 1);
+    // As long as a slab, and in a segment behind it.
+    let blocks = [(); 2].map(|()| heap.allocate(layout(2048)).expect("room").cast::<u8>());
+    while heap.allocate(layout(1024)).is_ok() {}
+    // SAFETY: live, and given back once.
+    unsafe { heap.deallocate(slots[0], layout(256)) };
+    let behind = blocks[1].addr().get() - slots[0].addr().get();
+    // SAFETY: the heap is not used meanwhile.
+    let was = unsafe { start.replace(*start + (behind / 8) as u32) };
+    assert_eq!(heap.allocate(layout(2048)), Err(AllocError::OutOfMemory));
+    assert_eq!(heap.usable_size(blocks[1]), Ok(2048));
+    // SAFETY: as above.
+    unsafe { *start = was };
+    let block = heap.allocate(layout(2048)).expect("the kept slab's");
+    assert_eq!(block.cast(), slots[0]);
+    assert_eq!(heap.check(), Ok(()));
+}
+
 /// Slabs number pools of up to 32 GiB, of which a region need hold but the metadata.
 #[test]
 #[cfg(target_pointer_width = "64")]

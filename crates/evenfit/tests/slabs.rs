@@ -269,6 +269,42 @@ fn the_slab_that_is_kept_serves_a_block_where_nothing_else_does() {
     }
 }
 
+/// A slab whose only free slot is one of those that its first word doesn't stand for serves it, when its turn comes.
+#[test]
+fn a_slab_with_only_its_last_slot_free_serves_it() {
+    for (layout, class) in classes() {
+        let mut region = region();
+        let mut heap = heap(&mut region);
+        let two_slabs = 0..2 * class.slots;
+        let slots: Vec<_> = two_slabs
+            .map(|_| heap.allocate(layout).unwrap().cast::<u8>())
+            .collect();
+        let last = slots[class.slots - 1];
+        // SAFETY: live, and given back once.
+        unsafe { heap.try_deallocate(last, layout) }.unwrap();
+        assert_eq!(heap.allocate(layout).map(NonNull::cast), Ok(last));
+        assert_eq!(used_slots(&heap), [class.slots; 2]);
+        assert_eq!(heap.check(), Ok(()));
+    }
+}
+
+/// A class whose only slot comes and goes keeps its slab, however often.
+#[test]
+fn the_slab_of_a_single_slot_is_kept() {
+    for (layout, _) in classes() {
+        let mut region = region();
+        let mut heap = heap(&mut region);
+        for _ in 0..3 {
+            let slot = heap.allocate(layout).unwrap().cast::<u8>();
+            assert_eq!(used_slots(&heap), [1]);
+            // SAFETY: live, and given back once.
+            unsafe { heap.try_deallocate(slot, layout) }.unwrap();
+            assert_eq!(used_slots(&heap), [0]);
+        }
+        assert_eq!(heap.check(), Ok(()));
+    }
+}
+
 /// Requests aligned to 16 come from slots too, if their class lies so; above that, from blocks.
 #[test]
 fn slots_serve_an_alignment_of_16() {
