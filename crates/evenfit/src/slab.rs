@@ -497,7 +497,7 @@ impl Slabs {
     /// # Safety
     /// `metadata` points to `metadata_bytes(granules)` writable bytes, aligned, that nothing else touches.
     pub(crate) unsafe fn format(metadata: *mut u64, granules: usize) -> Self {
-        // SAFETY: as promised by the caller. Place 0 has links, of no meaning.
+        // SAFETY: as promised by the caller. Place 0 has links too, which never lead on.
         unsafe {
             metadata.write_bytes(0, Self::metadata_bytes(granules) / size_of::<u64>());
             Self::of_zeroes(metadata, granules)
