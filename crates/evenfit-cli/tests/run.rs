@@ -4,6 +4,7 @@
 mod common;
 
 use std::io::Read as _;
+use std::os::unix::process::CommandExt as _;
 use std::process::Stdio;
 
 use common::{Run, Scratch, command, preload, run};
@@ -178,6 +179,14 @@ fn signalled(signal: libc::c_int, script: &str) -> Run {
     let mut command = command();
     command.args(["run", "--pool", "16MiB", "--", "sh", "-c", script]);
     command.env("EVENFIT_PRELOAD", preload());
+    // A signal that is ignored from the start, as under nohup, can't be trapped by a shell.
+    let default = move || {
+        // SAFETY: it may be called between fork and exec, and no memory is involved.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        Ok(())
+    };
+    // SAFETY: as above.
+    unsafe { command.pre_exec(default) };
     let mut child = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -200,7 +209,9 @@ fn signalled(signal: libc::c_int, script: &str) -> Run {
 #[test]
 fn signals_are_passed_on_and_the_summary_is_still_written() {
     let script = |name: &str| {
-        format!("trap 'echo got {name}; exit 3' {name}; echo ready; while :; do sleep 0.02; done")
+        format!(
+            "trap 'echo got {name}; exit 3' {name}; echo ready; n=0; while [ $((n += 1)) -lt 1500 ]; do sleep 0.02; done"
+        )
     };
     for (name, signal) in [
         ("TERM", libc::SIGTERM),
