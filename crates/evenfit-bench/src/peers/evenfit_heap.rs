@@ -3,20 +3,23 @@
 use std::alloc::Layout;
 use std::ptr::NonNull;
 
-use evenfit::{FirstFit, Heap, Tiers};
+use evenfit::{Compact, FirstFit, Geometry, Heap, Standard, Tiers};
 
 use super::Peer;
 
 /// Blocks only: the tightest bound in space and time.
-pub type Blocks = Evenfit<false>;
+pub type Blocks = Evenfit<Standard, false>;
 
 /// Slabs over blocks, also in pools so small that `Tiers::Auto` would do without.
-pub type Slabs = Evenfit<true>;
+pub type Slabs = Evenfit<Standard, true>;
+
+/// The geometry for small devices: granules of 8 bytes, pools up to 511 KiB. Larger ones it refuses.
+pub type Small = Evenfit<Compact, false>;
 
 /// The heap with every check on; the caller gives the layout back, as Rust's collections do.
-pub struct Evenfit<const SLABS: bool>(Heap<'static>);
+pub struct Evenfit<G: Geometry, const SLABS: bool>(Heap<'static, G>);
 
-impl<const SLABS: bool> Peer for Evenfit<SLABS> {
+impl<G: Geometry, const SLABS: bool> Peer for Evenfit<G, SLABS> {
     unsafe fn over(base: *mut u8, len_bytes: usize) -> Option<Box<Self>> {
         let base = NonNull::new(base)?;
         let tiers = if SLABS {

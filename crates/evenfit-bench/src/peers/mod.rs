@@ -116,6 +116,7 @@ peers! {
     "bump" => limits::Bump, Limit, bounded: true;
     "evenfit-slabs" => evenfit_heap::Slabs, Pool, bounded: true;
     "evenfit-blocks" => evenfit_heap::Blocks, Pool, bounded: true;
+    "evenfit-compact" => evenfit_heap::Small, Pool, bounded: true;
     "firstfit" => evenfit_heap::First, Pool, bounded: false;
     "talc" => talc_peer::Talc, Pool, bounded: false;
     "rlsf" => tlsf::Sensible, Pool, bounded: true;
