@@ -41,7 +41,7 @@ impl Table {
     /// An empty table of these rows.
     ///
     /// # Panics
-    /// When `measure` is none of [`MEASURES`].
+    /// When `measure` is none of those that the tables have.
     #[must_use]
     pub fn new(measure: &str, rows: &[&str]) -> Self {
         let (title, digits, summary) = describe(measure).expect("a known measure");
