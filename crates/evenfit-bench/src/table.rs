@@ -159,6 +159,9 @@ impl Table {
             }
             text.push('\n');
         }
+        if let Some(without) = self.without_figures() {
+            let _ = writeln!(text, "{without}");
+        }
         text
     }
 
@@ -172,10 +175,34 @@ impl Table {
                 let _ = writeln!(text, "|---|{}", "--:|".repeat(line.len() - 1));
             }
         }
+        if let Some(without) = self.without_figures() {
+            let _ = writeln!(text, "\n{without}");
+        }
         text
     }
 
-    /// The heading and a line for each row, as they are shown.
+    fn has_figures(&self, row: usize) -> bool {
+        self.cells[row].iter().any(Result::is_ok)
+    }
+
+    /// The rows that `lines` leaves out, each with the first reason why, as a sentence.
+    fn without_figures(&self) -> Option<String> {
+        let named: Vec<String> = (0..self.rows.len())
+            .filter(|&row| !self.has_figures(row))
+            .map(|row| {
+                let name = &self.rows[row];
+                match self.cells[row].first() {
+                    Some(Err(missing)) if *missing != Missing::NotMeasured => {
+                        format!("{name} ({})", missing.as_str())
+                    }
+                    _ => name.clone(),
+                }
+            })
+            .collect();
+        (!named.is_empty()).then(|| format!("Without a figure: {}.", named.join(", ")))
+    }
+
+    /// The heading and a line for each row that has a figure, as they are shown.
     fn lines(&self) -> Vec<Vec<String>> {
         let heading = match self.summary {
             Summary::GeometricMean => Some("geo. mean"),
@@ -187,6 +214,9 @@ impl Table {
         first.extend(heading.map(str::to_owned));
         let mut lines = vec![first];
         for (row, name) in self.rows.iter().enumerate() {
+            if !self.has_figures(row) {
+                continue;
+            }
             let mut line = vec![name.clone()];
             line.extend(self.cells[row].iter().map(|cell| self.shown(cell)));
             if heading.is_some() {
@@ -363,6 +393,17 @@ mod tests {
         assert!(table.to_text().contains("too slow"));
         assert_eq!(table.to_csv().lines().last(), Some("ns,y,two,,too slow"));
         assert_eq!(table.to_markdown().lines().count(), 4);
+    }
+
+    #[test]
+    fn names_rows_without_a_figure_below() {
+        let mut table = Table::new("ns", &["one", "two", "three"]);
+        let none = [Err(Missing::NeverServed), Err(Missing::NotMeasured)];
+        table.push_column("x", vec![Ok(2.0), none[0], none[1]]);
+        let sentence = "Without a figure: two (no memory), three.\n";
+        assert!(table.to_text().ends_with(sentence));
+        assert!(table.to_markdown().ends_with(&format!("|\n\n{sentence}")));
+        assert_eq!(table.to_text().lines().count(), 4);
     }
 
     #[test]
