@@ -355,7 +355,7 @@ impl<G: Geometry> BlockTier<G> {
                 if covers {
                     map.write_covered_size(merged.start, merged.end);
                 }
-                self.list(merged);
+                self.list_in(bin_of::<G>(merged.len()), merged.start);
             }
         }
         self.used = self.used.wrapping_sub(block.len());
@@ -427,6 +427,7 @@ impl<G: Geometry> BlockTier<G> {
     ///
     /// # Safety
     /// `block` came from `used_block`; `granules` is at least one.
+    #[inline(always)]
     pub(crate) unsafe fn resize(&mut self, block: Run, granules: usize) -> Result<bool, Corrupt> {
         let Run { start, end } = block;
         let Some(new_end) = start
@@ -454,25 +455,42 @@ impl<G: Geometry> BlockTier<G> {
                 if new_end > limit {
                     return Ok(false);
                 }
-                if let Some(run) = after {
-                    self.remove(run.start);
-                    self.map.clear_size(run.start, run.end);
-                }
+                self.map.clear_size(end, limit);
                 self.map.clear_size(start, end);
                 self.map.toggle_end(end);
                 self.map.toggle_end(new_end);
                 self.map.write_size(start, new_end);
                 if new_end < limit {
-                    self.insert(Run {
-                        start: new_end,
-                        end: limit,
-                    });
+                    self.map.write_size(new_end, limit);
+                    let bin = bin_of::<G>(limit - new_end);
+                    if after.is_some() {
+                        self.relist(end, bin, new_end);
+                    } else {
+                        self.list_in(bin, new_end);
+                    }
+                } else {
+                    // Only a free block can have been used up.
+                    self.remove(end);
                 }
             }
         }
         self.used = self.used.wrapping_sub(block.len());
         self.count_taken(granules);
         Ok(true)
+    }
+
+    /// `resize` where a call is cheaper than another copy of it.
+    ///
+    /// # Safety
+    /// As for `resize`.
+    #[inline(never)]
+    pub(crate) unsafe fn resize_by_call(
+        &mut self,
+        block: Run,
+        granules: usize,
+    ) -> Result<bool, Corrupt> {
+        // SAFETY: as promised by the caller.
+        unsafe { self.resize(block, granules) }
     }
 
     /// Lengthens a used block to `granules` by beginning it where the free block before it begins, moves its first
@@ -709,23 +727,68 @@ impl<G: Geometry> BlockTier<G> {
         // SAFETY: as promised by the caller.
         unsafe {
             self.map.write_size(block.start, block.end);
-            self.list(block);
+            self.list_in(bin_of::<G>(block.len()), block.start);
         }
     }
 
-    /// Puts a free block whose size words are written into its bin, in front.
+    /// Whether the free block at `start` is the first of `bin`.
     ///
     /// # Safety
-    /// The run is free and not in a bin.
+    /// The block's seal is whole.
     #[inline(always)]
-    unsafe fn list(&mut self, block: Run) {
-        let bin = bin_of::<G>(block.len());
-        let this = G::Link::pack(block.start);
+    unsafe fn is_head(&self, bin: usize, start: usize) -> bool {
+        // SAFETY: as promised by the caller.
+        unsafe { self.pool.links(start) }.1 == end_mark::<G>(bin).unpack()
+    }
+
+    /// Takes the free block at `old` out of its list, and puts the one at `new` into `bin`, in front.
+    ///
+    /// # Safety
+    /// The old block's seal is whole, and the new one is of that bin and not on it.
+    #[inline(always)]
+    unsafe fn relist(&mut self, old: usize, bin: usize, new: usize) {
+        // SAFETY: as promised by the caller.
+        unsafe {
+            if self.is_head(bin, old) {
+                self.replace_head(bin, old, new);
+            } else {
+                self.remove(old);
+                self.list_in(bin, new);
+            }
+        }
+    }
+
+    /// Puts the free block at `new` where `old` is: first of `bin`.
+    ///
+    /// # Safety
+    /// `old` is that head, and was vouched for; `new` is of that bin and not on it.
+    #[inline(always)]
+    unsafe fn replace_head(&mut self, bin: usize, old: usize, new: usize) {
+        let this = G::Link::pack(new);
+        // SAFETY: as promised by the caller.
+        unsafe {
+            let (next, _) = self.pool.links(old);
+            self.pool.set_next(new, G::Link::pack(next));
+            self.pool.set_prev(new, end_mark::<G>(bin));
+            self.bins.set_head(bin, this);
+            if next < self.top {
+                self.pool.set_prev(next, this);
+            }
+        }
+    }
+
+    /// Puts the free block at `start`, whose size words are written, into its bin, in front.
+    ///
+    /// # Safety
+    /// The block is free, of that bin and not on it.
+    #[inline(always)]
+    unsafe fn list_in(&mut self, bin: usize, start: usize) {
+        let this = G::Link::pack(start);
         // SAFETY: as promised by the caller; the head of a bin is a free block or its end mark.
         unsafe {
             let head = self.bins.head(bin);
-            self.pool.set_next(block.start, head);
-            self.pool.set_prev(block.start, end_mark::<G>(bin));
+            self.pool.set_next(start, head);
+            self.pool.set_prev(start, end_mark::<G>(bin));
             self.bins.set_head(bin, this);
             if head.unpack() < self.top {
                 self.pool.set_prev(head.unpack(), this);

@@ -308,7 +308,7 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
         if let Some(offset) = self.slabs.take_first(class) {
             return Ok(self.slot(offset, class));
         }
-        self.allocate_any(class, layout)
+        self.allocate_any(class, layout.size())
     }
 
     /// Whether a request of this size may come from a slab. Where there are slabs, one of zero bytes takes a slot of the smallest.
@@ -324,15 +324,20 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
         NonNull::slice_from_raw_parts(ptr, self.slabs.slot_bytes_known(class))
     }
 
-    /// What the first word of the class's first slab can't serve.
+    /// What the first word of the class's first slab can't serve. The alignment need not be known: any that a class
+    /// serves is at most a granule's, so a block serves it too.
     #[inline(never)]
-    fn allocate_any(&mut self, class: Class, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
+    fn allocate_any(
+        &mut self,
+        class: Class,
+        size_bytes: usize,
+    ) -> Result<NonNull<[u8]>, AllocError> {
         if Slabs::has_second_words(class) {
-            return self.allocate_second(class, layout);
+            return self.allocate_second(class, size_bytes);
         }
         match self.slabs.take_next(class) {
             Some(offset) => Ok(self.slot(offset, class)),
-            None => self.allocate_elsewhere(class, layout),
+            None => self.allocate_elsewhere(class, size_bytes),
         }
     }
 
@@ -341,11 +346,11 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
     fn allocate_second(
         &mut self,
         class: Class,
-        layout: Layout,
+        size_bytes: usize,
     ) -> Result<NonNull<[u8]>, AllocError> {
         match self.slabs.take_second(class, self.blocks.map) {
             Some(offset) => Ok(self.slot(offset, class)),
-            None => self.allocate_elsewhere(class, layout),
+            None => self.allocate_elsewhere(class, size_bytes),
         }
     }
 
@@ -354,11 +359,14 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
     fn allocate_elsewhere(
         &mut self,
         class: Class,
-        layout: Layout,
+        size_bytes: usize,
     ) -> Result<NonNull<[u8]>, AllocError> {
         match self.slabs.take_elsewhere(class, &mut self.blocks) {
             Some(offset) => Ok(self.slot(offset, class)),
-            None => self.allocate_block(layout),
+            // SAFETY: a small size is below isize::MAX at any alignment.
+            None => self.allocate_block(unsafe {
+                Layout::from_size_align_unchecked(size_bytes, SLOT_ALIGN)
+            }),
         }
     }
 
@@ -369,7 +377,7 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
             if let Some(offset) = self.slabs.take_first(class) {
                 return Ok(self.slot(offset, class));
             }
-            return self.allocate_any(class, layout);
+            return self.allocate_any(class, layout.size());
         }
         self.allocate_block(layout)
     }
@@ -459,9 +467,7 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
             if let Some(offset) = self.slabs.take_first(class) {
                 return Ok(self.slot(offset, class));
             }
-            // SAFETY: a small size is below isize::MAX at any alignment.
-            let layout = unsafe { Layout::from_size_align_unchecked(size_bytes, SLOT_ALIGN) };
-            return self.allocate_any(class, layout);
+            return self.allocate_any(class, size_bytes);
         }
         self.allocate_unsized_slowly(size_bytes)
     }
@@ -773,16 +779,54 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
     ) -> Result<NonNull<[u8]>, ReallocError> {
         // SAFETY: as promised by the caller.
         unsafe {
-            match self.resize_live(ptr, old, new)? {
-                Resized::InPlace(resized) => Ok(resized),
-                Resized::NotSlot(slot) => {
-                    let moved = self.allocate(new)?;
-                    copy(ptr, moved, old.size().min(new.size()));
-                    self.give_back_slot(slot, slot.class())?;
-                    Ok(moved)
-                }
-                Resized::NotBlock(block) => self.reallocate_moving(block, old, new),
+            match self.small_slot_at(ptr, old) {
+                Some(slot) => self.reallocate_slot(slot, ptr, old, new),
+                None => self.reallocate_block(ptr, old, new),
             }
+        }
+    }
+
+    /// # Safety
+    /// As for `reallocate`.
+    #[inline(always)]
+    unsafe fn reallocate_slot(
+        &mut self,
+        slot: Slot,
+        ptr: NonNull<u8>,
+        old: Layout,
+        new: Layout,
+    ) -> Result<NonNull<[u8]>, ReallocError> {
+        if let Some(resized) = self.resize_slot(slot, ptr, old, new)? {
+            return Ok(resized);
+        }
+        let moved = self.allocate(new)?;
+        // SAFETY: two live blocks, as long as their layouts.
+        unsafe { copy(ptr, moved, old.size().min(new.size())) };
+        self.give_back_slot(slot, slot.class())?;
+        Ok(moved)
+    }
+
+    /// # Safety
+    /// As for `reallocate`.
+    #[inline(never)]
+    unsafe fn reallocate_block(
+        &mut self,
+        ptr: NonNull<u8>,
+        old: Layout,
+        new: Layout,
+    ) -> Result<NonNull<[u8]>, ReallocError> {
+        let block = self.live_block(ptr, old);
+        let block = block.map_err(|error| self.refused(error))?;
+        // SAFETY: it is a used block, and the caller's.
+        unsafe {
+            if is_aligned(ptr, new) {
+                let granules = Self::granules(new.size());
+                let resized = self.blocks.resize(block, granules);
+                if let Some(resized) = self.resized(block, granules, resized)? {
+                    return Ok(resized);
+                }
+            }
+            self.reallocate_moving(block, old, new)
         }
     }
 
@@ -815,11 +859,16 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
         old: Layout,
         new: Layout,
     ) -> Result<NonNull<[u8]>, ReallocError> {
-        // SAFETY: as promised by the caller.
-        match unsafe { self.resize_live(ptr, old, new)? } {
-            Resized::InPlace(resized) => Ok(resized),
-            Resized::NotSlot(_) | Resized::NotBlock(_) => Err(AllocError::OutOfMemory.into()),
-        }
+        let resized = match self.small_slot_at(ptr, old) {
+            Some(slot) => self.resize_slot(slot, ptr, old, new)?,
+            None => {
+                let block = self.live_block(ptr, old);
+                let block = block.map_err(|error| self.refused(error))?;
+                // SAFETY: it is a used block, and the caller's.
+                unsafe { self.resize(block, ptr, new)? }
+            }
+        };
+        resized.ok_or(AllocError::OutOfMemory.into())
     }
 
     /// As [`resize_in_place`](Self::resize_in_place) for callers that don't know the block's layout, as C's `realloc`.
@@ -865,46 +914,39 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
         unsafe { self.resize(block, ptr, new)? }.ok_or(AllocError::OutOfMemory.into())
     }
 
-    /// Finds the live block at `ptr`, and resizes it where it is if that can be.
-    ///
-    /// # Safety
-    /// The block is the caller's.
+    /// The slot that starts at `ptr`, if one may be of this layout.
     #[inline(always)]
-    unsafe fn resize_live(
+    fn small_slot_at(&self, ptr: NonNull<u8>, layout: Layout) -> Option<Slot> {
+        if self.is_small(layout.size()) {
+            self.slot_at(ptr)
+        } else {
+            None
+        }
+    }
+
+    /// The slot as it is, if it is used, of `old` and serves `new`. `None`: it doesn't serve it.
+    #[inline(always)]
+    fn resize_slot(
         &mut self,
+        slot: Slot,
         ptr: NonNull<u8>,
         old: Layout,
         new: Layout,
-    ) -> Result<Resized, FreeError> {
-        if self.is_small(old.size())
-            && let Some(slot) = self.slot_at(ptr)
-        {
-            let class = Some(slot.class());
-            if self.class_for(old) != class || !self.slabs.is_used(slot, &self.blocks) {
-                let error = self.why_not_slot(slot);
-                return Err(self.refused(error));
-            }
-            if self.class_for(new) != class {
-                return Ok(Resized::NotSlot(slot));
-            }
-            let slot_bytes = Slabs::slot_bytes(slot.class());
-            return Ok(Resized::InPlace(NonNull::slice_from_raw_parts(
-                ptr, slot_bytes,
-            )));
+    ) -> Result<Option<NonNull<[u8]>>, FreeError> {
+        let class = Some(slot.class());
+        if self.class_for(old) != class || !self.slabs.is_used(slot, &self.blocks) {
+            let error = self.why_not_slot(slot);
+            return Err(self.refused(error));
         }
-        let block = self
-            .live_block(ptr, old)
-            .map_err(|error| self.refused(error))?;
-        // SAFETY: it is a used block, and the caller's.
-        Ok(unsafe { self.resize(block, ptr, new)? }
-            .map_or(Resized::NotBlock(block), Resized::InPlace))
+        let slot_bytes = Slabs::slot_bytes(slot.class());
+        let serves = self.class_for(new) == class;
+        Ok(serves.then(|| NonNull::slice_from_raw_parts(ptr, slot_bytes)))
     }
 
     /// Resizes a block where it is, if what surrounds it allows.
     ///
     /// # Safety
     /// `block` is used, starts at `ptr` and is the caller's.
-    #[inline(always)]
     unsafe fn resize(
         &mut self,
         block: Run,
@@ -916,7 +958,19 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
         }
         let granules = Self::granules(new.size());
         // SAFETY: as promised by the caller; granules is at least one.
-        match unsafe { self.blocks.resize(block, granules) } {
+        let resized = unsafe { self.blocks.resize_by_call(block, granules) };
+        self.resized(block, granules, resized)
+    }
+
+    /// What the block tier made of a resize to `granules`, as a caller sees it.
+    #[inline(always)]
+    fn resized(
+        &mut self,
+        block: Run,
+        granules: usize,
+        resized: Result<bool, Corrupt>,
+    ) -> Result<Option<NonNull<[u8]>>, FreeError> {
+        match resized {
             // SAFETY: the block lies in the pool.
             Ok(true) => Ok(Some(unsafe { self.slice(block.start, granules) })),
             Ok(false) => Ok(None),
@@ -1179,15 +1233,6 @@ impl<G: Geometry> core::fmt::Debug for Heap<'_, G> {
             .field("stats", &self.stats())
             .finish()
     }
-}
-
-/// What became of a live block that was to be resized in place.
-enum Resized {
-    InPlace(NonNull<[u8]>),
-    /// The new layout isn't served from this slot's class.
-    NotSlot(Slot),
-    /// What follows the block leaves no room.
-    NotBlock(Run),
 }
 
 /// # Safety

@@ -113,33 +113,27 @@ const fn ones(bits: u8) -> u64 {
     }
 }
 
-/// The class of a size in units of 8 bytes, at an alignment of 8; and at one of 16, where `NO_CLASS` is none.
-const CLASS_OF_SIZE: [u8; LIMIT_BYTES / 8 + 1] = class_of_size(8);
-static CLASS_OF_SIZE_16: [u8; LIMIT_BYTES / 8 + 1] = class_of_size(16);
+/// The class of a size in bytes, at an alignment of 8; and at one of 16, where `NO_CLASS` is none. An entry for each
+/// size, so that nothing is left to compute.
+const CLASS_OF_SIZE: [u8; LIMIT_BYTES + 1] = class_of_size(8);
+static CLASS_OF_SIZE_16: [u8; LIMIT_BYTES + 1] = class_of_size(16);
 
-const fn class_of_size(align: u16) -> [u8; LIMIT_BYTES / 8 + 1] {
-    let mut classes = [NO_CLASS as u8; LIMIT_BYTES / 8 + 1];
-    let mut unit = 0;
-    while unit < classes.len() {
-        let mut class = 1;
-        while SLOT_BYTES[class] < unit as u16 * 8 {
+const fn class_of_size(align: u16) -> [u8; LIMIT_BYTES + 1] {
+    let mut classes = [NO_CLASS as u8; LIMIT_BYTES + 1];
+    let mut size = 0;
+    let mut class = 1;
+    while size < classes.len() {
+        if SLOT_BYTES[class] < size as u16 {
             class += 1;
         }
         if SLOT_BYTES[class].is_multiple_of(align) {
-            classes[unit] = class as u8;
+            classes[size] = class as u8;
         } else if SLOT_BYTES[class] <= 128 {
-            classes[unit] = class as u8 + 1;
+            classes[size] = class as u8 + 1;
         }
-        unit += 1;
+        size += 1;
     }
     classes
-}
-
-/// How many units a request needs.
-#[inline(always)]
-fn units(size_bytes: usize) -> usize {
-    // The sum can't overflow for a small request, and is one instruction where `div_ceil` is four.
-    (size_bytes + (UNIT_BYTES - 1)) >> UNIT_LOG2
 }
 
 /// What precedes the directory: the state of each class, and what the hot paths need to know of it, all to be reached
@@ -167,7 +161,7 @@ struct Known {
     /// How many slots the first word has.
     first_slots: [u32; CLASSES],
     slot_bytes: [u16; CLASSES],
-    class_of_size: [u8; LIMIT_BYTES / 8 + 1],
+    class_of_size: [u8; LIMIT_BYTES + 1],
 }
 
 impl Known {
@@ -561,13 +555,12 @@ impl Slabs {
     /// The class for a request that slabs serve, at an alignment of at most `SLOT_ALIGN`.
     #[inline(always)]
     pub(crate) fn class_for(&self, size_bytes: usize) -> Class {
-        let unit = units(size_bytes);
-        debug_assert!(self.are_in_use() && unit < CLASS_OF_SIZE.len());
+        debug_assert!(self.are_in_use() && size_bytes < CLASS_OF_SIZE.len());
         // SAFETY: the size is at most LIMIT_BYTES, and there are slabs.
         unsafe {
             *(&raw const (*self.classes).known.class_of_size)
                 .cast::<u8>()
-                .add(unit)
+                .add(size_bytes)
         }
         .into()
     }
@@ -579,25 +572,20 @@ impl Slabs {
         if 2 * size_of::<usize>() <= SLOT_ALIGN {
             return Some(self.class_for(size_bytes));
         }
-        let unit = units(size_bytes);
-        debug_assert!(unit < CLASS_OF_SIZE_16.len());
+        debug_assert!(size_bytes < CLASS_OF_SIZE_16.len());
         // SAFETY: the size is at most LIMIT_BYTES.
-        let class = unsafe { *CLASS_OF_SIZE_16.get_unchecked(unit) }.into();
+        let class = unsafe { *CLASS_OF_SIZE_16.get_unchecked(size_bytes) }.into();
         (class != NO_CLASS).then_some(class)
     }
 
     /// The class for a request at any alignment in a pool with slabs, if slots of some class are so long and lie so.
     pub(crate) fn class_for_aligned(size_bytes: usize, align: usize) -> Option<Class> {
-        if size_bytes > LIMIT_BYTES {
-            return None;
-        }
-        let unit = units(size_bytes);
         let classes = match align {
-            ..=SLOT_ALIGN => &CLASS_OF_SIZE,
+            ..=SLOT_ALIGN => &KNOWN.class_of_size,
             GRANULE_BYTES => &CLASS_OF_SIZE_16,
             _ => return None,
         };
-        let class = Class::from(*classes.get(unit)?);
+        let class = Class::from(*classes.get(size_bytes)?);
         (class != NO_CLASS).then_some(class)
     }
 

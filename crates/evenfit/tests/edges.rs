@@ -305,7 +305,7 @@ fn check_sees_every_bit_that_describes_slabs() {
     // never changes, with 3 bytes of padding.
     const ENDS: usize = 4 * CLASSES;
     const LIVE: usize = 8 * CLASSES;
-    const DIRECTORY: usize = 848;
+    const DIRECTORY: usize = 1296;
     const DESCRIPTOR_BYTES: usize = 16;
     const CLASS_AT: usize = 12;
     const LINKS_BYTES: usize = 8;
@@ -374,7 +374,7 @@ fn with_a_slab(
     region: &mut [u64],
     used: usize,
 ) -> (Heap<'static>, Vec<NonNull<u8>>, *mut u64, *mut u32) {
-    const DIRECTORY: usize = 848;
+    const DIRECTORY: usize = 1296;
     let base = NonNull::from(&mut *region).cast::<u8>();
     // SAFETY: the region outlives the heap, which alone uses it but for the descriptor.
     let heap = unsafe { Heap::from_raw_with(base, size_of_val(region), Tiers::WithSlabs) };

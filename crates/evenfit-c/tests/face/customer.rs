@@ -310,7 +310,7 @@ pub fn run(bytes: &[u8]) {
     };
     if status != Status::EVF_OK {
         assert_eq!(status, Status::EVF_REGION_TOO_SMALL);
-        assert!(heap.is_null() && memory_bytes < evf_control_bytes(memory_bytes) + 1024);
+        assert!(heap.is_null() && memory_bytes < evf_control_bytes(memory_bytes) + 2048);
         return;
     }
     let seen = Seen::default();
