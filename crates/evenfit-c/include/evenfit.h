@@ -191,7 +191,8 @@ EVF_NODISCARD EVF_MALLOC EVF_ALLOC_SIZE(2, 3) void *evf_calloc(struct evf_heap *
 
 // Gives a block `bytes` bytes: in place where it can, else in a new block, copied outside the lock. A null
 // `pointer` allocates. Null where there is no room or the pointer is refused: the old block is then as it was.
-// Zero bytes shrink the block; they do not free it.
+// Zero bytes shrink the block; they do not free it. In a full pool even a shorter block may find no room: a slot of
+// another size can't become it where it lies.
 //
 // `heap` came from `evf_init`; a live block at `pointer` is not used by others during the call, and after
 // success no longer under its old address.

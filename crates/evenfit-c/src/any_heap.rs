@@ -10,7 +10,7 @@ use evenfit::{AllocError, Block, FreeError, Geometry, Heap, ReallocError, Stats}
 pub(crate) trait AnyHeap {
     fn allocate(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError>;
     fn allocate_unsized(&mut self, bytes: usize) -> Result<NonNull<[u8]>, AllocError>;
-    fn rounded_unsized(&self, bytes: usize) -> Option<usize>;
+    fn fits_unsized(&self, ptr: NonNull<u8>, bytes: usize) -> bool;
     unsafe fn try_deallocate(&mut self, ptr: NonNull<u8>, layout: Layout) -> Result<(), FreeError>;
     unsafe fn try_deallocate_unsized(&mut self, ptr: NonNull<u8>) -> Result<(), FreeError>;
     unsafe fn resize_in_place_unsized(
@@ -37,8 +37,8 @@ impl<G: Geometry> AnyHeap for Heap<'static, G> {
         self.allocate_unsized(bytes)
     }
 
-    fn rounded_unsized(&self, bytes: usize) -> Option<usize> {
-        self.rounded_unsized(bytes)
+    fn fits_unsized(&self, ptr: NonNull<u8>, bytes: usize) -> bool {
+        self.fits_unsized(ptr, bytes)
     }
 
     unsafe fn try_deallocate(&mut self, ptr: NonNull<u8>, layout: Layout) -> Result<(), FreeError> {

@@ -74,7 +74,8 @@ pub unsafe extern "C" fn evf_calloc(
 
 /// Gives a block `bytes` bytes: in place where it can, else in a new block, copied outside the lock. A null
 /// `pointer` allocates. Null where there is no room or the pointer is refused: the old block is then as it was.
-/// Zero bytes shrink the block; they do not free it.
+/// Zero bytes shrink the block; they do not free it. In a full pool even a shorter block may find no room: a slot of
+/// another size can't become it where it lies.
 ///
 /// # Safety
 /// `heap` came from `evf_init`; a live block at `pointer` is not used by others during the call, and after
@@ -237,8 +238,8 @@ enum Resized {
 
 /// The part of a reallocation that needs the lock.
 ///
-/// A block that stays must be one that `evf_free_sized` accepts with its new size; a slot stays with another size only
-/// where there is no room to move it.
+/// A block that stays must be one that `evf_free_sized` accepts with its new size, so a slot of another size is
+/// always moved, as by Rust's `reallocate`.
 ///
 /// # Safety
 /// A live block at `old` is the caller's alone.
@@ -249,13 +250,11 @@ unsafe fn resize_or_allocate(
 ) -> Result<Resized, ReallocError> {
     // SAFETY: the caller's promise is the one asked for.
     match unsafe { heap.resize_in_place_unsized(old, bytes) } {
-        Ok(block) if heap.rounded_unsized(bytes) == Some(block.len()) => {
-            Ok(Resized::InPlace(block.cast()))
+        Ok(block) if heap.fits_unsized(old, bytes) => Ok(Resized::InPlace(block.cast())),
+        Ok(block) => {
+            let moved = heap.allocate_unsized(bytes)?;
+            Ok(Resized::Elsewhere(moved.cast(), block.len()))
         }
-        Ok(block) => Ok(match heap.allocate_unsized(bytes) {
-            Ok(moved) => Resized::Elsewhere(moved.cast(), block.len()),
-            Err(_) => Resized::InPlace(block.cast()),
-        }),
         Err(ReallocError::Alloc(AllocError::OutOfMemory)) => {
             let old_bytes = heap.usable_size(old)?;
             Ok(Resized::Elsewhere(

@@ -38,7 +38,7 @@ fn every_kept_seed() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1000) })]
 
     #[test]
     fn any_use_from_c(bytes in prop::collection::vec(any::<u8>(), 8..3000)) {

@@ -483,6 +483,21 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
         size_bytes.max(1).checked_next_multiple_of(G::GRANULE_BYTES)
     }
 
+    /// Whether the live block at `ptr` is as long as one of [`allocate_unsized`](Self::allocate_unsized) for `size_bytes`, so that
+    /// giving it back with that size is not refused. A slot that
+    /// [`resize_in_place_unsized`](Self::resize_in_place_unsized) has left as it was need not be. O(1).
+    pub fn fits_unsized(&self, ptr: NonNull<u8>, size_bytes: usize) -> bool {
+        match self.slot_at(ptr) {
+            Some(slot) => {
+                self.is_small(size_bytes)
+                    && self.slabs.class_for_c(size_bytes) == Some(slot.class())
+            }
+            None => self
+                .block_at(ptr)
+                .is_ok_and(|block| Some(block.len()) == Self::granules_checked(size_bytes)),
+        }
+    }
+
     #[inline(never)]
     fn allocate_unsized_slowly(&mut self, size_bytes: usize) -> Result<NonNull<[u8]>, AllocError> {
         let align = if size_bytes <= 8 { 8 } else { C_ALIGN };
@@ -1112,6 +1127,14 @@ impl<'pool, G: Geometry> Heap<'pool, G> {
             failed_requests: self.failed,
             refused_frees: self.refused,
         }
+    }
+
+    /// As `granules`, of any number of bytes.
+    fn granules_checked(size_bytes: usize) -> Option<usize> {
+        let rounded = size_bytes
+            .max(1)
+            .checked_next_multiple_of(G::GRANULE_BYTES)?;
+        Some(rounded >> Pool::<G>::GRANULE_LOG2)
     }
 
     /// The granules of a block for `size_bytes`.

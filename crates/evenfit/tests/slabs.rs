@@ -201,11 +201,15 @@ fn requests_without_a_layout_keep_to_their_slot() {
             for within in [0, 1, size, len].into_iter().filter(|_| is_slot) {
                 let answer = heap.resize_in_place_unsized(ptr, within);
                 assert_eq!(answer.map(NonNull::len), Ok(len), "{size} to {within}");
+                let fits = heap.rounded_unsized(within) == Some(len);
+                assert_eq!(heap.fits_unsized(ptr, within), fits, "{size} to {within}");
             }
             if is_slot {
                 let answer = heap.resize_in_place_unsized(ptr, len + 1);
                 assert_eq!(answer, Err(ReallocError::Alloc(AllocError::OutOfMemory)));
             }
+            assert!(heap.fits_unsized(ptr, size) && !heap.fits_unsized(ptr, len + 1));
+            assert!(!heap.fits_unsized(ptr, usize::MAX));
             assert_eq!(heap.try_deallocate_unsized(ptr), Ok(()));
             let answer = heap.resize_in_place_unsized(ptr, 1);
             assert_eq!(answer, Err(ReallocError::Free(FreeError::AlreadyFree)));
