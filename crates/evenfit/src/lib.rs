@@ -5,46 +5,35 @@
 
 #[cfg(any(feature = "allocator-api2", feature = "nightly"))]
 mod allocator_api;
-mod bins;
-mod blocks;
 mod budget;
-mod check;
 mod error;
 mod first_fit;
-mod geometry;
 mod global;
-mod heap;
 mod hooks;
-mod links;
 pub mod lock;
 mod locked;
-mod map;
-#[cfg(target_pointer_width = "64")]
-pub mod observe;
-mod shape;
+mod old;
 mod shared;
-mod slab;
-mod slot_class;
 mod stats;
 mod sync;
-mod walk;
-mod watch;
 
 pub use budget::{Budget, BudgetStats};
-pub use check::CheckError;
 pub use error::{AllocError, FreeError, InitError, ReallocError};
 pub use first_fit::FirstFit;
-pub use geometry::{Compact, Geometry, Standard};
 pub use global::StaticHeap;
-pub use heap::Heap;
 pub use hooks::{Misuse, MisuseHook, OutOfMemory, OutOfMemoryHook, WhenFull, set_misuse_hook};
 pub use lock::{Lock, SpinLock};
 pub use locked::LockedHeap;
-pub use shape::{SLAB_REGION_BYTES_MIN, Tiers};
+pub use old::check::CheckError;
+pub use old::geometry::{Compact, Geometry, Standard};
+pub use old::heap::Heap;
+#[cfg(target_pointer_width = "64")]
+pub use old::observe;
+pub use old::shape::{SLAB_REGION_BYTES_MIN, Tiers};
+pub use old::slot_class::SlotClass;
+pub use old::walk::{Block, BlockState, Blocks};
 pub use shared::SharedHeap;
-pub use slot_class::SlotClass;
 pub use stats::Stats;
-pub use walk::{Block, BlockState, Blocks};
 
 /// The code in the page on Rust is compiled and run with the other examples.
 #[cfg(doctest)]

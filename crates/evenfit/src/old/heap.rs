@@ -6,13 +6,13 @@ use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
-use crate::blocks::{BlockTier, Corrupt, Run, TakeError};
 use crate::hooks::misuse;
-use crate::links::Pool;
-use crate::map::Map;
-use crate::shape::{Shape, Tiers};
-use crate::slab::{Class, GivenBack, SLOT_ALIGN, Slab, Slabs, Slot};
-use crate::watch::{self, Watch};
+use crate::old::blocks::{BlockTier, Corrupt, Run, TakeError};
+use crate::old::links::Pool;
+use crate::old::map::Map;
+use crate::old::shape::{Shape, Tiers};
+use crate::old::slab::{Class, GivenBack, SLOT_ALIGN, Slab, Slabs, Slot};
+use crate::old::watch::{self, Watch};
 use crate::{AllocError, FreeError, Geometry, InitError, ReallocError, Standard, Stats};
 
 /// What C asks of `malloc`'s alignment, in bytes.

@@ -5,12 +5,12 @@
 
 use core::fmt;
 
-use crate::bins::{bin_of, end_mark};
-use crate::blocks::{BlockTier, Run};
-use crate::geometry::{Geometry, Link};
-use crate::heap::Heap;
-use crate::map::{Map, Mark, PAIR_GRANULES, Pair};
-use crate::slab::Live;
+use crate::old::bins::{bin_of, end_mark};
+use crate::old::blocks::{BlockTier, Run};
+use crate::old::geometry::{Geometry, Link};
+use crate::old::heap::Heap;
+use crate::old::map::{Map, Mark, PAIR_GRANULES, Pair};
+use crate::old::slab::Live;
 
 /// What [`Heap::check`] found wrong first. Offsets are in bytes from the pool's first granule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

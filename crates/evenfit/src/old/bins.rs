@@ -3,7 +3,7 @@
 //! Sizes below `2 << D` granules have a bin each; every doubling above is divided into `1 << D` bins
 //! (`D`: [`Geometry::BIN_DIVISION_LOG2`]). The lists themselves run through the free blocks: see `links.rs`.
 
-use crate::geometry::{Geometry, Link, Table};
+use crate::old::geometry::{Geometry, Link, Table};
 
 /// A free block's size class.
 #[inline(always)]

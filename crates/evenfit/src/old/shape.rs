@@ -2,9 +2,9 @@
 
 use core::ptr::NonNull;
 
-use crate::bins::max_granules;
-use crate::map::{Map, Pair};
-use crate::slab::{GRANULES_MAX, SLAB_GRANULES, Slabs};
+use crate::old::bins::max_granules;
+use crate::old::map::{Map, Pair};
+use crate::old::slab::{GRANULES_MAX, SLAB_GRANULES, Slabs};
 use crate::{Geometry, InitError};
 
 /// Whether small requests are served from slabs.

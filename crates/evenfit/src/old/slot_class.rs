@@ -2,8 +2,8 @@
 
 use core::alloc::Layout;
 
-use crate::map::Map;
-use crate::slab::{LIMIT_BYTES, SLAB_BYTES, Slabs};
+use crate::old::map::Map;
+use crate::old::slab::{LIMIT_BYTES, SLAB_BYTES, Slabs};
 
 /// The slots that serve a small request in a heap with slabs ([`Tiers::WithSlabs`](crate::Tiers::WithSlabs)). All small
 /// requests of one class share its slabs, and no other class does.

@@ -1,7 +1,7 @@
 //! Walking the pool, block by block.
 
-use crate::blocks::BlockTier;
-use crate::map::Mark;
+use crate::old::blocks::BlockTier;
+use crate::old::map::Mark;
 use crate::{Geometry, Heap};
 
 /// A piece of the pool, as [`Heap::blocks`] walks it.

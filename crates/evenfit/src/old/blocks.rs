@@ -9,11 +9,11 @@
 //! map says that it is free and long enough. All of it is read before anything is written, so a call that ends in
 //! `Corrupt` has changed nothing.
 
-use crate::bins::{Bins, bin_ended_by, bin_of, end_mark, exact_below, max_granules};
-use crate::geometry::{Geometry, Link};
-use crate::links::{Node, Pool};
-use crate::map::{Map, Mark, PAIR_GRANULES};
-use crate::watch;
+use crate::old::bins::{Bins, bin_ended_by, bin_of, end_mark, exact_below, max_granules};
+use crate::old::geometry::{Geometry, Link};
+use crate::old::links::{Node, Pool};
+use crate::old::map::{Map, Mark, PAIR_GRANULES};
+use crate::old::watch;
 
 /// A link, or a mark of the map, was found overwritten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

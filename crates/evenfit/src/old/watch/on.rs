@@ -2,7 +2,7 @@
 
 use core::ptr::NonNull;
 
-use crate::slab::LIMIT_BYTES;
+use crate::old::slab::LIMIT_BYTES;
 use crate::{Geometry, Heap};
 
 #[cfg(feature = "asan")]

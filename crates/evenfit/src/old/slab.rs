@@ -28,11 +28,11 @@
 
 use core::hint::select_unpredictable;
 
-use crate::blocks::{BlockTier, Run};
-use crate::check::CheckError;
-use crate::geometry::Geometry;
-use crate::map::{Map, PAIR_GRANULES, Pair};
-use crate::walk::BlockState;
+use crate::old::blocks::{BlockTier, Run};
+use crate::old::check::CheckError;
+use crate::old::geometry::Geometry;
+use crate::old::map::{Map, PAIR_GRANULES, Pair};
+use crate::old::walk::BlockState;
 
 /// A slab's length in granules: two pairs' worth, so that it covers one pair whatever its start.
 pub(crate) const SLAB_GRANULES: usize = 2 * PAIR_GRANULES;

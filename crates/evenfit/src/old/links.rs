@@ -11,8 +11,8 @@
 
 use core::ptr::NonNull;
 
-use crate::geometry::{Geometry, Link};
-use crate::watch;
+use crate::old::geometry::{Geometry, Link};
+use crate::old::watch;
 
 /// What a free block's first bytes hold.
 #[repr(C)]

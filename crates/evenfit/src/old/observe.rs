@@ -5,13 +5,13 @@
 
 use core::ptr::NonNull;
 
-use crate::bins::Bins;
-use crate::blocks::BlockTier;
-use crate::heap::Heap;
-use crate::links::Pool;
-use crate::map::{Map, Pair};
-use crate::slab::{CLASSES, Class, Descriptor, SLAB_BYTES, Slabs};
-use crate::walk::{Block, BlockState};
+use crate::old::bins::Bins;
+use crate::old::blocks::BlockTier;
+use crate::old::heap::Heap;
+use crate::old::links::Pool;
+use crate::old::map::{Map, Pair};
+use crate::old::slab::{CLASSES, Class, Descriptor, SLAB_BYTES, Slabs};
+use crate::old::walk::{Block, BlockState};
 use crate::{Geometry, Standard};
 
 /// Where in its process's memory a heap keeps what describes it. All fields are addresses, but for the first three.
