@@ -5,17 +5,25 @@
 
 #[cfg(any(feature = "allocator-api2", feature = "nightly"))]
 mod allocator_api;
+mod blocks;
 mod budget;
 mod error;
 mod first_fit;
+mod geometry;
 mod global;
+mod heap;
 mod hooks;
+mod inspect;
 pub mod lock;
 mod locked;
 mod old;
+mod region;
+mod sanitizer;
 mod shared;
+mod slabs;
 mod stats;
 mod sync;
+mod tiers;
 
 pub use budget::{Budget, BudgetStats};
 pub use error::{AllocError, FreeError, InitError, ReallocError};
@@ -34,6 +42,18 @@ pub use old::slot_class::SlotClass;
 pub use old::walk::{Block, BlockState, Blocks};
 pub use shared::SharedHeap;
 pub use stats::Stats;
+
+/// The new core, until it replaces the old.
+#[doc(hidden)]
+pub mod next {
+    pub use crate::geometry::{Aligned, Compact, Geometry, Standard, Wide};
+    pub use crate::heap::{Builder, DefaultGeometry, DefaultTiers, Heap};
+    pub use crate::inspect::Walk;
+    pub use crate::tiers::{Auto, BlocksOnly, Tiers, WithSlabs};
+    pub use crate::{
+        AllocError, Block, BlockState, CheckError, FreeError, InitError, ReallocError, Stats,
+    };
+}
 
 /// The code in the page on Rust is compiled and run with the other examples.
 #[cfg(doctest)]

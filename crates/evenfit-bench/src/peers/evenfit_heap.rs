@@ -3,6 +3,7 @@
 use std::alloc::Layout;
 use std::ptr::NonNull;
 
+use evenfit::next;
 use evenfit::{Compact, FirstFit, Geometry, Heap, Standard, Tiers};
 
 use super::Peer;
@@ -29,6 +30,55 @@ impl<G: Geometry, const SLABS: bool> Peer for Evenfit<G, SLABS> {
         };
         // SAFETY: the caller's promise.
         let heap = unsafe { Heap::from_raw_with(base, len_bytes, tiers) }.ok()?;
+        Some(Box::new(Self(heap)))
+    }
+
+    #[inline]
+    unsafe fn alloc(&mut self, layout: Layout) -> *mut u8 {
+        match self.0.allocate(layout) {
+            Ok(block) => block.as_ptr().cast(),
+            Err(_) => std::ptr::null_mut(),
+        }
+    }
+
+    #[inline]
+    unsafe fn dealloc(&mut self, ptr: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise.
+        unsafe { self.0.deallocate(NonNull::new_unchecked(ptr), layout) }
+    }
+
+    #[inline]
+    unsafe fn realloc(&mut self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        // SAFETY: the caller's promise.
+        let new = unsafe {
+            let new_layout = Layout::from_size_align_unchecked(new_size, layout.align());
+            self.0
+                .reallocate(NonNull::new_unchecked(ptr), layout, new_layout)
+        };
+        match new {
+            Ok(block) => block.as_ptr().cast(),
+            Err(_) => std::ptr::null_mut(),
+        }
+    }
+}
+
+/// The new core, blocks only.
+pub type NextBlocks = Next<next::BlocksOnly, next::Standard>;
+/// The new core, with slabs.
+pub type NextSlabs = Next<next::WithSlabs, next::Standard>;
+/// The new core, every block aligned to 16 bytes, with slabs.
+pub type NextAligned = Next<next::WithSlabs, next::Aligned>;
+/// The new core, for small devices.
+pub type NextCompact = Next<next::BlocksOnly, next::Compact>;
+
+/// The new core.
+pub struct Next<T: next::Tiers, G: next::Geometry>(next::Heap<'static, T, G>);
+
+impl<T: next::Tiers, G: next::Geometry> Peer for Next<T, G> {
+    unsafe fn over(base: *mut u8, len_bytes: usize) -> Option<Box<Self>> {
+        let base = NonNull::new(base)?;
+        // SAFETY: the caller's promise.
+        let heap = unsafe { next::Builder::<T, G>::new().build_raw(base, len_bytes) }.ok()?;
         Some(Box::new(Self(heap)))
     }
 

@@ -117,6 +117,10 @@ peers! {
     "evenfit-slabs" => evenfit_heap::Slabs, Pool, bounded: true;
     "evenfit-blocks" => evenfit_heap::Blocks, Pool, bounded: true;
     "evenfit-compact" => evenfit_heap::Small, Pool, bounded: true;
+    "next-slabs" => evenfit_heap::NextSlabs, Pool, bounded: true;
+    "next-blocks" => evenfit_heap::NextBlocks, Pool, bounded: true;
+    "next-aligned" => evenfit_heap::NextAligned, Pool, bounded: true;
+    "next-compact" => evenfit_heap::NextCompact, Pool, bounded: true;
     "firstfit" => evenfit_heap::First, Pool, bounded: false;
     "talc" => talc_peer::Talc, Pool, bounded: false;
     "rlsf" => tlsf::Sensible, Pool, bounded: true;

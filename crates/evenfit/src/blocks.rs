@@ -1,0 +1,234 @@
+//! The block tier: serves runs of granules out of the pool, and takes them back.
+//!
+//! # Blocks and the map
+//!
+//! From its first granule to the *top*, the pool is tiled by blocks, used and free. Behind the top nothing was ever used, or it was all
+//! given back. The map has one bit for each granule:
+//!
+//! ```text
+//!   granule   0   1   2   3   4   5   6   7   8   9  10  11  12  13  14
+//!           | used      | free, 5 granules  | used      | used  |top ->
+//!   map       1   0   0   1   1   0   1   1   1   0   0   1   0   1   0
+//! ```
+//!
+//! - A used block has a mark at its first granule: `1 0 0 ..`.
+//! - A free block has marks at its first two granules and at its last two: `11`, `111`, `1111`, `11011`, `110011` ...
+//! - The top looks like a used block, so that no block behind the last one looks free.
+//!
+//! A *window* is the map as seen from a granule g, from g - 2 on. Its low four bits say what starts at g and what ends there:
+//!
+//! ```text
+//!   g-2 g-1 | g g+1
+//!     .  0  | 1  0    a used block starts, and the one before is used
+//!     1  1  | 1  0    a used block starts, and the one before is free
+//!     .  0  | 1  1    a free block starts
+//! ```
+//!
+//! A short block lies in one window as a whole, its neighbours' edges too, so that one comparison of a masked window says: a used
+//! block of just this length starts here, and neither neighbour is free.
+//!
+//! # Invariants
+//! - **I1 (tiling)** From granule 0 to the top there is block after block. Each has two granules at least, no two free ones touch, and
+//!   the one before the top is used.
+//! - **I2 (marks)** The map has the marks of these blocks and of the top, and no other. So what it shows as free is no caller's.
+//! - **I3 (lengths)** For each long block, but for the rest and for slabs, the directory's entry at its first granule is its length.
+//! - **I4 (lists)** Each free block, but for the rest, is in the list of its bin and in no other; a list runs from the bin's head to
+//!   the bin's end mark, and back.
+//! - **I5 (filled)** A bin's bit is set if its list has a block.
+//! - **I6 (rest)** The rest is a free block, or there is none: its start and end are then both `NO_REST`.
+//! - **I7 (footers)** The last eight bytes of each listed block hold its length.
+//!
+//! I4 and I7 are about memory that a program may have overwritten after it freed it, so nothing relies on them before it was checked:
+//! a block's length by I2 and I3, a link by the one that points back.
+
+mod aligned;
+mod allocate;
+mod bins;
+mod check;
+mod directory;
+mod free;
+mod free_list;
+mod map;
+mod pool;
+mod resize;
+
+pub(crate) use self::allocate::Allocated;
+pub(crate) use self::directory::Directory;
+pub(crate) use self::free::{Answer, Refused, is_aligned};
+pub(crate) use self::map::{Map, Window};
+pub(crate) use self::pool::Pool;
+
+use self::bins::Bins;
+use crate::geometry::Geometry;
+
+/// The length of the shortest block: room for two links and a footer, and the map needs as much to tell free from used.
+pub(crate) const GRANULES_MIN: usize = 2;
+
+/// Where a rest begins and ends that isn't there: no granule, and it has no length.
+const NO_REST: usize = usize::MAX;
+
+/// What the block tier counts.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counters {
+    /// Granules in used blocks.
+    pub(crate) used: usize,
+    pub(crate) used_peak: usize,
+    /// Used blocks.
+    pub(crate) live: usize,
+    /// Requests that failed.
+    pub(crate) failed: u64,
+    /// Frees and reallocations that were refused.
+    pub(crate) refused: u64,
+}
+
+/// The state of the block tier. Copies of the region that the map and the pool lie in, and of this, are another heap.
+#[repr(C)]
+pub(crate) struct Blocks<G: Geometry> {
+    pub(crate) pool: Pool<G>,
+    pub(crate) map: Map,
+    pub(crate) top: usize,
+    /// What was left of the free block that was split last: short requests are cut from it, without any list.
+    rest: usize,
+    rest_end: usize,
+    pub(crate) counters: Counters,
+    pub(crate) directory: Directory<G>,
+    pub(crate) end: usize,
+    /// The highest that the top was before it was lowered.
+    top_peak: usize,
+    bins: Bins<G>,
+}
+
+impl<G: Geometry> Blocks<G> {
+    /// # Safety
+    /// Map, directory and pool are for `end` granules and apart, and nothing else uses them. The map is zero.
+    pub(crate) unsafe fn new(map: Map, directory: Directory<G>, pool: Pool<G>, end: usize) -> Self {
+        debug_assert!(end >= GRANULES_MIN && end <= G::GRANULES_MAX);
+        debug_assert!(end.is_multiple_of(Pool::<G>::GRANULES_ALIGN));
+        // SAFETY: the map has the pool's first granule.
+        unsafe { map.set(0, map::HERE) };
+        Self {
+            pool,
+            map,
+            top: 0,
+            rest: NO_REST,
+            rest_end: NO_REST,
+            counters: Counters::default(),
+            directory,
+            end,
+            top_peak: 0,
+            bins: Bins::new(),
+        }
+    }
+
+    /// Where the never-used end of the pool begins.
+    pub(crate) fn top_peak(&self) -> usize {
+        self.top_peak.max(self.top)
+    }
+
+    /// Gives all blocks back. The peak of the top and the counts of failures go on.
+    pub(crate) fn reset(&mut self) {
+        let Counters {
+            failed, refused, ..
+        } = self.counters;
+        let top_peak = self.top_peak();
+        // SAFETY: no mark lies behind the top; map, directory and pool go on as they are.
+        unsafe {
+            self.map.start().write_bytes(
+                0,
+                (self.top / 8 + size_of::<usize>()).min(Map::bytes(self.end)),
+            );
+            *self = Self::new(self.map, self.directory, self.pool, self.end);
+        }
+        self.top_peak = top_peak;
+        self.counters = Counters {
+            failed,
+            refused,
+            ..Counters::default()
+        };
+    }
+
+    /// How long the free block would be that a used block of `len` granules would become.
+    ///
+    /// # Safety
+    /// A used block of so many granules starts at `start`.
+    pub(crate) unsafe fn merged_len(&self, start: usize, len: usize) -> usize {
+        let end = start + len;
+        // SAFETY: neighbours lie in the pool (I1).
+        unsafe {
+            let before_len = if !self.map.window(start).follows_free() {
+                0
+            } else if start == self.rest_end {
+                self.rest_len()
+            } else {
+                self.pool.footer_of(start).min(start)
+            };
+            let behind = self.map.window(end);
+            let behind_len = if end == self.top {
+                self.end - end
+            } else if behind.starts_free() {
+                self.free_len(end, behind)
+            } else {
+                0
+            };
+            before_len + len + behind_len
+        }
+    }
+
+    /// The rest's length.
+    #[inline(always)]
+    fn rest_len(&self) -> usize {
+        self.rest_end - self.rest
+    }
+
+    /// The length of the used block at `start`, which isn't a slab.
+    ///
+    /// # Safety
+    /// A used block starts there.
+    #[inline(always)]
+    pub(crate) unsafe fn used_len(&self, start: usize) -> usize {
+        // SAFETY: in the pool.
+        unsafe {
+            let window = self.map.window(start);
+            if window.is_long_used(G::SHORT_END) {
+                self.directory.len_at(start)
+            } else {
+                window.short_used_len()
+            }
+        }
+    }
+
+    /// The length of the free block at `start`, of which `window` is the map's.
+    ///
+    /// # Safety
+    /// A free block starts there.
+    #[inline(always)]
+    pub(crate) unsafe fn free_len(&self, start: usize, window: Window) -> usize {
+        if start == self.rest {
+            self.rest_len()
+        } else if window.is_long_free(G::SHORT_END) {
+            // SAFETY: in the pool; it is listed, so in the directory (I3).
+            unsafe { self.directory.len_at(start) }
+        } else {
+            window.short_free_len()
+        }
+    }
+
+    /// Whether the map and the directory know a listed free block of `len` granules at `start`.
+    ///
+    /// # Safety
+    /// `start` is below the top.
+    #[inline(always)]
+    unsafe fn is_listed(&self, start: usize, len: usize) -> bool {
+        // SAFETY: in the pool.
+        unsafe {
+            let window = self.map.window(start);
+            if len < G::SHORT_END {
+                window.is_short_free(len)
+            } else {
+                window.is_long_free(G::SHORT_END)
+                    && self.directory.len_at(start) == len
+                    && start != self.rest
+            }
+        }
+    }
+}

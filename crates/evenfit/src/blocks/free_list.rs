@@ -1,0 +1,145 @@
+//! The lists of free blocks: each is in the list of its bin, but for the rest.
+//!
+//! What a free block holds in its own memory may have been overwritten. So a link is believed only if the block that it leads to
+//! points back, and a block's length is the map's and the directory's, never the pool's. Every function reads all it needs
+//! before it writes.
+
+use super::Blocks;
+use super::bins::Bins;
+use super::pool::end_mark;
+use crate::geometry::Geometry;
+
+impl<G: Geometry> Blocks<G> {
+    /// Puts the free block of `len` granules at `start` first in its list. Its marks are the caller's.
+    ///
+    /// # Safety
+    /// It is free, below the top, in no list and not the rest.
+    #[inline(always)]
+    pub(super) unsafe fn push(&mut self, start: usize, len: usize) {
+        debug_assert!(len >= super::GRANULES_MIN && start + len <= self.top);
+        // SAFETY: the block's memory is the heap's (I2), its bin is one, and a list's head is a free block or its end mark (I4).
+        unsafe {
+            self.pool.set_footer(start + len, len);
+            if len >= G::SHORT_END {
+                self.directory.set_len(start, len);
+            }
+            let bin = Bins::<G>::of(len);
+            self.push_to(bin, start);
+        }
+    }
+
+    /// # Safety
+    /// As for `push`; `bin` is the block's.
+    #[inline(always)]
+    pub(super) unsafe fn push_to(&mut self, bin: usize, start: usize) {
+        // SAFETY: as in `push`.
+        unsafe {
+            let head = self.bins.head(bin);
+            self.pool.set_next(start, head);
+            self.pool.set_prev(start, end_mark(bin) as usize);
+            self.bins.set_head(bin, start);
+            if head < self.top {
+                self.pool.set_prev(head, start);
+            } else {
+                self.bins.mark_filled(bin);
+            }
+        }
+    }
+
+    /// Takes the first block of a bin out of its list. False, and nothing is changed, if its link was overwritten.
+    ///
+    /// # Safety
+    /// `start` is the bin's head, and a block.
+    #[inline(always)]
+    pub(super) unsafe fn pop(&mut self, bin: usize, start: usize) -> bool {
+        // SAFETY: a link below the top leads into the pool, which may be read; to write there it must point back (I4).
+        unsafe {
+            let next = self.pool.next(start);
+            if next < self.top {
+                if self.pool.prev(next) != start {
+                    return false;
+                }
+                self.pool.set_prev(next, end_mark(bin) as usize);
+            } else {
+                if next != end_mark(bin) as usize {
+                    return false;
+                }
+                self.bins.mark_empty(bin);
+            }
+            self.bins.set_head(bin, next);
+        }
+        true
+    }
+
+    /// Takes a free block out of its list. False, and nothing is changed, if a link was overwritten.
+    ///
+    /// # Safety
+    /// `start` is a block below the top.
+    #[inline(always)]
+    pub(super) unsafe fn unlink(&mut self, start: usize) -> bool {
+        // SAFETY: as in `pop`.
+        unsafe {
+            let next = self.pool.next(start);
+            let prev = self.pool.prev(start);
+            if next < self.top {
+                if self.pool.prev(next) != start {
+                    return false;
+                }
+            } else if !Self::is_end_mark(next) {
+                return false;
+            }
+            if prev < self.top {
+                if self.pool.next(prev) != start {
+                    return false;
+                }
+                self.pool.set_next(prev, next);
+            } else {
+                let bin = Self::bin_of_end_mark(prev);
+                if !Self::is_end_mark(prev) || self.bins.head(bin) != start {
+                    return false;
+                }
+                self.bins.set_head(bin, next);
+                if next >= self.top {
+                    self.bins.mark_empty(bin);
+                }
+            }
+            if next < self.top {
+                self.pool.set_prev(next, prev);
+            }
+        }
+        true
+    }
+
+    /// Puts a block back to where `unlink` took it from: its own links still say where that is.
+    ///
+    /// # Safety
+    /// `unlink` has just succeeded on it, and no list was changed since.
+    #[cold]
+    pub(super) unsafe fn relink(&mut self, start: usize) {
+        // SAFETY: the links were believed by `unlink`.
+        unsafe {
+            let next = self.pool.next(start);
+            let prev = self.pool.prev(start);
+            if next < self.top {
+                self.pool.set_prev(next, start);
+            }
+            if prev < self.top {
+                self.pool.set_next(prev, start);
+            } else {
+                let bin = Self::bin_of_end_mark(prev);
+                self.bins.set_head(bin, start);
+                self.bins.mark_filled(bin);
+            }
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn is_end_mark(link: usize) -> bool {
+        Self::bin_of_end_mark(link) < Bins::<G>::COUNT
+    }
+
+    #[inline(always)]
+    pub(super) fn bin_of_end_mark(link: usize) -> usize {
+        !(link as u32) as usize
+    }
+}

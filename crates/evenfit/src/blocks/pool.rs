@@ -1,0 +1,166 @@
+//! The pool: granules by number, and what a free block holds in its own memory.
+
+use core::marker::PhantomData;
+use core::ptr::NonNull;
+
+use crate::{geometry::Geometry, sanitizer};
+
+/// A granule's number, as a list holds it, or the mark of a list's end: see [`end_mark`].
+pub(crate) type Link = u32;
+
+/// What the first 8 bytes of a listed free block hold.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Links {
+    next: Link,
+    prev: Link,
+}
+
+/// What the first block of a bin's list has for the one before, and the last for the next. No granule has such a number.
+/// All ones is no mark, since no block belongs to bin 0.
+#[inline(always)]
+pub(super) fn end_mark(bin: usize) -> Link {
+    !(bin as Link)
+}
+
+/// The granules that blocks are cut from. Copies refer to the same memory.
+#[derive(Clone, Copy)]
+pub(crate) struct Pool<G> {
+    base: NonNull<u8>,
+    geometry: PhantomData<G>,
+}
+
+impl<G: Geometry> Pool<G> {
+    const GRANULE_LOG2: u32 = G::GRANULE_BYTES.ilog2();
+
+    pub(crate) const fn new(base: NonNull<u8>) -> Self {
+        Self {
+            base,
+            geometry: PhantomData,
+        }
+    }
+
+    pub(crate) fn base(self) -> NonNull<u8> {
+        self.base
+    }
+
+    /// The address of a granule, or of the pool's end.
+    #[inline(always)]
+    pub(crate) fn at(self, granule: usize) -> *mut u8 {
+        self.base
+            .as_ptr()
+            .wrapping_add(granule << Self::GRANULE_LOG2)
+    }
+
+    /// As [`at`](Self::at).
+    ///
+    /// # Safety
+    /// The granule lies in the pool.
+    #[inline(always)]
+    pub(crate) unsafe fn block_at(self, granule: usize) -> NonNull<u8> {
+        // SAFETY: in the pool, so not null.
+        unsafe { NonNull::new_unchecked(self.at(granule)) }
+    }
+
+    /// A block of so many granules.
+    ///
+    /// # Safety
+    /// It lies in the pool.
+    #[inline(always)]
+    pub(crate) unsafe fn slice(self, start: usize, len: usize) -> NonNull<[u8]> {
+        // SAFETY: as promised by the caller.
+        let ptr = unsafe { self.block_at(start) };
+        NonNull::slice_from_raw_parts(ptr, len << Self::GRANULE_LOG2)
+    }
+
+    /// The granule at an address; beyond any pool if it isn't the start of one, since the bits of the offset that must be 0 become
+    /// its highest.
+    #[inline(always)]
+    pub(crate) fn granule_at(self, ptr: NonNull<u8>) -> usize {
+        self.offset_bytes(ptr).rotate_right(Self::GRANULE_LOG2)
+    }
+
+    /// How far an address lies behind the pool's start; wraps for those before it.
+    #[inline(always)]
+    pub(crate) fn offset_bytes(self, ptr: NonNull<u8>) -> usize {
+        ptr.addr().get().wrapping_sub(self.base.addr().get())
+    }
+
+    /// How many granules a request of `bytes` takes.
+    #[inline(always)]
+    pub(crate) fn granules(bytes: usize) -> usize {
+        // A layout's size is at most isize::MAX, so the sum can't overflow.
+        let rounded = (bytes + (G::ALIGN_BYTES - 1)) >> Self::GRANULE_LOG2;
+        let granules = rounded & !(Self::GRANULES_ALIGN - 1);
+        granules.max(super::GRANULES_MIN)
+    }
+
+    /// Blocks start at multiples of so many granules.
+    pub(crate) const GRANULES_ALIGN: usize = G::ALIGN_BYTES / G::GRANULE_BYTES;
+
+    #[inline(always)]
+    fn links(self, granule: usize) -> *mut Links {
+        self.at(granule).cast()
+    }
+
+    /// # Safety
+    /// The granule lies in the pool, as all those below.
+    #[inline(always)]
+    pub(super) unsafe fn next(self, granule: usize) -> usize {
+        let links = self.links(granule);
+        // SAFETY: any eight bytes are links.
+        sanitizer::own(links, || unsafe { (*links).next }) as usize
+    }
+
+    /// # Safety
+    /// As for `next`.
+    #[inline(always)]
+    pub(super) unsafe fn prev(self, granule: usize) -> usize {
+        let links = self.links(granule);
+        // SAFETY: as above.
+        sanitizer::own(links, || unsafe { (*links).prev }) as usize
+    }
+
+    /// # Safety
+    /// A free block starts at the granule.
+    #[inline(always)]
+    pub(super) unsafe fn set_next(self, granule: usize, next: usize) {
+        let links = self.links(granule);
+        // SAFETY: the block is free, so its memory is the heap's.
+        sanitizer::own(links, || unsafe { (*links).next = next as Link });
+    }
+
+    /// # Safety
+    /// As for `set_next`.
+    #[inline(always)]
+    pub(super) unsafe fn set_prev(self, granule: usize, prev: usize) {
+        let links = self.links(granule);
+        // SAFETY: as above.
+        sanitizer::own(links, || unsafe { (*links).prev = prev as Link });
+    }
+
+    #[inline(always)]
+    fn footer(self, end: usize) -> *mut u32 {
+        self.at(end).wrapping_sub(8).cast()
+    }
+
+    /// What the footer of the free block that ends here says of its length, in granules.
+    ///
+    /// # Safety
+    /// A block ends at the granule.
+    #[inline(always)]
+    pub(super) unsafe fn footer_of(self, end: usize) -> usize {
+        let footer = self.footer(end);
+        // SAFETY: the last eight bytes of a block.
+        sanitizer::own(footer, || unsafe { *footer }) as usize
+    }
+
+    /// # Safety
+    /// A free block of so many granules ends there.
+    #[inline(always)]
+    pub(super) unsafe fn set_footer(self, end: usize, granules: usize) {
+        let footer = self.footer(end);
+        // SAFETY: the block is free, so its memory is the heap's.
+        sanitizer::own(footer, || unsafe { *footer = granules as u32 });
+    }
+}

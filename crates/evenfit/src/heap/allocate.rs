@@ -1,0 +1,112 @@
+//! Allocation: a slot or a block.
+
+use core::alloc::Layout;
+use core::ptr::NonNull;
+
+use super::Heap;
+use crate::AllocError;
+use crate::blocks::{Allocated, Pool};
+use crate::geometry::Geometry;
+use crate::tiers::Tiers;
+
+impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
+    /// Allocates a block for `layout`. A size of zero takes the shortest block.
+    ///
+    /// The slice returned is at least as long as asked: it is all the caller may use.
+    /// Any alignment up to the pool's size is served. O(1).
+    ///
+    /// # Errors
+    /// [`AllocError::TooLarge`] if the pool could never serve it, [`AllocError::OutOfMemory`] if it can't now,
+    /// [`AllocError::Corrupt`] if the free block it would be cut from was overwritten.
+    #[inline(always)]
+    pub fn allocate(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
+        if let Some((slabs, _)) = self.slabs_mut()
+            && slabs.serve(layout)
+        {
+            if let Some(slot) = slabs.allocate(layout.size()) {
+                return Ok(slot);
+            }
+            return self.allocate_slot(layout);
+        }
+        self.allocate_block(layout)
+    }
+
+    /// A slot that isn't where slots are taken from, or a block where there is no room for a slab.
+    #[inline(never)]
+    fn allocate_slot(&mut self, layout: Layout) -> Allocated {
+        if let Some((slabs, blocks)) = self.slabs_mut()
+            && let Some(slot) = slabs.allocate_elsewhere(layout.size(), blocks)
+        {
+            return Ok(slot);
+        }
+        self.allocate_block(layout)
+    }
+
+    #[inline(never)]
+    fn allocate_block(&mut self, layout: Layout) -> Allocated {
+        if layout.align() <= G::ALIGN_BYTES {
+            let len = Pool::<G>::granules(layout.size());
+            // SAFETY: the length is a request's.
+            if let Some(block) = unsafe { self.blocks.allocate_short(len) } {
+                return block;
+            }
+        }
+        self.allocate_searching(layout)
+    }
+
+    /// A block that needs a search, or is aligned higher. If there is none, the spare slab is given back and all is tried once more.
+    #[inline(never)]
+    fn allocate_searching(&mut self, layout: Layout) -> Allocated {
+        let len = Pool::<G>::granules(layout.size());
+        let error = match self.search(len, layout.align()) {
+            Err(error) => error,
+            block => return block,
+        };
+        if error == AllocError::OutOfMemory
+            && let Some((slabs, blocks)) = self.slabs_mut()
+            && slabs.close_spare(blocks)
+            && let block @ Ok(_) = self.search(len, layout.align())
+        {
+            return block;
+        }
+        self.blocks.fail(if len > self.blocks.end {
+            AllocError::TooLarge
+        } else {
+            error
+        })
+    }
+
+    #[inline(always)]
+    fn search(&mut self, len: usize, align: usize) -> Allocated {
+        // SAFETY: the length is a request's, the alignment a layout's.
+        unsafe {
+            if align <= G::ALIGN_BYTES {
+                self.blocks.allocate_by_search(len)
+            } else {
+                self.blocks.allocate_aligned(len, align)
+            }
+        }
+    }
+
+    /// As [`allocate`](Self::allocate), for callers that know what else to try.
+    pub(crate) fn allocate_uncounted(
+        &mut self,
+        layout: Layout,
+    ) -> Result<NonNull<[u8]>, AllocError> {
+        let failed = self.blocks.counters.failed;
+        let block = self.allocate(layout);
+        self.blocks.counters.failed = failed;
+        block
+    }
+
+    /// Allocates a block for `layout` and zeroes all of it. O(1) and one write of the block.
+    ///
+    /// # Errors
+    /// As for [`allocate`](Self::allocate).
+    pub fn allocate_zeroed(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
+        let block = self.allocate(layout)?;
+        // SAFETY: the block is so long, and the caller's alone.
+        unsafe { block.cast::<u8>().write_bytes(0, block.len()) };
+        Ok(block)
+    }
+}

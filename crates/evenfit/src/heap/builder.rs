@@ -1,0 +1,160 @@
+//! Every choice of a heap, by name.
+
+use core::marker::PhantomData;
+use core::mem::MaybeUninit;
+use core::ptr::NonNull;
+
+use super::Heap;
+use crate::InitError;
+use crate::blocks::{Blocks, Directory, Map, Pool};
+use crate::geometry::Geometry;
+use crate::region::Division;
+use crate::slabs::Slabs;
+use crate::tiers::{BlocksOnly, Tiers, WithSlabs};
+
+/// What a heap is to be like: see [`Heap::builder`].
+///
+/// ```
+/// # use evenfit::next as evenfit;
+/// let mut region = [core::mem::MaybeUninit::uninit(); 64 * 1024];
+/// let heap = evenfit::Heap::builder().blocks_only().geometry::<evenfit::Compact>().build(&mut region)?;
+/// assert!(heap.largest_free() > 63 * 1000);
+/// # Ok::<(), evenfit::InitError>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Builder<T: Tiers, G: Geometry> {
+    max_bytes: usize,
+    is_zero: bool,
+    choice: PhantomData<(T, G)>,
+}
+
+impl<T: Tiers, G: Geometry> Default for Builder<T, G> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T: Tiers, G: Geometry> Builder<T, G> {
+    /// A heap of these types, over just its region.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            max_bytes: 0,
+            is_zero: false,
+            choice: PhantomData,
+        }
+    }
+
+    const fn of<T2: Tiers, G2: Geometry>(self) -> Builder<T2, G2> {
+        Builder {
+            max_bytes: self.max_bytes,
+            is_zero: self.is_zero,
+            choice: PhantomData,
+        }
+    }
+
+    /// No slabs: the tightest in space.
+    #[must_use]
+    pub const fn blocks_only(self) -> Builder<BlocksOnly, G> {
+        self.of()
+    }
+
+    /// Slabs for small requests, whatever the length of the region.
+    #[must_use]
+    pub const fn with_slabs(self) -> Builder<WithSlabs, G> {
+        self.of()
+    }
+
+    /// Tiers that a type names.
+    #[must_use]
+    pub const fn tiers<T2: Tiers>(self) -> Builder<T2, G> {
+        self.of()
+    }
+
+    /// Another geometry.
+    #[must_use]
+    pub const fn geometry<G2: Geometry>(self) -> Builder<T, G2> {
+        self.of()
+    }
+
+    /// Room for the metadata of a region of so many bytes, so that the pool can be made longer: see [`Heap::extend`]. It must fit in the
+    /// region handed over.
+    #[must_use]
+    pub const fn max_bytes(self, max_bytes: usize) -> Self {
+        Self { max_bytes, ..self }
+    }
+
+    /// The region is all zero, as memory fresh from the operating system is. Nothing of its metadata is then written before it is needed, so
+    /// that no page of it is brought in; building takes O(1).
+    ///
+    /// # Safety
+    /// Every byte of the region that is handed over must be zero.
+    #[must_use]
+    pub const unsafe fn zeroed(self) -> Self {
+        Self {
+            is_zero: true,
+            ..self
+        }
+    }
+
+    /// Builds the heap over a region of any length and alignment.
+    ///
+    /// # Errors
+    /// [`InitError`] if the region can't hold the metadata and a block, or is longer than the geometry can number.
+    pub fn build(self, region: &mut [MaybeUninit<u8>]) -> Result<Heap<'_, T, G>, InitError> {
+        let len_bytes = region.len();
+        // SAFETY: the region is borrowed exclusively for the heap's lifetime.
+        unsafe { self.build_raw(NonNull::from(region).cast(), len_bytes) }
+    }
+
+    /// Builds the heap over `len_bytes` bytes from `base` on.
+    ///
+    /// # Errors
+    /// As for [`build`](Self::build).
+    ///
+    /// # Safety
+    /// As for [`Heap::from_raw`].
+    pub unsafe fn build_raw<'pool>(
+        self,
+        base: NonNull<u8>,
+        len_bytes: usize,
+    ) -> Result<Heap<'pool, T, G>, InitError> {
+        const {
+            assert!(
+                G::HAS_SLABS || T::SLABS_REGION_BYTES_MIN != 0,
+                "this geometry has no slabs: choose Auto or BlocksOnly, or another geometry than Compact"
+            );
+        }
+        let max_bytes = self.max_bytes.max(len_bytes);
+        let has_slabs = G::HAS_SLABS && max_bytes >= T::SLABS_REGION_BYTES_MIN;
+        let division = Division::of::<G>(base, max_bytes, has_slabs)?;
+        let granules = division.granules_in::<G>(len_bytes)?;
+        // SAFETY: what the division names lies in the region, apart and aligned; see `Division`.
+        unsafe {
+            if !self.is_zero {
+                base.write_bytes(0, division.pool_offset);
+            }
+            let map = Map::new(base.add(division.map_offset));
+            let directory = Directory::new(base.add(division.directory_offset).cast());
+            let pool = Pool::new(base.add(division.pool_offset));
+            let blocks = Blocks::new(map, directory, pool, granules);
+            let slabs = if has_slabs {
+                Slabs::new(
+                    base.add(division.begins_offset).cast(),
+                    &blocks,
+                    division.granules,
+                )
+            } else {
+                Slabs::none()
+            };
+            Ok(Heap {
+                blocks,
+                slabs: T::from(slabs),
+                region_bytes: len_bytes,
+                pool_offset_bytes: division.pool_offset,
+                granules_max: division.granules,
+                region: PhantomData,
+            })
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Freeing: a slot or a block, or a refusal.
+
+use core::alloc::Layout;
+use core::ptr::NonNull;
+
+use super::{Heap, Live};
+use crate::FreeError;
+use crate::blocks::{Answer, Refused};
+use crate::geometry::Geometry;
+use crate::slabs::Freed;
+use crate::tiers::Tiers;
+
+impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
+    /// Gives a block back. A pointer or layout that must be refused is handed to the misuse hook:
+    /// see [`set_misuse_hook`](crate::set_misuse_hook). O(1).
+    ///
+    /// # Safety
+    /// As for [`try_deallocate`](Self::try_deallocate).
+    #[inline(always)]
+    pub unsafe fn deallocate(&mut self, ptr: NonNull<u8>, layout: Layout) {
+        // SAFETY: as promised by the caller.
+        unsafe { self.free(ptr, layout) }
+    }
+
+    /// Gives a block back, or says why not: then the heap is unchanged. O(1).
+    ///
+    /// # Errors
+    /// - [`FreeError::OutsidePool`]: no address of this pool.
+    /// - [`FreeError::NotABlock`]: inside a block, not at its start.
+    /// - [`FreeError::AlreadyFree`]: free memory. Far inside a long free block, where constant time can't
+    ///   tell it from a used one, the answer is `NotABlock`.
+    /// - [`FreeError::WrongLayout`]: the size rounds to another number of granules than the block has, or the address
+    ///   isn't a multiple of the alignment.
+    /// - [`FreeError::Corrupt`]: a neighbouring free block was overwritten.
+    ///
+    /// # Safety
+    /// Nothing may use the block afterwards. A pointer that is no live block of this heap is refused, but
+    /// a pointer kept from an earlier block can't be told from the live block of the same layout that now starts there.
+    #[inline(always)]
+    pub unsafe fn try_deallocate(
+        &mut self,
+        ptr: NonNull<u8>,
+        layout: Layout,
+    ) -> Result<(), FreeError> {
+        // SAFETY: as promised by the caller.
+        unsafe { self.free(ptr, layout) }
+    }
+
+    /// # Safety
+    /// As for `try_deallocate`.
+    #[inline(always)]
+    unsafe fn free<A: Answer>(&mut self, ptr: NonNull<u8>, layout: Layout) -> A {
+        if let Some((slabs, blocks)) = self.slabs_mut()
+            && slabs.serve(layout)
+        {
+            return match slabs.free(ptr, layout.size()) {
+                Freed::Done => A::FREED,
+                Freed::WordChanged(slot) => {
+                    slabs.word_changed(slot, blocks);
+                    A::FREED
+                }
+                // SAFETY: as promised by the caller.
+                Freed::AlreadyFree | Freed::NotOfClass => unsafe { self.free_checked(ptr, layout) },
+            };
+        }
+        // SAFETY: as promised by the caller.
+        unsafe { self.free_block(ptr, layout) }
+    }
+
+    /// # Safety
+    /// As for `try_deallocate`.
+    #[inline(never)]
+    unsafe fn free_block<A: Answer>(&mut self, ptr: NonNull<u8>, layout: Layout) -> A {
+        // SAFETY: as promised by the caller.
+        unsafe {
+            match self.blocks.free(ptr, layout) {
+                Some(answer) => answer,
+                None => self.free_checked(ptr, layout),
+            }
+        }
+    }
+
+    /// Frees what the first look didn't find, in whichever tier it is, or names the misuse.
+    ///
+    /// # Safety
+    /// As for `try_deallocate`.
+    #[cold]
+    #[inline(never)]
+    unsafe fn free_checked<A: Answer>(&mut self, ptr: NonNull<u8>, layout: Layout) -> A {
+        match self.live_at(ptr, Some(layout)) {
+            // SAFETY: it is given up.
+            Ok(live) => unsafe { self.free_live(live) },
+            Err(error) => self.blocks.refuse(Refused {
+                error,
+                ptr,
+                layout: Some(layout),
+            }),
+        }
+    }
+
+    /// # Safety
+    /// It is live, and given up.
+    #[inline(always)]
+    pub(super) unsafe fn free_live<A: Answer>(&mut self, live: Live) -> A {
+        match live {
+            Live::Slot(slot) => {
+                if let Some((slabs, blocks)) = self.slabs_mut() {
+                    slabs.free_found(slot, blocks);
+                }
+                A::FREED
+            }
+            // SAFETY: a used block, and given up.
+            Live::Block { start, len } => unsafe {
+                self.blocks
+                    .free_merging(start, len, self.blocks.map.window(start))
+            },
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! The integrity check: total over whatever bytes the region holds.
+//!
+//! It believes only the heap's own value (top, end, counters, heads of bins); map, directory, descriptors and links are read with every
+//! index tested, so a region full of garbage gives an answer, never a crash.
+
+use crate::geometry::Geometry;
+use crate::heap::Heap;
+use crate::slabs::Live;
+use crate::tiers::Tiers;
+use crate::{BlockState, CheckError};
+
+/// What the map says in all.
+#[derive(Default)]
+struct Tally {
+    used_granules: usize,
+    used_blocks: usize,
+    listed_blocks: usize,
+    has_rest: bool,
+}
+
+impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
+    /// Checks the whole heap: map, directory, links, bins, slabs and counters. Linear in blocks and map.
+    ///
+    /// Total: whatever was written over the region, the answer is an `Ok` or the first thing found wrong.
+    ///
+    /// # Errors
+    /// [`CheckError`], which names what is wrong and where.
+    pub fn check(&self) -> Result<(), CheckError> {
+        let mut live = Live::default();
+        let tally = self.check_map(&mut live)?;
+        self.blocks.check_bins(tally.listed_blocks)?;
+        if let Some(slabs) = self.slabs() {
+            slabs.check_lists(&live)?;
+        }
+        let counters = &self.blocks.counters;
+        if tally.used_granules != counters.used
+            || tally.used_blocks != counters.live
+            || tally.has_rest != self.blocks.has_rest()
+        {
+            return Err(CheckError::Counters {
+                counted_bytes: tally.used_granules * G::GRANULE_BYTES,
+                remembered_bytes: counters.used * G::GRANULE_BYTES,
+            });
+        }
+        Ok(())
+    }
+
+    fn check_map(&self, live: &mut Live) -> Result<Tally, CheckError> {
+        let blocks = &self.blocks;
+        let mut tally = Tally::default();
+        let mut start = 0;
+        let mut after_free = false;
+        while start < blocks.top {
+            let offset_bytes = start * G::GRANULE_BYTES;
+            let (end, state) = self
+                .block_from(start)
+                .ok_or(CheckError::Mark { offset_bytes })?;
+            if blocks.shows_free_before(start) != after_free
+                || after_free && state == BlockState::Free
+            {
+                return Err(CheckError::Neighbour { offset_bytes });
+            }
+            after_free = state == BlockState::Free;
+            if !blocks.marks_agree(start, end, after_free) {
+                return Err(CheckError::SizeWord { offset_bytes });
+            }
+            if after_free {
+                if blocks.is_rest(start) {
+                    tally.has_rest = true;
+                } else {
+                    tally.listed_blocks += 1;
+                    if !blocks.is_linked(start, end) {
+                        return Err(CheckError::Link { offset_bytes });
+                    }
+                }
+            } else {
+                tally.used_granules += end - start;
+                tally.used_blocks += 1;
+            }
+            if let (BlockState::Slab { .. }, Some(slabs)) = (state, self.slabs())
+                && !slabs.check_slab(start, live)
+            {
+                return Err(CheckError::Slab { offset_bytes });
+            }
+            start = end;
+        }
+        if start != blocks.top || after_free || !blocks.top_agrees() {
+            return Err(CheckError::Neighbour {
+                offset_bytes: blocks.top * G::GRANULE_BYTES,
+            });
+        }
+        Ok(tally)
+    }
+}

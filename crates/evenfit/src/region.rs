@@ -1,0 +1,110 @@
+//! How a region is divided.
+
+use core::ptr::NonNull;
+
+use crate::InitError;
+use crate::blocks::{Directory, GRANULES_MIN, Map, Pool};
+use crate::geometry::Geometry;
+use crate::slabs::Slabs;
+
+/// Where everything lies in a region, as offsets from its first byte:
+///
+/// ```text
+///   | begins of segments | heads of classes | directory | map | granule 0 | granule 1 | ...
+///   '---- with slabs only -----------------'
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Division {
+    pub(crate) begins_offset: usize,
+    pub(crate) directory_offset: usize,
+    pub(crate) map_offset: usize,
+    pub(crate) pool_offset: usize,
+    /// How many granules there is metadata for.
+    pub(crate) granules: usize,
+}
+
+impl Division {
+    /// Divides `len_bytes` bytes from `base` on, so that the pool has as many granules as fit behind their own metadata.
+    pub(crate) fn of<G: Geometry>(
+        base: NonNull<u8>,
+        len_bytes: usize,
+        has_slabs: bool,
+    ) -> Result<Self, InitError> {
+        let aligned = Pool::<G>::GRANULES_ALIGN;
+        let least = Self::behind::<G>(base, GRANULES_MIN.next_multiple_of(aligned), has_slabs);
+        // Whatever the alignment of another region.
+        let min_bytes = least.end_bytes::<G>() + G::ALIGN_BYTES;
+        if least.end_bytes::<G>() > len_bytes {
+            return Err(InitError::RegionTooSmall {
+                len_bytes,
+                min_bytes,
+            });
+        }
+        let max = Self::behind::<G>(base, G::GRANULES_MAX / aligned * aligned, has_slabs);
+        if len_bytes.saturating_sub(G::GRANULE_BYTES * aligned) >= max.end_bytes::<G>() {
+            return Err(InitError::RegionTooLarge {
+                len_bytes,
+                max_bytes: max.end_bytes::<G>(),
+            });
+        }
+        // The metadata grow with the granules, so the most that fit are found by halving.
+        let (mut fit, mut too_many) = (
+            least.granules / aligned,
+            len_bytes / G::GRANULE_BYTES / aligned + 1,
+        );
+        too_many = too_many.min(max.granules / aligned + 1);
+        while too_many - fit > 1 {
+            let middle = fit + (too_many - fit) / 2;
+            if Self::behind::<G>(base, middle * aligned, has_slabs).end_bytes::<G>() <= len_bytes {
+                fit = middle;
+            } else {
+                too_many = middle;
+            }
+        }
+        Ok(Self::behind::<G>(base, fit * aligned, has_slabs))
+    }
+
+    /// The metadata of so many granules, and the pool behind.
+    fn behind<G: Geometry>(base: NonNull<u8>, granules: usize, has_slabs: bool) -> Self {
+        let pad = |offset: usize, align: usize| {
+            base.addr().get().wrapping_add(offset).wrapping_neg() & (align - 1)
+        };
+        let begins_offset = pad(0, align_of::<u32>());
+        let mut directory_offset = begins_offset;
+        if has_slabs {
+            directory_offset += Slabs::<G>::begins_bytes(granules) + Slabs::<G>::HEADS_BYTES;
+        }
+        let map_offset = directory_offset + Directory::<G>::bytes(granules);
+        let map_end = map_offset + Map::bytes(granules);
+        Self {
+            begins_offset,
+            directory_offset,
+            map_offset,
+            pool_offset: map_end + pad(map_end, G::ALIGN_BYTES),
+            granules,
+        }
+    }
+
+    fn end_bytes<G: Geometry>(&self) -> usize {
+        self.granules
+            .saturating_mul(G::GRANULE_BYTES)
+            .saturating_add(self.pool_offset)
+    }
+
+    /// How many of the granules lie in the first `len_bytes` of the region.
+    pub(crate) fn granules_in<G: Geometry>(&self, len_bytes: usize) -> Result<usize, InitError> {
+        let aligned = Pool::<G>::GRANULES_ALIGN;
+        let room =
+            len_bytes.saturating_sub(self.pool_offset) / G::GRANULE_BYTES / aligned * aligned;
+        let granules = room.min(self.granules);
+        if granules < GRANULES_MIN {
+            let min_bytes =
+                self.pool_offset + GRANULES_MIN.next_multiple_of(aligned) * G::GRANULE_BYTES;
+            return Err(InitError::RegionTooSmall {
+                len_bytes,
+                min_bytes,
+            });
+        }
+        Ok(granules)
+    }
+}

@@ -1,0 +1,143 @@
+//! What a walk and the integrity check ask of the slab tier. Nothing here relies on what the region holds.
+
+use super::classes::{CLASSES_MAX, WORDS};
+use super::descriptor::{Class, Descriptor};
+use super::{SlabId, Slabs};
+use crate::geometry::Geometry;
+use crate::{BlockState, CheckError};
+
+/// What was counted of the slabs of each class.
+#[derive(Default)]
+pub(crate) struct Live {
+    used_slots: [usize; CLASSES_MAX],
+    with_free: [usize; CLASSES_MAX],
+    slabs: usize,
+}
+
+impl<G: Geometry> Slabs<G> {
+    /// The slab that begins at granule `start` of the pool.
+    fn slab_from(&self, start: usize) -> Option<SlabId> {
+        let granule = start + Self::BIAS;
+        if granule >> Self::SEGMENT_LOG2 >= self.segments {
+            return None;
+        }
+        // SAFETY: the granule lies in a segment.
+        let begin = unsafe { *self.begin_of(granule) };
+        (begin as usize == granule).then_some(Self::slab_at(begin))
+    }
+
+    /// The class of a slab in the pool, if it is one.
+    fn class_number(&self, slab: SlabId) -> Option<usize> {
+        // SAFETY: the caller's slab lies in the directory.
+        let class = unsafe { (*self.descriptor(slab)).class };
+        let number = class.number();
+        (class == Class::new(number) && number > 0 && number < Self::TABLE.count).then_some(number)
+    }
+
+    fn free_slots(&self, slab: SlabId) -> usize {
+        // SAFETY: the slab lies in the directory.
+        let free = unsafe { (*self.descriptor(slab)).free };
+        free.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
+    /// What the slab that begins at granule `start` holds; `None` if none does.
+    pub(crate) fn state_at(&self, start: usize) -> Option<BlockState> {
+        let slab = self.slab_from(start)?;
+        let info = Self::TABLE.classes[self.class_number(slab)?];
+        let slots = info.slots as usize;
+        Some(BlockState::Slab {
+            slot_bytes: info.slot_bytes as usize,
+            used_slots: slots.saturating_sub(self.free_slots(slab)),
+        })
+    }
+
+    /// Whether the descriptor of the slab at granule `start` makes sense. Counts it.
+    pub(crate) fn check_slab(&self, start: usize, live: &mut Live) -> bool {
+        let Some((slab, number)) = self
+            .slab_from(start)
+            .and_then(|slab| Some((slab, self.class_number(slab)?)))
+        else {
+            return false;
+        };
+        let info = Self::TABLE.classes[number];
+        // SAFETY: the slab lies in the directory.
+        let descriptor: Descriptor = unsafe { self.descriptor(slab).read_unaligned() };
+        let bits = descriptor.free;
+        let beyond = (0..WORDS).any(|word| bits[word] & !info.all_free[word] != 0);
+        let begins_there = descriptor.begin_low as usize == (start + Self::BIAS) % G::SHORT_END;
+        if beyond
+            || !begins_there
+            || descriptor.least > descriptor.class
+            || descriptor.least == Class::NONE
+        {
+            return false;
+        }
+        let free = self.free_slots(slab);
+        let slots = info.slots as usize;
+        // SAFETY: a head is a descriptor.
+        let is_first = unsafe { (*self.descriptor(self.all_records()[number].head)).next } == slab;
+        if free > 0 || is_first {
+            live.with_free[number] += 1;
+        }
+        live.used_slots[number] += slots - free;
+        live.slabs += 1;
+        free < slots || self.spare == slab
+    }
+
+    /// Whether the lists hold the slabs that were counted, and each record's word is one of its first slab.
+    pub(crate) fn check_lists(&self, live: &Live) -> Result<(), CheckError> {
+        if !self.are_in_use() {
+            return Ok(());
+        }
+        let last = self.segments << Self::SEGMENT_LOG2 >> Self::ENTRY_LOG2;
+        for number in 1..Self::TABLE.count {
+            let wrong = Err(CheckError::SlabList { class: number });
+            let record = &self.all_records()[number];
+            let mut listed = 0;
+            let mut prev = record.head;
+            // SAFETY: heads are descriptors; what a list leads to is tested to lie in the directory.
+            unsafe {
+                let first = (*self.descriptor(prev)).next;
+                loop {
+                    let slab = (*self.descriptor(prev)).next;
+                    let is_head = slab == record.head;
+                    if !is_head
+                        && (slab as usize >= last || self.class_number(slab) != Some(number))
+                    {
+                        return wrong;
+                    }
+                    if (*self.descriptor(slab)).prev != prev {
+                        return wrong;
+                    }
+                    if is_head {
+                        break;
+                    }
+                    listed += 1;
+                    if listed > live.with_free[number] {
+                        return wrong;
+                    }
+                    prev = slab;
+                }
+                let has_word = (0..WORDS).any(|word| {
+                    core::ptr::eq(record.word, Descriptor::word(self.descriptor(first), word))
+                });
+                if !has_word
+                    || listed != live.with_free[number]
+                    || record.live as usize != live.used_slots[number]
+                {
+                    return wrong;
+                }
+            }
+        }
+        let begins = (0..=self.segments).filter(|&segment| {
+            // SAFETY: there is a word more than segments.
+            unsafe { *self.begins.wrapping_add(segment) != 0 }
+        });
+        if live.slabs != self.open || begins.count() != self.open {
+            return Err(CheckError::SlabList {
+                class: Self::TABLE.count,
+            });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,118 @@
+//! The sizes of slots, and which of them serves a request.
+
+use super::descriptor::Class;
+use crate::geometry::Geometry;
+
+/// Requests of more bytes are blocks of their own.
+pub(crate) const REQUEST_BYTES_MAX: usize = 512;
+/// Class 0 is no slab's.
+pub(super) const CLASSES_MAX: usize = 28;
+/// A slab has a free bit for each slot, in so many words.
+pub(super) const WORDS: usize = 2;
+pub(super) const WORD_BITS: usize = usize::BITS as usize;
+
+/// What a class's slabs have in common.
+#[derive(Clone, Copy)]
+pub(super) struct ClassInfo {
+    pub(super) slot_bytes: u32,
+    pub(super) slots: u32,
+    /// Turns a distance in granules, which is a multiple of a slot's, into a number of slots: see [`inverse`].
+    pub(super) inverse: u32,
+    /// The free bits of an empty slab.
+    pub(super) all_free: [usize; WORDS],
+}
+
+pub(super) struct Table {
+    pub(super) classes: [ClassInfo; CLASSES_MAX],
+    /// The number of classes, that of no slab included.
+    pub(super) count: usize,
+    /// The class that serves a size.
+    pub(super) of_size: [Class; REQUEST_BYTES_MAX + 1],
+    /// The largest size that is served.
+    pub(super) largest: usize,
+}
+
+/// `granules` is a slot's length. With `granules = odd << shift` this is `1 / odd` modulo 2^32, times `2^(16 - shift)`: it takes
+/// `n * granules` to `n << 16` modulo 2^32, and what is no multiple to a number whose low bits aren't 0.
+const fn inverse(granules: u32) -> u32 {
+    let shift = granules.trailing_zeros();
+    let odd = granules >> shift;
+    // Newton's method: each step doubles the bits that are right, which at first are three.
+    let mut inverse = odd;
+    let mut bits = 3;
+    while bits < 32 {
+        inverse = inverse.wrapping_mul(2u32.wrapping_sub(odd.wrapping_mul(inverse)));
+        bits *= 2;
+    }
+    inverse << (16 - shift)
+}
+
+/// Each multiple of the alignment up to 16 granules; above, the largest size of which so many slots fit, if it is 16 bytes more
+/// than the last.
+pub(super) const fn table<G: Geometry>(slab_granules: usize) -> Table {
+    let slab_bytes = slab_granules * G::GRANULE_BYTES;
+    let step = G::ALIGN_BYTES;
+    let none = ClassInfo {
+        slot_bytes: 0,
+        slots: 0,
+        inverse: 0,
+        all_free: [0; WORDS],
+    };
+    let mut table = Table {
+        classes: [none; CLASSES_MAX],
+        count: 1,
+        of_size: [Class::NONE; REQUEST_BYTES_MAX + 1],
+        largest: 0,
+    };
+    let linear_end = 16 * G::GRANULE_BYTES;
+    let mut fit = slab_bytes / linear_end;
+    let mut size = 0;
+    loop {
+        let bytes = if table.largest == 0 {
+            slab_bytes / (WORDS * WORD_BITS)
+        } else if table.largest < linear_end {
+            table.largest + step
+        } else {
+            fit -= 1;
+            slab_bytes / fit / 16 * 16
+        };
+        let bytes = if bytes < 2 * G::GRANULE_BYTES {
+            2 * G::GRANULE_BYTES
+        } else {
+            bytes
+        };
+        if bytes > REQUEST_BYTES_MAX {
+            break;
+        }
+        if table.largest >= linear_end && bytes < table.largest + 16 {
+            continue;
+        }
+        assert!(table.count < CLASSES_MAX && bytes.is_multiple_of(step));
+        let slots = slab_bytes / bytes;
+        let granules = (bytes / G::GRANULE_BYTES) as u32;
+        let mut info = ClassInfo {
+            slot_bytes: bytes as u32,
+            slots: slots as u32,
+            inverse: inverse(granules),
+            all_free: [0; WORDS],
+        };
+        let mut slot = 0;
+        while slot < slots {
+            info.all_free[slot / WORD_BITS] |= 1 << (slot % WORD_BITS);
+            slot += 1;
+        }
+        // A word with a single slot would be full and empty at once.
+        assert!(slots > 1 && info.all_free[1].count_ones() != 1);
+        table.classes[table.count] = info;
+        while size <= bytes {
+            table.of_size[size] = Class::new(table.count);
+            size += 1;
+        }
+        table.count += 1;
+        table.largest = bytes;
+        if fit < 3 {
+            break;
+        }
+    }
+    table
+}

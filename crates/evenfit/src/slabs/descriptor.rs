@@ -1,0 +1,132 @@
+//! What is known of a slab, and of a class.
+
+use core::ptr;
+
+use super::classes::{ClassInfo, WORD_BITS, WORDS};
+
+/// A slab by the entry of the directory that it begins in, or the head of a class's list.
+pub(super) type SlabId = u32;
+
+/// A class by where its record lies among the others, in units of 8 bytes. They are in the order of their sizes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(transparent)]
+pub(super) struct Class(u8);
+
+impl Class {
+    /// No slab's.
+    pub(super) const NONE: Self = Self(0);
+    const UNITS: usize = size_of::<Record>() / 8;
+
+    #[inline(always)]
+    pub(super) const fn new(number: usize) -> Self {
+        Self((number * Self::UNITS) as u8)
+    }
+
+    pub(super) const fn at(offset_units: u8) -> Self {
+        Self(offset_units)
+    }
+
+    pub(super) const fn number(self) -> usize {
+        self.0 as usize / Self::UNITS
+    }
+
+    #[inline(always)]
+    pub(super) const fn offset_bytes(self) -> usize {
+        self.0 as usize * 8
+    }
+}
+
+/// A slab's part of the directory, from the entry of its first granule on.
+#[derive(Clone, Copy)]
+#[repr(C, packed(4))]
+pub(super) struct Descriptor {
+    /// The block tier's entry: where the slab begins among the granules of that entry.
+    pub(super) begin_low: u32,
+    /// A set bit is a free slot.
+    pub(super) free: [usize; WORDS],
+    /// The neighbours in the class's ring. The first slab may have become full since it was put there.
+    pub(super) next: SlabId,
+    pub(super) prev: SlabId,
+    pub(super) class: Class,
+    /// The smallest class of which a request was left in a slot of this slab.
+    pub(super) least: Class,
+    _unused: u16,
+}
+
+impl Descriptor {
+    /// A class's head: a slab without free slots, in a ring with itself.
+    pub(super) fn head(head: SlabId) -> Self {
+        Self {
+            begin_low: 0,
+            free: [0; WORDS],
+            next: head,
+            prev: head,
+            class: Class::NONE,
+            least: Class::NONE,
+            _unused: 0,
+        }
+    }
+
+    /// A word of free bits. It need not be aligned.
+    #[inline(always)]
+    pub(super) unsafe fn word(descriptor: *mut Self, word: usize) -> *mut usize {
+        debug_assert!(word < WORDS);
+        // SAFETY: only the address is taken.
+        unsafe {
+            (&raw mut (*descriptor).free)
+                .cast::<usize>()
+                .wrapping_add(word)
+        }
+    }
+
+    #[inline(always)]
+    pub(super) unsafe fn is_free(descriptor: *mut Self, slot: usize) -> bool {
+        // SAFETY: the caller's descriptor is one, and has the slot.
+        unsafe {
+            Self::word(descriptor, slot / WORD_BITS).read_unaligned() >> (slot % WORD_BITS) & 1 != 0
+        }
+    }
+}
+
+/// What a class has.
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+pub(super) struct Record {
+    /// The word of free bits that slots are taken from.
+    pub(super) word: *mut usize,
+    /// The slot of its lowest bit.
+    pub(super) slot: *mut u8,
+    pub(super) all_free: [usize; WORDS],
+    pub(super) inverse: u32,
+    pub(super) slot_bytes: u32,
+    pub(super) slots: u32,
+    /// Used slots.
+    pub(super) live: u32,
+    pub(super) head: SlabId,
+}
+
+impl Record {
+    pub(super) const fn none() -> Self {
+        Self {
+            word: ptr::null_mut(),
+            slot: ptr::null_mut(),
+            all_free: [0; WORDS],
+            inverse: 0,
+            slot_bytes: 0,
+            slots: 0,
+            live: 0,
+            head: 0,
+        }
+    }
+
+    pub(super) fn new(info: ClassInfo, head: SlabId) -> Self {
+        Self {
+            all_free: info.all_free,
+            inverse: info.inverse,
+            slot_bytes: info.slot_bytes,
+            slots: info.slots,
+            head,
+            ..Self::none()
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Whether small requests are served from slabs, as types: what a heap doesn't use isn't linked.
+
+use crate::geometry::Geometry;
+use crate::slabs::Slabs;
+
+/// Which tiers a heap has.
+///
+/// Implemented by [`Auto`], [`BlocksOnly`] and [`WithSlabs`]; sealed.
+pub trait Tiers: sealed::Sealed + Copy + core::fmt::Debug + 'static {
+    /// From this length of region on, in bytes, small requests are served from slabs, where the geometry has them.
+    const SLABS_REGION_BYTES_MIN: usize;
+    /// One or none.
+    #[doc(hidden)]
+
+    type Slabs<G: Geometry>: AsRef<[Slabs<G>]> + AsMut<[Slabs<G>]>;
+    #[doc(hidden)]
+    fn from<G: Geometry>(slabs: Slabs<G>) -> Self::Slabs<G>;
+}
+
+/// Slabs from 1 MiB ([`SLABS_REGION_BYTES_MIN`](Tiers::SLABS_REGION_BYTES_MIN)) of region on, where they are faster; blocks only
+/// below, where half-empty slabs would cost too much, and
+/// where the geometry is [`Compact`](crate::Compact).
+#[derive(Clone, Copy, Debug)]
+pub struct Auto;
+
+/// Blocks only: the tightest in space, and no code of slabs is linked.
+#[derive(Clone, Copy, Debug)]
+pub struct BlocksOnly;
+
+/// Slabs whatever the length of the region.
+#[derive(Clone, Copy, Debug)]
+pub struct WithSlabs;
+
+impl Tiers for Auto {
+    const SLABS_REGION_BYTES_MIN: usize = 1 << 20;
+    type Slabs<G: Geometry> = [Slabs<G>; 1];
+    fn from<G: Geometry>(slabs: Slabs<G>) -> [Slabs<G>; 1] {
+        [slabs]
+    }
+}
+
+impl Tiers for BlocksOnly {
+    const SLABS_REGION_BYTES_MIN: usize = usize::MAX;
+    type Slabs<G: Geometry> = [Slabs<G>; 0];
+    fn from<G: Geometry>(_: Slabs<G>) -> [Slabs<G>; 0] {
+        []
+    }
+}
+
+impl Tiers for WithSlabs {
+    const SLABS_REGION_BYTES_MIN: usize = 0;
+    type Slabs<G: Geometry> = [Slabs<G>; 1];
+    fn from<G: Geometry>(slabs: Slabs<G>) -> [Slabs<G>; 1] {
+        [slabs]
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::Auto {}
+    impl Sealed for super::BlocksOnly {}
+    impl Sealed for super::WithSlabs {}
+}
