@@ -54,7 +54,7 @@ mod resize;
 
 pub(crate) use self::allocate::Allocated;
 pub(crate) use self::directory::Directory;
-pub(crate) use self::free::{Answer, Refused, is_aligned};
+pub(crate) use self::free::is_aligned;
 pub(crate) use self::map::{Map, Window};
 pub(crate) use self::pool::Pool;
 
@@ -205,7 +205,7 @@ impl<G: Geometry> Blocks<G> {
     pub(crate) unsafe fn free_len(&self, start: usize, window: Window) -> usize {
         if start == self.rest {
             self.rest_len()
-        } else if window.is_long_free(G::SHORT_END) {
+        } else if window.is_long(G::SHORT_END) {
             // SAFETY: in the pool; it is listed, so in the directory (I3).
             unsafe { self.directory.len_at(start) }
         } else {

@@ -17,6 +17,7 @@ mod inspect;
 pub mod lock;
 mod locked;
 mod old;
+mod opaque;
 mod region;
 mod sanitizer;
 mod shared;

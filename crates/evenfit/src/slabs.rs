@@ -366,7 +366,7 @@ impl<G: Geometry> Slabs<G> {
                 self.unlink(slab);
                 self.spare = 0;
             } else {
-                let Ok(block) = blocks.allocate_by_search(Self::SLAB_GRANULES) else {
+                let Some(block) = blocks.allocate_by_search(Self::SLAB_GRANULES) else {
                     return false;
                 };
                 let granule = self.granule_at(block.cast());
@@ -419,9 +419,7 @@ impl<G: Geometry> Slabs<G> {
             let granule = (slab as usize) << Self::ENTRY_LOG2 | (*descriptor).begin_low as usize;
             let start = granule - Self::BIAS;
             let len = Self::block_len(start, blocks);
-            let freed: Result<(), FreeError> =
-                blocks.free_merging(start, len, blocks.map.window(start));
-            if freed.is_err() {
+            if !blocks.free_merging(start, len, blocks.map.window(start)) {
                 return false;
             }
             self.unlink(slab);

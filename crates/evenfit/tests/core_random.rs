@@ -398,6 +398,7 @@ impl<T: Tiers, G: Geometry> Shadow<'_, T, G> {
 }
 
 fn run<T: Tiers, G: Geometry>(seed: u64, steps: usize) {
+    evenfit::set_misuse_hook(|misuse| panic!("{misuse}"));
     let mut random = Random::new(seed);
     let kib = [1, 2, 4, 8, 16, 24, 64, 256][random.below(8)];
     let len = kib * 1024 + random.below(64);

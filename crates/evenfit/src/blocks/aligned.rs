@@ -1,10 +1,8 @@
 //! Blocks aligned higher than the geometry aligns all: cut out of a free block, of which a part may stay before them.
 
-use super::Pool;
 use super::allocate::{Allocated, Found};
 use super::map::{FREE_START, HERE, TWO_BEFORE};
-use super::{Blocks, GRANULES_MIN, NO_REST};
-use crate::AllocError;
+use super::{Blocks, GRANULES_MIN, NO_REST, Pool};
 use crate::geometry::Geometry;
 
 /// Where an aligned block lies in the free one it is cut from.
@@ -21,56 +19,57 @@ impl<G: Geometry> Blocks<G> {
     /// Allocates a block of `len` granules at a multiple of `align` bytes, which is more than the geometry's. O(1).
     ///
     /// # Safety
-    /// As for `allocate`; `align` is a power of two.
+    /// As for `allocate_short`; `align` is a power of two.
     #[inline(never)]
     pub(crate) unsafe fn allocate_aligned(&mut self, len: usize, align: usize) -> Allocated {
-        let Some(Fit {
+        let Fit {
             found,
             start,
-            end,
+            mut end,
             aligned,
-        }) = self.find_aligned(len, align)
-        else {
-            return Err(AllocError::OutOfMemory);
-        };
+        } = self.find_aligned(len, align)?;
         // SAFETY: the run from start to end is free.
         unsafe {
             match found {
-                Found::Listed { bin, start, len } => {
-                    if !self.is_listed(start, len) || !self.pop(bin, start) {
-                        return Err(AllocError::Corrupt);
-                    }
-                }
+                Found::Listed(bin) => _ = self.take_head(bin, start)?,
                 Found::Rest => (self.rest, self.rest_end) = (NO_REST, NO_REST),
                 Found::Top => {
-                    self.top = aligned + len;
-                    self.map.set(self.top, HERE);
+                    end = aligned + len;
+                    self.top = end;
+                    self.map.set(end, HERE);
                 }
             }
             self.map.clear(start, FREE_START);
-            if found != Found::Top {
-                self.map.clear(end, TWO_BEFORE);
-            }
+            self.map.clear(end, TWO_BEFORE);
             if start < aligned {
-                self.map.set(start, FREE_START);
-                self.map.set(aligned, TWO_BEFORE);
-                self.push(start, aligned - start);
+                self.add_free(start, aligned);
             }
             self.map.set(aligned, HERE);
-            let mut len = len;
-            let end = end.min(self.top);
             let left = end - aligned - len;
+            let mut len = len;
             if left < GRANULES_MIN {
                 len += left;
             } else {
-                self.map.set(aligned + len, FREE_START);
-                self.map.set(end, TWO_BEFORE);
-                self.push(aligned + len, left);
+                self.add_free(aligned + len, end);
             }
             if len >= G::SHORT_END {
                 self.directory.set_len(aligned, len);
             }
-            Ok(self.allocated(aligned, len))
+            Some(self.allocated(aligned, len))
+        }
+    }
+
+    /// Marks a run as a free block and lists it.
+    ///
+    /// # Safety
+    /// It is nobody's, has no marks, and used blocks around it.
+    #[inline(never)]
+    unsafe fn add_free(&mut self, start: usize, end: usize) {
+        // SAFETY: as promised by the caller.
+        unsafe {
+            self.map.set(start, FREE_START);
+            self.map.set(end, TWO_BEFORE);
+            self.push(start, end - start);
         }
     }
 
@@ -79,34 +78,41 @@ impl<G: Geometry> Blocks<G> {
     #[inline(never)]
     fn find_aligned(&self, len: usize, align: usize) -> Option<Fit> {
         let longest = len.checked_add(align / G::GRANULE_BYTES + 1)?;
-        let found = [
-            self.find(len),
-            self.find(longest),
-            Some(Found::Rest),
-            Some(Found::Top),
-        ];
-        found.into_iter().flatten().find_map(|found| {
-            let fit = self.fit(found, align)?;
-            (fit.end - fit.aligned >= len).then_some(fit)
-        })
+        let ways = [Some(len), Some(longest), None, None];
+        ways.into_iter()
+            .zip([None, None, Some(Found::Rest), Some(Found::Top)])
+            .find_map(|(search, found)| {
+                let found = match search {
+                    Some(len) => self.find(len),
+                    None => found,
+                };
+                let fit = self.fit(found?, align)?;
+                (fit.end - fit.aligned >= len).then_some(fit)
+            })
+    }
+
+    /// Whether an aligned request finds a free block.
+    pub(super) fn can_align(&self, len: usize, align: usize) -> bool {
+        self.find_aligned(len, align).is_some()
     }
 
     /// Where the first aligned block can begin in a free one, if one of any length can. What stays before it must be a block.
     #[inline(always)]
     fn fit(&self, found: Found, align: usize) -> Option<Fit> {
         let (start, end) = match found {
-            Found::Listed { start, len, .. } => (start, start + len),
+            // SAFETY: what is found is a filled bin.
+            Found::Listed(bin) => unsafe {
+                let start = self.bins.head(bin) as usize;
+                (start, start + self.head_len(bin))
+            },
             Found::Rest => (self.rest, self.rest_end),
             Found::Top => (self.top, self.end),
         };
-        let align_granules = align / G::GRANULE_BYTES;
         let address = self.pool.at(start).addr();
-        let before = (address.wrapping_neg() & (align - 1)) / G::GRANULE_BYTES;
-        let before = if before != 0 && before < GRANULES_MIN {
-            before + align_granules
-        } else {
-            before
-        };
+        let mut before = (address.wrapping_neg() & (align - 1)) / G::GRANULE_BYTES;
+        if before != 0 && before < GRANULES_MIN {
+            before += align / G::GRANULE_BYTES;
+        }
         let aligned = start.checked_add(before)?;
         (aligned < end).then_some(Fit {
             found,
@@ -123,13 +129,16 @@ impl<G: Geometry> Blocks<G> {
             self.fit(found, align)
                 .map_or(0, |fit| fit.end - fit.aligned)
         };
-        let serves = |len: usize| len >= GRANULES_MIN && self.find_aligned(len, align).is_some();
+        let serves = |len: usize| len >= GRANULES_MIN && self.can_align(len, align);
         let surely = self.largest().saturating_sub(align / G::GRANULE_BYTES + 1) / step * step;
         let mut largest = surely.max(room(Found::Rest)).max(room(Found::Top));
         for bin in 0..super::Bins::<G>::COUNT {
-            // SAFETY: bin < COUNT, and filled.
-            let found = unsafe { self.bins.is_filled(bin).then(|| self.listed(bin)) };
-            let room = found.map_or(0, room);
+            // SAFETY: the bin is one.
+            let room = if unsafe { self.bins.is_filled(bin) } {
+                room(Found::Listed(bin))
+            } else {
+                0
+            };
             // A block longer by one granule than a short request is its last choice, so its room may go to one granule less only.
             for len in [room, room.saturating_sub(step)] {
                 if len > largest && serves(len) {

@@ -8,18 +8,15 @@ use super::{Blocks, GRANULES_MIN, NO_REST};
 use crate::AllocError;
 use crate::geometry::Geometry;
 
-/// A block, as long as the caller may use it, or why there is none.
-pub(crate) type Allocated = Result<NonNull<[u8]>, AllocError>;
+/// A block, as long as the caller may use it. `None`: no free block is long enough, or the one found was overwritten;
+/// [`Blocks::why_none`] says which. A pair of registers, as a `Result` would not be.
+pub(crate) type Allocated = Option<NonNull<[u8]>>;
 
 /// A free block that serves a request.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Found {
-    /// The first of its bin.
-    Listed {
-        bin: usize,
-        start: usize,
-        len: usize,
-    },
+    /// The first of this bin.
+    Listed(usize),
     /// The rest.
     Rest,
     /// The pool's end.
@@ -27,7 +24,7 @@ pub(super) enum Found {
 }
 
 impl<G: Geometry> Blocks<G> {
-    /// Allocates a short block from the list of its own length, or from the rest. `None`: that needs a search.
+    /// Allocates a short block from the list of its own length, or from the rest. The outer `None`: that needs a search.
     ///
     /// # Safety
     /// `len` is what [`Pool::granules`](super::Pool::granules) makes of a request, as for all functions here.
@@ -41,7 +38,7 @@ impl<G: Geometry> Blocks<G> {
                     return Some(self.allocate_exact(len));
                 }
                 if len + GRANULES_MIN <= self.rest_len() {
-                    return Some(Ok(self.allocate_from_rest(len)));
+                    return Some(Some(self.allocate_from_rest(len)));
                 }
             }
         }
@@ -56,14 +53,15 @@ impl<G: Geometry> Blocks<G> {
     unsafe fn allocate_exact(&mut self, len: usize) -> Allocated {
         // SAFETY: a bin's head is a block below the top (I4), and free if the map says so (I2).
         unsafe {
-            let start = self.bins.head(len);
+            let start = self.bins.head(len) as usize;
             if !self.map.window(start).is_short_free(len) || !self.pop(len, start) {
-                return self.fail(AllocError::Corrupt);
+                return None;
             }
-            // All marks of a free block but the first go. Those of its end are the length's; in the shortest block they are those of its start.
-            let end_marks = 0b11 << len;
+            // All marks of a free block but the first go. Those of its end are the length's; in the shortest block they are those
+            // of its start.
+            let end_marks = TWO_BEFORE << len;
             self.map.flip(start, (NEXT | end_marks) & !HERE);
-            Ok(self.allocated(start, len))
+            Some(self.allocated(start, len))
         }
     }
 
@@ -77,8 +75,7 @@ impl<G: Geometry> Blocks<G> {
         self.rest = start + len;
         // SAFETY: the rest is free (I6), so it is nobody's.
         unsafe {
-            self.map.clear(start, NEXT);
-            self.map.set(start, FREE_START << len);
+            self.map.replace(start, NEXT, FREE_START << len);
             self.allocated(start, len)
         }
     }
@@ -89,50 +86,64 @@ impl<G: Geometry> Blocks<G> {
     /// As for `allocate_short`.
     #[inline(never)]
     pub(crate) unsafe fn allocate_by_search(&mut self, len: usize) -> Allocated {
-        let Some(found) = self.find(len) else {
-            return Err(AllocError::OutOfMemory);
-        };
         // SAFETY: what is found is free and long enough.
         unsafe {
             let (start, end);
-            let (mut old_rest, mut old_rest_len) = (0, 0);
-            match found {
-                Found::Listed {
-                    bin,
-                    start: listed,
-                    len: listed_len,
-                } => {
-                    if !self.is_listed(listed, listed_len) || !self.pop(bin, listed) {
-                        return Err(AllocError::Corrupt);
-                    }
-                    (start, end) = (listed, listed + listed_len);
-                    (old_rest, old_rest_len) = (self.rest, self.rest_len());
+            match self.find(len)? {
+                Found::Listed(bin) => {
+                    start = self.bins.head(bin) as usize;
+                    end = start + self.take_head(bin, start)?;
                 }
                 Found::Rest => {
                     (start, end) = (self.rest, self.rest_end);
                     (self.rest, self.rest_end) = (NO_REST, NO_REST);
                 }
-                Found::Top => return Ok(self.allocate_from_top(len)),
+                Found::Top => return Some(self.allocate_from_top(len)),
             }
             let mut len = len;
             if end - start - len < GRANULES_MIN {
                 // A granule too many stays with the block.
                 len = end - start;
                 self.map.clear(end, TWO_BEFORE);
-                self.map.clear(start, NEXT);
-                self.map.set(start, HERE);
+                self.map.replace(start, NEXT, HERE);
             } else {
-                (self.rest, self.rest_end) = (start + len, end);
-                self.map.clear(start, NEXT);
+                self.map.flip(start, NEXT);
                 self.map.set(start + len, FREE_START);
-                if old_rest_len != 0 {
-                    self.push(old_rest, old_rest_len);
+                let (old_rest, old_rest_end) = (self.rest, self.rest_end);
+                (self.rest, self.rest_end) = (start + len, end);
+                if old_rest != NO_REST {
+                    self.push(old_rest, old_rest_end - old_rest);
                 }
             }
             if len >= G::SHORT_END {
                 self.directory.set_len(start, len);
             }
-            Ok(self.allocated(start, len))
+            Some(self.allocated(start, len))
+        }
+    }
+
+    /// Takes the first block of a filled bin out of its list, and returns its length. `None`: it was overwritten, and nothing is
+    /// changed.
+    ///
+    /// # Safety
+    /// `start` is the bin's head.
+    #[inline(always)]
+    pub(super) unsafe fn take_head(&mut self, bin: usize, start: usize) -> Option<usize> {
+        // SAFETY: a filled bin's head is below the top (I4, I5).
+        unsafe {
+            let window = self.map.window(start);
+            let len = if bin < G::SHORT_END {
+                if !window.is_short_free(bin) {
+                    return None;
+                }
+                bin
+            } else {
+                if !window.is_long_free(G::SHORT_END) || start == self.rest {
+                    return None;
+                }
+                self.directory.len_at(start)
+            };
+            self.pop(bin, start).then_some(len)
         }
     }
 
@@ -161,14 +172,6 @@ impl<G: Geometry> Blocks<G> {
         unsafe { self.pool.slice(start, len) }
     }
 
-    /// Counts a request that failed.
-    #[cold]
-    #[inline(never)]
-    pub(crate) fn fail(&mut self, error: AllocError) -> Allocated {
-        self.counters.failed = self.counters.failed.wrapping_add(1);
-        Err(error)
-    }
-
     /// Counts `len` granules more as used.
     #[inline(always)]
     pub(super) fn count_used(&mut self, len: usize) {
@@ -178,10 +181,27 @@ impl<G: Geometry> Blocks<G> {
         }
     }
 
+    /// Why a request of `len` granules was not served: a block that could serve it was overwritten, or there is none.
+    #[cold]
+    pub(crate) fn why_none(&self, len: usize, align: usize) -> AllocError {
+        let found = if align <= G::ALIGN_BYTES {
+            self.find(len).is_some()
+        } else {
+            self.can_align(len, align)
+        };
+        if found {
+            AllocError::Corrupt
+        } else if len > self.end {
+            AllocError::TooLarge
+        } else {
+            AllocError::OutOfMemory
+        }
+    }
+
     /// The free block that a request is cut from: of good fit, or of the best where that costs nothing.
     ///
-    /// A short request tries its own bin, the rest, bins of lengths that leave a block or nothing, the top, and at last the length that
-    /// leaves one granule. A long one tries the first block of its own bin, the bins above, the rest, the top. O(1).
+    /// A short request tries its own bin, the rest, bins of lengths that leave a block or nothing, the top, and at last the length
+    /// that leaves one granule. A long one tries the first block of its own bin, the bins above, the rest, the top. O(1).
     #[inline(always)]
     pub(super) fn find(&self, len: usize) -> Option<Found> {
         if len > self.end {
@@ -192,7 +212,7 @@ impl<G: Geometry> Blocks<G> {
         unsafe {
             let above = if len < G::SHORT_END {
                 if self.bins.is_filled(len) {
-                    return Some(self.listed(len));
+                    return Some(Found::Listed(len));
                 }
                 if in_rest {
                     return Some(Found::Rest);
@@ -200,16 +220,13 @@ impl<G: Geometry> Blocks<G> {
                 self.bins.first_above_short(len)
             } else {
                 let bin = Bins::<G>::of(len);
-                if self.bins.is_filled(bin)
-                    && let found @ Found::Listed { len: found_len, .. } = self.listed(bin)
-                    && found_len >= len
-                {
-                    return Some(found);
+                if self.bins.is_filled(bin) && self.head_len(bin) >= len {
+                    return Some(Found::Listed(bin));
                 }
                 self.bins.first_above(bin)
             };
             if let Some(bin) = above {
-                return Some(self.listed(bin));
+                return Some(Found::Listed(bin));
             }
             if in_rest {
                 return Some(Found::Rest);
@@ -218,26 +235,27 @@ impl<G: Geometry> Blocks<G> {
                 return Some(Found::Top);
             }
             if len + 1 < G::SHORT_END && self.bins.is_filled(len + 1) {
-                return Some(self.listed(len + 1));
+                return Some(Found::Listed(len + 1));
             }
         }
         None
     }
 
+    /// How long the first block of a filled bin is.
+    ///
     /// # Safety
     /// The bin is filled.
     #[inline(always)]
-    pub(super) unsafe fn listed(&self, bin: usize) -> Found {
+    pub(super) unsafe fn head_len(&self, bin: usize) -> usize {
         // SAFETY: a filled bin's head is a block below the top (I4, I5).
         unsafe {
-            let start = self.bins.head(bin);
+            let start = self.bins.head(bin) as usize;
             debug_assert!(start < self.top);
-            let len = if bin < G::SHORT_END {
+            if bin < G::SHORT_END {
                 bin
             } else {
                 self.directory.len_at(start)
-            };
-            Found::Listed { bin, start, len }
+            }
         }
     }
 
@@ -247,10 +265,7 @@ impl<G: Geometry> Blocks<G> {
         let listed = self
             .bins
             .last()
-            .map_or(0, |bin| match unsafe { self.listed(bin) } {
-                Found::Listed { len, .. } => len,
-                Found::Rest | Found::Top => 0,
-            });
+            .map_or(0, |bin| unsafe { self.head_len(bin) });
         let largest = listed.max(self.rest_len()).max(self.end - self.top);
         if largest < GRANULES_MIN { 0 } else { largest }
     }

@@ -1,7 +1,8 @@
 //! Which list a free block belongs to.
 
-use super::pool::end_mark;
+use super::pool::{Link, end_mark};
 use crate::geometry::{Geometry, Table};
+use crate::opaque::opaque;
 
 const WORD_BITS: usize = usize::BITS as usize;
 
@@ -41,25 +42,25 @@ impl<G: Geometry> Bins<G> {
             );
         }
         // The three highest bits of the length are its quarter: 4 to 7.
-        let log2 = len.ilog2() as usize;
+        let log2 = opaque(len.ilog2() as usize);
         let quarter = len >> (log2 - 2);
         log2 * 4 + quarter + G::SHORT_END - 4 * G::SHORT_END.ilog2() as usize - 4
     }
 
     /// The first block of the bin's list, or the list's end mark.
     #[inline(always)]
-    pub(super) unsafe fn head(&self, bin: usize) -> usize {
+    pub(super) unsafe fn head(&self, bin: usize) -> Link {
         debug_assert!(bin < Self::COUNT);
         // SAFETY: the caller's bin is one.
-        unsafe { self.heads.get(bin) as usize }
+        unsafe { self.heads.get(bin) }
     }
 
     /// # Safety
     /// `bin` is one, as for all functions here.
     #[inline(always)]
-    pub(super) unsafe fn set_head(&mut self, bin: usize, head: usize) {
+    pub(super) unsafe fn set_head(&mut self, bin: usize, head: Link) {
         // SAFETY: as promised by the caller.
-        unsafe { self.heads.set(bin, head as u32) };
+        unsafe { self.heads.set(bin, head) };
     }
 
     #[inline(always)]

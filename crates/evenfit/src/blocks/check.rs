@@ -52,15 +52,16 @@ impl<G: Geometry> Blocks<G> {
         // SAFETY: the block lies in the pool, and so does what lies below the top.
         unsafe {
             let (next, prev) = (self.pool.next(start), self.pool.prev(start));
-            let next_agrees = if next < self.top {
-                self.pool.prev(next) == start
+            let next_agrees = if self.is_below_top(next) {
+                self.pool.prev(next as usize) as usize == start
             } else {
                 Self::is_end_mark(next)
             };
-            let prev_agrees = if prev < self.top {
-                self.pool.next(prev) == start
+            let prev_agrees = if self.is_below_top(prev) {
+                self.pool.next(prev as usize) as usize == start
             } else {
-                Self::is_end_mark(prev) && self.bins.head(Self::bin_of_end_mark(prev)) == start
+                Self::is_end_mark(prev)
+                    && self.bins.head(Self::bin_of_end_mark(prev)) as usize == start
             };
             self.pool.footer_of(end) == len && next_agrees && prev_agrees
         }
@@ -73,7 +74,7 @@ impl<G: Geometry> Blocks<G> {
         for bin in 0..Bins::<G>::COUNT {
             // SAFETY: the bin is one; what lies below the top is in the pool.
             unsafe {
-                let mut start = self.bins.head(bin);
+                let mut start = self.bins.head(bin) as usize;
                 let ends = super::pool::end_mark(bin) as usize;
                 if self.bins.is_filled(bin) != (start != ends) {
                     return Err(CheckError::Bin { bin });
@@ -91,7 +92,7 @@ impl<G: Geometry> Blocks<G> {
                     {
                         return Err(CheckError::Bin { bin });
                     }
-                    start = self.pool.next(start);
+                    start = self.pool.next(start) as usize;
                 }
             }
         }

@@ -8,37 +8,7 @@ use super::pool::Pool;
 use super::{Blocks, GRANULES_MIN, NO_REST};
 use crate::FreeError;
 use crate::geometry::Geometry;
-use crate::hooks::misuse;
-
-/// What a free answers: a `Result`, or nothing where a refusal goes to the misuse hook. The hook is then called where the misuse is
-/// found, so that the way of a free that is right keeps nothing for it.
-pub(crate) trait Answer {
-    const FREED: Self;
-    fn refused(refused: Refused) -> Self;
-}
-
-/// A free that was refused, and what came with it.
-pub(crate) struct Refused {
-    pub(crate) error: FreeError,
-    pub(crate) ptr: NonNull<u8>,
-    pub(crate) layout: Option<Layout>,
-}
-
-impl Answer for Result<(), FreeError> {
-    const FREED: Self = Ok(());
-    #[inline(always)]
-    fn refused(refused: Refused) -> Self {
-        Err(refused.error)
-    }
-}
-
-impl Answer for () {
-    const FREED: Self = ();
-    #[inline(always)]
-    fn refused(refused: Refused) -> Self {
-        misuse(refused.error, refused.ptr, refused.layout);
-    }
-}
+use crate::opaque::{opaque, reread};
 
 /// Whether an address is a multiple of `align`, a power of two.
 #[inline(always)]
@@ -47,15 +17,16 @@ pub(crate) fn is_aligned(ptr: NonNull<u8>, align: usize) -> bool {
 }
 
 impl<G: Geometry> Blocks<G> {
-    /// Frees the block of `layout` at `ptr` if the first look at the map finds it. `None`: it needs another, which also names a misuse.
+    /// Frees the block of `layout` at `ptr` if the first look at the map finds it. False: it needs another look, which also names a
+    /// misuse; nothing is changed.
     ///
     /// # Safety
     /// If it is a block, it is given up.
     #[inline(always)]
-    pub(crate) unsafe fn free<A: Answer>(&mut self, ptr: NonNull<u8>, layout: Layout) -> Option<A> {
+    pub(crate) unsafe fn free(&mut self, ptr: NonNull<u8>, layout: Layout) -> bool {
         let start = self.pool.granule_at(ptr);
         if start >= self.top || layout.align() > G::ALIGN_BYTES {
-            return None;
+            return false;
         }
         let len = Pool::<G>::granules(layout.size());
         // SAFETY: the granule lies below the top, so the map shows it.
@@ -63,24 +34,34 @@ impl<G: Geometry> Blocks<G> {
             let window = self.map.window(start);
             if len < G::SHORT_END {
                 // What differs from a used block between two used ones. Bit 0 may: it is set if the block before is as short as can be.
-                let bit = 1usize << len;
-                let differs = (window.0 & (bit * 16 - 1)) ^ (HERE + HERE * bit);
+                let bit = opaque(1 << len);
+                let differs = (window.0 & (bit * 16 - 1)) ^ (HERE | HERE * bit);
+                let blocks = reread(self);
                 let end = start + len;
-                if differs & !0b01 == 0 && end != self.top {
-                    self.map.set(start, NEXT | TWO_BEFORE * bit);
-                    self.pool.set_footer(end, len);
-                    self.push_to(len, start);
-                    self.count_freed(len);
-                    return Some(A::FREED);
+                if differs < 2 && end != blocks.top {
+                    blocks.map.set(start, NEXT | TWO_BEFORE * bit);
+                    blocks.pool.set_footer(end, len);
+                    blocks.push_to(len, start);
+                    blocks.count_freed(len);
+                    return true;
                 }
-                if differs & !(0b11 | NEXT * bit) == 0 {
-                    return Some(self.free_merging(start, len, window));
+                // Just before the rest, and behind a used block, it becomes part of the rest.
+                if differs ^ (NEXT * bit) < 2
+                    && end == blocks.rest
+                    && blocks.rest_len() >= 2 * GRANULES_MIN
+                {
+                    blocks.map.flip(start, NEXT | FREE_START * bit);
+                    blocks.rest = start;
+                    blocks.count_freed(len);
+                    return true;
                 }
-            } else if window.is_long_used(G::SHORT_END) && self.directory.len_at(start) == len {
-                return Some(self.free_merging(start, len, window));
+                differs & !(0b11 | NEXT * bit) == 0 && blocks.free_merging(start, len, window)
+            } else {
+                window.is_long_used(G::SHORT_END)
+                    && self.directory.len_at(start) == len
+                    && self.free_merging(start, len, window)
             }
         }
-        None
     }
 
     /// The used block at `ptr`, if it may be of `layout`: its first granule and its length. Without a layout, whatever its length.
@@ -129,132 +110,153 @@ impl<G: Geometry> Blocks<G> {
         }
     }
 
-    /// Counts a refusal and answers it.
-    #[cold]
-    #[inline(never)]
-    pub(crate) fn refuse<A: Answer>(&mut self, refused: Refused) -> A {
-        self.counters.refused = self.counters.refused.wrapping_add(1);
-        A::refused(refused)
-    }
-
-    /// Frees a block and merges it with what is free before and behind it.
+    /// Frees a block and merges it with what is free before and behind it. False: one of these was overwritten since it was freed, and
+    /// nothing is changed; or there is no block.
     ///
     /// # Safety
     /// The map shows no block's start or end from the granule behind `start` on, for `len` granules: it is a used block unless its
     /// `window` shows that it isn't. It is given up.
     #[inline(never)]
-    pub(crate) unsafe fn free_merging<A: Answer>(
-        &mut self,
-        start: usize,
-        len: usize,
-        window: Window,
-    ) -> A {
+    pub(crate) unsafe fn free_merging(&mut self, start: usize, len: usize, window: Window) -> bool {
         // SAFETY: blocks tile the pool (I1); a neighbour's length is the map's and the directory's (I2, I3).
         unsafe {
-            let end = start + len;
-            // The marks of the edge between this block and the one before that don't stay, or those that come.
             let (mut first, mut edge) = (start, NEXT);
             if window.follows_free() {
-                if !window.is_used_start() {
-                    // The second granule of a free block.
-                    let ptr = self.pool.block_at(start);
-                    return self.refuse(Refused {
-                        error: FreeError::NotABlock,
-                        ptr,
-                        layout: None,
-                    });
-                }
-                let before_len;
-                if start == self.rest_end {
-                    first = self.rest;
-                    before_len = start - first;
-                } else {
-                    before_len = self.pool.footer_of(start);
-                    // It is at least the shortest, and doesn't begin before the pool.
-                    if before_len.wrapping_sub(GRANULES_MIN) >= start {
-                        return self.refuse_corrupt(start);
-                    }
-                    first = start - before_len;
-                    if !self.is_listed(first, before_len) || !self.unlink(first) {
-                        return self.refuse_corrupt(start);
-                    }
-                }
-                // Marks of its end, but for those that are its start's too, and of this block's start.
-                edge = TWO_BEFORE | HERE;
-                if before_len < 2 * GRANULES_MIN {
-                    edge = before_len * 2;
-                }
+                let Some(before_len) = self.take_free_before(start, window) else {
+                    return false;
+                };
+                first -= before_len;
+                edge = Self::edge_behind(before_len);
             }
+            self.map.flip(start, edge);
+            self.count_freed(len);
+            let end = start + len;
             let mut last = end;
-            let behind = self.map.window(end);
+            let behind = self.map.window(opaque(end));
             if behind.starts_free() {
                 let behind_len = self.free_len(end, behind);
                 if end == self.rest {
                     (self.rest, self.rest_end) = (NO_REST, NO_REST);
                 } else if !self.unlink(end) {
-                    if first != start && start != self.rest_end {
-                        self.relink(first);
-                    }
-                    return self.refuse_corrupt(start);
+                    return self.undo_before(start, len, first);
                 }
-                last = end + behind_len;
-                // Marks of its start, but for those that are its end's too.
-                let mut behind_edge = FREE_START;
-                if behind_len < 2 * GRANULES_MIN {
-                    behind_edge = behind_len * 4 - 8;
-                }
-                self.map.flip(start, edge);
-                self.map.flip(end, behind_edge);
+                self.map.flip(end, Self::edge_before(behind_len));
+                last += behind_len;
+            } else if end == self.top {
+                return self.lower_top(first);
             } else {
-                self.map.flip(start, edge);
-                if end != self.top {
-                    self.map.set(end, TWO_BEFORE);
-                }
+                self.map.set(end, TWO_BEFORE);
             }
-            self.count_freed(len);
             if start == self.rest_end {
                 (self.rest, self.rest_end) = (NO_REST, NO_REST);
             }
-            if last == self.top {
-                self.lower_top(first);
+            self.push(first, last - first);
+        }
+        true
+    }
+
+    /// What lies behind the block at `start` was overwritten: undoes what was done before it.
+    ///
+    /// # Safety
+    /// The free block from `first` to `start`, if there is one, was taken by `take_free_before`.
+    #[cold]
+    #[inline(never)]
+    unsafe fn undo_before(&mut self, start: usize, len: usize, first: usize) -> bool {
+        self.counters.live = self.counters.live.wrapping_add(1);
+        self.counters.used = self.counters.used.wrapping_add(len);
+        // SAFETY: as promised by the caller.
+        unsafe {
+            if first == start {
+                self.map.flip(start, NEXT);
             } else {
-                self.push(first, last - first);
+                self.map.flip(start, Self::edge_behind(start - first));
+                if start != self.rest_end {
+                    self.relink(first);
+                }
             }
-            A::FREED
+        }
+        false
+    }
+
+    /// The marks to flip where a free block of `len` granules ends and a used one begins, which becomes part of it: those of its
+    /// end, but for those that are its start's too, and that of the used block.
+    #[inline(always)]
+    fn edge_behind(len: usize) -> usize {
+        if len < 2 * GRANULES_MIN {
+            len * 2
+        } else {
+            TWO_BEFORE | HERE
         }
     }
 
-    /// The free block at `start` is marked as one, and belongs to the unused end from now on.
+    /// The marks to flip where a used block ends that becomes part of the free one behind it, of `len` granules: those of its start,
+    /// but for those that are its end's too.
+    #[inline(always)]
+    fn edge_before(len: usize) -> usize {
+        if len < 2 * GRANULES_MIN {
+            len * 4 - 8
+        } else {
+            FREE_START
+        }
+    }
+
+    /// Takes the free block that ends before `start` out of its list, if it isn't the rest, and returns its length. `None`: it was
+    /// overwritten, or `start` isn't a block's.
     ///
     /// # Safety
-    /// It is the last one below the top, and in no list.
+    /// `window` is that of `start`, and shows a free block's end.
+    #[inline(always)]
+    unsafe fn take_free_before(&mut self, start: usize, window: Window) -> Option<usize> {
+        // SAFETY: what is read lies in the pool. The footer is believed only if the map and the directory agree.
+        unsafe {
+            if start == self.rest_end {
+                return Some(self.rest_len());
+            }
+            let len = self.pool.footer_of(start);
+            // It is at least the shortest, and doesn't begin before the pool. Bit 0 is clear at the second granule of a free block.
+            if len.wrapping_sub(GRANULES_MIN) >= start || window.0 & 1 == 0 {
+                return None;
+            }
+            (self.is_listed(start - len, len) && self.unlink(start - len)).then_some(len)
+        }
+    }
+
+    /// Takes a free block out of its list, or out of being the rest. False: it was overwritten, and nothing is changed.
+    ///
+    /// # Safety
+    /// A free block starts at `start`, below the top.
     #[inline(never)]
-    unsafe fn lower_top(&mut self, start: usize) {
+    pub(super) unsafe fn take_free(&mut self, start: usize) -> bool {
+        if start == self.rest {
+            (self.rest, self.rest_end) = (NO_REST, NO_REST);
+            return true;
+        }
+        // SAFETY: as promised by the caller.
+        unsafe { self.unlink(start) }
+    }
+
+    /// The free block at `start` is marked as one, and belongs to the unused end from now on. Always true.
+    ///
+    /// # Safety
+    /// It is the last one below the top, in no list, and may be the rest.
+    #[inline(never)]
+    unsafe fn lower_top(&mut self, start: usize) -> bool {
         self.top_peak = self.top_peak();
+        if start == self.rest {
+            (self.rest, self.rest_end) = (NO_REST, NO_REST);
+        }
         // SAFETY: in the pool, or at its end.
         unsafe {
             self.map.clear(self.top, HERE);
             self.map.clear(start, NEXT);
         }
         self.top = start;
+        true
     }
 
     #[inline(always)]
     fn count_freed(&mut self, len: usize) {
         self.counters.live = self.counters.live.wrapping_sub(1);
         self.counters.used = self.counters.used.wrapping_sub(len);
-    }
-
-    /// A neighbour of the block was overwritten since it was freed.
-    #[cold]
-    #[inline(never)]
-    fn refuse_corrupt<A: Answer>(&mut self, start: usize) -> A {
-        // SAFETY: the block lies in the pool.
-        let ptr = unsafe { self.pool.block_at(start) };
-        self.refuse(Refused {
-            error: FreeError::Corrupt,
-            ptr,
-            layout: None,
-        })
     }
 }

@@ -6,7 +6,7 @@
 
 use super::Blocks;
 use super::bins::Bins;
-use super::pool::end_mark;
+use super::pool::{Link, end_mark};
 use crate::geometry::Geometry;
 
 impl<G: Geometry> Blocks<G> {
@@ -17,14 +17,13 @@ impl<G: Geometry> Blocks<G> {
     #[inline(always)]
     pub(super) unsafe fn push(&mut self, start: usize, len: usize) {
         debug_assert!(len >= super::GRANULES_MIN && start + len <= self.top);
-        // SAFETY: the block's memory is the heap's (I2), its bin is one, and a list's head is a free block or its end mark (I4).
+        // SAFETY: the block's memory is the heap's (I2).
         unsafe {
             self.pool.set_footer(start + len, len);
             if len >= G::SHORT_END {
                 self.directory.set_len(start, len);
             }
-            let bin = Bins::<G>::of(len);
-            self.push_to(bin, start);
+            self.push_to(Bins::<G>::of(len), start);
         }
     }
 
@@ -32,14 +31,14 @@ impl<G: Geometry> Blocks<G> {
     /// As for `push`; `bin` is the block's.
     #[inline(always)]
     pub(super) unsafe fn push_to(&mut self, bin: usize, start: usize) {
-        // SAFETY: as in `push`.
+        // SAFETY: the block's memory is the heap's (I2); a list's head is a free block or its end mark (I4).
         unsafe {
             let head = self.bins.head(bin);
             self.pool.set_next(start, head);
-            self.pool.set_prev(start, end_mark(bin) as usize);
-            self.bins.set_head(bin, start);
-            if head < self.top {
-                self.pool.set_prev(head, start);
+            self.pool.set_prev(start, end_mark(bin));
+            self.bins.set_head(bin, start as Link);
+            if self.is_below_top(head) {
+                self.pool.set_prev(head as usize, start as Link);
             } else {
                 self.bins.mark_filled(bin);
             }
@@ -55,13 +54,13 @@ impl<G: Geometry> Blocks<G> {
         // SAFETY: a link below the top leads into the pool, which may be read; to write there it must point back (I4).
         unsafe {
             let next = self.pool.next(start);
-            if next < self.top {
-                if self.pool.prev(next) != start {
+            if self.is_below_top(next) {
+                if self.pool.prev(next as usize) != start as Link {
                     return false;
                 }
-                self.pool.set_prev(next, end_mark(bin) as usize);
+                self.pool.set_prev(next as usize, end_mark(bin));
             } else {
-                if next != end_mark(bin) as usize {
+                if next != end_mark(bin) {
                     return false;
                 }
                 self.bins.mark_empty(bin);
@@ -81,33 +80,39 @@ impl<G: Geometry> Blocks<G> {
         unsafe {
             let next = self.pool.next(start);
             let prev = self.pool.prev(start);
-            if next < self.top {
-                if self.pool.prev(next) != start {
+            if self.is_below_top(next) {
+                if self.pool.prev(next as usize) != start as Link {
                     return false;
                 }
             } else if !Self::is_end_mark(next) {
                 return false;
             }
-            if prev < self.top {
-                if self.pool.next(prev) != start {
+            if self.is_below_top(prev) {
+                if self.pool.next(prev as usize) != start as Link {
                     return false;
                 }
-                self.pool.set_next(prev, next);
+                self.pool.set_next(prev as usize, next);
             } else {
                 let bin = Self::bin_of_end_mark(prev);
-                if !Self::is_end_mark(prev) || self.bins.head(bin) != start {
+                if !Self::is_end_mark(prev) || self.bins.head(bin) != start as Link {
                     return false;
                 }
                 self.bins.set_head(bin, next);
-                if next >= self.top {
+                if !self.is_below_top(next) {
                     self.bins.mark_empty(bin);
                 }
             }
-            if next < self.top {
-                self.pool.set_prev(next, prev);
+            if self.is_below_top(next) {
+                self.pool.set_prev(next as usize, prev);
             }
         }
         true
+    }
+
+    /// Whether a link leads to a granule that may be read; else it is an end mark, or was overwritten.
+    #[inline(always)]
+    pub(super) fn is_below_top(&self, link: Link) -> bool {
+        (link as usize) < self.top
     }
 
     /// Puts a block back to where `unlink` took it from: its own links still say where that is.
@@ -120,26 +125,26 @@ impl<G: Geometry> Blocks<G> {
         unsafe {
             let next = self.pool.next(start);
             let prev = self.pool.prev(start);
-            if next < self.top {
-                self.pool.set_prev(next, start);
+            if self.is_below_top(next) {
+                self.pool.set_prev(next as usize, start as Link);
             }
-            if prev < self.top {
-                self.pool.set_next(prev, start);
+            if self.is_below_top(prev) {
+                self.pool.set_next(prev as usize, start as Link);
             } else {
                 let bin = Self::bin_of_end_mark(prev);
-                self.bins.set_head(bin, start);
+                self.bins.set_head(bin, start as Link);
                 self.bins.mark_filled(bin);
             }
         }
     }
 
     #[inline(always)]
-    pub(super) fn is_end_mark(link: usize) -> bool {
+    pub(super) fn is_end_mark(link: Link) -> bool {
         Self::bin_of_end_mark(link) < Bins::<G>::COUNT
     }
 
     #[inline(always)]
-    pub(super) fn bin_of_end_mark(link: usize) -> usize {
-        !(link as u32) as usize
+    pub(super) fn bin_of_end_mark(link: Link) -> usize {
+        !link as usize
     }
 }

@@ -66,6 +66,18 @@ impl Map {
         unsafe { word.write_unaligned(word.read_unaligned() & !(marks << (granule % 8))) }
     }
 
+    /// Clears some marks and sets others.
+    ///
+    /// # Safety
+    /// As for `set`.
+    #[inline(always)]
+    pub(super) unsafe fn replace(self, granule: usize, cleared: usize, set: usize) {
+        let word = self.word(granule);
+        let shift = granule % 8;
+        // SAFETY: as in `window`.
+        unsafe { word.write_unaligned(word.read_unaligned() & !(cleared << shift) | set << shift) }
+    }
+
     /// # Safety
     /// As for `set`.
     #[inline(always)]
@@ -136,6 +148,12 @@ impl Window {
     #[inline(always)]
     pub(super) fn is_long_free(self, short_end: usize) -> bool {
         self.0 & ((1 << short_end) - 2) == FREE_START
+    }
+
+    /// The free block that starts here is no shorter than `short_end`. What is before doesn't matter: it may be being merged.
+    #[inline(always)]
+    pub(super) fn is_long(self, short_end: usize) -> bool {
+        self.0 & ((1 << short_end) - HERE) == FREE_START
     }
 
     /// The length of the used block that starts here, which is short.

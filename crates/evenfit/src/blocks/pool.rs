@@ -106,37 +106,37 @@ impl<G: Geometry> Pool<G> {
     /// # Safety
     /// The granule lies in the pool, as all those below.
     #[inline(always)]
-    pub(super) unsafe fn next(self, granule: usize) -> usize {
+    pub(super) unsafe fn next(self, granule: usize) -> Link {
         let links = self.links(granule);
         // SAFETY: any eight bytes are links.
-        sanitizer::own(links, || unsafe { (*links).next }) as usize
+        sanitizer::own(links, || unsafe { (*links).next })
     }
 
     /// # Safety
     /// As for `next`.
     #[inline(always)]
-    pub(super) unsafe fn prev(self, granule: usize) -> usize {
+    pub(super) unsafe fn prev(self, granule: usize) -> Link {
         let links = self.links(granule);
         // SAFETY: as above.
-        sanitizer::own(links, || unsafe { (*links).prev }) as usize
+        sanitizer::own(links, || unsafe { (*links).prev })
     }
 
     /// # Safety
     /// A free block starts at the granule.
     #[inline(always)]
-    pub(super) unsafe fn set_next(self, granule: usize, next: usize) {
+    pub(super) unsafe fn set_next(self, granule: usize, next: Link) {
         let links = self.links(granule);
         // SAFETY: the block is free, so its memory is the heap's.
-        sanitizer::own(links, || unsafe { (*links).next = next as Link });
+        sanitizer::own(links, || unsafe { (*links).next = next });
     }
 
     /// # Safety
     /// As for `set_next`.
     #[inline(always)]
-    pub(super) unsafe fn set_prev(self, granule: usize, prev: usize) {
+    pub(super) unsafe fn set_prev(self, granule: usize, prev: Link) {
         let links = self.links(granule);
         // SAFETY: as above.
-        sanitizer::own(links, || unsafe { (*links).prev = prev as Link });
+        sanitizer::own(links, || unsafe { (*links).prev = prev });
     }
 
     #[inline(always)]

@@ -3,7 +3,7 @@
 use core::ptr::NonNull;
 
 use super::map::{FREE_START, HERE, NEXT, TWO_BEFORE};
-use super::{Blocks, GRANULES_MIN, NO_REST};
+use super::{Blocks, GRANULES_MIN};
 use crate::geometry::Geometry;
 
 impl<G: Geometry> Blocks<G> {
@@ -132,20 +132,6 @@ impl<G: Geometry> Blocks<G> {
             self.recount(first, len, new_len);
             Some(moved)
         }
-    }
-
-    /// Takes a free block out of its list, or out of being the rest.
-    ///
-    /// # Safety
-    /// A free block starts at `start`, below the top.
-    #[inline(never)]
-    unsafe fn take_free(&mut self, start: usize) -> bool {
-        if start == self.rest {
-            (self.rest, self.rest_end) = (NO_REST, NO_REST);
-            return true;
-        }
-        // SAFETY: as promised by the caller.
-        unsafe { self.unlink(start) }
     }
 
     /// Of a run from `start` to `limit`, whose first granule alone is marked but for what may be left of a free block's end, the first

@@ -5,7 +5,7 @@ use core::ptr::NonNull;
 
 use super::Heap;
 use crate::AllocError;
-use crate::blocks::{Allocated, Pool};
+use crate::blocks::{Allocated, Blocks, Pool};
 use crate::geometry::Geometry;
 use crate::tiers::Tiers;
 
@@ -20,11 +20,20 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
     /// [`AllocError::Corrupt`] if the free block it would be cut from was overwritten.
     #[inline(always)]
     pub fn allocate(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
+        match self.allocate_uncounted(layout) {
+            Some(block) => Ok(block),
+            None => Err(self.fail(layout)),
+        }
+    }
+
+    /// As [`allocate`](Self::allocate), for callers that know what else to try.
+    #[inline(always)]
+    pub(crate) fn allocate_uncounted(&mut self, layout: Layout) -> Allocated {
         if let Some((slabs, _)) = self.slabs_mut()
             && slabs.serve(layout)
         {
             if let Some(slot) = slabs.allocate(layout.size()) {
-                return Ok(slot);
+                return Some(slot);
             }
             return self.allocate_slot(layout);
         }
@@ -37,7 +46,7 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         if let Some((slabs, blocks)) = self.slabs_mut()
             && let Some(slot) = slabs.allocate_elsewhere(layout.size(), blocks)
         {
-            return Ok(slot);
+            return Some(slot);
         }
         self.allocate_block(layout)
     }
@@ -57,46 +66,35 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
     /// A block that needs a search, or is aligned higher. If there is none, the spare slab is given back and all is tried once more.
     #[inline(never)]
     fn allocate_searching(&mut self, layout: Layout) -> Allocated {
-        let len = Pool::<G>::granules(layout.size());
-        let error = match self.search(len, layout.align()) {
-            Err(error) => error,
-            block => return block,
-        };
-        if error == AllocError::OutOfMemory
-            && let Some((slabs, blocks)) = self.slabs_mut()
-            && slabs.close_spare(blocks)
-            && let block @ Ok(_) = self.search(len, layout.align())
-        {
-            return block;
+        if let Some((slabs, blocks)) = self.slabs_mut() {
+            let block = Self::search(blocks, layout);
+            if block.is_some() || !slabs.close_spare(blocks) {
+                return block;
+            }
         }
-        self.blocks.fail(if len > self.blocks.end {
-            AllocError::TooLarge
-        } else {
-            error
-        })
+        Self::search(&mut self.blocks, layout)
     }
 
     #[inline(always)]
-    fn search(&mut self, len: usize, align: usize) -> Allocated {
+    fn search(blocks: &mut Blocks<G>, layout: Layout) -> Allocated {
+        let len = Pool::<G>::granules(layout.size());
         // SAFETY: the length is a request's, the alignment a layout's.
         unsafe {
-            if align <= G::ALIGN_BYTES {
-                self.blocks.allocate_by_search(len)
+            if layout.align() <= G::ALIGN_BYTES {
+                blocks.allocate_by_search(len)
             } else {
-                self.blocks.allocate_aligned(len, align)
+                blocks.allocate_aligned(len, layout.align())
             }
         }
     }
 
-    /// As [`allocate`](Self::allocate), for callers that know what else to try.
-    pub(crate) fn allocate_uncounted(
-        &mut self,
-        layout: Layout,
-    ) -> Result<NonNull<[u8]>, AllocError> {
-        let failed = self.blocks.counters.failed;
-        let block = self.allocate(layout);
-        self.blocks.counters.failed = failed;
-        block
+    /// Counts a request that failed, and says why it did.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn fail(&mut self, layout: Layout) -> AllocError {
+        self.blocks.counters.failed = self.blocks.counters.failed.wrapping_add(1);
+        self.blocks
+            .why_none(Pool::<G>::granules(layout.size()), layout.align())
     }
 
     /// Allocates a block for `layout` and zeroes all of it. O(1) and one write of the block.

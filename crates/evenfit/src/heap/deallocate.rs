@@ -5,8 +5,8 @@ use core::ptr::NonNull;
 
 use super::{Heap, Live};
 use crate::FreeError;
-use crate::blocks::{Answer, Refused};
 use crate::geometry::Geometry;
+use crate::hooks::misuse;
 use crate::slabs::Freed;
 use crate::tiers::Tiers;
 
@@ -19,7 +19,9 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
     #[inline(always)]
     pub unsafe fn deallocate(&mut self, ptr: NonNull<u8>, layout: Layout) {
         // SAFETY: as promised by the caller.
-        unsafe { self.free(ptr, layout) }
+        if let Err(error) = unsafe { self.try_deallocate(ptr, layout) } {
+            misuse(error, ptr, Some(layout));
+        }
     }
 
     /// Gives a block back, or says why not: then the heap is unchanged. O(1).
@@ -42,42 +44,33 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         ptr: NonNull<u8>,
         layout: Layout,
     ) -> Result<(), FreeError> {
-        // SAFETY: as promised by the caller.
-        unsafe { self.free(ptr, layout) }
-    }
-
-    /// # Safety
-    /// As for `try_deallocate`.
-    #[inline(always)]
-    unsafe fn free<A: Answer>(&mut self, ptr: NonNull<u8>, layout: Layout) -> A {
         if let Some((slabs, blocks)) = self.slabs_mut()
             && slabs.serve(layout)
         {
-            return match slabs.free(ptr, layout.size()) {
-                Freed::Done => A::FREED,
+            match slabs.free(ptr, layout.size()) {
+                Freed::Done => return Ok(()),
                 Freed::WordChanged(slot) => {
                     slabs.word_changed(slot, blocks);
-                    A::FREED
+                    return Ok(());
                 }
-                // SAFETY: as promised by the caller.
-                Freed::AlreadyFree | Freed::NotOfClass => unsafe { self.free_checked(ptr, layout) },
-            };
+                Freed::AlreadyFree | Freed::NotOfClass => {}
+            }
+        // SAFETY: as promised by the caller.
+        } else if unsafe { self.free_block(ptr, layout) } {
+            return Ok(());
         }
         // SAFETY: as promised by the caller.
-        unsafe { self.free_block(ptr, layout) }
+        unsafe { self.free_checked(ptr, layout) }
     }
 
+    /// A block that isn't a slot, if the first look finds it.
+    ///
     /// # Safety
     /// As for `try_deallocate`.
     #[inline(never)]
-    unsafe fn free_block<A: Answer>(&mut self, ptr: NonNull<u8>, layout: Layout) -> A {
+    unsafe fn free_block(&mut self, ptr: NonNull<u8>, layout: Layout) -> bool {
         // SAFETY: as promised by the caller.
-        unsafe {
-            match self.blocks.free(ptr, layout) {
-                Some(answer) => answer,
-                None => self.free_checked(ptr, layout),
-            }
-        }
+        unsafe { self.blocks.free(ptr, layout) }
     }
 
     /// Frees what the first look didn't find, in whichever tier it is, or names the misuse.
@@ -86,34 +79,44 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
     /// As for `try_deallocate`.
     #[cold]
     #[inline(never)]
-    unsafe fn free_checked<A: Answer>(&mut self, ptr: NonNull<u8>, layout: Layout) -> A {
-        match self.live_at(ptr, Some(layout)) {
+    unsafe fn free_checked(&mut self, ptr: NonNull<u8>, layout: Layout) -> Result<(), FreeError> {
+        let freed = self.live_at(ptr, Some(layout)).and_then(|live| {
             // SAFETY: it is given up.
-            Ok(live) => unsafe { self.free_live(live) },
-            Err(error) => self.blocks.refuse(Refused {
-                error,
-                ptr,
-                layout: Some(layout),
-            }),
-        }
+            unsafe { self.free_live(live) }
+        });
+        freed.map_err(|error| self.refused(error))
     }
 
     /// # Safety
     /// It is live, and given up.
     #[inline(always)]
-    pub(super) unsafe fn free_live<A: Answer>(&mut self, live: Live) -> A {
+    pub(super) unsafe fn free_live(&mut self, live: Live) -> Result<(), FreeError> {
         match live {
             Live::Slot(slot) => {
                 if let Some((slabs, blocks)) = self.slabs_mut() {
                     slabs.free_found(slot, blocks);
                 }
-                A::FREED
+                Ok(())
             }
-            // SAFETY: a used block, and given up.
-            Live::Block { start, len } => unsafe {
-                self.blocks
-                    .free_merging(start, len, self.blocks.map.window(start))
-            },
+            Live::Block { start, len } => {
+                // SAFETY: a used block, and given up.
+                let freed = unsafe {
+                    self.blocks
+                        .free_merging(start, len, self.blocks.map.window(start))
+                };
+                if freed {
+                    Ok(())
+                } else {
+                    Err(FreeError::Corrupt)
+                }
+            }
         }
+    }
+
+    /// Counts a refusal.
+    #[cold]
+    pub(super) fn refused(&mut self, error: FreeError) -> FreeError {
+        self.blocks.counters.refused = self.blocks.counters.refused.wrapping_add(1);
+        error
     }
 }

@@ -29,7 +29,10 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
     pub fn malloc(&mut self, size_bytes: usize) -> Result<NonNull<[u8]>, AllocError> {
         match malloc_layout(size_bytes) {
             Ok(layout) => self.allocate(layout),
-            Err(error) => self.blocks.fail(error),
+            Err(error) => {
+                self.blocks.counters.failed = self.blocks.counters.failed.wrapping_add(1);
+                Err(error)
+            }
         }
     }
 
@@ -46,7 +49,7 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
             .live_at(ptr, None)
             .map_err(|error| self.refused(error))?;
         // SAFETY: it is live, and given up.
-        unsafe { self.free_live(live) }
+        unsafe { self.free_live(live) }.map_err(|error| self.refused(error))
     }
 
     /// As [`reallocate`](Self::reallocate), for a block whose layout the caller doesn't know. O(1), and one copy where it moves.

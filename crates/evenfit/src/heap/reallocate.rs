@@ -7,7 +7,7 @@ use super::{Heap, Live};
 use crate::blocks::{Pool, is_aligned};
 use crate::geometry::Geometry;
 use crate::tiers::Tiers;
-use crate::{AllocError, FreeError, ReallocError};
+use crate::{AllocError, ReallocError};
 
 impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
     /// Changes a block's size or alignment and keeps its content, up to the smaller size.
@@ -123,27 +123,21 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         // SAFETY: both blocks are live, and not the same; the old one is given up where the new one stays.
         unsafe {
             match self.allocate_uncounted(new) {
-                Ok(moved) => {
+                Some(moved) => {
                     moved
                         .cast::<u8>()
                         .copy_from_nonoverlapping(ptr, old_bytes.min(new.size()));
-                    let freed: Result<(), FreeError> = self.free_live(live);
-                    if let Err(error) = freed {
+                    if let Err(error) = self.free_live(live) {
                         // The old block can't be given back, so it stays, and the new one goes.
-                        let refused = self.blocks.counters.refused;
                         let _ = self.try_deallocate(moved.cast(), new);
-                        self.blocks.counters.refused = refused;
-                        return Err(error.into());
+                        return Err(self.refused(error).into());
                     }
                     Ok(moved)
                 }
-                Err(error) => {
-                    let kept = self.keep_live(live, ptr, old_bytes, new);
-                    kept.ok_or_else(|| {
-                        let _ = self.blocks.fail(error);
-                        error.into()
-                    })
-                }
+                None => match self.keep_live(live, ptr, old_bytes, new) {
+                    Some(block) => Ok(block),
+                    None => Err(self.fail(new).into()),
+                },
             }
         }
     }
@@ -212,12 +206,5 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
             .map_err(|error| self.refused(error))?;
         // SAFETY: it is live, and the caller's.
         unsafe { self.keep_live(live, ptr, old.size(), new) }.ok_or(AllocError::OutOfMemory.into())
-    }
-
-    /// Counts a refusal.
-    #[cold]
-    pub(super) fn refused(&mut self, error: FreeError) -> FreeError {
-        self.blocks.counters.refused = self.blocks.counters.refused.wrapping_add(1);
-        error
     }
 }
