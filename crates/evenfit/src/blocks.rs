@@ -60,6 +60,7 @@ pub(crate) use self::pool::Pool;
 
 use self::bins::Bins;
 use crate::geometry::Geometry;
+use crate::opaque::opaque;
 
 /// The length of the shortest block: room for two links and a footer, and the map needs as much to tell free from used.
 pub(crate) const GRANULES_MIN: usize = 2;
@@ -223,7 +224,7 @@ impl<G: Geometry> Blocks<G> {
         unsafe {
             let window = self.map.window(start);
             if len < G::SHORT_END {
-                window.is_short_free(len)
+                window.is_short_free(opaque(1 << len))
             } else {
                 window.is_long_free(G::SHORT_END)
                     && self.directory.len_at(start) == len

@@ -49,9 +49,9 @@ pub struct Compact;
 /// A window of the map must show a short block and what surrounds it, so the width of a word decides.
 const SHORT_END: usize = if usize::BITS == 64 { 32 } else { 16 };
 
-/// How many bins number all sizes up to `1 << log2` granules: one for each short size, then four a doubling.
+/// How many bins number all sizes up to `1 << log2` granules: one for each short size, one that is never filled, then four a doubling.
 const fn bins(short_end: usize, log2: u32) -> usize {
-    short_end + 4 * (log2 - short_end.ilog2()) as usize
+    short_end + 1 + 4 * (log2 - short_end.ilog2()) as usize
 }
 
 const BINS: usize = bins(SHORT_END, 32);

@@ -7,6 +7,7 @@ use super::map::{FREE_START, HERE, NEXT, TWO_BEFORE};
 use super::{Blocks, GRANULES_MIN, NO_REST};
 use crate::AllocError;
 use crate::geometry::Geometry;
+use crate::opaque::{opaque, reread};
 
 /// A block, as long as the caller may use it. `None`: no free block is long enough, or the one found was overwritten;
 /// [`Blocks::why_none`] says which. A pair of registers, as a `Result` would not be.
@@ -54,14 +55,15 @@ impl<G: Geometry> Blocks<G> {
         // SAFETY: a bin's head is a block below the top (I4), and free if the map says so (I2).
         unsafe {
             let start = self.bins.head(len) as usize;
-            if !self.map.window(start).is_short_free(len) || !self.pop(len, start) {
+            let bit = opaque(1 << len);
+            if !self.map.window(start).is_short_free(bit) || !self.pop(len, start) {
                 return None;
             }
+            let (blocks, start) = (reread(self), opaque(start));
             // All marks of a free block but the first go. Those of its end are the length's; in the shortest block they are those
             // of its start.
-            let end_marks = TWO_BEFORE << len;
-            self.map.flip(start, (NEXT | end_marks) & !HERE);
-            Some(self.allocated(start, len))
+            blocks.map.flip(start, (NEXT | TWO_BEFORE * bit) & !HERE);
+            Some(blocks.allocated(start, len))
         }
     }
 
@@ -88,19 +90,32 @@ impl<G: Geometry> Blocks<G> {
     pub(crate) unsafe fn allocate_by_search(&mut self, len: usize) -> Allocated {
         // SAFETY: what is found is free and long enough.
         unsafe {
+            let found = self.find_elsewhere(len)?;
+            let blocks = reread(self);
             let (start, end);
-            match self.find(len)? {
+            match found {
                 Found::Listed(bin) => {
-                    start = self.bins.head(bin) as usize;
-                    end = start + self.take_head(bin, start)?;
+                    start = blocks.bins.head(bin) as usize;
+                    end = start + blocks.take_head(bin, start)?;
                 }
                 Found::Rest => {
-                    (start, end) = (self.rest, self.rest_end);
-                    (self.rest, self.rest_end) = (NO_REST, NO_REST);
+                    (start, end) = (blocks.rest, blocks.rest_end);
+                    (blocks.rest, blocks.rest_end) = (NO_REST, NO_REST);
                 }
-                Found::Top => return Some(self.allocate_from_top(len)),
+                Found::Top => return Some(blocks.allocate_from_top(len)),
             }
-            let mut len = len;
+            reread(blocks).allocate_from(start, end, len)
+        }
+    }
+
+    /// Cuts a block off a free one that is in no list: what is left becomes the rest, and what was the rest is listed.
+    ///
+    /// # Safety
+    /// A free block from `start` to `end`, at least `len` granules long, not the rest.
+    #[inline(always)]
+    unsafe fn allocate_from(&mut self, start: usize, end: usize, mut len: usize) -> Allocated {
+        // SAFETY: the block is free, so it is nobody's.
+        unsafe {
             if end - start - len < GRANULES_MIN {
                 // A granule too many stays with the block.
                 len = end - start;
@@ -133,7 +148,7 @@ impl<G: Geometry> Blocks<G> {
         unsafe {
             let window = self.map.window(start);
             let len = if bin < G::SHORT_END {
-                if !window.is_short_free(bin) {
+                if !window.is_short_free(opaque(1 << bin)) {
                     return None;
                 }
                 bin
@@ -204,6 +219,16 @@ impl<G: Geometry> Blocks<G> {
     /// that leaves one granule. A long one tries the first block of its own bin, the bins above, the rest, the top. O(1).
     #[inline(always)]
     pub(super) fn find(&self, len: usize) -> Option<Found> {
+        // SAFETY: a short length is a bin.
+        if len < G::SHORT_END && unsafe { self.bins.is_filled(len) } {
+            return Some(Found::Listed(len));
+        }
+        self.find_elsewhere(len)
+    }
+
+    /// As `find`, for a request whose own bin is empty if it is short.
+    #[inline(always)]
+    fn find_elsewhere(&self, len: usize) -> Option<Found> {
         if len > self.end {
             return None;
         }
@@ -211,9 +236,6 @@ impl<G: Geometry> Blocks<G> {
         // SAFETY: bins are those that Bins names.
         unsafe {
             let above = if len < G::SHORT_END {
-                if self.bins.is_filled(len) {
-                    return Some(Found::Listed(len));
-                }
                 if in_rest {
                     return Some(Found::Rest);
                 }

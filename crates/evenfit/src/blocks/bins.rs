@@ -7,6 +7,8 @@ use crate::opaque::opaque;
 const WORD_BITS: usize = usize::BITS as usize;
 
 /// A list for each short size, and four a doubling from there on: a list of long blocks holds sizes within a quarter of a power of two.
+///
+/// Between them there is a bin that is never filled, so that "two bins on" from the longest short one is the first long one.
 pub(crate) struct Bins<G: Geometry> {
     heads: G::Heads,
     filled: G::Filled,
@@ -44,7 +46,7 @@ impl<G: Geometry> Bins<G> {
         // The three highest bits of the length are its quarter: 4 to 7.
         let log2 = opaque(len.ilog2() as usize);
         let quarter = len >> (log2 - 2);
-        log2 * 4 + quarter + G::SHORT_END - 4 * G::SHORT_END.ilog2() as usize - 4
+        log2 * 4 + quarter + G::SHORT_END - 4 * G::SHORT_END.ilog2() as usize - 3
     }
 
     /// The first block of the bin's list, or the list's end mark.
@@ -89,14 +91,12 @@ impl<G: Geometry> Bins<G> {
         }
     }
 
-    /// The first filled bin whose blocks are all longer than a short `len`, but not by one granule only.
+    /// The first filled bin whose blocks are all longer than a short `len`, but not by one granule only: that would be left alone.
     #[inline(always)]
     pub(super) fn first_above_short(&self, len: usize) -> Option<usize> {
         debug_assert!(len < G::SHORT_END);
-        // Blocks longer by one granule leave a granule that can't be a block.
-        let too_close = if len + 1 < G::SHORT_END { 0b11 } else { 0b01 };
         // SAFETY: there is a first word.
-        let first = unsafe { self.filled.get(0) } & (!0 << len) & !(too_close << len);
+        let first = unsafe { self.filled.get(0) } & (!0b11 << len);
         self.first_from(0, first)
     }
 

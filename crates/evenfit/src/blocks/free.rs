@@ -36,7 +36,7 @@ impl<G: Geometry> Blocks<G> {
                 // What differs from a used block between two used ones. Bit 0 may: it is set if the block before is as short as can be.
                 let bit = opaque(1 << len);
                 let differs = (window.0 & (bit * 16 - 1)) ^ (HERE | HERE * bit);
-                let blocks = reread(self);
+                let (blocks, start) = (reread(self), opaque(start));
                 let end = start + len;
                 if differs < 2 && end != blocks.top {
                     blocks.map.set(start, NEXT | TWO_BEFORE * bit);
@@ -131,26 +131,27 @@ impl<G: Geometry> Blocks<G> {
             self.map.flip(start, edge);
             self.count_freed(len);
             let end = start + len;
-            let mut last = end;
             let behind = self.map.window(opaque(end));
+            let blocks = reread(self);
+            let mut last = end;
             if behind.starts_free() {
-                let behind_len = self.free_len(end, behind);
-                if end == self.rest {
-                    (self.rest, self.rest_end) = (NO_REST, NO_REST);
-                } else if !self.unlink(end) {
-                    return self.undo_before(start, len, first);
+                let behind_len = blocks.free_len(end, behind);
+                if end == blocks.rest {
+                    (blocks.rest, blocks.rest_end) = (NO_REST, NO_REST);
+                } else if !blocks.unlink(end) {
+                    return blocks.undo_before(start, end, first);
                 }
-                self.map.flip(end, Self::edge_before(behind_len));
+                blocks.map.flip(end, Self::edge_before(behind_len));
                 last += behind_len;
-            } else if end == self.top {
-                return self.lower_top(first);
+            } else if end == blocks.top {
+                return blocks.lower_top(first);
             } else {
-                self.map.set(end, TWO_BEFORE);
+                blocks.map.set(end, TWO_BEFORE);
             }
-            if start == self.rest_end {
-                (self.rest, self.rest_end) = (NO_REST, NO_REST);
+            if start == blocks.rest_end {
+                (blocks.rest, blocks.rest_end) = (NO_REST, NO_REST);
             }
-            self.push(first, last - first);
+            blocks.push(first, last - first);
         }
         true
     }
@@ -161,9 +162,9 @@ impl<G: Geometry> Blocks<G> {
     /// The free block from `first` to `start`, if there is one, was taken by `take_free_before`.
     #[cold]
     #[inline(never)]
-    unsafe fn undo_before(&mut self, start: usize, len: usize, first: usize) -> bool {
+    unsafe fn undo_before(&mut self, start: usize, end: usize, first: usize) -> bool {
         self.counters.live = self.counters.live.wrapping_add(1);
-        self.counters.used = self.counters.used.wrapping_add(len);
+        self.counters.used = self.counters.used.wrapping_add(end - start);
         // SAFETY: as promised by the caller.
         unsafe {
             if first == start {

@@ -124,18 +124,11 @@ impl Window {
         self.0 & HERE != 0
     }
 
-    /// A used block of just `granules`, which are short, starts here, if what is before allows a start.
+    /// A free block starts here of just the short length of which `bit` is the power of two: two marks, and two marks and a used
+    /// block's start where it ends.
     #[inline(always)]
-    pub(super) fn is_short_used(self, granules: usize) -> bool {
-        let bit = 1 << granules;
-        self.0 & (bit * 8 - 4) == bit * 4 + HERE
-    }
-
-    /// A free block of just `granules`, which are short, starts here.
-    #[inline(always)]
-    pub(super) fn is_short_free(self, granules: usize) -> bool {
-        let bit = 1usize << granules;
-        self.0 & (bit * 16 - 2) == bit * 8 - bit | FREE_START
+    pub(super) fn is_short_free(self, bit: usize) -> bool {
+        self.0 & (bit * 16 - 2) == bit * 7 | FREE_START
     }
 
     /// A used block starts here that is no shorter than `short_end`, if what is before allows a start.

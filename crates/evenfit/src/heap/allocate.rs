@@ -53,39 +53,44 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
 
     #[inline(never)]
     fn allocate_block(&mut self, layout: Layout) -> Allocated {
-        if layout.align() <= G::ALIGN_BYTES {
-            let len = Pool::<G>::granules(layout.size());
-            // SAFETY: the length is a request's.
-            if let Some(block) = unsafe { self.blocks.allocate_short(len) } {
-                return block;
-            }
+        if layout.align() > G::ALIGN_BYTES {
+            return self.allocate_aligned(layout);
         }
-        self.allocate_searching(layout)
+        let len = Pool::<G>::granules(layout.size());
+        // SAFETY: the length is a request's.
+        match unsafe { self.blocks.allocate_short(len) } {
+            Some(block) => block,
+            None => self.allocate_searching(len),
+        }
     }
 
-    /// A block that needs a search, or is aligned higher. If there is none, the spare slab is given back and all is tried once more.
+    /// A block that is neither in the list of its own length nor cut from the rest.
     #[inline(never)]
-    fn allocate_searching(&mut self, layout: Layout) -> Allocated {
-        if let Some((slabs, blocks)) = self.slabs_mut() {
-            let block = Self::search(blocks, layout);
-            if block.is_some() || !slabs.close_spare(blocks) {
-                return block;
-            }
-        }
-        Self::search(&mut self.blocks, layout)
+    fn allocate_searching(&mut self, len: usize) -> Allocated {
+        // SAFETY: the length is a request's.
+        self.allocate_twice(|blocks| unsafe { blocks.allocate_by_search(len) })
     }
 
-    #[inline(always)]
-    fn search(blocks: &mut Blocks<G>, layout: Layout) -> Allocated {
+    /// A block aligned higher than all are.
+    #[cold]
+    #[inline(never)]
+    fn allocate_aligned(&mut self, layout: Layout) -> Allocated {
         let len = Pool::<G>::granules(layout.size());
         // SAFETY: the length is a request's, the alignment a layout's.
-        unsafe {
-            if layout.align() <= G::ALIGN_BYTES {
-                blocks.allocate_by_search(len)
-            } else {
-                blocks.allocate_aligned(len, layout.align())
-            }
+        self.allocate_twice(|blocks| unsafe { blocks.allocate_aligned(len, layout.align()) })
+    }
+
+    /// What the block tier allocates. If that is nothing, the spare slab is given back and it is asked once more.
+    #[inline(always)]
+    fn allocate_twice(&mut self, allocate: impl Fn(&mut Blocks<G>) -> Allocated) -> Allocated {
+        let block = allocate(&mut self.blocks);
+        if block.is_none()
+            && let Some((slabs, blocks)) = self.slabs_mut()
+            && slabs.close_spare(blocks)
+        {
+            return allocate(blocks);
         }
+        block
     }
 
     /// Counts a request that failed, and says why it did.
