@@ -486,9 +486,9 @@ impl<G: Geometry> Slabs<G> {
     }
 
     /// The slot's word of free bits had no free slot before, or has no used one now: a slab that was full goes into its list, one
-    /// that is empty becomes the spare.
+    /// that is empty becomes the spare. Always true.
     #[inline(never)]
-    pub(crate) fn word_changed(&mut self, slot: Slot, blocks: &mut Blocks<G>) {
+    pub(crate) fn word_changed(&mut self, slot: Slot, blocks: &mut Blocks<G>) -> bool {
         // SAFETY: the slot's slab is one.
         unsafe {
             let descriptor = self.descriptor(slot.slab);
@@ -505,6 +505,7 @@ impl<G: Geometry> Slabs<G> {
                 self.spare = slot.slab;
             }
         }
+        true
     }
 
     /// The used slot at `ptr`, if it may be one for `size` bytes; without a size, whatever its class. `None`: no slab is there.

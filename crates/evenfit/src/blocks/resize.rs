@@ -7,19 +7,35 @@ use super::{Blocks, GRANULES_MIN};
 use crate::geometry::Geometry;
 
 impl<G: Geometry> Blocks<G> {
-    /// Makes a block `new_len` granules long where it is, or one more. False: what follows it has no room or was overwritten, and nothing
-    /// is changed. To shrink never fails but for that.
+    /// Makes a block `new_len` granules long where it is, or one more. False: what follows it has no room or was overwritten, and
+    /// nothing is changed. To shrink never fails but for that.
     ///
     /// # Safety
     /// A used block of `len` granules starts at `start`, and what it gives up is nobody's.
-    #[inline(never)]
+    #[inline(always)]
     pub(crate) unsafe fn resize(&mut self, start: usize, len: usize, new_len: usize) -> bool {
         debug_assert!(new_len >= GRANULES_MIN);
         let end = start + len;
-        if new_len == len {
-            return true;
+        // SAFETY: the block and what follows it lie in the pool.
+        unsafe {
+            if new_len == len {
+                return true;
+            }
+            if new_len > len && end != self.top && !self.map.window(end).starts_free() {
+                return false;
+            }
+            self.resize_into(start, len, new_len)
         }
-        // SAFETY: the block and what follows it lie in the pool; what follows is taken only if it is free (I2).
+    }
+
+    /// As `resize`, where it isn't known at once what to do.
+    ///
+    /// # Safety
+    /// As for `resize`.
+    #[inline(never)]
+    unsafe fn resize_into(&mut self, start: usize, len: usize, new_len: usize) -> bool {
+        let end = start + len;
+        // SAFETY: what follows the block is taken only if it is free (I2).
         unsafe {
             if end == self.top {
                 if new_len > self.end - start {

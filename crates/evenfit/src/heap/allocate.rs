@@ -97,9 +97,13 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
     #[cold]
     #[inline(never)]
     pub(super) fn fail(&mut self, layout: Layout) -> AllocError {
-        self.blocks.counters.failed = self.blocks.counters.failed.wrapping_add(1);
+        self.count_failed();
         self.blocks
             .why_none(Pool::<G>::granules(layout.size()), layout.align())
+    }
+
+    pub(super) fn count_failed(&mut self) {
+        self.blocks.counters.failed = self.blocks.counters.failed.wrapping_add(1);
     }
 
     /// Allocates a block for `layout` and zeroes all of it. O(1) and one write of the block.

@@ -19,8 +19,10 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
     #[inline(always)]
     pub unsafe fn deallocate(&mut self, ptr: NonNull<u8>, layout: Layout) {
         // SAFETY: as promised by the caller.
-        if let Err(error) = unsafe { self.try_deallocate(ptr, layout) } {
-            misuse(error, ptr, Some(layout));
+        unsafe {
+            if !self.free(ptr, layout) {
+                self.deallocate_checked(ptr, layout);
+            }
         }
     }
 
@@ -44,23 +46,32 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         ptr: NonNull<u8>,
         layout: Layout,
     ) -> Result<(), FreeError> {
+        // SAFETY: as promised by the caller.
+        unsafe {
+            if self.free(ptr, layout) {
+                return Ok(());
+            }
+            self.free_checked(ptr, layout)
+        }
+    }
+
+    /// Frees a block or slot, if the first look finds it. False: nothing is changed.
+    ///
+    /// # Safety
+    /// As for `try_deallocate`.
+    #[inline(always)]
+    unsafe fn free(&mut self, ptr: NonNull<u8>, layout: Layout) -> bool {
         if let Some((slabs, blocks)) = self.slabs_mut()
             && slabs.serve(layout)
         {
-            match slabs.free(ptr, layout.size()) {
-                Freed::Done => return Ok(()),
-                Freed::WordChanged(slot) => {
-                    slabs.word_changed(slot, blocks);
-                    return Ok(());
-                }
-                Freed::AlreadyFree | Freed::NotOfClass => {}
-            }
-        // SAFETY: as promised by the caller.
-        } else if unsafe { self.free_block(ptr, layout) } {
-            return Ok(());
+            return match slabs.free(ptr, layout.size()) {
+                Freed::Done => true,
+                Freed::WordChanged(slot) => slabs.word_changed(slot, blocks),
+                Freed::AlreadyFree | Freed::NotOfClass => false,
+            };
         }
         // SAFETY: as promised by the caller.
-        unsafe { self.free_checked(ptr, layout) }
+        unsafe { self.free_block(ptr, layout) }
     }
 
     /// A block that isn't a slot, if the first look finds it.
@@ -85,6 +96,19 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
             unsafe { self.free_live(live) }
         });
         freed.map_err(|error| self.refused(error))
+    }
+
+    /// As `free_checked`, and tells the misuse hook.
+    ///
+    /// # Safety
+    /// As for `try_deallocate`.
+    #[cold]
+    #[inline(never)]
+    unsafe fn deallocate_checked(&mut self, ptr: NonNull<u8>, layout: Layout) {
+        // SAFETY: as promised by the caller.
+        if let Err(error) = unsafe { self.free_checked(ptr, layout) } {
+            misuse(error, ptr, Some(layout));
+        }
     }
 
     /// # Safety

@@ -18,22 +18,19 @@ fn malloc_layout(size_bytes: usize) -> Result<Layout, AllocError> {
 }
 
 impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
-    /// Allocates `size_bytes` bytes aligned for any C type, which is twice the width of a pointer; what is too small for such a type is
-    /// aligned to 8. Given back by [`try_free`](Self::try_free), or by [`try_deallocate`](Self::try_deallocate) with that layout. O(1).
+    /// Allocates `size_bytes` bytes aligned for any C type, which is twice the width of a pointer; what is too small for such a type
+    /// is aligned to 8. Given back by [`try_free`](Self::try_free), or by [`try_deallocate`](Self::try_deallocate) with that layout.
+    /// O(1).
     ///
-    /// On 64-bit machines choose [`Aligned`](crate::Aligned) or [`Wide`](crate::Wide), where that is every block's alignment.
+    /// On 64-bit machines choose [`Aligned`](crate::next::Aligned) or [`Wide`](crate::next::Wide), where that is every block's
+    /// alignment.
     ///
     /// # Errors
     /// As for [`allocate`](Self::allocate).
     #[inline(always)]
     pub fn malloc(&mut self, size_bytes: usize) -> Result<NonNull<[u8]>, AllocError> {
-        match malloc_layout(size_bytes) {
-            Ok(layout) => self.allocate(layout),
-            Err(error) => {
-                self.blocks.counters.failed = self.blocks.counters.failed.wrapping_add(1);
-                Err(error)
-            }
-        }
+        let layout = malloc_layout(size_bytes).inspect_err(|_| self.count_failed())?;
+        self.allocate(layout)
     }
 
     /// Gives a block back whose layout the caller doesn't know. O(1).
@@ -45,11 +42,10 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
     /// As for `try_deallocate`.
     #[inline(never)]
     pub unsafe fn try_free(&mut self, ptr: NonNull<u8>) -> Result<(), FreeError> {
-        let live = self
-            .live_at(ptr, None)
-            .map_err(|error| self.refused(error))?;
+        let live = self.live_at(ptr, None);
         // SAFETY: it is live, and given up.
-        unsafe { self.free_live(live) }.map_err(|error| self.refused(error))
+        let freed = live.and_then(|live| unsafe { self.free_live(live) });
+        freed.map_err(|error| self.refused(error))
     }
 
     /// As [`reallocate`](Self::reallocate), for a block whose layout the caller doesn't know. O(1), and one copy where it moves.
@@ -64,12 +60,11 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         ptr: NonNull<u8>,
         new_bytes: usize,
     ) -> Result<NonNull<[u8]>, ReallocError> {
-        let live = self
-            .live_at(ptr, None)
-            .map_err(|error| self.refused(error))?;
-        let new = malloc_layout(new_bytes)?;
-        let old_bytes = self.live_bytes(live);
-        // SAFETY: it is live, and the caller's.
-        unsafe { self.reallocate_live(live, ptr, old_bytes, new) }
+        let new = malloc_layout(new_bytes).inspect_err(|_| self.count_failed())?;
+        // SAFETY: as promised by the caller.
+        match unsafe { self.reallocate_found(ptr, None, new) } {
+            Some(block) => Ok(block),
+            None => Err(self.why_not_reallocated(ptr, None, new)),
+        }
     }
 }

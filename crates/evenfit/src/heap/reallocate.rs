@@ -4,10 +4,10 @@ use core::alloc::Layout;
 use core::ptr::NonNull;
 
 use super::{Heap, Live};
-use crate::blocks::{Pool, is_aligned};
+use crate::blocks::{Allocated, Pool, is_aligned};
 use crate::geometry::Geometry;
 use crate::tiers::Tiers;
-use crate::{AllocError, ReallocError};
+use crate::{AllocError, FreeError, ReallocError};
 
 impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
     /// Changes a block's size or alignment and keeps its content, up to the smaller size.
@@ -27,11 +27,11 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         old: Layout,
         new: Layout,
     ) -> Result<NonNull<[u8]>, ReallocError> {
-        let live = self
-            .live_at(ptr, Some(old))
-            .map_err(|error| self.refused(error))?;
-        // SAFETY: it is live, and the caller's.
-        unsafe { self.reallocate_live(live, ptr, old.size(), new) }
+        // SAFETY: as promised by the caller.
+        match unsafe { self.reallocate_found(ptr, Some(old), new) } {
+            Some(block) => Ok(block),
+            None => Err(self.why_not_reallocated(ptr, Some(old), new)),
+        }
     }
 
     /// As [`reallocate`](Self::reallocate), but never moves the block: [`AllocError::OutOfMemory`] says that only a move
@@ -55,22 +55,37 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         unsafe { self.resize_live(live, ptr, new) }.ok_or(AllocError::OutOfMemory.into())
     }
 
+    /// Reallocates a block; without a layout, whatever its size, all of it is content. `None`: nothing is changed.
+    ///
     /// # Safety
-    /// It is live, starts at `ptr`, has `old_bytes` of content, and is the caller's.
+    /// As for `reallocate`.
     #[inline(always)]
-    pub(super) unsafe fn reallocate_live(
+    pub(super) unsafe fn reallocate_found(
         &mut self,
-        live: Live,
         ptr: NonNull<u8>,
-        old_bytes: usize,
+        old: Option<Layout>,
         new: Layout,
-    ) -> Result<NonNull<[u8]>, ReallocError> {
-        // SAFETY: as promised by the caller.
+    ) -> Allocated {
+        let live = self.live_at(ptr, old).ok()?;
+        // SAFETY: it is live, and the caller's. Old and new block are both live, and not the same; the old one is given up where the
+        // new one stays.
         unsafe {
-            match self.resize_live(live, ptr, new) {
-                Some(block) => Ok(block),
-                None => self.move_live(live, ptr, old_bytes, new),
+            if let Some(block) = self.resize_live(live, ptr, new) {
+                return Some(block);
             }
+            let old_bytes = old.map_or_else(|| self.live_bytes(live), |old| old.size());
+            let Some(moved) = self.allocate_uncounted(new) else {
+                return self.keep_live(live, ptr, old_bytes, new);
+            };
+            moved
+                .cast::<u8>()
+                .copy_from_nonoverlapping(ptr, old_bytes.min(new.size()));
+            if self.free_live(live).is_err() {
+                // What surrounds the old block was overwritten, so it stays, and the new one goes.
+                let _ = self.try_deallocate(moved.cast(), new);
+                return None;
+            }
+            Some(moved)
         }
     }
 
@@ -79,12 +94,7 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
     /// # Safety
     /// It is live, starts at `ptr`, and is the caller's.
     #[inline(always)]
-    unsafe fn resize_live(
-        &mut self,
-        live: Live,
-        ptr: NonNull<u8>,
-        new: Layout,
-    ) -> Option<NonNull<[u8]>> {
+    unsafe fn resize_live(&mut self, live: Live, ptr: NonNull<u8>, new: Layout) -> Allocated {
         if !is_aligned(ptr, new.align()) {
             return None;
         }
@@ -99,45 +109,8 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
             Live::Block { start, len } => {
                 let new_len = Pool::<G>::granules(new.size());
                 // SAFETY: as promised by the caller.
-                unsafe {
-                    self.blocks
-                        .resize(start, len, new_len)
-                        .then(|| self.blocks.pool.slice(start, new_len))
-                }
-            }
-        }
-    }
-
-    /// A new block for the content of one that can't be resized where it is.
-    ///
-    /// # Safety
-    /// As for `reallocate_live`.
-    #[inline(never)]
-    unsafe fn move_live(
-        &mut self,
-        live: Live,
-        ptr: NonNull<u8>,
-        old_bytes: usize,
-        new: Layout,
-    ) -> Result<NonNull<[u8]>, ReallocError> {
-        // SAFETY: both blocks are live, and not the same; the old one is given up where the new one stays.
-        unsafe {
-            match self.allocate_uncounted(new) {
-                Some(moved) => {
-                    moved
-                        .cast::<u8>()
-                        .copy_from_nonoverlapping(ptr, old_bytes.min(new.size()));
-                    if let Err(error) = self.free_live(live) {
-                        // The old block can't be given back, so it stays, and the new one goes.
-                        let _ = self.try_deallocate(moved.cast(), new);
-                        return Err(self.refused(error).into());
-                    }
-                    Ok(moved)
-                }
-                None => match self.keep_live(live, ptr, old_bytes, new) {
-                    Some(block) => Ok(block),
-                    None => Err(self.fail(new).into()),
-                },
+                let resized = unsafe { self.blocks.resize(start, len, new_len) };
+                resized.then(|| NonNull::slice_from_raw_parts(ptr, new_len * G::GRANULE_BYTES))
             }
         }
     }
@@ -146,16 +119,16 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
     /// spare slab behind it, or moves downwards over the free block before it.
     ///
     /// # Safety
-    /// As for `reallocate_live`.
+    /// It is live, starts at `ptr`, has `old_bytes` of content, and is the caller's.
     #[cold]
     #[inline(never)]
-    pub(super) unsafe fn keep_live(
+    unsafe fn keep_live(
         &mut self,
         live: Live,
         ptr: NonNull<u8>,
         old_bytes: usize,
         new: Layout,
-    ) -> Option<NonNull<[u8]>> {
+    ) -> Allocated {
         match live {
             Live::Slot(slot) => {
                 let (slabs, _) = self.slabs_mut()?;
@@ -205,6 +178,26 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
             .live_at(ptr, Some(old))
             .map_err(|error| self.refused(error))?;
         // SAFETY: it is live, and the caller's.
-        unsafe { self.keep_live(live, ptr, old.size(), new) }.ok_or(AllocError::OutOfMemory.into())
+        let kept = unsafe { self.keep_live(live, ptr, old.size(), new) };
+        kept.ok_or_else(|| self.fail(new).into())
+    }
+
+    /// Counts a reallocation that failed, and says why it did.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn why_not_reallocated(
+        &mut self,
+        ptr: NonNull<u8>,
+        old: Option<Layout>,
+        new: Layout,
+    ) -> ReallocError {
+        if let Err(error) = self.live_at(ptr, old) {
+            return self.refused(error).into();
+        }
+        match self.fail(new) {
+            // A free block was overwritten: the one that was to be used, or one beside the old block.
+            AllocError::Corrupt => FreeError::Corrupt.into(),
+            error => error.into(),
+        }
     }
 }
