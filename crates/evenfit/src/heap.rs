@@ -181,6 +181,18 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         Ok(Live::Block { start, len })
     }
 
+    /// As `live_at`, for whom it doesn't matter why there is none: most slots are found at the first look.
+    #[inline(always)]
+    fn live_at_once(&self, ptr: NonNull<u8>, layout: Option<Layout>) -> Option<Live> {
+        if let (Some(slabs), Some(layout)) = (self.slabs(), layout)
+            && slabs.serve(layout)
+            && let Some(slot) = slabs.used_slot_of(ptr, layout.size())
+        {
+            return Some(Live::Slot(slot));
+        }
+        self.live_at(ptr, layout).ok()
+    }
+
     /// How many bytes the caller may use at `ptr`, the start of a live block. O(1).
     ///
     /// # Errors

@@ -445,9 +445,28 @@ impl<G: Geometry> Slabs<G> {
     /// Frees the slot at `ptr` if it is one of the class that serves `size`.
     #[inline(always)]
     pub(crate) fn free(&mut self, ptr: NonNull<u8>, size: usize) -> Freed {
+        match self.slot_of(ptr, size) {
+            // SAFETY: the slot is one of the record's class.
+            Some((slot, record)) => unsafe { self.free_slot(slot, record) },
+            None => Freed::NotOfClass,
+        }
+    }
+
+    /// The used slot at `ptr`, if it is one of the class that serves `size`.
+    #[inline(always)]
+    pub(crate) fn used_slot_of(&self, ptr: NonNull<u8>, size: usize) -> Option<Slot> {
+        let (slot, _) = self.slot_of(ptr, size)?;
+        // SAFETY: the slot's slab is one.
+        let is_free = unsafe { Descriptor::is_free(self.descriptor(slot.slab), slot.index) };
+        (!is_free).then_some(slot)
+    }
+
+    /// The slot at `ptr`, used or free, if it is one of the class that serves `size`, and the class's record.
+    #[inline(always)]
+    fn slot_of(&self, ptr: NonNull<u8>, size: usize) -> Option<(Slot, *mut Record)> {
         let granule = self.granule_at(ptr);
         if granule >> Self::SEGMENT_LOG2 >= self.segments {
-            return Freed::NotOfClass;
+            return None;
         }
         // SAFETY: the granule lies in a segment; what begins there is a slab or nothing, class 0's head (S1).
         unsafe {
@@ -457,10 +476,8 @@ impl<G: Geometry> Slabs<G> {
             let record = self.record(class);
             let index = Self::index(record, (granule as u32).wrapping_sub(begin));
             let descriptor = self.descriptor(slab);
-            if (*descriptor).class != class || index >= (*record).slots as usize {
-                return Freed::NotOfClass;
-            }
-            self.free_slot(Slot { slab, index }, record)
+            let is_slot = (*descriptor).class == class && index < (*record).slots as usize;
+            is_slot.then_some((Slot { slab, index }, record))
         }
     }
 

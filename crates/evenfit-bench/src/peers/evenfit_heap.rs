@@ -82,7 +82,7 @@ impl<T: next::Tiers, G: next::Geometry> Peer for Next<T, G> {
         Some(Box::new(Self(heap)))
     }
 
-    #[inline]
+    #[inline(always)]
     unsafe fn alloc(&mut self, layout: Layout) -> *mut u8 {
         match self.0.allocate(layout) {
             Ok(block) => block.as_ptr().cast(),
@@ -90,13 +90,13 @@ impl<T: next::Tiers, G: next::Geometry> Peer for Next<T, G> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     unsafe fn dealloc(&mut self, ptr: *mut u8, layout: Layout) {
         // SAFETY: the caller's promise.
         unsafe { self.0.deallocate(NonNull::new_unchecked(ptr), layout) }
     }
 
-    #[inline]
+    #[inline(always)]
     unsafe fn realloc(&mut self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         // SAFETY: the caller's promise.
         let new = unsafe {

@@ -77,7 +77,7 @@ impl<G: Geometry> Blocks<G> {
         self.rest = start + len;
         // SAFETY: the rest is free (I6), so it is nobody's.
         unsafe {
-            self.map.replace(start, NEXT, FREE_START << len);
+            self.map.flip_and_set(start, NEXT, FREE_START << len);
             self.allocated(start, len)
         }
     }
@@ -120,7 +120,8 @@ impl<G: Geometry> Blocks<G> {
                 // A granule too many stays with the block.
                 len = end - start;
                 self.map.clear(end, TWO_BEFORE);
-                self.map.replace(start, NEXT, HERE);
+                self.map.clear(start, NEXT);
+                self.map.set(start, HERE);
             } else {
                 self.map.flip(start, NEXT);
                 self.map.set(start + len, FREE_START);

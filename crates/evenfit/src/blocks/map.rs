@@ -66,16 +66,16 @@ impl Map {
         unsafe { word.write_unaligned(word.read_unaligned() & !(marks << (granule % 8))) }
     }
 
-    /// Clears some marks and sets others.
+    /// Flips some marks and sets others.
     ///
     /// # Safety
     /// As for `set`.
     #[inline(always)]
-    pub(super) unsafe fn replace(self, granule: usize, cleared: usize, set: usize) {
+    pub(super) unsafe fn flip_and_set(self, granule: usize, flipped: usize, set: usize) {
         let word = self.word(granule);
         let shift = granule % 8;
         // SAFETY: as in `window`.
-        unsafe { word.write_unaligned(word.read_unaligned() & !(cleared << shift) | set << shift) }
+        unsafe { word.write_unaligned((word.read_unaligned() ^ flipped << shift) | set << shift) }
     }
 
     /// # Safety

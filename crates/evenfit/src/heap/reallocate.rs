@@ -66,7 +66,7 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         old: Option<Layout>,
         new: Layout,
     ) -> Allocated {
-        let live = self.live_at(ptr, old).ok()?;
+        let live = self.live_at_once(ptr, old)?;
         // SAFETY: it is live, and the caller's. Old and new block are both live, and not the same; the old one is given up where the
         // new one stays.
         unsafe {
