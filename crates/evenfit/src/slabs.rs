@@ -240,7 +240,7 @@ impl<G: Geometry> Slabs<G> {
             }
             (*record).word.write_unaligned(word & (word - 1));
             (*record).live = (*record).live.wrapping_add(1);
-            let slot_bytes = (*record).slot_bytes as usize;
+            let slot_bytes = (*record).slot_bytes;
             let slot = (*record)
                 .slot
                 .wrapping_add(word.trailing_zeros() as usize * slot_bytes);
@@ -291,7 +291,7 @@ impl<G: Geometry> Slabs<G> {
             (*record).word = Descriptor::word(self.descriptor(slab), word);
             let begin =
                 (slab as usize) << Self::ENTRY_LOG2 | (*self.descriptor(slab)).begin_low as usize;
-            let first = word * WORD_BITS * (*record).slot_bytes as usize;
+            let first = word * WORD_BITS * (*record).slot_bytes;
             (*record).slot = self.origin.wrapping_add(begin * G::GRANULE_BYTES + first);
         }
     }
@@ -376,7 +376,7 @@ impl<G: Geometry> Slabs<G> {
                 self.open += 1;
             }
             let descriptor = self.descriptor(slab);
-            let class = Class::at(((record.addr() - self.records.get().addr()) / 8) as u8);
+            let class = Class::at(record.addr() - self.records.get().addr());
             (*descriptor).class = class;
             (*descriptor).least = class;
             (*descriptor).free = (*record).all_free;
@@ -584,7 +584,7 @@ impl<G: Geometry> Slabs<G> {
     /// The slot's length in bytes.
     pub(crate) fn slot_bytes(&self, slot: Slot) -> usize {
         // SAFETY: the slot's slab is one.
-        unsafe { (*self.record((*self.descriptor(slot.slab)).class)).slot_bytes as usize }
+        unsafe { (*self.record((*self.descriptor(slot.slab)).class)).slot_bytes }
     }
 
     /// Whether the slot is of the class that serves `size`.
@@ -643,7 +643,7 @@ impl<G: Geometry> Slabs<G> {
         let mut free_bytes = self.open * Self::SLAB_GRANULES * G::GRANULE_BYTES;
         for record in self.all_records() {
             used_slots += record.live as usize;
-            free_bytes = free_bytes.wrapping_sub(record.live as usize * record.slot_bytes as usize);
+            free_bytes = free_bytes.wrapping_sub(record.live as usize * record.slot_bytes);
         }
         (used_slots, free_bytes)
     }
@@ -666,7 +666,7 @@ impl<G: Geometry> Slabs<G> {
             .iter()
             .rev()
             .find(is_free)
-            .map_or(0, |record| record.slot_bytes as usize)
+            .map_or(0, |record| record.slot_bytes)
     }
 
     /// How long the free block would be that the spare slab would become, in granules; 0 without a spare.

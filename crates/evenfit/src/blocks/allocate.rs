@@ -243,7 +243,9 @@ impl<G: Geometry> Blocks<G> {
                 self.bins.first_above_short(len)
             } else {
                 let bin = Bins::<G>::of(len);
-                if self.bins.is_filled(bin) && self.head_len(bin) >= len {
+                if self.bins.is_filled(bin)
+                    && self.directory.len_at(self.bins.head(bin) as usize) >= len
+                {
                     return Some(Found::Listed(bin));
                 }
                 self.bins.first_above(bin)

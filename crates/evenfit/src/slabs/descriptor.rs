@@ -7,32 +7,31 @@ use super::classes::{ClassInfo, WORD_BITS, WORDS};
 /// A slab by the entry of the directory that it begins in, or the head of a class's list.
 pub(super) type SlabId = u32;
 
-/// A class by where its record lies among the others, in units of 8 bytes. They are in the order of their sizes.
+/// A class by where its record lies among the others, in bytes. They are in the order of their sizes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(transparent)]
-pub(super) struct Class(u8);
+pub(super) struct Class(u16);
 
 impl Class {
     /// No slab's.
     pub(super) const NONE: Self = Self(0);
-    const UNITS: usize = size_of::<Record>() / 8;
 
-    #[inline(always)]
     pub(super) const fn new(number: usize) -> Self {
-        Self((number * Self::UNITS) as u8)
+        Self((number * size_of::<Record>()) as u16)
     }
 
-    pub(super) const fn at(offset_units: u8) -> Self {
-        Self(offset_units)
+    /// The class whose record lies so many bytes behind the first.
+    pub(super) const fn at(offset_bytes: usize) -> Self {
+        Self(offset_bytes as u16)
     }
 
     pub(super) const fn number(self) -> usize {
-        self.0 as usize / Self::UNITS
+        self.0 as usize / size_of::<Record>()
     }
 
     #[inline(always)]
     pub(super) const fn offset_bytes(self) -> usize {
-        self.0 as usize * 8
+        self.0 as usize
     }
 }
 
@@ -50,7 +49,6 @@ pub(super) struct Descriptor {
     pub(super) class: Class,
     /// The smallest class of which a request was left in a slot of this slab.
     pub(super) least: Class,
-    _unused: u16,
 }
 
 impl Descriptor {
@@ -63,7 +61,6 @@ impl Descriptor {
             prev: head,
             class: Class::NONE,
             least: Class::NONE,
-            _unused: 0,
         }
     }
 
@@ -97,8 +94,8 @@ pub(super) struct Record {
     /// The slot of its lowest bit.
     pub(super) slot: *mut u8,
     pub(super) all_free: [usize; WORDS],
+    pub(super) slot_bytes: usize,
     pub(super) inverse: u32,
-    pub(super) slot_bytes: u32,
     pub(super) slots: u32,
     /// Used slots.
     pub(super) live: u32,
@@ -123,7 +120,7 @@ impl Record {
         Self {
             all_free: info.all_free,
             inverse: info.inverse,
-            slot_bytes: info.slot_bytes,
+            slot_bytes: info.slot_bytes as usize,
             slots: info.slots,
             head,
             ..Self::none()
