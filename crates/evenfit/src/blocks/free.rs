@@ -28,40 +28,46 @@ impl<G: Geometry> Blocks<G> {
         if start >= self.top || layout.align() > G::ALIGN_BYTES {
             return false;
         }
-        let len = Pool::<G>::granules(layout.size());
+        let requested = Pool::<G>::granules(layout.size());
         // SAFETY: the granule lies below the top, so the map shows it.
         unsafe {
             let window = self.map.window(start);
-            if len < G::SHORT_END {
-                // What differs from a used block between two used ones. Bit 0 may: it is set if the block before is as short as can be.
-                let bit = opaque(1 << len);
-                let differs = (window.0 & (bit * 16 - 1)) ^ (HERE | HERE * bit);
-                let (blocks, start) = (reread(self), opaque(start));
-                let end = start + len;
-                if differs < 2 && end != blocks.top {
-                    blocks.map.set(start, NEXT | TWO_BEFORE * bit);
+            if requested >= G::SHORT_END {
+                let len = self.directory.len_at(start);
+                return window.is_long_used(G::SHORT_END)
+                    && Self::fits(len, requested)
+                    && self.free_merging(start, len, window);
+            }
+            let len = window.short_used_len();
+            if !Self::fits(len, requested) {
+                return false;
+            }
+            let (blocks, start) = (reread(self), opaque(start));
+            let end = start + len;
+            if !window.follows_free() {
+                if !window.shows_free_behind(len) && end != blocks.top && len < G::SHORT_END {
+                    blocks.map.set(start, NEXT | TWO_BEFORE << len);
                     blocks.pool.set_footer(end, len);
                     blocks.push_to(len, start);
                     blocks.count_freed(len);
                     return true;
                 }
-                // Just before the rest, and behind a used block, it becomes part of the rest.
-                if differs ^ (NEXT * bit) < 2
-                    && end == blocks.rest
-                    && blocks.rest_len() >= 2 * GRANULES_MIN
-                {
-                    blocks.map.flip(start, NEXT | FREE_START * bit);
+                // Just before the rest, it becomes part of the rest.
+                if end == blocks.rest && blocks.rest_len() >= 2 * GRANULES_MIN {
+                    blocks.map.flip(start, NEXT | FREE_START << len);
                     blocks.rest = start;
                     blocks.count_freed(len);
                     return true;
                 }
-                differs & !(0b11 | NEXT * bit) == 0 && blocks.free_merging(start, len, window)
-            } else {
-                window.is_long_used(G::SHORT_END)
-                    && self.directory.len_at(start) == len
-                    && self.free_merging(start, len, window)
             }
+            blocks.free_merging(start, len, window)
         }
+    }
+
+    /// Whether a block of `len` granules may be that of a request that needs so many: it can have got one more.
+    #[inline(always)]
+    fn fits(len: usize, requested: usize) -> bool {
+        len.wrapping_sub(requested) <= 1
     }
 
     /// The used block at `ptr`, if it may be of `layout`: its first granule and its length. Without a layout, whatever its length.
@@ -82,9 +88,7 @@ impl<G: Geometry> Blocks<G> {
         }
         if let Some(layout) = layout {
             let requested = Pool::<G>::granules(layout.size());
-            // A request may have got a granule more than it needs.
-            let fits = requested == len || requested + 1 == len;
-            if !fits || !is_aligned(ptr, layout.align()) {
+            if !Self::fits(len, requested) || !is_aligned(ptr, layout.align()) {
                 return Err(FreeError::WrongLayout);
             }
         }

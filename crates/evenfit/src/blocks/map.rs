@@ -118,6 +118,12 @@ impl Window {
         self.0 & NEXT != 0
     }
 
+    /// The block that starts `len` granules on is free; `len` is short, or longer than that by one.
+    #[inline(always)]
+    pub(super) fn shows_free_behind(self, len: usize) -> bool {
+        self.0 >> len & NEXT != 0
+    }
+
     /// A block, used or free, or the top starts here, if it is known that none covers this granule.
     #[inline(always)]
     pub(crate) fn is_marked(self) -> bool {
@@ -149,10 +155,12 @@ impl Window {
         self.0 & ((1 << short_end) - HERE) == FREE_START
     }
 
-    /// The length of the used block that starts here, which is short.
+    /// The length of the used block that starts here, which is short; less than two granules if none starts here.
     #[inline(always)]
     pub(super) fn short_used_len(self) -> usize {
-        (self.0 & !0b111).trailing_zeros() as usize - 2
+        // Where the next mark is; or at this granule, if it has none.
+        let next = (self.0 ^ HERE) & !TWO_BEFORE;
+        next.trailing_zeros() as usize - 2
     }
 
     /// The length of the free block that starts here, which is short. Behind its first two granules there are its last ones and
