@@ -44,32 +44,8 @@ impl<G: Geometry> Blocks<G> {
             if start < aligned {
                 self.add_free(start, aligned);
             }
-            self.map.set(aligned, HERE);
-            let left = end - aligned - len;
-            let mut len = len;
-            if left < GRANULES_MIN {
-                len += left;
-            } else {
-                self.add_free(aligned + len, end);
-            }
-            if len >= G::SHORT_END {
-                self.directory.set_len(aligned, len);
-            }
+            let len = self.split_used(aligned, len, end, false);
             Some(self.allocated(aligned, len))
-        }
-    }
-
-    /// Marks a run as a free block and lists it.
-    ///
-    /// # Safety
-    /// It is nobody's, has no marks, and used blocks around it.
-    #[inline(never)]
-    unsafe fn add_free(&mut self, start: usize, end: usize) {
-        // SAFETY: as promised by the caller.
-        unsafe {
-            self.map.set(start, FREE_START);
-            self.map.set(end, TWO_BEFORE);
-            self.push(start, end - start);
         }
     }
 

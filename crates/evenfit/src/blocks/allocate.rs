@@ -200,12 +200,12 @@ impl<G: Geometry> Blocks<G> {
     /// Why a request of `len` granules was not served: a block that could serve it was overwritten, or there is none.
     #[cold]
     pub(crate) fn why_none(&self, len: usize, align: usize) -> AllocError {
-        let found = if align <= G::ALIGN_BYTES {
-            self.find(len).is_some()
+        let is_found = if align <= G::ALIGN_BYTES {
+            len <= self.largest()
         } else {
             self.can_align(len, align)
         };
-        if found {
+        if is_found {
             AllocError::Corrupt
         } else if len > self.end {
             AllocError::TooLarge

@@ -2,7 +2,7 @@
 
 use core::ptr::NonNull;
 
-use super::map::{FREE_START, HERE, NEXT, TWO_BEFORE};
+use super::map::{FREE_START, HERE, TWO_BEFORE};
 use super::{Blocks, GRANULES_MIN};
 use crate::geometry::Geometry;
 
@@ -41,36 +41,38 @@ impl<G: Geometry> Blocks<G> {
                 if new_len > self.end - start {
                     return false;
                 }
-                self.top_peak = self.top_peak();
-                self.map.clear(end, HERE);
-                self.map.set(start + new_len, HERE);
-                self.top = start + new_len;
-                self.recount(start, len, new_len);
+                self.move_top(start + new_len);
+                if new_len >= G::SHORT_END {
+                    self.directory.set_len(start, new_len);
+                }
+                self.recount_used(len, new_len);
                 return true;
             }
-            let behind = self.map.window(end);
             let mut limit = end;
             let mut was_rest = false;
+            let behind = self.map.window(end);
             if behind.starts_free() {
                 limit += self.free_len(end, behind);
-                if new_len > limit - start {
-                    return false;
-                }
                 was_rest = end == self.rest;
-                if !self.take_free(end) {
+                if new_len > limit - start || !self.take_free(end) {
                     return false;
                 }
                 self.map.clear(end, FREE_START);
-            } else if new_len > len {
-                return false;
             } else if new_len + 1 == len {
                 // A granule alone can't be a block.
                 return true;
             }
             let new_len = self.split_used(start, new_len, limit, was_rest);
-            self.recount(start, len, new_len);
+            self.recount_used(len, new_len);
         }
         true
+    }
+
+    /// A used block of `len` granules has become one of `new_len`.
+    #[inline(always)]
+    fn recount_used(&mut self, len: usize, new_len: usize) {
+        self.counters.used = self.counters.used.wrapping_sub(len);
+        self.count_used(new_len);
     }
 
     /// Moves a block downwards, over the free block before it, and makes it `new_len` granules long, or one more; `payload_bytes` of
@@ -89,107 +91,116 @@ impl<G: Geometry> Blocks<G> {
         align: usize,
         payload_bytes: usize,
     ) -> Option<NonNull<u8>> {
-        let end = start + len;
-        // SAFETY: as in `resize`, before the block too.
+        // SAFETY: the block and its neighbours lie in the pool. When it is merged with them, the free block's links lie in what was
+        // free before; its footer may lie in the block's last eight bytes, which are put back.
         unsafe {
-            if !self.map.window(start).follows_free() {
+            let window = self.map.window(start);
+            if !window.follows_free() {
                 return None;
             }
+            let end = start + len;
             let before_len = if start == self.rest_end {
                 self.rest_len()
             } else {
                 self.pool.footer_of(start)
             };
-            if before_len.wrapping_sub(GRANULES_MIN) >= start {
-                return None;
-            }
-            let first = start - before_len;
+            let first = start.checked_sub(before_len)?;
             let behind = self.map.window(end);
-            let limit = if end == self.top {
-                self.end
+            let room_behind = if end == self.top {
+                self.end - end
             } else if behind.starts_free() {
-                end + self.free_len(end, behind)
+                self.free_len(end, behind)
             } else {
-                end
+                0
             };
             let moved = self.pool.block_at(first);
-            if new_len > limit - first || !super::is_aligned(moved, align) {
+            if new_len > before_len + len + room_behind || !super::is_aligned(moved, align) {
                 return None;
             }
-            let is_rest = first == self.rest && start == self.rest_end;
-            if !is_rest && !self.is_listed(first, before_len) || !self.take_free(first) {
+            let last_bytes = self.pool.last_bytes_of(end);
+            if !self.free_merging(start, len, window) {
                 return None;
             }
-            if end != self.top && end != limit {
-                if !self.take_free(end) {
-                    if is_rest {
-                        (self.rest, self.rest_end) = (first, start);
-                    } else {
-                        self.relink(first);
-                    }
-                    return None;
-                }
-                self.map.clear(end, FREE_START);
-            }
-            self.map.clear(start, TWO_BEFORE | HERE);
-            self.map.clear(first, NEXT);
-            self.map.set(first, HERE);
-            crate::sanitizer::moving(moved, payload_bytes);
-            moved.copy_from(self.pool.block_at(start), payload_bytes);
-            let new_len = if end == self.top {
-                self.top_peak = self.top_peak();
-                self.map.clear(end, HERE);
-                self.map.set(first + new_len, HERE);
-                self.top = first + new_len;
-                new_len
+            self.pool.set_last_bytes(end, last_bytes);
+            let limit = if self.top <= first {
+                self.move_top(first + new_len);
+                self.top
             } else {
-                self.split_used(first, new_len, limit, false)
+                let limit = first + self.free_len(first, self.map.window(first));
+                let is_taken = self.take_free(first);
+                debug_assert!(is_taken, "it has just been listed");
+                self.map.clear(first, FREE_START);
+                limit
             };
-            self.recount(first, len, new_len);
+            crate::sanitizer::moving(moved, payload_bytes);
+            self.pool.move_down(start, first, payload_bytes);
+            self.counters.live = self.counters.live.wrapping_add(1);
+            let new_len = self.split_used(first, new_len, limit, false);
+            self.count_used(new_len);
             Some(moved)
         }
     }
 
-    /// Of a run from `start` to `limit`, whose first granule alone is marked but for what may be left of a free block's end, the first
-    /// `len` granules become a used block, and what is left a free one. Returns the block's length: one more where a granule alone would be left.
+    /// The end of the last block, and the beginning of what was never used, moves; the marks between are none.
+    ///
+    /// # Safety
+    /// What lies between is nobody's but the last block's owner's.
+    unsafe fn move_top(&mut self, top: usize) {
+        self.top_peak = self.top_peak();
+        // SAFETY: the top lies in the pool, or at its end.
+        unsafe {
+            self.map.clear(self.top, HERE);
+            self.map.set(top, HERE);
+        }
+        self.top = top;
+    }
+
+    /// Of a run from `start` to `limit`, in which nothing is marked but its last two granules and perhaps `start`, the first `len`
+    /// granules become a used block. What is left becomes a free one, and the rest if there is none and it is to be. Returns the
+    /// block's length: one more where a granule would be left.
     ///
     /// # Safety
     /// The run is nobody's but the block's owner's, and in no list.
     #[inline(never)]
-    unsafe fn split_used(
+    pub(super) unsafe fn split_used(
         &mut self,
         start: usize,
         len: usize,
         limit: usize,
         left_is_rest: bool,
     ) -> usize {
+        let mut len = len;
         // SAFETY: as promised by the caller.
         unsafe {
             self.map.clear(limit, TWO_BEFORE);
             self.map.set(start, HERE);
-            let left = limit - start - len;
-            if left < GRANULES_MIN {
-                return len + left;
-            }
-            self.map.set(start + len, FREE_START);
-            self.map.set(limit, TWO_BEFORE);
-            if left_is_rest {
+            if limit - start - len < GRANULES_MIN {
+                len = limit - start;
+            } else if left_is_rest {
+                self.map.set(start + len, FREE_START);
+                self.map.set(limit, TWO_BEFORE);
                 (self.rest, self.rest_end) = (start + len, limit);
             } else {
-                self.push(start + len, left);
+                self.add_free(start + len, limit);
+            }
+            if len >= G::SHORT_END {
+                self.directory.set_len(start, len);
             }
         }
         len
     }
 
-    /// A used block of `len` granules became one of `new_len`.
-    #[inline(always)]
-    unsafe fn recount(&mut self, start: usize, len: usize, new_len: usize) {
-        if new_len >= G::SHORT_END {
-            // SAFETY: the block lies in the pool.
-            unsafe { self.directory.set_len(start, new_len) };
+    /// Marks a run as a free block and lists it.
+    ///
+    /// # Safety
+    /// It is nobody's, has no marks, and used blocks around it.
+    #[inline(never)]
+    pub(super) unsafe fn add_free(&mut self, start: usize, end: usize) {
+        // SAFETY: as promised by the caller.
+        unsafe {
+            self.map.set(start, FREE_START);
+            self.map.set(end, TWO_BEFORE);
+            self.push(start, end - start);
         }
-        self.counters.used = self.counters.used.wrapping_sub(len);
-        self.count_used(new_len);
     }
 }
