@@ -19,7 +19,7 @@ cargo_for() {
         local lld
         lld=$(rustc --print sysroot)/lib/rustlib/$(rustc -vV | sed -n 's/^host: //p')/bin/rust-lld
         cargo=(env "PATH=/usr/bin:$PATH" RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 CARGO_TARGET_THUMBV7EM_NONE_EABI_LINKER="$lld"
-            CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER="$lld" /usr/bin/cargo)
+            CARGO_TARGET_THUMBV6M_NONE_EABI_LINKER="$lld" CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER="$lld" /usr/bin/cargo)
         case $library in
         core) build_std=(-Zbuild-std=core,alloc) ;;
         std) build_std=(-Zbuild-std) ;;

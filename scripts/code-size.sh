@@ -2,7 +2,7 @@
 # Writes the table of code sizes in docs/size.md: bytes of code and constants that the smallest program which allocates,
 # reallocates and frees has more than one whose allocator is a pointer that only moves up. `--print` only prints it.
 #
-# Needs `core` for Cortex-M4 and WebAssembly: the targets installed, or the sources (Debian: rustc-web cargo-web
+# Needs `core` for Cortex-M4, Cortex-M0 and WebAssembly: the targets installed, or the sources (Debian: rustc-web cargo-web
 # rust-web-src), readelf and node. Where they are missing it says so and ends with 77.
 set -euo pipefail
 shopt -s inherit_errexit
@@ -15,9 +15,10 @@ could_not() { echo "could not measure code sizes: $1" && exit 77; }
 
 for tool in readelf node; do command -v $tool >/dev/null || could_not "no $tool"; done
 . "$root/scripts/cargo-for.sh"
-thumb=thumbv7em-none-eabi
+m4=thumbv7em-none-eabi
+m0=thumbv6m-none-eabi
 wasm=wasm32-unknown-unknown
-cargo_for core $thumb $wasm || could_not "$missing"
+cargo_for core $m4 $m0 $wasm || could_not "$missing"
 build=("${cargo[@]}" rustc "${build_std[@]}" --quiet --release --manifest-path "$probe/Cargo.toml")
 
 roots=""
@@ -43,36 +44,41 @@ wasm_bytes() {
         console.log(sum)' "$1"
 }
 
-# The bytes of one allocator at one level of optimisation: Cortex-M4, then WebAssembly.
+# The bytes of one allocator at one level of optimisation: Cortex-M4, Cortex-M0, then WebAssembly.
 measure() {
     local features=()
     [ "$1" = none ] || features=(--features "$1")
     export CARGO_PROFILE_RELEASE_OPT_LEVEL=$2
-    # shellcheck disable=SC2086
-    "${build[@]}" --target $thumb "${features[@]}" --bin probe -- -Clink-arg=--entry=probe_start $roots
-    elf_bytes "$CARGO_TARGET_DIR/$thumb/release/probe"
+    for thumb in $m4 $m0; do
+        # shellcheck disable=SC2086
+        "${build[@]}" --target $thumb "${features[@]}" --bin probe -- -Clink-arg=--entry=probe_start $roots
+        elf_bytes "$CARGO_TARGET_DIR/$thumb/release/probe"
+    done
     "${build[@]}" --target $wasm "${features[@]}" --lib --crate-type cdylib
     wasm_bytes "$CARGO_TARGET_DIR/$wasm/release/size_probe.wasm"
 }
 
 table() {
     echo
-    echo "| allocator | Cortex-M4: s | z | 3 | WebAssembly: s | z | 3 |"
-    echo "|---|--:|--:|--:|--:|--:|--:|"
-    local rows=("evenfit, with slabs:standard" "evenfit, blocks only:blocks-only" "evenfit, Compact:compact" "talc 5.1.1:talc" "rlsf 0.2.3:rlsf")
+    echo "| allocator | Cortex-M4: s | z | 3 | Cortex-M0: s | z | 3 | WebAssembly: s | z | 3 |"
+    echo "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
+    local rows=("evenfit, with slabs:standard" "evenfit, blocks only:blocks-only" "evenfit, Compact:compact"
+        "new core, with slabs:next-standard" "new core, blocks only:next-blocks-only" "new core, Compact:next-compact"
+        "talc 5.1.1:talc" "rlsf 0.2.3:rlsf")
     local -A bare
     for level in s z 3; do bare[$level]=$(measure none "$level"); done
     for row in "${rows[@]}"; do
-        local arm="" web=""
+        local big="" small="" web=""
         for level in s z 3; do
             local found=() less=()
             found=$(measure "${row##*:}" "$level")
             mapfile -t found <<<"$found"
             mapfile -t less <<<"${bare[$level]}"
-            arm+=" $((found[0] - less[0])) |"
-            web+=" $((found[1] - less[1])) |"
+            big+=" $((found[0] - less[0])) |"
+            small+=" $((found[1] - less[1])) |"
+            web+=" $((found[2] - less[2])) |"
         done
-        echo "| ${row%%:*} |$arm$web"
+        echo "| ${row%%:*} |$big$small$web"
     done
     echo
 }

@@ -71,9 +71,8 @@ pub unsafe extern "C" fn probe_realloc(
     // SAFETY: as promised by the caller.
     unsafe {
         let layout = Layout::from_size_align_unchecked(bytes, align);
-        (*(&raw mut ALLOCATOR))
-            .assume_init_mut()
-            .realloc(ptr, layout, new_bytes)
+        let allocator = (*(&raw mut ALLOCATOR)).assume_init_mut();
+        Manage::realloc(allocator, ptr, layout, new_bytes)
     }
 }
 
