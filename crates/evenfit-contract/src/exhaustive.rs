@@ -6,10 +6,16 @@
 //! Where a policy takes the end of the pool only when nothing else fits, pools of all lengths behave alike until the
 //! shorter one fails; so one search without an end tells the exact minimum: the furthest granule ever reached.
 
+mod space;
+
 use std::collections::HashMap;
+use std::marker::PhantomData;
 use std::rc::Rc;
 
+use self::space::Space;
 use crate::geometry::Cut;
+use crate::next;
+use crate::policy::WithRest;
 use crate::safe::Demand;
 
 /// A placement policy, in its simplest form.
@@ -18,6 +24,9 @@ pub enum Rule {
     /// evenfit's block tier: the head of the request's own bin if it is large enough, else of the next bin that
     /// isn't empty, else the top; last in, first out.
     GoodFit(Cut),
+    /// The block tier of `evenfit::next`: good fit as above in other bins, blocks of two granules at least, the last remainder
+    /// kept out of the bins, and a granule that would be left alone given to the block. See [`WithRest`].
+    GoodFitWithRest(next::Cut),
     /// The lowest free piece that is large enough.
     FirstFit,
     /// The smallest free piece that is large enough, the lowest of several.
@@ -116,8 +125,19 @@ pub struct TooMany {
 /// # Errors
 /// [`TooMany`]: the parameters are too large for this.
 pub fn smallest(rule: Rule, programs: &Programs, states_max: usize) -> Result<Exact, TooMany> {
+    match rule {
+        Rule::GoodFitWithRest(_) => smallest_of::<WithRest>(rule, programs, states_max),
+        _ => smallest_of::<Space>(rule, programs, states_max),
+    }
+}
+
+fn smallest_of<S: Simulated>(
+    rule: Rule,
+    programs: &Programs,
+    states_max: usize,
+) -> Result<Exact, TooMany> {
     if rule.has_top() {
-        let mut search = Search::new(rule, programs, states_max, None);
+        let mut search = Search::<S>::new(rule, programs, states_max, None);
         search.run()?;
         return Ok(search.exact());
     }
@@ -130,7 +150,7 @@ pub fn smallest(rule: Rule, programs: &Programs, states_max: usize) -> Result<Ex
     let mut witness = Vec::new();
     let (mut states, mut transitions) = (0, 0);
     loop {
-        let mut search = Search::new(rule, programs, states_max, Some(granules));
+        let mut search = Search::<S>::new(rule, programs, states_max, Some(granules));
         search.run()?;
         states += search.states.len() as u64;
         transitions += search.transitions;
@@ -158,290 +178,49 @@ pub fn failing(
     granules: u64,
     states_max: usize,
 ) -> Result<Option<Vec<Step>>, TooMany> {
-    let mut search = Search::new(rule, programs, states_max, Some(granules));
+    match rule {
+        Rule::GoodFitWithRest(_) => failing_of::<WithRest>(rule, programs, granules, states_max),
+        _ => failing_of::<Space>(rule, programs, granules, states_max),
+    }
+}
+
+fn failing_of<S: Simulated>(
+    rule: Rule,
+    programs: &Programs,
+    granules: u64,
+    states_max: usize,
+) -> Result<Option<Vec<Step>>, TooMany> {
+    let mut search = Search::<S>::new(rule, programs, states_max, Some(granules));
     search.run()?;
     Ok(search.failure())
 }
 
-/// A run of granules: free, or a live block of a demand.
+/// A live block of a simulated pool.
 #[derive(Clone, Copy, Debug)]
-struct Piece {
-    len: u64,
-    /// 0: free; else the demand, from 1.
-    owner: u8,
-    /// Of free pieces: when it was put on its list; the latest is the head.
-    stamp: u32,
+pub(crate) struct Used {
+    /// The demand it is of, from 1.
+    pub(crate) owner: u8,
+    pub(crate) start: u64,
+    /// What the program asked for.
+    pub(crate) asked: u64,
 }
 
-/// The pool, in address order. With a top, the pieces end at the last live block.
-#[derive(Clone, Debug)]
-struct Space {
-    rule: Rule,
-    pieces: Vec<Piece>,
-    /// The pool's length; `None`: without end.
-    end: Option<u64>,
-    clock: u32,
-}
-
-impl Space {
-    fn new(rule: Rule, end: Option<u64>) -> Self {
-        let mut space = Self {
-            rule,
-            pieces: Vec::new(),
-            end,
-            clock: 0,
-        };
-        match (rule, end) {
-            (Rule::HalfFit { .. }, Some(len)) if len > 0 => space.pieces.push(Piece {
-                len,
-                owner: 0,
-                stamp: 0,
-            }),
-            (Rule::Buddy, Some(mut rest)) => {
-                while rest > 0 {
-                    let len = 1 << rest.ilog2();
-                    space.pieces.push(Piece {
-                        len,
-                        owner: 0,
-                        stamp: 0,
-                    });
-                    rest -= len;
-                }
-            }
-            _ => {}
-        }
-        space
-    }
-
-    fn start(&self, at: usize) -> u64 {
-        self.pieces[..at].iter().map(|piece| piece.len).sum()
-    }
-
-    fn reach(&self) -> u64 {
-        self.start(self.pieces.len())
-    }
-
-    /// The free piece that a search for `granules` returns.
-    fn find(&self, granules: u64) -> Option<usize> {
-        let free = || {
-            self.pieces
-                .iter()
-                .enumerate()
-                .filter(|(_, piece)| piece.owner == 0)
-        };
-        let fitting = || free().filter(|(_, piece)| piece.len >= granules);
-        let found = match self.rule {
-            Rule::FirstFit => fitting().next(),
-            Rule::BestFit | Rule::Buddy => fitting().min_by_key(|(_, piece)| piece.len),
-            Rule::GoodFit(cut) => {
-                let own = cut.bin(granules);
-                let head = |bin: u64| {
-                    free()
-                        .filter(|(_, p)| cut.bin(p.len) == bin)
-                        .max_by_key(|(_, piece)| piece.stamp)
-                };
-                head(own)
-                    .filter(|(_, piece)| piece.len >= granules)
-                    .or_else(|| {
-                        let bin = free()
-                            .map(|(_, piece)| cut.bin(piece.len))
-                            .filter(|&bin| bin > own)
-                            .min()?;
-                        head(bin)
-                    })
-            }
-            Rule::HalfFit { .. } => {
-                let bin = fitting().map(|(_, piece)| piece.len.ilog2()).min()?;
-                free()
-                    .filter(|(_, p)| p.len.ilog2() == bin)
-                    .max_by_key(|(_, piece)| piece.stamp)
-            }
-        };
-        found.map(|(at, _)| at)
-    }
-
+/// A pool under a rule. Its state is all that the rule can see.
+pub(crate) trait Simulated: Clone {
+    /// An empty pool; `end` is its length, without one it has none.
+    fn new(rule: Rule, end: Option<u64>) -> Self;
+    /// The pool in the state of a key.
+    fn of_key(rule: Rule, end: Option<u64>, key: &[u8]) -> Self;
+    fn key(&self) -> Rc<[u8]>;
+    /// The live blocks, in address order.
+    fn blocks(&self) -> Vec<Used>;
+    /// Where the last live block ends, or the pool.
+    fn reach(&self) -> u64;
     /// Takes a block; whether there was room.
-    fn take(&mut self, owner: u8, granules: u64, slack: u64) -> bool {
-        let len = self.rule.block(granules);
-        let align = slack + 1;
-        for least in if slack == 0 {
-            vec![len]
-        } else {
-            vec![len + slack, len]
-        } {
-            if let Some(at) = self.find(least) {
-                let start = self.start(at);
-                let lead = start.next_multiple_of(align) - start;
-                if lead + len <= self.pieces[at].len {
-                    self.carve(
-                        at,
-                        lead,
-                        Piece {
-                            len,
-                            owner,
-                            stamp: 0,
-                        },
-                    );
-                    return true;
-                }
-            }
-        }
-        self.rule.has_top() && self.take_top(owner, len, align)
-    }
-
-    fn take_top(&mut self, owner: u8, len: u64, align: u64) -> bool {
-        let top = self.reach();
-        let lead = top.next_multiple_of(align) - top;
-        if self.end.is_some_and(|end| top + lead + len > end) {
-            return false;
-        }
-        if lead > 0 {
-            let piece = self.freed(lead);
-            self.pieces.push(piece);
-        }
-        self.pieces.push(Piece {
-            len,
-            owner,
-            stamp: 0,
-        });
-        true
-    }
-
-    fn carve(&mut self, at: usize, lead: u64, block: Piece) {
-        let rest = self.pieces[at].len - lead - block.len;
-        self.pieces[at] = block;
-        let mut at = at;
-        if lead > 0 {
-            let piece = self.freed(lead);
-            self.pieces.insert(at, piece);
-            at += 1;
-        }
-        if let Rule::Buddy = self.rule {
-            // Halves, and halves of those: the rest lies as rising powers of two behind the block.
-            let mut half = self.pieces[at].len;
-            let mut left = rest;
-            while left > 0 {
-                let piece = self.freed(half);
-                at += 1;
-                self.pieces.insert(at, piece);
-                left -= half;
-                half *= 2;
-            }
-        } else if rest > 0 {
-            let piece = self.freed(rest);
-            self.pieces.insert(at + 1, piece);
-        }
-    }
-
-    fn freed(&mut self, len: u64) -> Piece {
-        self.clock += 1;
-        Piece {
-            len,
-            owner: 0,
-            stamp: self.clock,
-        }
-    }
-
-    fn give_back(&mut self, at: usize) {
-        self.pieces[at] = self.freed(self.pieces[at].len);
-        if let Rule::Buddy = self.rule {
-            return self.join_buddies(at);
-        }
-        let is_free = |piece: Option<&Piece>| piece.is_some_and(|piece| piece.owner == 0);
-        let mut at = at;
-        if is_free(self.pieces.get(at + 1)) {
-            self.pieces[at].len += self.pieces.remove(at + 1).len;
-        }
-        if at > 0 && is_free(self.pieces.get(at - 1)) {
-            at -= 1;
-            let before = self.pieces.remove(at);
-            self.pieces[at].len += before.len;
-        }
-        if self.rule.has_top() && at + 1 == self.pieces.len() {
-            self.pieces.pop();
-        }
-    }
-
-    fn join_buddies(&mut self, mut at: usize) {
-        loop {
-            let len = self.pieces[at].len;
-            let first = (self.start(at) / len).is_multiple_of(2);
-            let buddy = if first { at + 1 } else { at.wrapping_sub(1) };
-            match self.pieces.get(buddy) {
-                Some(piece) if piece.owner == 0 && piece.len == len => {
-                    at = at.min(buddy);
-                    self.pieces.remove(at + 1);
-                    self.pieces[at].len = 2 * len;
-                }
-                _ => return,
-            }
-        }
-    }
-
+    fn take(&mut self, owner: u8, granules: u64, slack: u64) -> bool;
+    fn give_back(&mut self, start: u64);
     /// Makes a block `granules` long where it is; whether it could be.
-    fn resize(&mut self, at: usize, granules: u64) -> bool {
-        let old = self.pieces[at].len;
-        if granules == old {
-            return true;
-        }
-        let at_top = at + 1 == self.pieces.len();
-        let behind = match self.pieces.get(at + 1) {
-            Some(piece) if piece.owner == 0 => piece.len,
-            _ => 0,
-        };
-        if at_top {
-            let fits = self.end.is_none_or(|end| self.start(at) + granules <= end);
-            if fits {
-                self.pieces[at].len = granules;
-            }
-            return fits;
-        }
-        if granules > old + behind {
-            return false;
-        }
-        if behind > 0 {
-            self.pieces.remove(at + 1);
-        }
-        self.pieces[at].len = granules;
-        if granules < old + behind {
-            let piece = self.freed(old + behind - granules);
-            self.pieces.insert(at + 1, piece);
-        }
-        true
-    }
-
-    /// All that the policy can see of it.
-    fn key(&self) -> Rc<[u8]> {
-        let mut key = Vec::with_capacity(self.pieces.len() * 3);
-        for piece in &self.pieces {
-            let list = (piece.owner == 0)
-                .then(|| self.rule.list(piece.len))
-                .flatten();
-            let later = self.pieces.iter().filter(|other| {
-                list.is_some()
-                    && other.owner == 0
-                    && other.stamp > piece.stamp
-                    && self.rule.list(other.len) == list
-            });
-            key.extend([piece.len as u8, piece.owner, later.count() as u8]);
-        }
-        key.into()
-    }
-
-    /// The state that a key describes.
-    fn of_key(rule: Rule, end: Option<u64>, key: &[u8]) -> Self {
-        let pieces = key.chunks_exact(3).map(|part| Piece {
-            len: u64::from(part[0]),
-            owner: part[1],
-            stamp: 256 - u32::from(part[2]),
-        });
-        Self {
-            rule,
-            pieces: pieces.collect(),
-            end,
-            clock: 256,
-        }
-    }
+    fn resize(&mut self, start: u64, granules: u64) -> bool;
 }
 
 /// A step, its block named by where it starts.
@@ -452,7 +231,7 @@ enum Move {
     Resize(u64, u64),
 }
 
-struct Search<'a> {
+struct Search<'a, S> {
     rule: Rule,
     programs: &'a Programs<'a>,
     states_max: usize,
@@ -462,11 +241,12 @@ struct Search<'a> {
     transitions: u64,
     furthest: (u64, u32),
     failed: Option<(u32, Move)>,
+    pool: PhantomData<S>,
 }
 
-impl<'a> Search<'a> {
+impl<'a, S: Simulated> Search<'a, S> {
     fn new(rule: Rule, programs: &'a Programs<'a>, states_max: usize, end: Option<u64>) -> Self {
-        let start = Space::new(rule, end).key();
+        let start = S::new(rule, end).key();
         Self {
             rule,
             programs,
@@ -477,36 +257,29 @@ impl<'a> Search<'a> {
             transitions: 0,
             furthest: (0, 0),
             failed: None,
+            pool: PhantomData,
         }
     }
 
     fn run(&mut self) -> Result<(), TooMany> {
         let mut next = 0;
         while next < self.states.len() && self.failed.is_none() {
-            let space = Space::of_key(self.rule, self.end, &self.states[next].0);
+            let space = S::of_key(self.rule, self.end, &self.states[next].0);
             self.step_from(next as u32, &space)?;
             next += 1;
         }
         Ok(())
     }
 
-    fn step_from(&mut self, from: u32, space: &Space) -> Result<(), TooMany> {
-        let live: u64 = space
-            .pieces
-            .iter()
-            .filter(|piece| piece.owner > 0)
-            .map(|piece| piece.len)
-            .sum();
+    fn step_from(&mut self, from: u32, space: &S) -> Result<(), TooMany> {
+        let blocks = space.blocks();
+        let live: u64 = blocks.iter().map(|block| block.asked).sum();
         let room = |more: u64| self.programs.total.is_none_or(|total| live + more <= total);
         let programs = self.programs;
         for (demand, wanted) in programs.demands.iter().enumerate() {
             let owner = demand as u8 + 1;
-            let count = space
-                .pieces
-                .iter()
-                .filter(|piece| piece.owner == owner)
-                .count() as u64;
-            if count >= wanted.most_live {
+            let count = blocks.iter().filter(|block| block.owner == owner).count();
+            if count as u64 >= wanted.most_live {
                 continue;
             }
             for granules in wanted.min..=wanted.max {
@@ -517,25 +290,29 @@ impl<'a> Search<'a> {
                 }
             }
         }
-        for at in (0..space.pieces.len()).filter(|&at| space.pieces[at].owner > 0) {
-            let Piece { len, owner, .. } = space.pieces[at];
+        for Used {
+            owner,
+            start,
+            asked,
+        } in blocks
+        {
             let mut after = space.clone();
-            after.give_back(at);
-            self.arrive(from, Move::Free(space.start(at)), Some(after))?;
+            after.give_back(start);
+            self.arrive(from, Move::Free(start), Some(after))?;
             let demand = &programs.demands[usize::from(owner) - 1];
             for granules in demand.min..=demand.max {
                 let mut after = space.clone();
                 let allowed =
-                    programs.resizes && granules != len && room(granules.saturating_sub(len));
-                if allowed && after.resize(at, granules) {
-                    self.arrive(from, Move::Resize(space.start(at), granules), Some(after))?;
+                    programs.resizes && granules != asked && room(granules.saturating_sub(asked));
+                if allowed && after.resize(start, granules) {
+                    self.arrive(from, Move::Resize(start, granules), Some(after))?;
                 }
             }
         }
         Ok(())
     }
 
-    fn arrive(&mut self, from: u32, step: Move, after: Option<Space>) -> Result<(), TooMany> {
+    fn arrive(&mut self, from: u32, step: Move, after: Option<S>) -> Result<(), TooMany> {
         self.transitions += 1;
         let Some(space) = after else {
             self.failed.get_or_insert((from, step));
@@ -581,7 +358,7 @@ impl<'a> Search<'a> {
             moves.push(step);
             id = from;
         }
-        let mut space = Space::new(self.rule, self.end);
+        let mut space = S::new(self.rule, self.end);
         let mut ids: HashMap<u64, usize> = HashMap::new();
         let mut allocations = 0;
         let steps = moves.into_iter().rev().map(|step| match step {
@@ -595,13 +372,13 @@ impl<'a> Search<'a> {
                 Step::Alloc { demand, granules }
             }
             Move::Free(start) => {
-                space.give_back(space.at(start));
+                space.give_back(start);
                 Step::Free {
                     block: ids.remove(&start).unwrap_or_default(),
                 }
             }
             Move::Resize(start, granules) => {
-                space.resize(space.at(start), granules);
+                space.resize(start, granules);
                 Step::Resize {
                     block: ids[&start],
                     granules,
@@ -612,33 +389,28 @@ impl<'a> Search<'a> {
     }
 }
 
-impl Space {
-    fn at(&self, start: u64) -> usize {
-        (0..self.pieces.len())
-            .find(|&at| self.start(at) == start)
-            .unwrap_or_default()
-    }
-}
-
 /// Where the block starts that `after` has and `before` lacks.
-fn new_block(before: &Space, after: &Space) -> u64 {
-    let starts = |space: &Space| -> Vec<u64> {
-        (0..space.pieces.len())
-            .filter(|&at| space.pieces[at].owner > 0)
-            .map(|at| space.start(at))
-            .collect()
-    };
-    let old = starts(before);
-    starts(after)
+fn new_block(before: &impl Simulated, after: &impl Simulated) -> u64 {
+    let old = before.blocks();
+    let is_new = |block: &Used| old.iter().all(|old| old.start != block.start);
+    after
+        .blocks()
         .into_iter()
-        .find(|start| !old.contains(start))
-        .unwrap_or_default()
+        .find(is_new)
+        .map_or(0, |block| block.start)
 }
 
 /// Places a program's blocks one after the other, without an end: for tests that compare `rule` with a real heap.
 /// The start of every block when it was allocated or resized.
 pub fn placements(rule: Rule, demands: &[Demand], steps: &[Step]) -> Vec<u64> {
-    let mut space = Space::new(rule, None);
+    match rule {
+        Rule::GoodFitWithRest(_) => placements_of::<WithRest>(rule, demands, steps),
+        _ => placements_of::<Space>(rule, demands, steps),
+    }
+}
+
+fn placements_of<S: Simulated>(rule: Rule, demands: &[Demand], steps: &[Step]) -> Vec<u64> {
+    let mut space = S::new(rule, None);
     let mut starts: Vec<u64> = Vec::new();
     let mut out = Vec::new();
     for step in steps {
@@ -649,9 +421,9 @@ pub fn placements(rule: Rule, demands: &[Demand], steps: &[Step]) -> Vec<u64> {
                 starts.push(new_block(&before, &space));
                 out.push(starts[starts.len() - 1]);
             }
-            Step::Free { block } => space.give_back(space.at(starts[block])),
+            Step::Free { block } => space.give_back(starts[block]),
             Step::Resize { block, granules } => {
-                space.resize(space.at(starts[block]), granules);
+                space.resize(starts[block], granules);
                 out.push(starts[block]);
             }
         }

@@ -21,6 +21,8 @@ pub mod exhaustive;
 #[cfg(feature = "std")]
 mod geometry;
 #[cfg(feature = "std")]
+pub mod next;
+#[cfg(feature = "std")]
 pub mod policy;
 #[cfg(feature = "std")]
 pub mod robson;

@@ -8,8 +8,10 @@ mod bins;
 mod buddy;
 mod lists;
 mod tree;
+mod with_rest;
 
 pub use arena::{Handle, Space};
+pub use with_rest::WithRest;
 
 use arena::Index;
 

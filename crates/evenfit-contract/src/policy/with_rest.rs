@@ -1,0 +1,428 @@
+//! The block tier of `evenfit::next`, in its simplest form: good fit, with the last remainder kept out of the bins.
+//!
+//! A request is cut from the first block of its bin, from the *rest*, which is what was left of the block that was split last, from
+//! the next filled bin, or from the top. Blocks have two granules at least; where one would be left alone, it stays with the block.
+
+use std::rc::Rc;
+
+use super::{Handle, Placement};
+use crate::exhaustive::{Rule, Simulated, Used};
+use crate::next::Cut;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Used {
+        owner: u8,
+        /// The block's length, or one granule less.
+        asked: u64,
+        /// It was asked to be aligned to more than all blocks are.
+        is_aligned: bool,
+    },
+    /// In the list of its bin since then; the latest is the first.
+    Listed(u32),
+    Rest,
+}
+
+/// A run of granules.
+#[derive(Clone, Copy, Debug)]
+struct Piece {
+    len: u64,
+    state: State,
+}
+
+impl Piece {
+    fn is_free(self) -> bool {
+        !matches!(self.state, State::Used { .. })
+    }
+}
+
+/// Where a request is cut from.
+#[derive(Clone, Copy)]
+enum Found {
+    Piece(usize),
+    Top,
+}
+
+/// A pool, in address order up to its top.
+#[derive(Clone, Debug)]
+pub struct WithRest {
+    cut: Cut,
+    pieces: Vec<Piece>,
+    end: u64,
+    clock: u32,
+    /// Where the block of each handle starts.
+    handles: Vec<u64>,
+}
+
+impl WithRest {
+    /// An empty pool of `granules`.
+    pub fn new(cut: Cut, granules: u64) -> Self {
+        Self {
+            cut,
+            pieces: Vec::new(),
+            end: granules,
+            clock: 0,
+            handles: Vec::new(),
+        }
+    }
+
+    fn start(&self, at: usize) -> u64 {
+        self.pieces[..at].iter().map(|piece| piece.len).sum()
+    }
+
+    fn at(&self, start: u64) -> usize {
+        let mut sum = 0;
+        self.pieces
+            .iter()
+            .position(|piece| {
+                sum += piece.len;
+                sum > start
+            })
+            .unwrap_or(self.pieces.len())
+    }
+
+    fn top(&self) -> u64 {
+        self.start(self.pieces.len())
+    }
+
+    fn rest(&self) -> Option<usize> {
+        self.pieces
+            .iter()
+            .position(|piece| piece.state == State::Rest)
+    }
+
+    /// The first block of the first of these bins that has one.
+    fn first_of(&self, bins: impl Fn(u64) -> bool) -> Option<usize> {
+        let listed = self.pieces.iter().enumerate().filter_map(|(at, piece)| {
+            let State::Listed(stamp) = piece.state else {
+                return None;
+            };
+            let bin = self.cut.bin(piece.len);
+            bins(bin).then_some((bin, std::cmp::Reverse(stamp), at))
+        });
+        listed.min().map(|(_, _, at)| at)
+    }
+
+    /// What a request of `len` granules is cut from, in this order.
+    fn find(&self, len: u64) -> Option<Found> {
+        if len > self.end {
+            return None;
+        }
+        let fits = |&at: &usize| self.pieces[at].len >= len;
+        let rest = self.rest().filter(fits);
+        let own = self.cut.bin(len);
+        let short_end = self.cut.short_end;
+        let above = if len < short_end {
+            let exact = self.first_of(|bin| bin == own);
+            if let Some(at) = exact.or(rest) {
+                return Some(Found::Piece(at));
+            }
+            // A block longer by one granule would leave that alone.
+            let from = if len + 1 < short_end {
+                own + 2
+            } else {
+                own + 1
+            };
+            self.first_of(|bin| bin >= from)
+        } else {
+            let first = self.first_of(|bin| bin == own).filter(fits);
+            first.or_else(|| self.first_of(|bin| bin > own))
+        };
+        if let Some(at) = above.or(rest) {
+            return Some(Found::Piece(at));
+        }
+        if len <= self.end - self.top() {
+            return Some(Found::Top);
+        }
+        let last_choice = self.first_of(|bin| bin == len + 1 && bin < short_end);
+        last_choice.map(Found::Piece)
+    }
+
+    /// How far into what was found an aligned block begins, if it has room there. What is before it must be a block.
+    fn lead(&self, found: Found, len: u64, align: u64) -> Option<u64> {
+        let (start, end) = match found {
+            Found::Piece(at) => (self.start(at), self.start(at + 1)),
+            Found::Top => (self.top(), self.end),
+        };
+        let mut lead = start.next_multiple_of(align) - start;
+        if lead > 0 && lead < Cut::BLOCK_MIN {
+            lead += align;
+        }
+        (start + lead + len <= end).then_some(lead)
+    }
+
+    fn find_aligned(&self, len: u64, align: u64) -> Option<(Found, u64)> {
+        let surely = self.find(len + align + 1);
+        let rest = self.rest().map(Found::Piece);
+        let ways = [self.find(len), surely, rest, Some(Found::Top)];
+        let mut fitting = ways
+            .into_iter()
+            .flatten()
+            .filter_map(|found| Some((found, self.lead(found, len, align)?)));
+        fitting.next()
+    }
+
+    fn listed(&mut self, len: u64) -> Piece {
+        self.clock += 1;
+        Piece {
+            len,
+            state: State::Listed(self.clock),
+        }
+    }
+
+    /// Allocates; where the block starts.
+    fn allocate_for(&mut self, owner: u8, asked: u64, align: u64) -> Option<u64> {
+        let is_aligned = align > self.cut.align_granules;
+        let state = State::Used {
+            owner,
+            asked,
+            is_aligned,
+        };
+        let (found, lead) = if is_aligned {
+            self.find_aligned(asked, align)?
+        } else {
+            (self.find(asked)?, 0)
+        };
+        let (mut at, len) = match found {
+            Found::Piece(at) => (at, self.pieces.remove(at).len),
+            Found::Top => (self.pieces.len(), lead + asked),
+        };
+        let start = self.start(at) + lead;
+        if lead > 0 {
+            let before = self.listed(lead);
+            self.pieces.insert(at, before);
+            at += 1;
+        }
+        let left = len - lead - asked;
+        if left < Cut::BLOCK_MIN {
+            let len = asked + left;
+            self.pieces.insert(at, Piece { len, state });
+        } else {
+            self.pieces.insert(at, Piece { len: asked, state });
+            let behind = if is_aligned {
+                self.listed(left)
+            } else {
+                self.new_rest(left)
+            };
+            self.pieces.insert(at + 1, behind);
+        }
+        Some(start)
+    }
+
+    /// The last remainder; the one before goes into its list.
+    fn new_rest(&mut self, len: u64) -> Piece {
+        if let Some(old) = self.rest() {
+            self.pieces[old] = self.listed(self.pieces[old].len);
+        }
+        Piece {
+            len,
+            state: State::Rest,
+        }
+    }
+
+    fn free_at(&mut self, mut at: usize) {
+        let Piece { mut len, state } = self.pieces[at];
+        let is_plain =
+            matches!(state, State::Used { asked, is_aligned: false, .. } if asked == len);
+        let behind = self.pieces.get(at + 1).copied();
+        let before = at.checked_sub(1).map(|before| self.pieces[before]);
+        let before = before.filter(|piece| piece.is_free());
+        if let Some(rest) = behind
+            && rest.state == State::Rest
+            && rest.len >= 2 * Cut::BLOCK_MIN
+            && before.is_none()
+            && is_plain
+            && len < self.cut.short_end
+        {
+            self.pieces[at + 1].len += len;
+            self.pieces.remove(at);
+            return;
+        }
+        if let Some(behind) = behind.filter(|piece| piece.is_free()) {
+            self.pieces.remove(at + 1);
+            len += behind.len;
+        }
+        if let Some(before) = before {
+            at -= 1;
+            self.pieces.remove(at);
+            len += before.len;
+        }
+        if at + 1 == self.pieces.len() {
+            self.pieces.pop();
+        } else {
+            self.pieces[at] = self.listed(len);
+        }
+    }
+
+    /// Makes a block so long that it serves `asked` granules, where it is; whether it could be.
+    fn resize_at(&mut self, at: usize, asked: u64) -> bool {
+        let Piece { len, state } = self.pieces[at];
+        let State::Used {
+            owner, is_aligned, ..
+        } = state
+        else {
+            return false;
+        };
+        let state = State::Used {
+            owner,
+            asked,
+            is_aligned,
+        };
+        let behind = self.pieces.get(at + 1).copied();
+        let mut left = match behind {
+            None => {
+                let fits = self.start(at) + asked <= self.end;
+                if fits {
+                    self.pieces[at] = Piece { len: asked, state };
+                }
+                return fits;
+            }
+            Some(behind) if behind.is_free() => len + behind.len,
+            Some(_) => len,
+        };
+        if asked == len {
+            self.pieces[at].state = state;
+            return true;
+        }
+        if asked > left {
+            return false;
+        }
+        left -= asked;
+        let behind = behind.filter(|piece| piece.is_free());
+        if behind.is_some() {
+            self.pieces.remove(at + 1);
+        }
+        if left < Cut::BLOCK_MIN {
+            let len = asked + left;
+            self.pieces[at] = Piece { len, state };
+            return true;
+        }
+        self.pieces[at] = Piece { len: asked, state };
+        let mut piece = self.listed(left);
+        if let Some(Piece {
+            state: State::Rest, ..
+        }) = behind
+        {
+            piece.state = State::Rest;
+        }
+        self.pieces.insert(at + 1, piece);
+        true
+    }
+}
+
+impl Placement for WithRest {
+    fn allocate(&mut self, granules: u64, align: u64) -> Option<Handle> {
+        let start = self.allocate_for(1, granules, align)?;
+        self.handles.push(start);
+        Some((self.handles.len() - 1) as Handle)
+    }
+
+    fn free(&mut self, block: Handle) {
+        self.free_at(self.at(self.handles[block as usize]));
+    }
+
+    fn resize(&mut self, block: Handle, granules: u64) -> bool {
+        self.resize_at(self.at(self.handles[block as usize]), granules)
+    }
+
+    fn extent(&self, block: Handle) -> (u64, u64) {
+        let start = self.handles[block as usize];
+        (start, self.pieces[self.at(start)].len)
+    }
+
+    fn largest(&self) -> u64 {
+        let serves = |len: &u64| *len >= Cut::BLOCK_MIN && self.find(*len).is_some();
+        let free = self.pieces.iter().filter(|piece| piece.is_free());
+        let lengths = free.map(|piece| piece.len).chain([self.end - self.top()]);
+        // No list but the first block's of the last bin hides a longer one.
+        lengths.filter(serves).max().unwrap_or(0)
+    }
+
+    fn steps(&self) -> u64 {
+        0
+    }
+}
+
+impl Simulated for WithRest {
+    fn new(rule: Rule, end: Option<u64>) -> Self {
+        let cut = match rule {
+            Rule::GoodFitWithRest(cut) => cut,
+            _ => Cut::STANDARD,
+        };
+        Self::new(cut, end.unwrap_or(u64::MAX / 2))
+    }
+
+    fn of_key(rule: Rule, end: Option<u64>, key: &[u8]) -> Self {
+        let pieces = key.chunks_exact(4).map(|part| Piece {
+            len: u64::from(part[0]),
+            state: match part[1] {
+                0 if part[2] == u8::MAX => State::Rest,
+                0 => State::Listed(256 - u32::from(part[2])),
+                owner => State::Used {
+                    owner,
+                    asked: u64::from(part[2]),
+                    is_aligned: part[3] != 0,
+                },
+            },
+        });
+        Self {
+            pieces: pieces.collect(),
+            clock: 256,
+            ..Simulated::new(rule, end)
+        }
+    }
+
+    fn key(&self) -> Rc<[u8]> {
+        let mut key = Vec::with_capacity(self.pieces.len() * 4);
+        for piece in &self.pieces {
+            let bin = self.cut.bin(piece.len);
+            let [owner, detail, is_aligned] = match piece.state {
+                State::Used {
+                    owner,
+                    asked,
+                    is_aligned,
+                } => [owner, asked as u8, u8::from(is_aligned)],
+                State::Rest => [0, u8::MAX, 0],
+                State::Listed(stamp) => {
+                    let is_before = |other: &&Piece| {
+                        self.cut.bin(other.len) == bin
+                            && matches!(other.state, State::Listed(later) if later > stamp)
+                    };
+                    [0, self.pieces.iter().filter(is_before).count() as u8, 0]
+                }
+            };
+            key.extend([piece.len as u8, owner, detail, is_aligned]);
+        }
+        key.into()
+    }
+
+    fn blocks(&self) -> Vec<Used> {
+        let used = |at: usize| match self.pieces[at].state {
+            State::Used { owner, asked, .. } => Some(Used {
+                owner,
+                start: self.start(at),
+                asked,
+            }),
+            _ => None,
+        };
+        (0..self.pieces.len()).filter_map(used).collect()
+    }
+
+    fn reach(&self) -> u64 {
+        self.top()
+    }
+
+    fn take(&mut self, owner: u8, granules: u64, slack: u64) -> bool {
+        // As much as `Cut::slack` makes of an alignment.
+        let align = if slack == 0 { 1 } else { slack - 1 };
+        self.allocate_for(owner, granules, align).is_some()
+    }
+
+    fn give_back(&mut self, start: u64) {
+        self.free_at(self.at(start));
+    }
+
+    fn resize(&mut self, start: u64, granules: u64) -> bool {
+        self.resize_at(self.at(start), granules)
+    }
+}

@@ -1,0 +1,54 @@
+//! A heap of `evenfit::next` over a pool of just so many granules, for the tests that compare it with what is computed.
+#![allow(dead_code)] // Each test uses a part of it.
+
+use std::mem::MaybeUninit;
+
+use evenfit::next::{Builder, Geometry, Heap, Tiers};
+use evenfit_contract::next::Cut;
+
+/// xorshift64*: the same numbers everywhere.
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % end.max(1)
+    }
+}
+
+/// The pool's first granule lies at a multiple of so many bytes.
+pub const POOL_ALIGN_BYTES: usize = 1024;
+
+/// Memory for the region of one heap.
+pub struct Memory(Vec<MaybeUninit<u8>>);
+
+impl Memory {
+    pub fn new(region_bytes: u64) -> Self {
+        let len = region_bytes as usize + 2 * POOL_ALIGN_BYTES;
+        Self(vec![MaybeUninit::uninit(); len])
+    }
+
+    /// A heap whose pool has `granules`, in a region of `region_bytes`.
+    pub fn heap<T: Tiers, G: Geometry>(
+        &mut self,
+        cut: Cut,
+        granules: u64,
+        region_bytes: u64,
+    ) -> Heap<'_, T, G> {
+        let pool_bytes = (granules * cut.granule_bytes) as usize;
+        let pool_offset = region_bytes as usize - pool_bytes;
+        let to_aligned = self.0.as_ptr().align_offset(POOL_ALIGN_BYTES);
+        let from = to_aligned + pool_offset.next_multiple_of(POOL_ALIGN_BYTES) - pool_offset;
+        let region = &mut self.0[from..from + region_bytes as usize];
+        let heap = Builder::<T, G>::new().build(region).expect("long enough");
+        assert_eq!(heap.stats().pool_bytes, pool_bytes);
+        assert!((heap.pool_start() as usize).is_multiple_of(POOL_ALIGN_BYTES));
+        heap
+    }
+}
