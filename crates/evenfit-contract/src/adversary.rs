@@ -5,7 +5,8 @@
 
 use crate::exhaustive::Step;
 use crate::geometry::Cut;
-use crate::policy::{Handle, Placement, Space, good_fit};
+use crate::next;
+use crate::policy::{Handle, Placement, WithRest, good_fit};
 use crate::safe::Demand;
 
 /// A program and the pool that it needs.
@@ -27,9 +28,50 @@ const ROW_MAX: u64 = 500;
 const RANDOM_STEPS: usize = 4000;
 const RANDOM_PROGRAMS: u64 = 24;
 
+/// The block tier that an adversary plays against.
+#[derive(Clone, Copy)]
+enum Tier {
+    Landed(Cut),
+    Next(next::Cut),
+}
+
+impl Tier {
+    fn pool(self) -> Box<dyn Placement> {
+        match self {
+            Self::Landed(cut) => Box::new(good_fit(cut, 1 << 62)),
+            Self::Next(cut) => Box::new(WithRest::new(cut, 1 << 62)),
+        }
+    }
+
+    /// The shortest block of the bin that `granules` belong to.
+    fn bin_begin(self, granules: u64) -> u64 {
+        match self {
+            Self::Landed(cut) => cut.smallest(cut.bin(granules)),
+            Self::Next(cut) => cut.smallest(cut.bin(granules)),
+        }
+    }
+
+    /// The alignment in granules that has this slack.
+    fn align(self, slack: u64) -> u64 {
+        match self {
+            Self::Landed(_) => slack + 1,
+            Self::Next(_) => slack.saturating_sub(1).max(1),
+        }
+    }
+}
+
 /// The worst program found for the contract's demands. Deterministic.
 pub fn worst(cut: Cut, demands: &[Demand]) -> Witness {
-    let mut worst = all_at_once(cut, demands);
+    worst_in(Tier::Landed(cut), demands)
+}
+
+/// The same for `evenfit::next`.
+pub fn worst_in_next(cut: next::Cut, demands: &[Demand]) -> Witness {
+    worst_in(Tier::Next(cut), demands)
+}
+
+fn worst_in(tier: Tier, demands: &[Demand]) -> Witness {
+    let mut worst = all_at_once(tier, demands);
     let mut consider = |game: Game, method| {
         let witness = game.witness(method);
         if witness.granules > worst.granules {
@@ -37,18 +79,18 @@ pub fn worst(cut: Cut, demands: &[Demand]) -> Witness {
         }
     };
     consider(
-        holes_moved_up(cut, demands),
+        holes_moved_up(tier, demands),
         "holes moved up one by one between the largest blocks",
     );
     for pin in 0..demands.len() {
         consider(
-            pinned_holes(cut, demands, pin),
+            pinned_holes(tier, demands, pin),
             "each hole pinned by a small block as it appears",
         );
     }
     for seed in 0..RANDOM_PROGRAMS {
         consider(
-            random(cut, demands, seed),
+            random(tier, demands, seed),
             "random, the largest gaps spared",
         );
     }
@@ -56,8 +98,8 @@ pub fn worst(cut: Cut, demands: &[Demand]) -> Witness {
 }
 
 /// Every block, the smallest first: what no contract can do without.
-fn all_at_once(cut: Cut, demands: &[Demand]) -> Witness {
-    let mut game = Game::new(cut, demands);
+fn all_at_once(tier: Tier, demands: &[Demand]) -> Witness {
+    let mut game = Game::new(tier, demands);
     let mut order: Vec<usize> = (0..demands.len()).collect();
     order.sort_by_key(|&at| demands[at].max);
     for demand in order {
@@ -79,7 +121,8 @@ struct Live {
 /// A program being made, and the pool it acts on.
 struct Game<'a> {
     demands: &'a [Demand],
-    space: Space,
+    tier: Tier,
+    space: Box<dyn Placement>,
     live: Vec<Live>,
     count: Vec<u64>,
     steps: Vec<Step>,
@@ -90,10 +133,11 @@ struct Game<'a> {
 }
 
 impl<'a> Game<'a> {
-    fn new(cut: Cut, demands: &'a [Demand]) -> Self {
+    fn new(tier: Tier, demands: &'a [Demand]) -> Self {
         Self {
             demands,
-            space: good_fit(cut, 1 << 62),
+            tier,
+            space: tier.pool(),
             live: Vec::new(),
             count: vec![0; demands.len()],
             steps: Vec::new(),
@@ -109,7 +153,7 @@ impl<'a> Game<'a> {
 
     /// Allocates if the contract allows it; the block's place in `live`.
     fn allocate(&mut self, demand: usize, granules: u64) -> Option<usize> {
-        let align = self.demands[demand].slack + 1;
+        let align = self.tier.align(self.demands[demand].slack);
         let handle = self
             .may(demand)
             .then(|| self.space.allocate(granules, align))
@@ -162,10 +206,10 @@ impl<'a> Game<'a> {
 /// Begins with blocks just shorter than the largest, in a row: the holes to come. Each in turn is freed, from the
 /// last to the first, and a largest block, which doesn't fit, goes to the end of the row. Then every largest
 /// block is moved down into the joined space before it, which carries the hole up between the last two.
-fn holes_moved_up<'a>(cut: Cut, demands: &'a [Demand]) -> Game<'a> {
-    let mut game = Game::new(cut, demands);
+fn holes_moved_up<'a>(tier: Tier, demands: &'a [Demand]) -> Game<'a> {
+    let mut game = Game::new(tier, demands);
     // The size at which a bin begins, so that a hole one shorter is never taken.
-    let large = |demand: &Demand| cut.smallest(cut.bin(demand.max)).max(demand.min);
+    let large = |demand: &Demand| tier.bin_begin(demand.max).max(demand.min);
     let Some(top) = (0..demands.len()).max_by_key(|&at| large(&demands[at])) else {
         return game;
     };
@@ -215,8 +259,8 @@ fn holes_moved_up<'a>(cut: Cut, demands: &'a [Demand]) -> Game<'a> {
 }
 
 /// For demands of few sizes: two of the largest blocks leapfrog; into each hole they leave goes a block of `pin`.
-fn pinned_holes<'a>(cut: Cut, demands: &'a [Demand], pin: usize) -> Game<'a> {
-    let mut game = Game::new(cut, demands);
+fn pinned_holes<'a>(tier: Tier, demands: &'a [Demand], pin: usize) -> Game<'a> {
+    let mut game = Game::new(tier, demands);
     let Some(top) = (0..demands.len()).max_by_key(|&at| demands[at].max + demands[at].slack) else {
         return game;
     };
@@ -239,8 +283,8 @@ fn pinned_holes<'a>(cut: Cut, demands: &'a [Demand], pin: usize) -> Game<'a> {
 }
 
 /// Allocates the largest, now and then something else, and frees what lies beside no gap.
-fn random<'a>(cut: Cut, demands: &'a [Demand], seed: u64) -> Game<'a> {
-    let mut game = Game::new(cut, demands);
+fn random<'a>(tier: Tier, demands: &'a [Demand], seed: u64) -> Game<'a> {
+    let mut game = Game::new(tier, demands);
     let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
     for _ in 0..RANDOM_STEPS {
         let open: Vec<usize> = (0..demands.len()).filter(|&at| game.may(at)).collect();

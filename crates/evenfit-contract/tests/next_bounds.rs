@@ -3,7 +3,7 @@
 use evenfit_contract::exhaustive::{Programs, Rule, Step, failing};
 use evenfit_contract::next::Cut;
 use evenfit_contract::next::safe::{self, Demand, Safe};
-use evenfit_contract::robson;
+use evenfit_contract::{adversary, robson};
 
 const STATES_MAX: usize = 1_000_000;
 
@@ -257,5 +257,16 @@ fn where_the_total_is_promised_the_safe_pool_holds_too() {
             let failing = failing(Rule::GoodFitWithRest(cut), &programs, granules, STATES_MAX);
             assert_eq!(failing, Ok(None), "{most}: {safe:?}");
         }
+    }
+}
+
+#[test]
+fn the_adversary_needs_nearly_all_of_the_safe_pool() {
+    for (most, count) in [(8, 20), (32, 60), (64, 200), (128, 100)] {
+        let demands = [demand(2, most, 0, count)];
+        let safe = safe::pool(Cut::STANDARD, &demands).expect("small");
+        let needed = adversary::worst_in_next(Cut::STANDARD, &demands).granules;
+        // All but the granules that blocks may absorb.
+        assert_eq!(needed, safe.granules - safe.gaps * safe.absorbed, "{most}");
     }
 }
