@@ -5,6 +5,7 @@
 //! - [`exhaustive`]: the exact answer for small contracts, by trying every program.
 //! - [`adversary`], [`slab_adversary`]: programs that need nearly that much, for large ones.
 //! - [`Monitor`]: the contract compiled into a firmware, which reports the first violation.
+//! - [`next`]: the bounds of the heap that is to come, proved in `docs/bounds-next.md`.
 //!
 //! The proofs are in `docs/bounds.md`. Everything counts in granules unless a name ends in `_bytes`.
 #![cfg_attr(not(feature = "std"), no_std)]

@@ -47,8 +47,8 @@ impl Case {
         failing(rule, &programs, granules, STATES_MAX).expect("small parameters")
     }
 
-    /// The shortest pool such that in it, and in every longer one up to a little beyond the safe one, no program fails. A longer pool may
-    /// fail where a shorter one doesn't, since the top is not what is tried last.
+    /// The shortest pool such that in it, and in every longer one up to a little beyond the safe one, no program
+    /// fails. A longer pool may fail where a shorter one doesn't, since the top is not what is tried last.
     fn needed(&self) -> u64 {
         let step = self.cut.align_granules;
         let mut granules = self.safe().granules + 3 * step;
@@ -151,6 +151,10 @@ fn the_safe_pool_holds_against_every_program_and_a_smaller_formula_would_not() {
         let safe = case.safe().granules;
         let demands = &case.demands;
         assert!(needed <= safe, "{demands:?}: {needed} of {safe}");
+        if demands.iter().all(|demand| demand.slack == 0) && case.safe().gaps > 0 {
+            // The blocks can't all have absorbed a granule at once.
+            assert!(needed + case.safe().absorbed <= safe, "{demands:?}");
+        }
         if let Some(near) = near.get_mut((safe - needed) as usize) {
             *near += 1;
         }
@@ -171,8 +175,9 @@ fn the_safe_pool_holds_against_every_program_and_a_smaller_formula_would_not() {
     }
 }
 
-/// The counter-examples of `docs/bounds-next.md`: blocks of up to `max` granules in bins of `short_end` and `division_log2`, and a program
-/// that fails in a pool of the wrong formula's length. `a n`: a new block of n granules; `f i`: the i-th block, from 0, is freed.
+/// The counter-examples of `docs/bounds-next.md`: blocks of up to `max` granules in bins of `short_end` and
+/// `division_log2`, and a program that fails in a pool of the wrong formula's length. `a n`: a new block of n
+/// granules; `f i`: the i-th block, from 0, is freed.
 #[test]
 fn the_counter_examples_fail_in_the_pools_that_wrong_formulas_give() {
     for (name, cut, demands, pool, program) in [

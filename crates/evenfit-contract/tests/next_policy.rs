@@ -1,4 +1,5 @@
-//! The block tier of `evenfit::next` in its simplest form, against the heap itself: the same addresses, the same refusals.
+//! The block tier of `evenfit::next` in its simplest form, against the heap itself: the same addresses, the same
+//! refusals.
 #![allow(clippy::undocumented_unsafe_blocks)] // All blocks of a program are its own, and freed once.
 
 mod next_heap;

@@ -1,5 +1,5 @@
-//! The safe pool with slabs of `evenfit::next`, against the heap itself: programs that keep a contract and do their worst never fail
-//! in it, and formulas that forget a part of the argument are refuted by the same programs.
+//! The safe pool with slabs of `evenfit::next`, against the heap itself: programs that keep a contract and do their
+//! worst never fail in it, and formulas that forget a part of the argument are refuted by the same programs.
 #![allow(clippy::undocumented_unsafe_blocks)] // All blocks of a game are its own, and freed once.
 
 mod next_heap;
@@ -28,7 +28,8 @@ fn site(size: (u64, u64), align_bytes: u64, most_live: u64, grows: bool) -> Site
     }
 }
 
-/// Contracts of a few sites, chosen so that pins, gaps beside slabs, gaps beside blocks and alignment each matter somewhere.
+/// Contracts of a few sites, chosen so that pins, gaps beside slabs, gaps beside blocks and alignment each matter
+/// somewhere.
 fn grid() -> Vec<Vec<Site>> {
     let mut grid = Vec::new();
     for most_live in [1, 2, 7, 40] {
@@ -37,6 +38,8 @@ fn grid() -> Vec<Vec<Site>> {
         grid.push(vec![site((64, 64), 8, 33 * most_live, false)]);
         grid.push(vec![site((400, 600), 8, most_live, false)]);
         grid.push(vec![site((300, 700), 8, most_live, true)]);
+        grid.push(vec![site((513, 1_032), 8, most_live, true)]);
+        grid.push(vec![site((513, 5_000), 8, most_live, true)]);
         for large in [2_048, 3_200, 5_000] {
             let blocks = site((large, large), 8, 2, false);
             grid.push(vec![site((16, 256), 8, most_live, false), blocks.clone()]);
@@ -197,7 +200,8 @@ impl<'a, G: Known> Game<'a, G> {
         Ok(())
     }
 
-    /// Takes the longest blocks, then pins slabs behind them, then frees the blocks: what is left before the slabs is a gap.
+    /// Takes the longest blocks, then pins slabs behind them, then frees the blocks: what is left before the slabs is
+    /// a gap.
     fn gaps(&mut self, blocks: usize, small: usize) -> Result<(), Failed> {
         let Site { max_bytes, .. } = self.sites[blocks];
         let shorter = max_bytes
@@ -336,7 +340,8 @@ fn formulas_that_forget_something_are_refuted() {
     }
 }
 
-/// Gaps before pinned slabs, each a granule too short for the holes that the worst program without slabs then moves up.
+/// Gaps before pinned slabs, each a granule too short for the holes that the worst program without slabs then moves
+/// up.
 fn gaps_before_slabs_then_holes(game: &mut Game<Standard>, blocks: Demand) -> Result<(), Failed> {
     const SMALL: usize = 0;
     const BLOCKS: usize = 1;

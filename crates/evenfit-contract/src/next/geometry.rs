@@ -40,15 +40,16 @@ impl Cut {
         ..Self::STANDARD
     };
 
-    /// The granules that a request of `size_bytes` asks for. Its block may be one longer: see [`absorbs`](Self::absorbs).
+    /// The granules that a request of `size_bytes` asks for. Its block may be one longer: see
+    /// [`absorbs`](Self::absorbs).
     pub fn granules(self, size_bytes: u64) -> u64 {
         let align_bytes = self.granule_bytes * self.align_granules;
         let rounded = size_bytes.div_ceil(align_bytes) * self.align_granules;
         rounded.max(Self::BLOCK_MIN)
     }
 
-    /// Granules that an alignment may cost beside the block: none up to what every block is aligned to. What is left before the
-    /// block is none or a block, so where it would be one granule, it is as much more as the alignment.
+    /// Granules that an alignment may cost beside the block: none up to what every block is aligned to. What is left
+    /// before the block is none or a block, so where it would be one granule, it is as much more as the alignment.
     pub fn slack(self, align_bytes: u64) -> u64 {
         if align_bytes <= self.granule_bytes * self.align_granules {
             0
@@ -94,9 +95,9 @@ impl Cut {
         }
     }
 
-    /// Bytes of a region, based at a multiple of what blocks are aligned to, whose pool has at least `granules`. `None`: more than
-    /// 64 bits count. The directory has 32 bits for each `short_end` granules begun and one more (`Compact`: 16), the map one bit
-    /// for each granule and 64 more.
+    /// Bytes of a region, based at a multiple of what blocks are aligned to, whose pool has at least `granules`.
+    /// `None`: more than 64 bits count. The directory has 32 bits for each `short_end` granules begun and one more
+    /// (`Compact`: 16), the map one bit for each granule and 64 more.
     pub fn region_bytes(self, granules: u64) -> Option<u64> {
         self.region_bytes_with(granules, 0)
     }

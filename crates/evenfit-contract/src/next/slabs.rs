@@ -1,8 +1,8 @@
 //! The pool that can never fail, for a heap with slabs: the theorem of `docs/bounds-next.md`, "With slabs".
 //!
-//! Each live block of a program stands in the block tier as a block of its own, or as what keeps a slab from being given back, or
-//! as nothing, where another slot of its slab stands for it. The bound takes the worst of these for each, as far as each class can
-//! have slabs; gaps and absorbed granules then cost what they cost without slabs.
+//! Each live block of a program stands in the block tier as a block of its own, or as what keeps a slab from being
+//! given back, or as nothing, where another slot of its slab stands for it. The bound takes the worst of these for
+//! each, as far as each class can have slabs; gaps and absorbed granules then cost what they cost without slabs.
 
 use std::collections::BTreeMap;
 
@@ -74,8 +74,8 @@ pub struct SafeWithSlabs {
 
 /// The safe pool for these demands. `None`: more granules than 64 bits count. O(demands^2).
 ///
-/// The shorter of two that are both safe: one in which slabs can always be had, and one in which small requests may have to take
-/// blocks instead.
+/// The shorter of two that are both safe: one in which slabs can always be had, and one in which small requests may
+/// have to take blocks instead.
 pub fn pool(cut: Cut, demands: &[SlabDemand]) -> Option<SafeWithSlabs> {
     let always = Standing::of(cut, demands, false)?.pool()?;
     let fallback = Standing::of(cut, demands, true).and_then(|standing| standing.pool());
@@ -85,8 +85,8 @@ pub fn pool(cut: Cut, demands: &[SlabDemand]) -> Option<SafeWithSlabs> {
     })
 }
 
-/// What is known of a program by its observed maxima only, none of which need be at the same moment. A block that a reallocation is
-/// moving counts twice; one that shrank to what slots serve stays a block.
+/// What is known of a program by its observed maxima only, none of which need be at the same moment. A block that a
+/// reallocation is moving counts twice; one that shrank to what slots serve stays a block.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Maxima {
     /// By class: most slots live.
@@ -254,7 +254,8 @@ impl<'a> Standing<'a> {
                 gains.push((slab, 1, self.keepers[at]));
             }
         }
-        // Then as many slabs as there may be, in place of what they lengthen most. One that is also a piece more gains most.
+        // Then as many slabs as there may be, in place of what they lengthen most. One that is also a piece more
+        // gains most.
         gains.sort_unstable_by_key(|&(gain, piece, _)| std::cmp::Reverse((piece, gain)));
         let mut slabs = 0;
         for (gain, piece, keepers) in gains {
@@ -279,8 +280,9 @@ impl<'a> Standing<'a> {
     }
 }
 
-/// What divides every block and slab: all that the geometry aligns to, and more where sizes are fixed and no alignment interferes. A
-/// block that shrinks to what slots serve stays a block, so a site with both kinds has no fixed size.
+/// What divides every block and slab: all that the geometry aligns to, and more where sizes are fixed and no
+/// alignment interferes. A block that shrinks to what slots serve stays a block, so a site with both kinds has no
+/// fixed size.
 fn common_divisor(cut: Cut, demands: &[SlabDemand]) -> u64 {
     let mut sizes = Vec::new();
     for demand in demands {

@@ -1,7 +1,8 @@
 //! The block tier of `evenfit::next`, in its simplest form: good fit, with the last remainder kept out of the bins.
 //!
-//! A request is cut from the first block of its bin, from the *rest*, which is what was left of the block that was split last, from
-//! the next filled bin, or from the top. Blocks have two granules at least; where one would be left alone, it stays with the block.
+//! A request is cut from the first block of its bin, from the *rest*, which is what was left of the block that was
+//! split last, from the next filled bin, or from the top. Blocks have two granules at least; where one would be left
+//! alone, it stays with the block.
 
 use std::rc::Rc;
 
