@@ -78,6 +78,8 @@ pub struct Slabs<G: Geometry> {
     spare: SlabId,
     /// Slabs, the spare included.
     open: usize,
+    /// Granules in the blocks of slabs.
+    granules: usize,
     /// In a cell, since a class's record is reached from several functions by its address.
     records: UnsafeCell<[Record; CLASSES_MAX]>,
     geometry: core::marker::PhantomData<G>,
@@ -112,6 +114,7 @@ impl<G: Geometry> Slabs<G> {
             descriptors: core::ptr::null_mut(),
             spare: 0,
             open: 0,
+            granules: 0,
             records: UnsafeCell::new([const { Record::none() }; CLASSES_MAX]),
             geometry: core::marker::PhantomData,
         }
@@ -374,6 +377,7 @@ impl<G: Geometry> Slabs<G> {
                 slab = Self::slab_at(granule as u32);
                 (*self.descriptor(slab)).begin_low = granule as u32 % G::SHORT_END as u32;
                 self.open += 1;
+                self.granules += block.len() / G::GRANULE_BYTES;
             }
             let descriptor = self.descriptor(slab);
             let class = Class::at(record.addr() - self.records.get().addr());
@@ -427,6 +431,7 @@ impl<G: Geometry> Slabs<G> {
             *self.begin_of(granule) = 0;
             self.spare = 0;
             self.open -= 1;
+            self.granules -= len;
         }
         true
     }
@@ -640,7 +645,7 @@ impl<G: Geometry> Slabs<G> {
     /// Used slots, and the bytes of slabs that are in none.
     pub(crate) fn used(&self) -> (usize, usize) {
         let mut used_slots = 0;
-        let mut free_bytes = self.open * Self::SLAB_GRANULES * G::GRANULE_BYTES;
+        let mut free_bytes = self.granules * G::GRANULE_BYTES;
         for record in self.all_records() {
             used_slots += record.live as usize;
             free_bytes = free_bytes.wrapping_sub(record.live as usize * record.slot_bytes);

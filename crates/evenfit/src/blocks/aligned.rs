@@ -31,7 +31,7 @@ impl<G: Geometry> Blocks<G> {
         // SAFETY: the run from start to end is free.
         unsafe {
             match found {
-                Found::Listed(bin) => _ = self.take_head(bin, start)?,
+                Found::Listed(bin) => _ = self.take_head(bin, start, aligned - start + len)?,
                 Found::Rest => (self.rest, self.rest_end) = (NO_REST, NO_REST),
                 Found::Top => {
                     end = aligned + len;

@@ -96,7 +96,7 @@ impl<G: Geometry> Blocks<G> {
             match found {
                 Found::Listed(bin) => {
                     start = blocks.bins.head(bin) as usize;
-                    end = start + blocks.take_head(bin, start)?;
+                    end = start + blocks.take_head(bin, start, len)?;
                 }
                 Found::Rest => {
                     (start, end) = (blocks.rest, blocks.rest_end);
@@ -138,13 +138,18 @@ impl<G: Geometry> Blocks<G> {
         }
     }
 
-    /// Takes the first block of a filled bin out of its list, and returns its length. `None`: it was overwritten, and nothing is
-    /// changed.
+    /// Takes the first block of a filled bin out of its list, and returns its length. `None`: it was overwritten, or isn't the one
+    /// that was found to have `least` granules; nothing is changed.
     ///
     /// # Safety
     /// `start` is the bin's head.
     #[inline(always)]
-    pub(super) unsafe fn take_head(&mut self, bin: usize, start: usize) -> Option<usize> {
+    pub(super) unsafe fn take_head(
+        &mut self,
+        bin: usize,
+        start: usize,
+        least: usize,
+    ) -> Option<usize> {
         // SAFETY: a filled bin's head is below the top (I4, I5).
         unsafe {
             let window = self.map.window(start);
@@ -157,7 +162,11 @@ impl<G: Geometry> Blocks<G> {
                 if !window.is_long_free(G::SHORT_END) || start == self.rest {
                     return None;
                 }
-                self.directory.len_at(start)
+                let len = self.directory.len_at(start);
+                if len < least {
+                    return None;
+                }
+                len
             };
             self.pop(bin, start).then_some(len)
         }
@@ -275,7 +284,6 @@ impl<G: Geometry> Blocks<G> {
         // SAFETY: a filled bin's head is a block below the top (I4, I5).
         unsafe {
             let start = self.bins.head(bin) as usize;
-            debug_assert!(start < self.top);
             if bin < G::SHORT_END {
                 bin
             } else {

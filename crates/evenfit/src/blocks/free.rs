@@ -141,7 +141,9 @@ impl<G: Geometry> Blocks<G> {
             if behind.starts_free() {
                 let behind_len = blocks.free_len(end, behind);
                 if end == blocks.rest {
-                    (blocks.rest, blocks.rest_end) = (NO_REST, NO_REST);
+                    blocks.map.flip(end, Self::edge_before(behind_len));
+                    blocks.rest = first;
+                    return true;
                 } else if !blocks.unlink(end) {
                     return blocks.undo_before(start, end, first);
                 }
@@ -153,7 +155,8 @@ impl<G: Geometry> Blocks<G> {
                 blocks.map.set(end, TWO_BEFORE);
             }
             if start == blocks.rest_end {
-                (blocks.rest, blocks.rest_end) = (NO_REST, NO_REST);
+                blocks.rest_end = last;
+                return true;
             }
             blocks.push(first, last - first);
         }
@@ -219,7 +222,7 @@ impl<G: Geometry> Blocks<G> {
             }
             let len = self.pool.footer_of(start);
             // It is at least the shortest, and doesn't begin before the pool. Bit 0 is clear at the second granule of a free block.
-            if len.wrapping_sub(GRANULES_MIN) >= start || window.0 & 1 == 0 {
+            if len.wrapping_sub(GRANULES_MIN) >= start - 1 || window.0 & 1 == 0 {
                 return None;
             }
             (self.is_listed(start - len, len) && self.unlink(start - len)).then_some(len)

@@ -1,7 +1,7 @@
 //! The lists of free blocks: each is in the list of its bin, but for the rest.
 //!
 //! What a free block holds in its own memory may have been overwritten. So a link is believed only if the block that it leads to
-//! points back, and a block's length is the map's and the directory's, never the pool's. Every function reads all it needs
+//! points back and is another, and a block's length is the map's and the directory's, never the pool's. Every function reads all it needs
 //! before it writes.
 
 use super::Blocks;
@@ -55,7 +55,7 @@ impl<G: Geometry> Blocks<G> {
         unsafe {
             let next = self.pool.next(start);
             if self.is_below_top(next) {
-                if self.pool.prev(next as usize) != start as Link {
+                if self.pool.prev(next as usize) != start as Link || next == start as Link {
                     return false;
                 }
                 self.pool.set_prev(next as usize, end_mark(bin));
@@ -88,7 +88,7 @@ impl<G: Geometry> Blocks<G> {
                 return false;
             }
             if self.is_below_top(prev) {
-                if self.pool.next(prev as usize) != start as Link {
+                if self.pool.next(prev as usize) != start as Link || prev == start as Link {
                     return false;
                 }
                 self.pool.set_next(prev as usize, next);

@@ -104,6 +104,7 @@ impl<G: Geometry> Blocks<G> {
             } else {
                 self.pool.footer_of(start)
             };
+            // A footer may have been overwritten: merging finds out.
             let first = start.checked_sub(before_len)?;
             let behind = self.map.window(end);
             let room_behind = if end == self.top {

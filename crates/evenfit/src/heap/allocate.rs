@@ -68,7 +68,7 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
     #[inline(never)]
     fn allocate_searching(&mut self, len: usize) -> Allocated {
         // SAFETY: the length is a request's.
-        self.allocate_twice(|blocks| unsafe { blocks.allocate_by_search(len) })
+        self.allocate_twice(len, |blocks| unsafe { blocks.allocate_by_search(len) })
     }
 
     /// A block aligned higher than all are.
@@ -77,15 +77,23 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
     fn allocate_aligned(&mut self, layout: Layout) -> Allocated {
         let len = Pool::<G>::granules(layout.size());
         // SAFETY: the length is a request's, the alignment a layout's.
-        self.allocate_twice(|blocks| unsafe { blocks.allocate_aligned(len, layout.align()) })
+        self.allocate_twice(len, |blocks| unsafe {
+            blocks.allocate_aligned(len, layout.align())
+        })
     }
 
-    /// What the block tier allocates. If that is nothing, the spare slab is given back and it is asked once more.
+    /// What the block tier allocates. If that is nothing, and the spare slab would make a block long enough, the spare is given back
+    /// and it is asked once more.
     #[inline(always)]
-    fn allocate_twice(&mut self, allocate: impl Fn(&mut Blocks<G>) -> Allocated) -> Allocated {
+    fn allocate_twice(
+        &mut self,
+        len: usize,
+        allocate: impl Fn(&mut Blocks<G>) -> Allocated,
+    ) -> Allocated {
         let block = allocate(&mut self.blocks);
         if block.is_none()
             && let Some((slabs, blocks)) = self.slabs_mut()
+            && slabs.spare_len_merged(blocks) >= len
             && slabs.close_spare(blocks)
         {
             return allocate(blocks);

@@ -30,7 +30,7 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         let tally = self.check_map(&mut live)?;
         self.blocks.check_bins(tally.listed_blocks)?;
         if let Some(slabs) = self.slabs() {
-            slabs.check_lists(&live)?;
+            slabs.check_lists(&live, self.blocks.top)?;
         }
         let counters = &self.blocks.counters;
         if tally.used_granules != counters.used

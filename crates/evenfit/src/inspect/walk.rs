@@ -32,7 +32,10 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
                 (blocks.free_len(start, window), BlockState::Free)
             } else if !window.is_used_start() {
                 return None;
-            } else if let Some(state) = self.slabs().and_then(|slabs| slabs.state_at(start)) {
+            } else if let Some(state) = self
+                .slabs()
+                .and_then(|slabs| slabs.state_at(start, blocks.top))
+            {
                 (crate::slabs::Slabs::block_len(start, blocks), state)
             } else {
                 (blocks.used_len(start), BlockState::Used)

@@ -41,7 +41,10 @@ impl<G: Geometry> Slabs<G> {
     }
 
     /// What the slab that begins at granule `start` holds; `None` if none does.
-    pub(crate) fn state_at(&self, start: usize) -> Option<BlockState> {
+    pub(crate) fn state_at(&self, start: usize, top: usize) -> Option<BlockState> {
+        if start + Self::SLAB_GRANULES > top {
+            return None;
+        }
         let slab = self.slab_from(start)?;
         let info = Self::TABLE.classes[self.class_number(slab)?];
         let slots = info.slots as usize;
@@ -85,11 +88,12 @@ impl<G: Geometry> Slabs<G> {
     }
 
     /// Whether the lists hold the slabs that were counted, and each record's word is one of its first slab.
-    pub(crate) fn check_lists(&self, live: &Live) -> Result<(), CheckError> {
+    pub(crate) fn check_lists(&self, live: &Live, top: usize) -> Result<(), CheckError> {
         if !self.are_in_use() {
             return Ok(());
         }
-        let last = self.segments << Self::SEGMENT_LOG2 >> Self::ENTRY_LOG2;
+        // A slab lies in the pool, so its descriptor does in the directory.
+        let last = (top + Self::BIAS - Self::SLAB_GRANULES) >> Self::ENTRY_LOG2;
         for number in 1..Self::TABLE.count {
             let wrong = Err(CheckError::SlabList { class: number });
             let record = &self.all_records()[number];
@@ -101,8 +105,7 @@ impl<G: Geometry> Slabs<G> {
                 loop {
                     let slab = (*self.descriptor(prev)).next;
                     let is_head = slab == record.head;
-                    if !is_head
-                        && (slab as usize >= last || self.class_number(slab) != Some(number))
+                    if !is_head && (slab as usize > last || self.class_number(slab) != Some(number))
                     {
                         return wrong;
                     }
