@@ -110,7 +110,7 @@ impl<S: Subject> Driver<S> {
         let stats = subject.stats();
         assert!(pool_base >= first && pool_base + pool_bytes <= first + config.len_bytes);
         assert_eq!(
-            pool_base % S::GRANULE_BYTES,
+            pool_base % S::RULES.align_bytes,
             0,
             "the first granule is aligned"
         );
@@ -271,7 +271,7 @@ impl<S: Subject> Driver<S> {
         }
         match error {
             AllocError::TooLarge => assert!(
-                self.model.never_fits(layout) || self.model.may_never_fit(layout),
+                self.model.may_be_too_large(layout),
                 "{layout:?} is not larger than the pool"
             ),
             AllocError::OutOfMemory => assert!(
@@ -291,17 +291,22 @@ impl<S: Subject> Driver<S> {
     fn adopt(&mut self, block: NonNull<[u8]>, layout: Layout) -> Live {
         let address = block.cast::<u8>().as_ptr() as usize;
         self.seed += 1;
+        let usable = self.usable(block, layout);
+        self.model.insert(address, usable, layout, self.seed)
+    }
+
+    /// The usable size of a block just handed out for `layout`.
+    fn usable(&self, block: NonNull<[u8]>, layout: Layout) -> usize {
         let usable = self
             .subject
             .usable_size(block.cast())
             .expect("usable size of a live block");
-        let live = self.model.insert(address, usable, layout, self.seed);
         assert!(
             layout.size() <= block.len() && block.len() <= usable,
             "{layout:?} got {} bytes of {usable}",
             block.len()
         );
-        live
+        usable
     }
 
     fn pointer(&self, live: &Live) -> NonNull<u8> {
@@ -388,7 +393,7 @@ impl<S: Subject> Driver<S> {
             Ok(block) => Some(self.resized(live, block, new)),
             Err(ReallocError::Alloc(error)) => {
                 assert!(
-                    !self.must_resize_in_place(live, new),
+                    !self.model.must_resize(live, new),
                     "{error:?}: {live:?} to {new:?} fits"
                 );
                 self.refused_request(new, error);
@@ -419,12 +424,12 @@ impl<S: Subject> Driver<S> {
         let used_before = self.model.used_bytes();
         let old_address = self.model.pool_base() + old.offset;
         let stays = block.cast::<u8>().as_ptr() as usize == old_address;
-        if stays {
-            self.model.remove(old.offset);
+        let live = if stays {
+            self.stayed(old, block, new)
         } else {
             self.forget(old.offset);
-        }
-        let live = self.adopt(block, new);
+            self.adopt(block, new)
+        };
         let kept = old.layout.size().min(new.size());
         let wrong = pattern::first_difference(&self.contents(&live)[..kept], old.seed);
         assert_eq!(wrong, None, "{old:?} lost contents on its way to {new:?}");
@@ -432,6 +437,22 @@ impl<S: Subject> Driver<S> {
         self.expect_peak(used_before, &live, stays);
         self.expect_counts();
         live.offset
+    }
+
+    /// Records a block that was resized where it is. It is kept longer than need be only if there is no other memory.
+    fn stayed(&mut self, old: &Live, block: NonNull<[u8]>, new: Layout) -> Live {
+        if self.usable(block, new) != old.len {
+            self.model.remove(old.offset);
+            return self.adopt(block, new);
+        }
+        if self.model.is_kept(new.size(), old.len) && self.search_credit >= self.model.live_count()
+        {
+            self.search_credit -= self.model.live_count();
+            let fits = self.model.must_fit(new);
+            assert!(!fits, "{old:?} was kept for {new:?}, which fits elsewhere");
+        }
+        self.seed += 1;
+        self.model.keep(old, new, self.seed)
     }
 
     fn expect_peak_of_now(&mut self) {
@@ -459,21 +480,6 @@ impl<S: Subject> Driver<S> {
             "peak {said} after a reallocation: {least}, or {both} if both blocks were held"
         );
         self.expected.peak_used_bytes = said;
-    }
-
-    /// Whether the room behind and before a block is enough for the new layout.
-    fn must_resize_in_place(&self, live: &Live, new: Layout) -> bool {
-        if S::HAS_SLABS {
-            // What lies around a block may be a slab's; but a long block that gets shorter stays.
-            let stays_long = live.len > 512 && (512..=live.layout.size()).contains(&new.size());
-            return stays_long && new.align() <= live.layout.align();
-        }
-        let (start, end) = self.model.gap_without(live);
-        let rounded = self.model.rounded(new.size());
-        let address = self.model.pool_base() + live.offset;
-        let forwards = rounded <= end - live.offset && address.is_multiple_of(new.align());
-        let backwards = rounded <= end - start && new.align() <= S::GRANULE_BYTES;
-        forwards || backwards
     }
 
     fn expect_counts(&mut self) {
@@ -607,6 +613,7 @@ impl<S: Subject> Driver<S> {
         self.check();
         if self.ops.is_multiple_of(4) {
             self.assert_largest_free();
+            self.assert_largest_free_aligned(S::RULES.align_bytes << (1 + self.ops / 4 % 12));
         }
     }
 
@@ -657,27 +664,7 @@ impl<S: Subject> Driver<S> {
             "more than {largest} must fit"
         );
         if largest > 0 {
-            let taken = self.subject.allocate(layout(largest, 1));
-            let taken = taken.expect("largest_free is what a request can have");
-            let usable = self
-                .subject
-                .usable_size(taken.cast())
-                .expect("a live block");
-            self.model.insert(
-                taken.cast::<u8>().as_ptr() as usize,
-                usable,
-                layout(largest, 1),
-                0,
-            );
-            self.expect_peak_of_now();
-            // SAFETY: just taken.
-            let freed = unsafe {
-                self.subject
-                    .try_deallocate(taken.cast(), layout(largest, 1))
-            };
-            assert_eq!(freed, Ok(()));
-            self.model
-                .remove(taken.cast::<u8>().as_ptr() as usize - self.model.pool_base());
+            self.take_and_free(layout(largest, 1));
         }
         let refused = self.subject.allocate(layout(largest + 1, 1));
         assert!(
@@ -685,6 +672,41 @@ impl<S: Subject> Driver<S> {
             "largest_free said {largest}, and more was had"
         );
         self.expected.failed_requests += 1;
+    }
+
+    /// The same at an alignment. It is asked first whether more is had: that changes nothing.
+    fn assert_largest_free_aligned(&mut self, align: usize) {
+        let Some(largest) = self.subject.largest_free_aligned(align) else {
+            return;
+        };
+        let more = layout(largest + 1, align);
+        assert!(
+            !self.model.must_fit(more),
+            "more than {largest} aligned to {align} must fit"
+        );
+        let refused = self.subject.allocate(more);
+        assert!(
+            refused.is_err(),
+            "largest_free_aligned({align}) said {largest}, and more was had"
+        );
+        self.expected.failed_requests += 1;
+        if largest > 0 {
+            self.take_and_free(layout(largest, align));
+        }
+    }
+
+    /// A request that must succeed, and the block given back.
+    fn take_and_free(&mut self, layout: Layout) {
+        let taken = self.subject.allocate(layout);
+        let taken = taken.unwrap_or_else(|error| panic!("{error:?}: largest_free said {layout:?}"));
+        let address = taken.cast::<u8>().as_ptr() as usize;
+        let usable = self.usable(taken, layout);
+        self.model.insert(address, usable, layout, 0);
+        self.expect_peak_of_now();
+        // SAFETY: just taken.
+        let freed = unsafe { self.subject.try_deallocate(taken.cast(), layout) };
+        assert_eq!(freed, Ok(()));
+        self.model.remove(address - self.model.pool_base());
     }
 
     /// Frees everything and checks that the pool is whole again. Returns the operations run.

@@ -18,7 +18,7 @@ use crate::driver::{assert_slab_walk, build};
 use crate::model::{Model, Verdict};
 use crate::op::layout;
 use crate::region::{Placement, Region};
-use crate::subject::Subject;
+use crate::subject::{SlabRules, Subject};
 
 /// What is visited.
 #[derive(Clone, Debug)]
@@ -58,13 +58,23 @@ impl Plan {
         }
     }
 
-    /// Slabs of eight slots, and blocks as long as one, in a pool with room for `slabs` and a half.
-    pub fn slabs(slabs: usize, states_max: usize) -> Self {
+    /// Slabs of eight slots, and blocks as long as one, in a pool of an `S` with room for `slabs` and a half.
+    pub fn slabs<S: Subject>(slabs: usize, states_max: usize) -> Self {
+        let slab = slab_granules::<S>();
         Self {
-            granules: 128 * slabs + 64,
-            sizes: vec![SLOT_GRANULES, 128],
+            granules: slab * slabs + slab / 2,
+            sizes: vec![slot_granules::<S>(), slab],
             aligns: vec![1],
             states_max,
+        }
+    }
+
+    /// Slabs of two classes, so that slots are kept for smaller requests.
+    pub fn kept_slots<S: Subject>(slabs: usize, states_max: usize) -> Self {
+        let slot = slot_granules::<S>();
+        Self {
+            sizes: vec![slot / 2, slot, slab_granules::<S>()],
+            ..Self::slabs::<S>(slabs, states_max)
         }
     }
 
@@ -80,8 +90,16 @@ impl Plan {
     }
 }
 
-/// The size of request that a slab has the fewest slots for, eight, in granules.
-const SLOT_GRANULES: usize = 16;
+/// The length of a slab, in granules.
+fn slab_granules<S: Subject>() -> usize {
+    let slabs = S::RULES.slabs.expect("a heap with slabs");
+    slabs.slab_bytes / S::GRANULE_BYTES
+}
+
+/// The size of request that a slab has eight slots for, in granules.
+fn slot_granules<S: Subject>() -> usize {
+    slab_granules::<S>() / 8
+}
 
 /// What was visited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -254,8 +272,8 @@ impl<S: Subject> Explorer<S> {
         }
     }
 
-    /// What decides the future: the walk, and the first granule of every free block. With slabs also
-    /// directory and map, which hold their lists, and which slab is the first of its list.
+    /// What decides the future: the walk, and the links in every free block, or that it is the rest. With slabs
+    /// also directory and map, which hold their lists, and which slab is the first of its list.
     fn key(&mut self) -> Vec<u8> {
         let granule = S::GRANULE_BYTES;
         let pool_at = self.model.pool_base() - self.region.base().as_ptr() as usize;
@@ -263,12 +281,15 @@ impl<S: Subject> Explorer<S> {
         if S::HAS_SLABS {
             let saved = self.save();
             key.extend_from_slice(&saved.bytes[..pool_at]);
-            let first = self.heap().allocate(Self::layout_of(SLOT_GRANULES, 1));
+            let first = self
+                .heap()
+                .allocate(Self::layout_of(slot_granules::<S>(), 1));
             let place = first.map_or(0, |slot| slot.cast::<u8>().as_ptr() as usize);
             key.extend_from_slice(&place.to_le_bytes());
             self.restore(&saved);
         }
-        for block in self.heap_ref().blocks() {
+        let blocks: Vec<_> = self.heap_ref().blocks().collect();
+        for block in blocks {
             key.extend_from_slice(&((block.offset_bytes / granule) as u16).to_le_bytes());
             key.push(match block.state {
                 BlockState::Used => 1,
@@ -277,11 +298,35 @@ impl<S: Subject> Explorer<S> {
             });
             if block.state == BlockState::Free {
                 let at = pool_at + block.offset_bytes;
+                if self.is_rest(at + block.size_bytes) {
+                    key.push(4);
+                    continue;
+                }
+                let links_bytes = if S::RULES.has_rest { 8 } else { granule };
                 // SAFETY: no operation runs meanwhile.
-                key.extend_from_slice(unsafe { &self.region.bytes()[at..at + granule] });
+                key.extend_from_slice(unsafe { &self.region.bytes()[at..at + links_bytes] });
             }
         }
         key
+    }
+
+    /// Whether the free block that ends `end` bytes from the region's start is in no list: then the integrity check says nothing
+    /// of a footer that was overwritten.
+    fn is_rest(&self, end: usize) -> bool {
+        if !S::RULES.has_rest {
+            return false;
+        }
+        let flip_footer = || {
+            // SAFETY: no operation runs meanwhile.
+            let region = unsafe { self.region.bytes_mut() };
+            region[end - 8..end]
+                .iter_mut()
+                .for_each(|byte| *byte ^= 0xff);
+        };
+        flip_footer();
+        let is_rest = self.heap_ref().check().is_ok();
+        flip_footer();
+        is_rest
     }
 
     /// Replays the way to a state.
@@ -384,8 +429,9 @@ impl<S: Subject> Explorer<S> {
     }
 
     fn layout_of(size: usize, align: usize) -> Layout {
-        // Slots are aligned to 8; a granule's alignment would look for larger ones.
-        let unit = if S::HAS_SLABS { 8 } else { S::GRANULE_BYTES };
+        // A larger alignment than a slot's would look for larger ones.
+        let slots_align = |slabs: SlabRules| slabs.align_bytes;
+        let unit = S::RULES.slabs.map_or(S::GRANULE_BYTES, slots_align);
         layout(size * S::GRANULE_BYTES, align * unit)
     }
 
@@ -437,17 +483,21 @@ impl<S: Subject> Explorer<S> {
         // SAFETY: a live block with its layout.
         match unsafe { self.heap().reallocate(ptr, live.layout, new) } {
             Ok(block) => {
-                self.model.remove(offset);
-                self.adopt(block, new);
+                let usable = self.heap_ref().usable_size(block.cast());
+                if block.cast() == ptr && usable == Ok(live.len) {
+                    let needless =
+                        self.model.is_kept(new.size(), live.len) && self.model.must_fit(new);
+                    assert!(!needless, "{live:?} was kept for {new:?}");
+                    self.model.keep(&live, new, 0);
+                } else {
+                    self.model.remove(offset);
+                    self.adopt(block, new);
+                }
                 true
             }
             Err(ReallocError::Alloc(error)) => {
-                let (start, end) = self.model.gap_without(&live);
-                let forwards = new.size() <= end - offset
-                    && (ptr.as_ptr() as usize).is_multiple_of(new.align());
-                let backwards = new.size() <= end - start && align == 1;
                 assert!(
-                    S::HAS_SLABS || !forwards && !backwards,
+                    !self.model.must_resize(&live, new),
                     "{live:?} to {new:?} fits in place"
                 );
                 self.assert_rightly_refused(new, error);
@@ -477,7 +527,7 @@ impl<S: Subject> Explorer<S> {
         );
         if self.model.never_fits(layout) {
             assert_eq!(error, AllocError::TooLarge);
-        } else if !self.model.may_never_fit(layout) {
+        } else if !self.model.may_be_too_large(layout) {
             assert_eq!(error, AllocError::OutOfMemory);
         } else {
             assert_ne!(error, AllocError::Corrupt);
@@ -488,21 +538,41 @@ impl<S: Subject> Explorer<S> {
     fn assert_sound(&mut self) {
         assert_eq!(self.heap_ref().check(), Ok(()), "{:?}", self.model);
         self.assert_walk();
+        let saved = self.save();
         let largest = self.heap_ref().largest_free();
+        self.assert_largest(largest, 1);
+        self.restore(&saved);
+        for log2 in 1..=self.model.pool_bytes().ilog2() {
+            if let Some(largest) = self.heap().largest_free_aligned(1 << log2) {
+                self.assert_largest(largest, 1 << log2);
+            }
+            self.restore(&saved);
+        }
+    }
+
+    /// A request for `largest` succeeds in this state, and none for more.
+    fn assert_largest(&mut self, largest: usize, align: usize) {
         let saved = self.save();
         if largest > 0 {
+            let taken = self.heap().allocate(layout(largest, align));
             assert!(
-                self.heap().allocate(layout(largest, 1)).is_ok(),
-                "largest_free {largest}"
+                taken.is_ok(),
+                "largest_free {largest} at {align} in {:?}",
+                self.model
             );
             self.restore(&saved);
         }
         let mores = (largest + 1..=self.model.pool_bytes() + 1).step_by(S::GRANULE_BYTES);
         for more in mores {
+            let taken = self.heap().allocate(layout(more, align));
             assert!(
-                self.heap().allocate(layout(more, 1)).is_err(),
-                "{more} > {largest} was had"
+                taken.is_err(),
+                "{more} > {largest} was had at {align} in {:?}",
+                self.model
             );
+            if S::HAS_SLABS {
+                self.restore(&saved);
+            }
         }
         self.restore(&saved);
     }

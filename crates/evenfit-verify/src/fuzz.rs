@@ -8,7 +8,7 @@ use crate::driver::{Config, Driver};
 use crate::hostile::Hostile;
 use crate::op::Bytes;
 use crate::shared;
-use crate::subject::{Blocks, CompactBlocks, Slabs, Subject};
+use crate::subject::{Blocks, CompactBlocks, Slabs, Subject, next};
 
 /// The longest region a target builds, in bytes.
 const LEN_BYTES_MAX: usize = 1 << 20;
@@ -18,9 +18,9 @@ pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
 pub const TARGETS: &[Target] = &[
-    ("blocks", heap::<Blocks>),
-    ("slabs", heap::<Slabs>),
-    ("compact", heap::<CompactBlocks>),
+    ("blocks", blocks),
+    ("slabs", slabs),
+    ("compact", compact),
     ("late_writer", late_writer),
     ("garbage", garbage),
     ("trace", trace),
@@ -31,6 +31,28 @@ pub const TARGETS: &[Target] = &[
     ("shared", shared::run),
 ];
 
+/// Heaps of blocks only.
+pub fn blocks(bytes: &[u8]) {
+    heap::<Blocks>(bytes);
+    heap::<next::Blocks>(bytes);
+    heap::<next::AlignedBlocks>(bytes);
+    heap::<next::WideBlocks>(bytes);
+}
+
+/// Heaps with slabs.
+pub fn slabs(bytes: &[u8]) {
+    heap::<Slabs>(bytes);
+    heap::<next::Slabs>(bytes);
+    heap::<next::AlignedSlabs>(bytes);
+    heap::<next::WideSlabs>(bytes);
+}
+
+/// Heaps for small devices.
+pub fn compact(bytes: &[u8]) {
+    heap::<CompactBlocks>(bytes);
+    heap::<next::CompactBlocks>(bytes);
+}
+
 /// Operations on a heap, right and wrong ones, against the model.
 pub fn heap<S: Subject>(bytes: &[u8]) {
     let mut bytes = Bytes::new(bytes);
@@ -40,26 +62,66 @@ pub fn heap<S: Subject>(bytes: &[u8]) {
 
 /// Writes to free memory, in any of the heaps.
 pub fn late_writer(bytes: &[u8]) {
+    hostile(
+        [
+            Hostile::<Blocks>::late_writer,
+            Hostile::<Slabs>::late_writer,
+            Hostile::<CompactBlocks>::late_writer,
+        ],
+        bytes,
+    );
+    hostile(
+        [
+            Hostile::<next::Blocks>::late_writer,
+            Hostile::<next::Slabs>::late_writer,
+            Hostile::<next::CompactBlocks>::late_writer,
+        ],
+        bytes,
+    );
+    hostile(
+        [
+            Hostile::<next::AlignedBlocks>::late_writer,
+            Hostile::<next::AlignedSlabs>::late_writer,
+            Hostile::<next::WideSlabs>::late_writer,
+        ],
+        bytes,
+    );
+}
+
+/// The first byte chooses one of the heaps.
+fn hostile(heaps: [fn(Config, &mut Bytes); 3], bytes: &[u8]) {
     let mut bytes = Bytes::new(bytes);
-    let which = bytes.byte();
+    let which = bytes.byte() as usize % heaps.len();
     let config = Config::decode(&mut bytes, 64 << 10);
-    match which % 3 {
-        0 => Hostile::<Blocks>::late_writer(config, &mut bytes),
-        1 => Hostile::<Slabs>::late_writer(config, &mut bytes),
-        _ => Hostile::<CompactBlocks>::late_writer(config, &mut bytes),
-    }
+    heaps[which](config, &mut bytes);
 }
 
 /// Garbage over the whole region, in any of the heaps.
 pub fn garbage(bytes: &[u8]) {
-    let mut bytes = Bytes::new(bytes);
-    let which = bytes.byte();
-    let config = Config::decode(&mut bytes, 64 << 10);
-    match which % 3 {
-        0 => Hostile::<Blocks>::garbage(config, &mut bytes),
-        1 => Hostile::<Slabs>::garbage(config, &mut bytes),
-        _ => Hostile::<CompactBlocks>::garbage(config, &mut bytes),
-    }
+    hostile(
+        [
+            Hostile::<Blocks>::garbage,
+            Hostile::<Slabs>::garbage,
+            Hostile::<CompactBlocks>::garbage,
+        ],
+        bytes,
+    );
+    hostile(
+        [
+            Hostile::<next::Blocks>::garbage,
+            Hostile::<next::Slabs>::garbage,
+            Hostile::<next::CompactBlocks>::garbage,
+        ],
+        bytes,
+    );
+    hostile(
+        [
+            Hostile::<next::AlignedBlocks>::garbage,
+            Hostile::<next::AlignedSlabs>::garbage,
+            Hostile::<next::WideSlabs>::garbage,
+        ],
+        bytes,
+    );
 }
 
 /// The reader of traces in all its formats: an error, or a trace that survives being written.

@@ -221,7 +221,7 @@ impl<S: Subject> Hostile<S> {
         };
         let number = |pick: usize| gaps[pick % gaps.len()] / S::GRANULE_BYTES;
         let (next, prev) = (number(next), number(prev));
-        if S::GRANULE_BYTES == 8 {
+        if S::RULES.link_bytes == 2 {
             let links = [(next as u16).to_le_bytes(), (prev as u16).to_le_bytes()];
             self.write(start, links.as_flattened());
         } else {

@@ -85,7 +85,10 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Command::Slabs { slabs, states } => {
-            visit_plan::<Slabs>(&Plan::slabs(slabs.into(), states), "slabs of 8 slots");
+            visit_plan::<Slabs>(
+                &Plan::slabs::<Slabs>(slabs.into(), states),
+                "slabs of 8 slots",
+            );
             ExitCode::SUCCESS
         }
         Command::Endurance {

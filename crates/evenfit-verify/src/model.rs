@@ -6,7 +6,7 @@ use core::alloc::Layout;
 
 use evenfit::FreeError;
 
-use crate::subject::Subject;
+use crate::subject::{Rules, SLOT_BYTES_MAX, SlabRules, Subject};
 
 /// A live block, as its owner knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub enum Verdict {
     /// it must be refused, as any of free already, interior, or of another layout.
     RefuseInSlab,
     /// The model can't tell whether the layout fits: a request for a slab may have been served by
-    /// a block of the same length.
+    /// a block of the same length, or its slot be one of a slab that accepts smaller sizes.
     Unknown,
 }
 
@@ -58,38 +58,19 @@ impl Verdict {
 }
 
 /// The size, in granules, of which a free block surely serves a request of `granules` without a
-/// walk along a list: exact below two times `classes`, and `classes` sizes to a doubling above.
-pub fn search_rounding(granules: usize, classes: usize) -> usize {
-    if granules < 2 * classes {
+/// walk along a list: exact below `exact_end`, and `classes` sizes to a doubling above.
+pub fn search_rounding(granules: usize, exact_end: usize, classes: usize) -> usize {
+    if granules < exact_end {
         return granules;
     }
     let step = 1 << (granules.ilog2() - classes.ilog2());
     granules.next_multiple_of(step)
 }
 
-/// The length of a slab, as `docs/design.md` says it.
-const SLAB_BYTES: usize = 2048;
-
-/// The largest request that a slab serves.
-const SLOT_BYTES_MAX: usize = 512;
-
-/// What a slab rounds a request to.
-fn slot_bytes(size: usize) -> Option<usize> {
-    match size {
-        0 => None,
-        1..=128 => Some(size.next_multiple_of(8).max(16)),
-        _ => [144, 168, 184, 200, 224, 256, 288, 336, 400, 512]
-            .into_iter()
-            .find(|slot| size <= *slot),
-    }
-}
-
 /// The ranges of one pool.
 #[derive(Clone, Debug)]
 pub struct Model {
-    granule: usize,
-    classes: usize,
-    has_slabs: bool,
+    rules: Rules,
     /// The address of the pool's first granule.
     pool_base: usize,
     pool_bytes: usize,
@@ -98,34 +79,32 @@ pub struct Model {
     picks: Vec<usize>,
     place_in_picks: BTreeMap<usize, usize>,
     used_bytes: usize,
+    /// By a slot's length, the smallest slot that would have done for a request that was left in one.
+    kept: BTreeMap<usize, usize>,
 }
 
 impl Model {
     /// The empty pool of an `S`.
     pub fn of<S: Subject>(pool_base: usize, pool_bytes: usize) -> Self {
-        let mut model = Self::new(
-            S::GRANULE_BYTES,
-            S::CLASSES_PER_DOUBLING,
-            pool_base,
-            pool_bytes,
-        );
-        model.has_slabs = S::HAS_SLABS;
-        model
+        Self::new(S::RULES, pool_base, pool_bytes)
     }
 
-    /// An empty pool, searched in `classes` sizes to a doubling.
-    pub fn new(granule: usize, classes: usize, pool_base: usize, pool_bytes: usize) -> Self {
-        assert_eq!(pool_bytes % granule, 0, "a pool is whole granules");
+    /// An empty pool.
+    pub fn new(rules: Rules, pool_base: usize, pool_bytes: usize) -> Self {
+        assert_eq!(
+            pool_bytes % rules.align_bytes,
+            0,
+            "a pool is whole granules"
+        );
         Self {
-            granule,
-            classes,
-            has_slabs: false,
+            rules,
             pool_base,
             pool_bytes,
             live: BTreeMap::new(),
             picks: Vec::new(),
             place_in_picks: BTreeMap::new(),
             used_bytes: 0,
+            kept: BTreeMap::new(),
         }
     }
 
@@ -139,11 +118,23 @@ impl Model {
         self.pool_base
     }
 
-    /// A request as the pool rounds it: whole granules, at least one.
+    /// A request as the pool rounds it: whole granules, aligned, and at least the shortest block.
     pub fn rounded(&self, size: usize) -> usize {
-        size.div_ceil(self.granule)
-            .max(1)
-            .saturating_mul(self.granule)
+        let align = self.rules.align_bytes;
+        let aligned = size.div_ceil(align).saturating_mul(align);
+        aligned.max(self.rules.granules_min * self.rules.granule_bytes)
+    }
+
+    /// Whether a block of `len` bytes may serve a request for `size`.
+    fn is_block_for(&self, size: usize, len: usize) -> bool {
+        let over_max = self.rules.granules_over_max * self.rules.granule_bytes;
+        let rounded = self.rounded(size);
+        rounded <= len && len - rounded <= over_max
+    }
+
+    /// The slot that a request is rounded to, where it may be one.
+    fn slot_for(&self, size: usize) -> Option<usize> {
+        (self.rules.slabs?.slot_bytes)(size)
     }
 
     /// Bytes in live blocks, rounded.
@@ -226,6 +217,14 @@ impl Model {
     /// If it is misaligned, not within the pool, of a length that the request is not rounded to,
     /// or overlaps a live block.
     pub fn insert(&mut self, address: usize, len: usize, layout: Layout, seed: u64) -> Live {
+        assert!(
+            self.is_block_for(layout.size(), len) || self.may_be_slot(layout, len) == Some(true),
+            "{layout:?} took {len} bytes at {address:#x}: a needless rounding, usable size"
+        );
+        self.record(address, len, layout, seed)
+    }
+
+    fn record(&mut self, address: usize, len: usize, layout: Layout, seed: u64) -> Live {
         assert_eq!(
             address % layout.align(),
             0,
@@ -236,10 +235,13 @@ impl Model {
             offset < self.pool_bytes && len <= self.pool_bytes - offset,
             "{layout:?} at {address:#x} is not inside the pool"
         );
-        let is_block = len == self.rounded(layout.size()) && offset.is_multiple_of(self.granule);
+        let align = match self.rules.slabs {
+            Some(slabs) if len <= SLOT_BYTES_MAX => slabs.align_bytes,
+            _ => self.rules.align_bytes,
+        };
         assert!(
-            is_block || self.may_be_slot(layout, len),
-            "{layout:?} took {len} bytes at offset {offset}: a needless rounding, usable size"
+            offset.is_multiple_of(align),
+            "{layout:?} at offset {offset} is misaligned"
         );
         let rounded = len;
         let gap = self.gap_at(offset);
@@ -278,21 +280,89 @@ impl Model {
         live
     }
 
+    /// Whether a block or slot of `len` bytes is longer than one that was allocated for `size` would be.
+    pub fn is_kept(&self, size: usize, len: usize) -> bool {
+        !self.is_block_for(size, len) && self.slot_for(size).is_some_and(|slot| slot < len)
+    }
+
+    /// Leaves a block or slot where it is, for another layout: one that a smaller slot would do for too.
+    ///
+    /// # Panics
+    /// If it isn't for such a layout.
+    pub fn keep(&mut self, live: &Live, layout: Layout, seed: u64) -> Live {
+        let len = self.remove(live.offset).len;
+        if let (Some(slabs), Some(slot)) = (self.rules.slabs, self.slot_for(layout.size()))
+            && slabs.keeps_slots
+            && self.slot_for(len) == Some(len)
+            && slot < len
+        {
+            let least = self.kept.entry(len).or_insert(slot);
+            *least = slot.min(*least);
+        }
+        let fits =
+            self.is_block_for(layout.size(), len) || self.may_be_slot(layout, len) != Some(false);
+        assert!(fits, "{layout:?} was left in {len} bytes, usable size");
+        self.record(self.pool_base + live.offset, len, layout, seed)
+    }
+
     /// Whether a request must succeed: some free run holds it however the search rounds and
     /// wherever the run lies.
     pub fn must_fit(&self, layout: Layout) -> bool {
         let Some(granules) = self.granules_searched(layout) else {
             return false;
         };
-        let whole = search_rounding(granules, self.classes);
+        let rules = &self.rules;
+        let whole = search_rounding(granules, rules.exact_end, rules.classes_per_doubling);
         // A slab reaches into a run without live blocks by less than its length, from each side.
-        let slab = if self.has_slabs { SLAB_BYTES } else { 0 };
+        let slab = self.slab_bytes_max();
         let holds = |(start, end): (usize, usize), lost: usize, granules: usize| {
-            (end - start).saturating_sub(lost) / self.granule >= granules
+            (end - start).saturating_sub(lost) / rules.granule_bytes >= granules
         };
         self.gaps().any(|gap| holds(gap, 2 * slab, whole))
-            || layout.align() <= self.granule
-                && self.tail().is_some_and(|gap| holds(gap, slab, granules))
+            || self.tail().is_some_and(|gap| {
+                if layout.align() <= rules.align_bytes {
+                    holds(gap, slab, granules)
+                } else {
+                    rules.aligns_by_place && slab == 0 && self.holds_aligned(gap, layout)
+                }
+            })
+    }
+
+    /// How long the block of a slab may be; 0 without slabs.
+    fn slab_bytes_max(&self) -> usize {
+        let over_max = self.rules.granules_over_max * self.rules.granule_bytes;
+        let slab = |slabs: SlabRules| slabs.slab_bytes + over_max;
+        self.rules.slabs.map_or(0, slab)
+    }
+
+    /// Whether the request fits in a free run at its alignment, with a block or nothing before it.
+    fn holds_aligned(&self, (start, end): (usize, usize), layout: Layout) -> bool {
+        let address = self.pool_base + start;
+        let mut before = address.wrapping_neg() & (layout.align() - 1);
+        if before != 0 && before < self.rules.granules_min * self.rules.granule_bytes {
+            before += layout.align();
+        }
+        before <= end - start && self.rounded(layout.size()) <= end - start - before
+    }
+
+    /// Whether a block or slot must become one for `new`, if need be where it is or just before it.
+    pub fn must_resize(&self, live: &Live, new: Layout) -> bool {
+        let rounded = self.rounded(new.size());
+        let is_aligned = |offset: usize| (self.pool_base + offset).is_multiple_of(new.align());
+        if let Some(slabs) = self.rules.slabs {
+            if slabs.keeps_slots {
+                return new.size() <= live.len && is_aligned(live.offset);
+            }
+            // What lies around a block may be a slab's; but a long block that gets shorter stays.
+            let stays_long = live.len > SLOT_BYTES_MAX
+                && (SLOT_BYTES_MAX..=live.layout.size()).contains(&new.size());
+            return stays_long && new.align() <= live.layout.align();
+        }
+        let (start, end) = self.gap_without(live);
+        let forwards = rounded <= end - live.offset && is_aligned(live.offset);
+        let aligned = new.align() <= self.rules.align_bytes
+            || self.rules.aligns_by_place && is_aligned(start);
+        forwards || aligned && rounded <= end - start
     }
 
     /// The free run at the pool's end. (It is outside the bins: no rounding applies.)
@@ -313,10 +383,18 @@ impl Model {
     }
 
     /// What a search for the layout asks of a block of unknown place, in granules: its size and
-    /// all the granules that alignment may cost.
+    /// all the granules that alignment may cost. What stays before it must be a block too.
     fn granules_searched(&self, layout: Layout) -> Option<usize> {
-        let granules = layout.size().div_ceil(self.granule).max(1);
-        granules.checked_add((layout.align() / self.granule).max(1) - 1)
+        let rules = &self.rules;
+        let granules = self.rounded(layout.size()) / rules.granule_bytes;
+        if layout.align() <= rules.align_bytes {
+            return Some(granules);
+        }
+        let before = match rules.granules_min {
+            1 => layout.align() / rules.granule_bytes - 1,
+            min => layout.align() / rules.granule_bytes - 1 + min,
+        };
+        granules.checked_add(before)
     }
 
     /// Whether no state of this pool could serve the request.
@@ -324,24 +402,26 @@ impl Model {
         self.rounded(layout.size()) > self.pool_bytes
     }
 
-    /// Whether the request with its worst padding is larger than the pool.
-    pub fn may_never_fit(&self, layout: Layout) -> bool {
-        self.granules_searched(layout)
-            .is_none_or(|g| g > self.pool_bytes / self.granule)
+    /// Whether `TooLarge` is no wrong answer to a request that fails.
+    pub fn may_be_too_large(&self, layout: Layout) -> bool {
+        let padded = self.granules_searched(layout);
+        self.never_fits(layout)
+            || !self.rules.too_large_is_exact
+                && padded.is_none_or(|g| g > self.pool_bytes / self.rules.granule_bytes)
     }
 
-    /// Whether a slot of `len` bytes is what `layout` may be rounded to. A larger alignment than a
-    /// slot's may take a larger slot.
-    fn may_be_slot(&self, layout: Layout, len: usize) -> bool {
-        let Some(slot) = slot_bytes(layout.size()).filter(|_| self.has_slabs) else {
-            return false;
+    /// Whether a slot of `len` bytes serves `layout`; none where a slab of such slots may accept it.
+    /// A larger alignment than a slot's may take a larger slot.
+    fn may_be_slot(&self, layout: Layout, len: usize) -> Option<bool> {
+        let (Some(slabs), Some(slot)) = (self.rules.slabs, self.slot_for(layout.size())) else {
+            return Some(false);
         };
-        match layout.align() {
-            ..=8 => len == slot,
-            _ => {
-                len <= SLOT_BYTES_MAX && (slot..=slot + 32).contains(&len) && len.is_multiple_of(8)
-            }
+        if layout.align() > slabs.align_bytes && slabs.aligned_over_bytes_max > 0 {
+            let larger = slot..=slot + slabs.aligned_over_bytes_max;
+            return Some(len <= SLOT_BYTES_MAX && larger.contains(&len) && len.is_multiple_of(8));
         }
+        let is_kept = self.kept.get(&len).is_some_and(|least| *least <= slot) && slot < len;
+        if is_kept { None } else { Some(len == slot) }
     }
 
     /// Whether `told` is a layout for the live block; none where it depends on whether it is a
@@ -350,18 +430,22 @@ impl Model {
         if !address.is_multiple_of(told.align()) {
             return Some(false);
         }
-        let as_block = self.rounded(told.size()) == live.len;
-        if !self.has_slabs || live.len > SLOT_BYTES_MAX || live.layout.size() == 0 {
+        let as_block = self.is_block_for(told.size(), live.len);
+        let Some(slabs) = self.rules.slabs else {
+            return Some(as_block);
+        };
+        if live.len > SLOT_BYTES_MAX || self.slot_for(live.layout.size()).is_none() {
             return Some(as_block);
         }
-        let as_slot = self.may_be_slot(told, live.len);
-        let was_block = self.rounded(live.layout.size()) == live.len;
-        let was_slot = self.may_be_slot(live.layout, live.len);
-        match (was_block, was_slot) {
-            _ if as_block == as_slot && told.align() <= 8 => Some(as_block),
-            _ if told.align() > 8 => None,
-            (true, false) => Some(as_block),
-            (false, true) => Some(as_slot),
+        if told.align() > slabs.align_bytes && slabs.aligned_over_bytes_max > 0 {
+            return None;
+        }
+        let was_block = self.is_block_for(live.layout.size(), live.len);
+        let was_slot = self.may_be_slot(live.layout, live.len) != Some(false);
+        match (was_block, was_slot, self.may_be_slot(told, live.len)) {
+            (true, false, _) => Some(as_block),
+            (false, _, as_slot) => as_slot,
+            (_, _, Some(as_slot)) if as_block == as_slot => Some(as_block),
             _ => None,
         }
     }
@@ -381,8 +465,8 @@ impl Model {
         }
         match self.gap_at(offset) {
             // Whether the layout or the place is looked at first is the slabs' own affair.
-            _ if self.has_slabs && layout.is_some() => Verdict::RefuseInSlab,
-            Some(_) if self.has_slabs => Verdict::RefuseInFree,
+            _ if self.rules.slabs.is_some() && layout.is_some() => Verdict::RefuseInSlab,
+            Some(_) if self.rules.slabs.is_some() => Verdict::RefuseInFree,
             Some((start, _)) if start == offset => Verdict::Refuse(FreeError::AlreadyFree),
             Some(_) => Verdict::RefuseInFree,
             None => Verdict::Refuse(FreeError::NotABlock),
@@ -399,7 +483,7 @@ mod tests {
     }
 
     fn sample() -> Model {
-        let mut model = Model::new(16, 16, 0x1000, 160);
+        let mut model = Model::new(Rules::exact(16, 16, 4, None), 0x1000, 160);
         model.insert(0x1010, 32, layout(20), 1);
         model.insert(0x1050, 16, layout(0), 2);
         model
@@ -475,7 +559,10 @@ mod tests {
     #[test]
     fn rounding_of_the_search() {
         for (granules, searched) in [(1, 1), (31, 31), (32, 32), (33, 34), (63, 64), (65, 68)] {
-            assert_eq!(search_rounding(granules, 16), searched);
+            assert_eq!(search_rounding(granules, 32, 16), searched);
+        }
+        for (granules, searched) in [(31, 31), (32, 32), (33, 40), (41, 48), (57, 64), (65, 80)] {
+            assert_eq!(search_rounding(granules, 32, 4), searched);
         }
     }
 }

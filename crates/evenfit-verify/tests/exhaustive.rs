@@ -2,7 +2,7 @@
 
 use evenfit_verify::Subject;
 use evenfit_verify::exhaustive::{Plan, explore};
-use evenfit_verify::subject::{Blocks, CompactBlocks, Slabs};
+use evenfit_verify::subject::{Blocks, CompactBlocks, Slabs, next};
 
 fn every_state_up_to<S: Subject>(granules_max: usize) {
     let granules_max = match std::env::var("EVENFIT_GRANULES") {
@@ -11,7 +11,9 @@ fn every_state_up_to<S: Subject>(granules_max: usize) {
             .expect("EVENFIT_GRANULES is a number of granules"),
         Err(_) => granules_max,
     };
-    for granules in 1..=granules_max {
+    let step = S::RULES.align_bytes / S::GRANULE_BYTES;
+    let min = S::RULES.granules_min.next_multiple_of(step);
+    for granules in (min..=granules_max).step_by(step) {
         let report = explore::<S>(&Plan::every_size(granules));
         println!("{} of {granules} granules: {report:?}", S::NAME);
         assert!(report.complete);
@@ -26,6 +28,26 @@ fn standard() {
 #[test]
 fn compact() {
     every_state_up_to::<CompactBlocks>(9);
+}
+
+#[test]
+fn next_standard() {
+    every_state_up_to::<next::Blocks>(10);
+}
+
+#[test]
+fn next_aligned() {
+    every_state_up_to::<next::AlignedBlocks>(16);
+}
+
+#[test]
+fn next_wide() {
+    every_state_up_to::<next::WideBlocks>(10);
+}
+
+#[test]
+fn next_compact() {
+    every_state_up_to::<next::CompactBlocks>(10);
 }
 
 fn long_blocks<S: Subject>() {
@@ -51,8 +73,48 @@ fn long_blocks_compact() {
 }
 
 #[test]
-fn one_slab_and_the_blocks_around_it() {
-    let report = explore::<Slabs>(&Plan::slabs(1, 3000));
-    println!("one slab and a half: {report:?}");
+fn long_blocks_next_standard() {
+    long_blocks::<next::Blocks>();
+}
+
+#[test]
+fn long_blocks_next_aligned() {
+    for (unit, count) in [(32, 5), (64, 5), (130, 5)] {
+        assert!(explore::<next::AlignedBlocks>(&Plan::scaled(unit, count)).complete);
+    }
+}
+
+#[test]
+fn long_blocks_next_wide() {
+    long_blocks::<next::WideBlocks>();
+}
+
+#[test]
+fn long_blocks_next_compact() {
+    long_blocks::<next::CompactBlocks>();
+}
+
+fn one_slab_and_the_blocks_around_it<S: Subject>() {
+    let report = explore::<S>(&Plan::slabs::<S>(1, 3000));
+    println!("{}: one slab and a half: {report:?}", S::NAME);
     assert!(report.states > 1000, "{report:?}");
+}
+
+#[test]
+fn one_slab_and_the_blocks_around_it_standard() {
+    one_slab_and_the_blocks_around_it::<Slabs>();
+}
+
+fn next_slabs<S: Subject>() {
+    one_slab_and_the_blocks_around_it::<S>();
+    let report = explore::<S>(&Plan::kept_slots::<S>(1, 1000));
+    println!("{}: slabs of two classes: {report:?}", S::NAME);
+    assert!(report.states > 1000, "{report:?}");
+}
+
+#[test]
+fn one_slab_and_the_blocks_around_it_next() {
+    next_slabs::<next::Slabs>();
+    next_slabs::<next::AlignedSlabs>();
+    next_slabs::<next::WideSlabs>();
 }

@@ -4,7 +4,7 @@ use core::alloc::Layout;
 use core::ptr::NonNull;
 
 use evenfit::{AllocError, BlockState, CheckError, FreeError, InitError, ReallocError, Stats};
-use evenfit_verify::subject::Piece;
+use evenfit_verify::subject::{Piece, Rules};
 use evenfit_verify::{Bytes, Config, Driver, Placement, Subject};
 
 const GRANULE: usize = 16;
@@ -120,9 +120,7 @@ impl<const FAULT: u8> Plain<FAULT> {
 
 impl<const FAULT: u8> Subject for Plain<FAULT> {
     const NAME: &'static str = "Plain";
-    const GRANULE_BYTES: usize = GRANULE;
-    const CLASSES_PER_DOUBLING: usize = 1 << 20;
-    const HAS_SLABS: bool = false;
+    const RULES: Rules = Rules::exact(GRANULE, 1 << 20, 4, None);
 
     unsafe fn build(ptr: NonNull<u8>, len_bytes: usize) -> Result<Self, InitError> {
         let base = ptr.as_ptr() as usize;

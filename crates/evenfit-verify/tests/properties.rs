@@ -1,6 +1,6 @@
 //! Random operations, right and wrong ones, against the model: any pool, any region.
 
-use evenfit_verify::subject::{Blocks, CompactBlocks, Slabs};
+use evenfit_verify::subject::{Blocks, CompactBlocks, Slabs, next};
 use evenfit_verify::{Bytes, Config, Driver, Op, Placement, Subject};
 use proptest::prelude::*;
 
@@ -41,6 +41,41 @@ proptest! {
     fn any_operations_in_any_pool_compact(bytes in script(2000)) {
         run::<Small>(&bytes, 128 << 10);
     }
+
+    #[test]
+    fn any_operations_in_any_pool_next_standard(bytes in script(2000)) {
+        run::<next::Blocks>(&bytes, 128 << 10);
+    }
+
+    #[test]
+    fn any_operations_in_any_pool_next_slabs(bytes in script(2000)) {
+        run::<next::Slabs>(&bytes, 128 << 10);
+    }
+
+    #[test]
+    fn any_operations_in_any_pool_next_aligned(bytes in script(2000)) {
+        run::<next::AlignedBlocks>(&bytes, 128 << 10);
+    }
+
+    #[test]
+    fn any_operations_in_any_pool_next_aligned_slabs(bytes in script(2000)) {
+        run::<next::AlignedSlabs>(&bytes, 128 << 10);
+    }
+
+    #[test]
+    fn any_operations_in_any_pool_next_wide(bytes in script(2000)) {
+        run::<next::WideBlocks>(&bytes, 128 << 10);
+    }
+
+    #[test]
+    fn any_operations_in_any_pool_next_wide_slabs(bytes in script(2000)) {
+        run::<next::WideSlabs>(&bytes, 128 << 10);
+    }
+
+    #[test]
+    fn any_operations_in_any_pool_next_compact(bytes in script(2000)) {
+        run::<next::CompactBlocks>(&bytes, 128 << 10);
+    }
 }
 
 proptest! {
@@ -60,6 +95,41 @@ proptest! {
     fn long_runs_compact(bytes in script(40_000)) {
         run::<Small>(&bytes, 500 << 10);
     }
+
+    #[test]
+    fn long_runs_next_standard(bytes in script(40_000)) {
+        run::<next::Blocks>(&bytes, 1 << 20);
+    }
+
+    #[test]
+    fn long_runs_next_slabs(bytes in script(40_000)) {
+        run::<next::Slabs>(&bytes, 1 << 20);
+    }
+
+    #[test]
+    fn long_runs_next_aligned(bytes in script(40_000)) {
+        run::<next::AlignedBlocks>(&bytes, 1 << 20);
+    }
+
+    #[test]
+    fn long_runs_next_aligned_slabs(bytes in script(40_000)) {
+        run::<next::AlignedSlabs>(&bytes, 1 << 20);
+    }
+
+    #[test]
+    fn long_runs_next_wide(bytes in script(40_000)) {
+        run::<next::WideBlocks>(&bytes, 1 << 20);
+    }
+
+    #[test]
+    fn long_runs_next_wide_slabs(bytes in script(40_000)) {
+        run::<next::WideSlabs>(&bytes, 1 << 20);
+    }
+
+    #[test]
+    fn long_runs_next_compact(bytes in script(40_000)) {
+        run::<next::CompactBlocks>(&bytes, 500 << 10);
+    }
 }
 
 proptest! {
@@ -70,17 +140,18 @@ proptest! {
         let config = Config { len_bytes, placement: Placement::AfterGuard(slack) };
         Driver::<Large>::run(config, &mut Bytes::new(&bytes));
         Driver::<Slabs>::run(config, &mut Bytes::new(&bytes));
+        Driver::<next::Blocks>::run(config, &mut Bytes::new(&bytes));
+        Driver::<next::Slabs>::run(config, &mut Bytes::new(&bytes));
     }
 }
 
 /// What the tests above mean by slabs is there.
-#[test]
-fn small_requests_are_served_from_slabs() {
+fn small_requests_are_served_from_slabs<S: Subject>(slabs_min: usize) {
     let config = Config {
         len_bytes: 64 << 10,
         placement: Placement::AfterGuard(0),
     };
-    let mut driver = Driver::<Slabs>::new(config).unwrap();
+    let mut driver = Driver::<S>::new(config).unwrap();
     for size in 1..=200 {
         driver.apply(&Op::Allocate(evenfit_verify::op::layout(size, 8)));
     }
@@ -89,8 +160,16 @@ fn small_requests_are_served_from_slabs() {
     let slabs = states
         .filter(|state| matches!(state, evenfit::BlockState::Slab { .. }))
         .count();
-    assert!(slabs >= 19, "{slabs} slabs");
+    assert!(slabs >= slabs_min, "{slabs} slabs");
     driver.finish();
+}
+
+#[test]
+fn small_requests_are_served_from_slabs_in_each_core() {
+    small_requests_are_served_from_slabs::<Slabs>(19);
+    small_requests_are_served_from_slabs::<next::Slabs>(19);
+    small_requests_are_served_from_slabs::<next::AlignedSlabs>(12);
+    small_requests_are_served_from_slabs::<next::WideSlabs>(6);
 }
 
 /// Every region from none to a few pairs of map, at every address modulo a line: built or refused
@@ -125,7 +204,7 @@ fn every_small_region<S: Subject>() {
                         min_bytes > len_bytes,
                         "{len_bytes} bytes refused, {min_bytes} asked"
                     );
-                    assert!(min_bytes < 100, "{min_bytes} bytes asked for one granule");
+                    assert!(min_bytes < 100, "{min_bytes} bytes asked for one block");
                     assert!(!built_before, "a longer region was refused");
                 }
                 Err(error) => panic!("{error}"),
@@ -146,7 +225,20 @@ fn every_small_region_compact() {
 }
 
 #[test]
+fn every_small_region_next() {
+    every_small_region::<next::Blocks>();
+    every_small_region::<next::AlignedBlocks>();
+    every_small_region::<next::WideBlocks>();
+    every_small_region::<next::CompactBlocks>();
+}
+
+#[test]
 fn a_region_too_large_for_the_links_is_refused_with_one_that_is_not() {
+    a_region_too_large::<Small>();
+    a_region_too_large::<next::CompactBlocks>();
+}
+
+fn a_region_too_large<S: Subject>() {
     let too_large = Config {
         len_bytes: 1 << 20,
         placement: Placement::AfterGuard(0),
@@ -154,7 +246,7 @@ fn a_region_too_large_for_the_links_is_refused_with_one_that_is_not() {
     let Err(evenfit::InitError::RegionTooLarge {
         len_bytes,
         max_bytes,
-    }) = Driver::<Small>::new(too_large)
+    }) = Driver::<S>::new(too_large)
     else {
         panic!("a MiB has more than 2^16 granules of 8 bytes");
     };
@@ -166,12 +258,12 @@ fn a_region_too_large_for_the_links_is_refused_with_one_that_is_not() {
     let script: Vec<u8> = (0..6000_u32)
         .map(|i| (i.wrapping_mul(2_654_435_761) >> 21) as u8)
         .collect();
-    let Ok(driver) = Driver::<Small>::new(largest) else {
+    let Ok(driver) = Driver::<S>::new(largest) else {
         panic!("{max_bytes} bytes were said to be fine");
     };
     assert!(driver.stats().pool_bytes > 500 << 10);
     drop(driver);
-    assert!(Driver::<Small>::run(largest, &mut Bytes::new(&script)) > 500);
+    assert!(Driver::<S>::run(largest, &mut Bytes::new(&script)) > 500);
 }
 
 proptest! {

@@ -90,6 +90,6 @@ mod d_exhaustive {
 
     #[test]
     fn one_slab_and_the_blocks_around_it() {
-        explore::<Slabs>(&Plan::slabs(1, 250));
+        explore::<Slabs>(&Plan::slabs::<Slabs>(1, 250));
     }
 }

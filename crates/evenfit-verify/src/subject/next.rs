@@ -1,0 +1,219 @@
+//! The new core: [`evenfit::next`].
+
+use core::alloc::Layout;
+use core::ptr::NonNull;
+
+use evenfit::next::{
+    Aligned, BlocksOnly, Compact, Geometry, Heap, Standard, Tiers, Wide, WithSlabs,
+};
+use evenfit::{AllocError, CheckError, FreeError, InitError, ReallocError, Stats};
+
+use super::{Piece, Rules, SLOT_BYTES_MAX, SlabRules, Subject};
+
+/// Any heap of the new core.
+pub struct Next<T: Tiers, G: Geometry>(pub Heap<'static, T, G>);
+
+/// Blocks only, in granules of 8 bytes.
+pub type Blocks = Next<BlocksOnly, Standard>;
+/// Slabs whatever the region's length, in granules of 8 bytes.
+pub type Slabs = Next<WithSlabs, Standard>;
+/// Blocks only, all aligned to 16 bytes.
+pub type AlignedBlocks = Next<BlocksOnly, Aligned>;
+/// Slabs, all slots and blocks aligned to 16 bytes.
+pub type AlignedSlabs = Next<WithSlabs, Aligned>;
+/// Blocks only, in granules of 16 bytes.
+pub type WideBlocks = Next<BlocksOnly, Wide>;
+/// Slabs, in granules of 16 bytes.
+pub type WideSlabs = Next<WithSlabs, Wide>;
+/// Blocks only, with a directory of 16-bit numbers.
+pub type CompactBlocks = Next<BlocksOnly, Compact>;
+
+/// A geometry and what it promises.
+pub trait Promised: Geometry {
+    /// Its name in messages.
+    const NAME: &'static str;
+    /// Blocks of fewer granules have a bin for each length.
+    const EXACT_END: usize;
+    /// What a slab rounds a request to.
+    fn slot_bytes(size: usize) -> Option<usize> {
+        slot_bytes(size, Self::GRANULE_BYTES, Self::ALIGN_BYTES)
+    }
+}
+
+const EXACT_END: usize = if usize::BITS == 64 { 32 } else { 16 };
+
+impl Promised for Standard {
+    const NAME: &'static str = "next::Standard";
+    const EXACT_END: usize = EXACT_END;
+}
+
+impl Promised for Aligned {
+    const NAME: &'static str = "next::Aligned";
+    const EXACT_END: usize = EXACT_END;
+}
+
+impl Promised for Wide {
+    const NAME: &'static str = "next::Wide";
+    const EXACT_END: usize = EXACT_END;
+}
+
+impl Promised for Compact {
+    const NAME: &'static str = "next::Compact";
+    const EXACT_END: usize = 16;
+}
+
+/// A slab is as long as eight of the shortest long blocks.
+const fn slab_bytes(granule_bytes: usize) -> usize {
+    8 * EXACT_END * granule_bytes
+}
+
+/// Up to 16 granules there is a slot for every aligned size. Above, it is the largest multiple of 16 of which a slab holds
+/// a number, if it is 16 more than the one before.
+fn slot_bytes(size: usize, granule_bytes: usize, align_bytes: usize) -> Option<usize> {
+    let linear_end = 16 * granule_bytes;
+    if size <= linear_end {
+        return Some(size.next_multiple_of(align_bytes).max(2 * granule_bytes));
+    }
+    let slab_bytes = slab_bytes(granule_bytes);
+    let mut last = linear_end;
+    for slots in (2..slab_bytes / linear_end).rev() {
+        let slot = slab_bytes / slots / 16 * 16;
+        if slot < last + 16 {
+            continue;
+        }
+        if slot > SLOT_BYTES_MAX {
+            break;
+        }
+        if size <= slot {
+            return Some(slot);
+        }
+        last = slot;
+    }
+    None
+}
+
+const fn rules<T: Tiers, G: Promised>() -> Rules {
+    let is_one_granule = G::ALIGN_BYTES == G::GRANULE_BYTES;
+    Rules {
+        granule_bytes: G::GRANULE_BYTES,
+        align_bytes: G::ALIGN_BYTES,
+        granules_min: 2,
+        // No remainder of one granule is left where lengths are multiples of two.
+        granules_over_max: is_one_granule as usize,
+        exact_end: G::EXACT_END,
+        classes_per_doubling: 4,
+        aligns_by_place: true,
+        too_large_is_exact: true,
+        link_bytes: 4,
+        has_footers: true,
+        has_rest: true,
+        slabs: if T::SLABS_REGION_BYTES_MIN == 0 {
+            Some(SlabRules {
+                slab_bytes: slab_bytes(G::GRANULE_BYTES),
+                slot_bytes: G::slot_bytes,
+                align_bytes: G::ALIGN_BYTES,
+                aligned_over_bytes_max: 0,
+                keeps_slots: true,
+            })
+        } else {
+            None
+        },
+    }
+}
+
+impl<T: Tiers, G: Promised> Subject for Next<T, G> {
+    const NAME: &'static str = G::NAME;
+    const RULES: Rules = rules::<T, G>();
+
+    unsafe fn build(base: NonNull<u8>, len_bytes: usize) -> Result<Self, InitError> {
+        let builder = Heap::builder().tiers::<T>().geometry::<G>();
+        // SAFETY: passed on to the caller.
+        unsafe { builder.build_raw(base, len_bytes) }.map(Self)
+    }
+    fn allocate(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
+        self.0.allocate(layout)
+    }
+    fn allocate_zeroed(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
+        self.0.allocate_zeroed(layout)
+    }
+    unsafe fn try_deallocate(&mut self, ptr: NonNull<u8>, layout: Layout) -> Result<(), FreeError> {
+        // SAFETY: passed on to the caller.
+        unsafe { self.0.try_deallocate(ptr, layout) }
+    }
+    unsafe fn try_deallocate_unsized(&mut self, ptr: NonNull<u8>) -> Result<(), FreeError> {
+        // SAFETY: passed on to the caller.
+        unsafe { self.0.try_free(ptr) }
+    }
+    unsafe fn grow(
+        &mut self,
+        ptr: NonNull<u8>,
+        old: Layout,
+        new: Layout,
+    ) -> Result<NonNull<[u8]>, ReallocError> {
+        // SAFETY: passed on to the caller.
+        unsafe { self.0.reallocate(ptr, old, new) }
+    }
+    unsafe fn shrink(
+        &mut self,
+        ptr: NonNull<u8>,
+        old: Layout,
+        new: Layout,
+    ) -> Result<NonNull<[u8]>, ReallocError> {
+        // SAFETY: passed on to the caller.
+        unsafe { self.0.reallocate(ptr, old, new) }
+    }
+    unsafe fn reallocate(
+        &mut self,
+        ptr: NonNull<u8>,
+        old: Layout,
+        new: Layout,
+    ) -> Result<NonNull<[u8]>, ReallocError> {
+        // SAFETY: passed on to the caller.
+        unsafe { self.0.reallocate(ptr, old, new) }
+    }
+    fn usable_size(&self, ptr: NonNull<u8>) -> Result<usize, FreeError> {
+        self.0.usable_size(ptr)
+    }
+    fn largest_free(&self) -> usize {
+        self.0.largest_free()
+    }
+    fn largest_free_aligned(&mut self, align: usize) -> Option<usize> {
+        Some(self.0.largest_free_aligned(align))
+    }
+    fn stats(&self) -> Stats {
+        self.0.stats()
+    }
+    fn blocks(&self) -> impl Iterator<Item = Piece> + '_ {
+        self.0.blocks().map(|block| Piece {
+            offset_bytes: block.offset_bytes,
+            size_bytes: block.size_bytes,
+            state: block.state,
+        })
+    }
+    fn check(&self) -> Result<(), CheckError> {
+        self.0.check()
+    }
+}
+
+#[cfg(all(test, target_pointer_width = "64"))]
+mod tests {
+    use super::*;
+
+    fn sizes<G: Promised>() -> Vec<usize> {
+        let mut sizes: Vec<_> = (0..=SLOT_BYTES_MAX)
+            .map(|size| G::slot_bytes(size).unwrap())
+            .collect();
+        sizes.dedup();
+        sizes
+    }
+
+    #[test]
+    fn slots_above_16_granules() {
+        let fine = [144, 160, 176, 192, 224, 256, 288, 336, 400, 512];
+        assert!(sizes::<Standard>().ends_with(&fine));
+        assert!(sizes::<Aligned>().ends_with(&fine));
+        let coarse = [272, 288, 304, 336, 368, 400, 448, 512];
+        assert!(sizes::<Wide>().ends_with(&coarse));
+        assert_eq!(Standard::slot_bytes(SLOT_BYTES_MAX + 1), None);
+    }
+}
