@@ -299,7 +299,7 @@ pub fn replay<S: Subject>(trace: &Trace, len_bytes: usize, check_every: u64) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::subject::{Blocks, CompactBlocks, Slabs};
+    use crate::subject::{Blocks, CompactBlocks, Slabs, next};
 
     #[test]
     fn every_adversary_runs_and_is_refused_something() {
@@ -309,7 +309,16 @@ mod tests {
             tally.add(&adversary.run::<Slabs>(seed, 30_000 << seed, 30_000));
             tally.add(&adversary.run::<CompactBlocks>(seed, 100_001, 30_000));
         }
-        assert!(tally.operations >= 18 * 30_000);
+        for (seed, adversary) in (1..).zip(Adversary::ALL) {
+            tally.add(&adversary.run::<next::Blocks>(seed, 20_000 << seed, 30_000));
+            tally.add(&adversary.run::<next::Slabs>(seed, 30_000 << seed, 30_000));
+            tally.add(&adversary.run::<next::AlignedBlocks>(seed, 20_000 << seed, 30_000));
+            tally.add(&adversary.run::<next::AlignedSlabs>(seed, 30_000 << seed, 30_000));
+            tally.add(&adversary.run::<next::WideBlocks>(seed, 20_000 << seed, 30_000));
+            tally.add(&adversary.run::<next::WideSlabs>(seed, 30_000 << seed, 30_000));
+            tally.add(&adversary.run::<next::CompactBlocks>(seed, 100_001, 30_000));
+        }
+        assert!(tally.operations >= 60 * 30_000);
         assert!(
             tally.failed_requests > 1000 && tally.refused_frees > 1000,
             "{tally:?}"

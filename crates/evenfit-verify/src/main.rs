@@ -10,7 +10,7 @@ use evenfit_trace::Trace;
 use evenfit_verify::Subject;
 use evenfit_verify::endurance::{Adversary, Tally, replay};
 use evenfit_verify::exhaustive::{Plan, explore};
-use evenfit_verify::subject::{Blocks, CompactBlocks, Slabs};
+use evenfit_verify::subject::{Blocks, CompactBlocks, Slabs, next};
 
 /// Evidence for evenfit, in the forms that take minutes or hours.
 ///
@@ -44,6 +44,12 @@ enum Command {
         /// Stop after this many states, and say so.
         #[arg(long, default_value_t = 1_000_000)]
         states: usize,
+        /// Which heap.
+        #[arg(long, value_enum, default_value_t = SlabHeaps::Standard)]
+        heap: SlabHeaps,
+        /// Requests of two classes, so that slots are kept for smaller ones (the new core only).
+        #[arg(long)]
+        kept: bool,
     },
     /// Run recorded programs and adversaries, all contents verified.
     Endurance {
@@ -56,6 +62,9 @@ enum Command {
         /// Names the run's random numbers.
         #[arg(long, default_value_t = 1)]
         seed: u64,
+        /// Run the new core instead.
+        #[arg(long)]
+        next: bool,
         /// How many threads, each with pools of its own.
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
         threads: u16,
@@ -67,6 +76,18 @@ enum Geometries {
     Standard,
     Compact,
     Both,
+    NextStandard,
+    NextAligned,
+    NextWide,
+    NextCompact,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum SlabHeaps {
+    Standard,
+    NextStandard,
+    NextAligned,
+    NextWide,
 }
 
 fn main() -> ExitCode {
@@ -76,25 +97,41 @@ fn main() -> ExitCode {
             unit,
             geometry,
         } => {
-            if geometry != Geometries::Compact {
-                visit::<Blocks>(granules.into(), unit.into());
-            }
-            if geometry != Geometries::Standard {
-                visit::<CompactBlocks>(granules.into(), unit.into());
+            let (granules, unit) = (granules.into(), unit.into());
+            match geometry {
+                Geometries::Standard => visit::<Blocks>(granules, unit),
+                Geometries::Compact => visit::<CompactBlocks>(granules, unit),
+                Geometries::Both => {
+                    visit::<Blocks>(granules, unit);
+                    visit::<CompactBlocks>(granules, unit);
+                }
+                Geometries::NextStandard => visit::<next::Blocks>(granules, unit),
+                Geometries::NextAligned => visit::<next::AlignedBlocks>(granules, unit),
+                Geometries::NextWide => visit::<next::WideBlocks>(granules, unit),
+                Geometries::NextCompact => visit::<next::CompactBlocks>(granules, unit),
             }
             ExitCode::SUCCESS
         }
-        Command::Slabs { slabs, states } => {
-            visit_plan::<Slabs>(
-                &Plan::slabs::<Slabs>(slabs.into(), states),
-                "slabs of 8 slots",
-            );
+        Command::Slabs {
+            slabs,
+            states,
+            heap,
+            kept,
+        } => {
+            let slabs = slabs.into();
+            match heap {
+                SlabHeaps::Standard => visit_slabs::<Slabs>(slabs, states, kept),
+                SlabHeaps::NextStandard => visit_slabs::<next::Slabs>(slabs, states, kept),
+                SlabHeaps::NextAligned => visit_slabs::<next::AlignedSlabs>(slabs, states, kept),
+                SlabHeaps::NextWide => visit_slabs::<next::WideSlabs>(slabs, states, kept),
+            }
             ExitCode::SUCCESS
         }
         Command::Endurance {
             operations,
             traces,
             seed,
+            next,
             threads,
         } => {
             let mut opened = Vec::new();
@@ -107,7 +144,7 @@ fn main() -> ExitCode {
                     }
                 }
             }
-            endure(operations, &opened, seed, threads.into());
+            endure(operations, &opened, seed, next, threads.into());
             ExitCode::SUCCESS
         }
     }
@@ -119,6 +156,17 @@ fn visit<S: Subject>(granules: usize, unit: usize) {
         _ => Plan::scaled(unit, granules),
     };
     visit_plan::<S>(&plan, &format!("{granules} x {unit} granules"));
+}
+
+fn visit_slabs<S: Subject>(slabs: usize, states: usize, kept: bool) {
+    if kept {
+        visit_plan::<S>(
+            &Plan::kept_slots::<S>(slabs, states),
+            "slabs of two classes",
+        );
+    } else {
+        visit_plan::<S>(&Plan::slabs::<S>(slabs, states), "slabs of 8 slots");
+    }
 }
 
 fn visit_plan<S: Subject>(plan: &Plan, what: &str) {
@@ -136,14 +184,16 @@ fn visit_plan<S: Subject>(plan: &Plan, what: &str) {
     );
 }
 
-fn endure(operations: u64, traces: &[Trace], seed: u64, threads: u64) {
+fn endure(operations: u64, traces: &[Trace], seed: u64, next: bool, threads: u64) {
     let start = Instant::now();
     let done = AtomicU64::new(0);
     let tally = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
             .map(|thread| {
                 let done = &done;
-                scope.spawn(move || worker(operations, traces, seed + thread * 1_000_003, done))
+                let seed = seed + thread * 1_000_003;
+                let turns = if next { &turn_of_next } else { &turn_of_old };
+                scope.spawn(move || worker(operations, traces, seed, turns, done))
             })
             .collect();
         let mut tally = Tally::default();
@@ -164,8 +214,62 @@ fn endure(operations: u64, traces: &[Trace], seed: u64, threads: u64) {
     );
 }
 
+/// A run of a trace in a pool of so many bytes, or of an adversary; the number chooses the heap.
+type Turn<'t> = &'t (dyn Fn(Kind, u64, usize) -> Tally + Sync);
+
+/// What a turn runs.
+enum Kind<'t> {
+    Trace(&'t Trace),
+    Adversary(Adversary),
+}
+
+/// How many operations an adversary's turn has.
+const SHARE: u64 = 1_000_000;
+
+/// The longest region that suits a heap for small devices.
+const COMPACT_BYTES_MAX: usize = 500_000;
+
+fn turn_of<S: Subject>(kind: Kind, round: u64, len_bytes: usize) -> Tally {
+    match kind {
+        Kind::Trace(trace) => replay::<S>(trace, len_bytes, 100_000),
+        Kind::Adversary(adversary) => adversary.run::<S>(round, len_bytes, SHARE),
+    }
+}
+
+fn turn_of_old(kind: Kind, round: u64, len_bytes: usize) -> Tally {
+    match (&kind, round % 6) {
+        (Kind::Adversary(_), 0 | 3) => {
+            turn_of::<CompactBlocks>(kind, round, len_bytes.min(COMPACT_BYTES_MAX))
+        }
+        (Kind::Adversary(_), 1 | 4) | (Kind::Trace(_), 0 | 2 | 4) => {
+            turn_of::<Slabs>(kind, round, len_bytes)
+        }
+        _ => turn_of::<Blocks>(kind, round, len_bytes),
+    }
+}
+
+fn turn_of_next(kind: Kind, round: u64, len_bytes: usize) -> Tally {
+    match (&kind, round % 7) {
+        (Kind::Adversary(_), 0) => {
+            turn_of::<next::CompactBlocks>(kind, round, len_bytes.min(COMPACT_BYTES_MAX))
+        }
+        (_, 1) => turn_of::<next::AlignedBlocks>(kind, round, len_bytes),
+        (_, 2) => turn_of::<next::WideBlocks>(kind, round, len_bytes),
+        (_, 3) => turn_of::<next::AlignedSlabs>(kind, round, len_bytes),
+        (_, 4) => turn_of::<next::WideSlabs>(kind, round, len_bytes),
+        (_, 5) => turn_of::<next::Slabs>(kind, round, len_bytes),
+        _ => turn_of::<next::Blocks>(kind, round, len_bytes),
+    }
+}
+
 /// Takes turns between traces and adversaries until `operations` are done by all workers.
-fn worker(operations: u64, traces: &[Trace], seed: u64, done: &AtomicU64) -> Tally {
+fn worker(
+    operations: u64,
+    traces: &[Trace],
+    seed: u64,
+    take_turn: Turn,
+    done: &AtomicU64,
+) -> Tally {
     let mut tally = Tally::default();
     let mut of_traces = 0;
     for round in seed.. {
@@ -177,23 +281,12 @@ fn worker(operations: u64, traces: &[Trace], seed: u64, done: &AtomicU64) -> Tal
             // From far too small to ample: most runs meet refusals.
             let len_bytes =
                 trace.info().peak_live_bytes as usize / 100 * (60 + round as usize % 12 * 10);
-            let len_bytes = len_bytes.max(4096);
-            let turn = if round % 2 == 0 {
-                replay::<Slabs>(trace, len_bytes, 100_000)
-            } else {
-                replay::<Blocks>(trace, len_bytes, 100_000)
-            };
+            let turn = take_turn(Kind::Trace(trace), round, len_bytes.max(8192));
             of_traces += turn.operations;
             turn
         } else {
             let adversary = Adversary::ALL[round as usize % Adversary::ALL.len()];
-            let len_bytes = 3_001 << (round % 11);
-            let share = 1_000_000;
-            match round % 3 {
-                0 => adversary.run::<CompactBlocks>(round, len_bytes.min(500_000), share),
-                1 => adversary.run::<Slabs>(round, len_bytes, share),
-                _ => adversary.run::<Blocks>(round, len_bytes, share),
-            }
+            take_turn(Kind::Adversary(adversary), round, 3_001 << (round % 11))
         };
         done.fetch_add(turn.operations, Ordering::Relaxed);
         tally.add(&turn);

@@ -1,7 +1,7 @@
 //! Pools written to behind the heap's back: see `evenfit_verify::hostile`.
 
-use evenfit_verify::hostile::Hostile;
 use evenfit_verify::Subject;
+use evenfit_verify::hostile::Hostile;
 use evenfit_verify::subject::{Blocks, CompactBlocks, Slabs, next};
 use evenfit_verify::{Bytes, Config};
 use proptest::prelude::*;
