@@ -62,6 +62,9 @@ impl<S: Subject> Hostile<S> {
                 11 => hostile.reallocate(bytes.number(2), size(bytes)),
                 12 => hostile.wrong_free(bytes.number(3)),
                 13 => hostile.write_free(bytes.number(3), &bytes.number(8).to_le_bytes()),
+                14 if S::RULES.has_footers && bytes.byte().is_multiple_of(2) => {
+                    hostile.forge_footer(bytes.number(1), bytes.number(2));
+                }
                 14 => hostile.forge(bytes.number(3), bytes.number(1), bytes.number(1)),
                 _ => hostile.zero_free(bytes.number(3)),
             }
@@ -155,8 +158,14 @@ impl<S: Subject> Hostile<S> {
         // SAFETY: a live block with its layout.
         match unsafe { self.subject.reallocate(ptr, live.layout, new) } {
             Ok(block) => {
-                self.model.remove(live.offset);
-                self.adopt(block, new);
+                let usable = self.subject.usable_size(block.cast());
+                if block.cast() == ptr && usable == Ok(live.len) {
+                    let kept = self.model.keep(&live, new, live.seed);
+                    pattern::fill(self.contents(&kept), kept.seed);
+                } else {
+                    self.model.remove(live.offset);
+                    self.adopt(block, new);
+                }
             }
             Err(
                 ReallocError::Free(FreeError::Corrupt)
@@ -221,6 +230,9 @@ impl<S: Subject> Hostile<S> {
         };
         let number = |pick: usize| gaps[pick % gaps.len()] / S::GRANULE_BYTES;
         let (next, prev) = (number(next), number(prev));
+        if S::RULES.believes_pairs && self.is_pair(start / S::GRANULE_BYTES, next, prev) {
+            return;
+        }
         if S::RULES.link_bytes == 2 {
             let links = [(next as u16).to_le_bytes(), (prev as u16).to_le_bytes()];
             self.write(start, links.as_flattened());
@@ -228,6 +240,32 @@ impl<S: Subject> Hostile<S> {
             let links = [(next as u32).to_le_bytes(), (prev as u32).to_le_bytes()];
             self.write(start, links.as_flattened());
         }
+    }
+
+    /// Whether one of two other free blocks would lead back to one that is forged to lead to them.
+    fn is_pair(&self, number: usize, next: usize, prev: usize) -> bool {
+        let link = |of: usize, place: usize| {
+            let link = self.pointer(of * S::GRANULE_BYTES + place).cast::<u32>();
+            // SAFETY: free memory of the pool, which begins with two links at least.
+            (unsafe { link.read() }) as usize
+        };
+        next != number && link(next, 4) == number || prev != number && link(prev, 0) == number
+    }
+
+    /// Writes where a free run ends, as if a free block of another length ended there: one that begins `distance` before,
+    /// rounded.
+    fn forge_footer(&mut self, at: usize, distance: usize) {
+        let gaps: Vec<_> = self.model.gaps().collect();
+        let Some((start, end)) = gaps.get(at % gaps.len().max(1)).copied() else {
+            return;
+        };
+        let earlier = gaps[distance % gaps.len()].0;
+        let granules = match distance % 4 {
+            0 => (end - start) / S::GRANULE_BYTES,
+            1 if earlier < end => (end - earlier) / S::GRANULE_BYTES,
+            _ => distance,
+        };
+        self.write(end - 8, &(granules as u32).to_le_bytes());
     }
 
     /// Whatever was written to free memory, every live block is as its owner left it.
@@ -269,7 +307,14 @@ impl<S: Subject> Hostile<S> {
     fn ask_everything(&self) {
         let _ = self.subject.check();
         assert!(self.subject.blocks().count() <= self.model.pool_bytes());
-        let _ = (self.subject.largest_free(), self.subject.stats());
+        let _ = self.subject.stats();
+        if S::RULES
+            .slabs
+            .is_some_and(|slabs| slabs.believes_descriptors)
+        {
+            return;
+        }
+        let _ = self.subject.largest_free();
         for offset in (0..self.model.pool_bytes()).step_by(S::GRANULE_BYTES) {
             let _ = self.subject.usable_size(self.pointer(offset));
         }

@@ -192,7 +192,7 @@ fn endure(operations: u64, traces: &[Trace], seed: u64, next: bool, threads: u64
             .map(|thread| {
                 let done = &done;
                 let seed = seed + thread * 1_000_003;
-                let turns = if next { &turn_of_next } else { &turn_of_old };
+                let turns: Turn = if next { &turn_of_next } else { &turn_of_old };
                 scope.spawn(move || worker(operations, traces, seed, turns, done))
             })
             .collect();

@@ -45,6 +45,8 @@ pub struct Rules {
     pub too_large_is_exact: bool,
     /// How long the links in a free block are, in bytes; its first ones.
     pub link_bytes: usize,
+    /// Whether links forged in two free blocks, so that they lead to each other, are believed. Those of one block never are.
+    pub believes_pairs: bool,
     /// Whether a free block's last 8 bytes begin with its length in granules, as a 32-bit number.
     pub has_footers: bool,
     /// Whether the remainder of the last split is kept out of all lists.
@@ -67,6 +69,8 @@ pub struct SlabRules {
     /// Whether a slot is kept for a smaller request where there is no memory for another, so that a block is
     /// made smaller at its alignment always. The slots of its slab may then be freed with such a size.
     pub keeps_slots: bool,
+    /// Whether what the region says of a slab is believed by all but the integrity check and the walk.
+    pub believes_descriptors: bool,
 }
 
 /// The largest request that a slab serves.
@@ -155,6 +159,7 @@ impl Rules {
             aligns_by_place: false,
             too_large_is_exact: false,
             link_bytes,
+            believes_pairs: false,
             has_footers: false,
             has_rest: false,
             slabs,
@@ -168,6 +173,7 @@ const SLABS: SlabRules = SlabRules {
     align_bytes: 8,
     aligned_over_bytes_max: 32,
     keeps_slots: false,
+    believes_descriptors: false,
 };
 
 /// What a slab rounds a request to.

@@ -105,6 +105,7 @@ const fn rules<T: Tiers, G: Promised>() -> Rules {
         aligns_by_place: true,
         too_large_is_exact: true,
         link_bytes: 4,
+        believes_pairs: true,
         has_footers: true,
         has_rest: true,
         slabs: if T::SLABS_REGION_BYTES_MIN == 0 {
@@ -114,6 +115,7 @@ const fn rules<T: Tiers, G: Promised>() -> Rules {
                 align_bytes: G::ALIGN_BYTES,
                 aligned_over_bytes_max: 0,
                 keeps_slots: true,
+                believes_descriptors: true,
             })
         } else {
             None

@@ -1,0 +1,104 @@
+//! What went wrong in the new core once, in the fewest steps that show it.
+#![cfg(target_pointer_width = "64")]
+
+use core::alloc::Layout;
+use core::ptr::NonNull;
+
+use evenfit::BlockState;
+use evenfit::next::{BlocksOnly, Heap, Standard, Tiers, WithSlabs};
+use evenfit_verify::{Placement, Region};
+
+const GRANULE: usize = 8;
+
+fn layout(size: usize) -> Layout {
+    Layout::from_size_align(size, 8).unwrap()
+}
+
+fn build<T: Tiers>(region: &Region) -> Heap<'static, T, Standard> {
+    let builder = Heap::builder().tiers::<T>().geometry::<Standard>();
+    // SAFETY: the region outlives the heap in every test, and nothing else touches it but through its blocks.
+    unsafe { builder.build_raw(region.base(), region.len_bytes()) }.unwrap()
+}
+
+fn region(len_bytes: usize) -> Region {
+    Region::new(len_bytes, Placement::AfterGuard(0))
+}
+
+fn take<T: Tiers>(heap: &mut Heap<'_, T, Standard>, size: usize) -> NonNull<u8> {
+    heap.allocate(layout(size)).expect("there is room").cast()
+}
+
+fn give<T: Tiers>(heap: &mut Heap<'_, T, Standard>, block: NonNull<u8>, size: usize) {
+    // SAFETY: a live block of this size, not used again.
+    unsafe { heap.try_deallocate(block, layout(size)) }.unwrap();
+}
+
+/// The first free block of the pool has the number 0, so links of zero lead from it to itself.
+#[test]
+fn the_first_block_zeroed_after_it_was_freed_is_not_taken_for_a_listed_one() {
+    let region = region(4096);
+    let mut heap = build::<BlocksOnly>(&region);
+    let first = take(&mut heap, 64);
+    let other = [0; 4].map(|_| take(&mut heap, 64));
+    give(&mut heap, first, 64);
+    // SAFETY: a late write, to free memory of the pool.
+    unsafe { first.write_bytes(0, 8) };
+    let Ok(again) = heap.allocate(layout(64)) else {
+        return;
+    };
+    // SAFETY: a live block of 64 bytes.
+    unsafe { again.cast::<u8>().write_bytes(0xAA, 64) };
+    // A refusal is right too.
+    // SAFETY: a live block, not used again.
+    let _ = unsafe { heap.try_deallocate(other[1], layout(64)) };
+    // SAFETY: still live.
+    let content = unsafe { again.as_ref() };
+    assert_eq!(content, [0xAA; 64], "a live block was written to");
+}
+
+/// A slab whose block is a granule longer than it needs.
+#[test]
+fn a_granule_too_many_of_a_slab_is_free() {
+    let region = region(64 << 10);
+    let mut heap = build::<WithSlabs>(&region);
+    let hole = take(&mut heap, 257 * GRANULE);
+    take(&mut heap, 1000);
+    give(&mut heap, hole, 257 * GRANULE);
+    let used_bytes = heap.stats().used_bytes;
+    let slot = take(&mut heap, 64);
+    assert_eq!(
+        slot, hole,
+        "the slab lies where 257 granules were free in this test"
+    );
+    assert_eq!(heap.stats().used_bytes - used_bytes, 64);
+}
+
+/// The longest free block hides behind one that merges with the empty slab and so leaves its bin.
+#[test]
+fn no_request_longer_than_largest_free_succeeds() {
+    let (shorter, longer, slab) = (2048 * GRANULE, 2500 * GRANULE, 256 * GRANULE);
+    let pool = longer + 1000 + shorter + slab;
+    let len_bytes = (pool..)
+        .find(|len_bytes| {
+            let region = region(*len_bytes);
+            build::<WithSlabs>(&region).stats().pool_bytes == pool
+        })
+        .unwrap();
+    let region = region(len_bytes);
+    let mut heap = build::<WithSlabs>(&region);
+    let hidden = take(&mut heap, longer);
+    take(&mut heap, 1000);
+    let before = take(&mut heap, shorter);
+    let slot = take(&mut heap, 64);
+    let is_slab = |piece: &evenfit::Block| matches!(piece.state, BlockState::Slab { .. });
+    assert!(heap.blocks().last().is_some_and(|piece| is_slab(&piece)));
+    give(&mut heap, slot, 64);
+    give(&mut heap, hidden, longer);
+    give(&mut heap, before, shorter);
+    let largest = heap.largest_free();
+    let more = heap.allocate(layout(largest + 1));
+    assert!(
+        more.is_err(),
+        "largest_free said {largest}, and one byte more was had"
+    );
+}
