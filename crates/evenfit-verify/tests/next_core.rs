@@ -102,3 +102,45 @@ fn no_request_longer_than_largest_free_succeeds() {
         "largest_free said {largest}, and one byte more was had"
     );
 }
+
+/// Two free blocks whose links were forged to lead to each other are believed, so a list may hold a block of another list's length.
+/// It must not be handed out to a request that is longer.
+#[test]
+fn a_block_in_a_wrong_list_is_not_taken_for_a_longer_one() {
+    let region = region(64 << 10);
+    let mut heap = build::<BlocksOnly>(&region);
+    let mut separated = |granules: usize| {
+        let block = take(&mut heap, granules * GRANULE);
+        (block, take(&mut heap, 16))
+    };
+    let ((d, _), (b, _), (c, _)) = (separated(104), separated(33), separated(10));
+    let a = take(&mut heap, 64 * GRANULE);
+    let behind = take(&mut heap, 40 * GRANULE);
+    take(&mut heap, 16);
+    for (block, granules) in [(d, 104), (c, 10), (a, 64)] {
+        give(&mut heap, block, granules * GRANULE);
+    }
+    let number = |block: NonNull<u8>| {
+        ((block.addr().get() - heap.pool_start().addr()) / GRANULE).to_le_bytes()
+    };
+    // SAFETY: late writes, to free memory of the pool: a's link to the block before, and c's to the one behind.
+    unsafe {
+        a.add(4)
+            .cast::<[u8; 4]>()
+            .write(number(c).first_chunk().copied().unwrap());
+        c.cast::<[u8; 4]>()
+            .write(number(a).first_chunk().copied().unwrap());
+    }
+    give(&mut heap, behind, 40 * GRANULE);
+    let Ok(part) = heap.allocate(layout(33 * GRANULE)) else {
+        return;
+    };
+    let neighbour = take(&mut heap, 16);
+    give(&mut heap, b, 33 * GRANULE);
+    give(&mut heap, part.cast(), 33 * GRANULE);
+    if let Ok(block) = heap.allocate(layout(82 * GRANULE)) {
+        let end = block.cast::<u8>().addr().get() + 82 * GRANULE;
+        let overlaps = block.cast() < neighbour && neighbour.addr().get() < end;
+        assert!(!overlaps, "a live block was handed out once more");
+    }
+}
