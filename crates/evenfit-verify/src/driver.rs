@@ -623,6 +623,11 @@ impl<S: Subject> Driver<S> {
             return assert_slab_walk(&self.subject, &self.model);
         }
         let pool_bytes = self.model.pool_bytes();
+        let free_bytes_min = S::RULES.granules_min * S::GRANULE_BYTES;
+        for (start, end) in self.model.gaps() {
+            let is_block = end - start >= free_bytes_min || end == pool_bytes;
+            assert!(is_block, "{start} to {end} is too short for a block");
+        }
         let used = self.model.live().map(|live| Piece {
             offset_bytes: live.offset,
             size_bytes: live.len,

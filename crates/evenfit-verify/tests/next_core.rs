@@ -144,3 +144,28 @@ fn a_block_in_a_wrong_list_is_not_taken_for_a_longer_one() {
         assert!(!overlaps, "a live block was handed out once more");
     }
 }
+
+/// In a pool shorter than a slab, metadata that were overwritten may say that one begins.
+#[test]
+#[ignore = "stops the process: the walk reads behind the region"]
+fn no_slab_is_looked_for_where_none_has_room() {
+    for len_bytes in 900..1400 {
+        let region = Region::new(len_bytes, Placement::BeforeGuard(0));
+        let builder = Heap::builder().tiers::<WithSlabs>().geometry::<Standard>();
+        // SAFETY: as in `build`.
+        let Ok(mut heap) = (unsafe { builder.build_raw(region.base(), len_bytes) }) else {
+            continue;
+        };
+        let whole = heap.allocate(layout(heap.stats().pool_bytes)).unwrap();
+        // SAFETY: a live block, and then the word of the segment that the pool begins in: 28 segments are no memory.
+        unsafe {
+            whole.cast::<u8>().write_bytes(7, whole.len());
+            let begins = region.base().addr().get().next_multiple_of(4);
+            let word = begins - region.base().addr().get() + 29 * 4;
+            let word = region.base().add(word).cast::<u32>();
+            word.write_unaligned(28 * 256);
+        }
+        assert!(heap.blocks().count() <= 1);
+        assert!(heap.check().is_err());
+    }
+}

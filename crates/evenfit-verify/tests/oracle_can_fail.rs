@@ -26,10 +26,16 @@ mod fault {
     pub const FORGETS_TO_ZERO: u8 = 11;
     pub const WRONG_ERROR: u8 = 12;
     pub const LARGEST_TOO_SMALL: u8 = 13;
+    pub const LEAVES_A_GRANULE: u8 = 14;
+    pub const KEEPS_TWO_GRANULES: u8 = 15;
+    pub const ALIGNED_LARGEST_TOO_SMALL: u8 = 16;
+    pub const ALIGNED_LARGEST_TOO_LARGE: u8 = 17;
+    pub const SHRINK_FAILS: u8 = 18;
 }
 
-/// A heap that keeps its blocks in a vector: first fit, exact coalescing.
-struct Plain<const FAULT: u8> {
+/// A heap that keeps its blocks in a vector: first fit, exact coalescing. Its blocks have `MIN` granules at least; a shorter
+/// remainder stays with the block.
+struct Plain<const FAULT: u8, const MIN: usize> {
     base: usize,
     ptr: NonNull<u8>,
     len: usize,
@@ -38,11 +44,26 @@ struct Plain<const FAULT: u8> {
     stats: Stats,
 }
 
-fn rounded(size: usize) -> usize {
-    size.div_ceil(GRANULE).max(1).saturating_mul(GRANULE)
-}
+impl<const FAULT: u8, const MIN: usize> Plain<FAULT, MIN> {
+    fn rounded(size: usize) -> usize {
+        size.div_ceil(GRANULE).max(MIN).saturating_mul(GRANULE)
+    }
 
-impl<const FAULT: u8> Plain<FAULT> {
+    /// Whether a block of `len` bytes is one for a request of `size`.
+    fn is_for(size: usize, len: usize) -> bool {
+        let rounded = Self::rounded(size);
+        rounded <= len && len - rounded < MIN * GRANULE
+    }
+
+    /// How many bytes of the free block at `offset` stay before an aligned one.
+    fn before(&self, offset: usize, align: usize) -> Option<usize> {
+        let align = align.max(GRANULE);
+        let start = (self.base + offset).checked_next_multiple_of(align)?;
+        let before = start - self.base - offset;
+        let is_no_block = before > 0 && before < MIN * GRANULE;
+        before.checked_add(if is_no_block { align } else { 0 })
+    }
+
     fn at(&self, address: usize, layout: Option<Layout>) -> Result<usize, FreeError> {
         let offset = address.wrapping_sub(self.base);
         if offset >= self.len {
@@ -60,7 +81,7 @@ impl<const FAULT: u8> Plain<FAULT> {
             });
         }
         let fits = layout.is_none_or(|l| {
-            (rounded(l.size()) == self.blocks[i].1 || FAULT == fault::CALLS_WRONG_SIZE_FINE)
+            (Self::is_for(l.size(), self.blocks[i].1) || FAULT == fault::CALLS_WRONG_SIZE_FINE)
                 && address.is_multiple_of(l.align())
         });
         if fits {
@@ -118,15 +139,21 @@ impl<const FAULT: u8> Plain<FAULT> {
     }
 }
 
-impl<const FAULT: u8> Subject for Plain<FAULT> {
+impl<const FAULT: u8, const MIN: usize> Subject for Plain<FAULT, MIN> {
     const NAME: &'static str = "Plain";
-    const RULES: Rules = Rules::exact(GRANULE, 1 << 20, 4, None);
+    const RULES: Rules = Rules {
+        granules_min: MIN,
+        granules_over_max: MIN - 1,
+        aligns_by_place: MIN > 1,
+        too_large_is_exact: MIN > 1,
+        ..Rules::exact(GRANULE, 1 << 20, 4, None)
+    };
 
     unsafe fn build(ptr: NonNull<u8>, len_bytes: usize) -> Result<Self, InitError> {
         let base = ptr.as_ptr() as usize;
         let pool = (base + METADATA).next_multiple_of(GRANULE);
         let len = (base + len_bytes).saturating_sub(pool) / GRANULE * GRANULE;
-        if len == 0 {
+        if len < MIN * GRANULE {
             return Err(InitError::RegionTooSmall {
                 len_bytes,
                 min_bytes: METADATA + 32,
@@ -146,12 +173,10 @@ impl<const FAULT: u8> Subject for Plain<FAULT> {
     }
 
     fn allocate(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
-        let size = rounded(layout.size());
+        let size = Self::rounded(layout.size());
         let found = (0..self.blocks.len()).find_map(|i| {
             let (offset, len, used) = self.blocks[i];
-            let start =
-                (self.base + offset).checked_next_multiple_of(layout.align().max(GRANULE))?;
-            let pad = start - self.base - offset;
+            let pad = self.before(offset, layout.align())?;
             (!used && pad <= len && size <= len - pad).then_some((i, pad))
         });
         let stingy = FAULT == fault::REFUSES_WHAT_FITS && self.blocks.len() > 6;
@@ -168,11 +193,14 @@ impl<const FAULT: u8> Subject for Plain<FAULT> {
         if FAULT == fault::LOSES_ALIGNMENT {
             pad = 0;
         }
-        let taken = if FAULT == fault::TAKES_TOO_MUCH {
-            len - pad
-        } else {
-            size
+        let left_min = match FAULT {
+            fault::TAKES_TOO_MUCH => usize::MAX,
+            fault::LEAVES_A_GRANULE => GRANULE,
+            fault::KEEPS_TWO_GRANULES => 3 * GRANULE,
+            _ => MIN * GRANULE,
         };
+        let left = len - pad - size;
+        let taken = if left < left_min { size + left } else { size };
         let pieces = [
             (offset, pad, false),
             (offset + pad, taken, true),
@@ -269,6 +297,12 @@ impl<const FAULT: u8> Subject for Plain<FAULT> {
         old: Layout,
         new: Layout,
     ) -> Result<NonNull<[u8]>, ReallocError> {
+        if FAULT == fault::SHRINK_FAILS && self.blocks.len() > 6 {
+            self.at(ptr.as_ptr() as usize, Some(old))
+                .map_err(|error| self.refuse(error))?;
+            self.stats.failed_requests += 1;
+            return Err(AllocError::OutOfMemory.into());
+        }
         // SAFETY: passed on to the caller.
         unsafe { self.grow(ptr, old, new) }
     }
@@ -300,6 +334,22 @@ impl<const FAULT: u8> Subject for Plain<FAULT> {
         largest - usize::from(stingy && largest > 0) * GRANULE
     }
 
+    fn largest_free_aligned(&mut self, align: usize) -> Option<usize> {
+        let room = |&(offset, len, used): &(usize, usize, bool)| {
+            let before = self.before(offset, align).filter(|_| !used)?;
+            len.checked_sub(before)
+                .filter(|room| *room >= MIN * GRANULE)
+        };
+        let largest = self.blocks.iter().filter_map(room).max().unwrap_or(0);
+        let wrong = self.blocks.len() > 3 && largest > 0;
+        let largest = match FAULT {
+            fault::ALIGNED_LARGEST_TOO_SMALL if wrong => largest - 1,
+            fault::ALIGNED_LARGEST_TOO_LARGE if wrong => largest + 1,
+            _ => largest,
+        };
+        (MIN > 1).then_some(largest)
+    }
+
     fn stats(&self) -> Stats {
         self.stats
     }
@@ -322,7 +372,7 @@ impl<const FAULT: u8> Subject for Plain<FAULT> {
 }
 
 /// Drives a heap through many scripts; returns the first complaint.
-fn complaint<const FAULT: u8>() -> Option<String> {
+fn complaint<const FAULT: u8, const MIN: usize>() -> Option<String> {
     let mut state = 0x1234_5678_u64;
     let script = |state: &mut u64| -> Vec<u8> {
         (0..600)
@@ -341,7 +391,7 @@ fn complaint<const FAULT: u8>() -> Option<String> {
             placement: Placement::AfterGuard(round),
         };
         let run = std::panic::catch_unwind(|| {
-            Driver::<Plain<FAULT>>::run(config, &mut Bytes::new(&bytes));
+            Driver::<Plain<FAULT, MIN>>::run(config, &mut Bytes::new(&bytes));
         });
         if let Err(payload) = run {
             let fixed = payload
@@ -355,31 +405,41 @@ fn complaint<const FAULT: u8>() -> Option<String> {
 
 #[test]
 fn a_correct_heap_passes() {
-    assert_eq!(complaint::<{ fault::NONE }>(), None);
+    assert_eq!(complaint::<{ fault::NONE }, 1>(), None);
+    assert_eq!(complaint::<{ fault::NONE }, 2>(), None);
 }
 
 macro_rules! noticed {
-    ($($test:ident: $fault:ident, $words:literal;)*) => {$(
+    ($($test:ident: $fault:ident of $($min:literal)+, $words:literal;)*) => {$(
         #[test]
         fn $test() {
-            let said = complaint::<{ fault::$fault }>().expect("the fault went unnoticed");
-            assert!(said.contains($words), "noticed for another reason: {said}");
+            $(
+                let said = complaint::<{ fault::$fault }, $min>();
+                let said = said.expect("the fault went unnoticed");
+                assert!(said.contains($words), "noticed for another reason: {said}");
+            )+
         }
     )*};
 }
 
 noticed! {
-    a_missed_merge: FORGETS_TO_MERGE, "";
-    an_accepted_double_free: OVERLAPS_AFTER_DOUBLE_FREE, "AlreadyFree";
-    a_lost_alignment: LOSES_ALIGNMENT, "misaligned";
-    lost_contents: LOSES_CONTENTS, "lost contents";
-    a_needless_refusal: REFUSES_WHAT_FITS, "fits";
-    a_request_that_takes_the_pool: TAKES_TOO_MUCH, "usable size";
-    a_write_past_the_pool: WRITES_PAST_THE_POOL, "outside the region";
-    a_wrong_counter: MISCOUNTS, "counters";
-    an_accepted_wrong_size: CALLS_WRONG_SIZE_FINE, "not noticed first";
-    a_write_before_a_refusal: WRITES_BEFORE_REFUSING, "changed the region";
-    a_dirty_zeroed_block: FORGETS_TO_ZERO, "zeroed";
-    a_wrong_error: WRONG_ERROR, "AlreadyFree";
-    a_modest_largest_free: LARGEST_TOO_SMALL, "";
+    a_missed_merge: FORGETS_TO_MERGE of 1 2, "";
+    an_accepted_double_free: OVERLAPS_AFTER_DOUBLE_FREE of 1 2, "AlreadyFree";
+    a_lost_alignment: LOSES_ALIGNMENT of 1 2, "misaligned";
+    lost_contents: LOSES_CONTENTS of 1 2, "lost contents";
+    a_needless_refusal: REFUSES_WHAT_FITS of 1 2, "fits";
+    a_request_that_takes_the_pool: TAKES_TOO_MUCH of 1 2, "usable size";
+    a_write_past_the_pool: WRITES_PAST_THE_POOL of 1 2, "outside the region";
+    a_wrong_counter: MISCOUNTS of 1 2, "counters";
+    an_accepted_wrong_size: CALLS_WRONG_SIZE_FINE of 1, "not noticed first";
+    an_accepted_wrong_size_of_longer_blocks: CALLS_WRONG_SIZE_FINE of 2, "WrongLayout";
+    a_write_before_a_refusal: WRITES_BEFORE_REFUSING of 1 2, "changed the region";
+    a_dirty_zeroed_block: FORGETS_TO_ZERO of 1 2, "zeroed";
+    a_wrong_error: WRONG_ERROR of 1 2, "AlreadyFree";
+    a_modest_largest_free: LARGEST_TOO_SMALL of 1 2, "";
+    a_granule_left_alone: LEAVES_A_GRANULE of 2, "too short";
+    two_granules_left_with_a_block: KEEPS_TWO_GRANULES of 2, "usable size";
+    a_modest_largest_free_aligned: ALIGNED_LARGEST_TOO_SMALL of 2, "more was had";
+    a_boastful_largest_free_aligned: ALIGNED_LARGEST_TOO_LARGE of 2, "largest_free said";
+    a_block_that_can_not_be_made_smaller: SHRINK_FAILS of 2, "fits";
 }
