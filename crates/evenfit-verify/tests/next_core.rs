@@ -103,8 +103,8 @@ fn no_request_longer_than_largest_free_succeeds() {
     );
 }
 
-/// Two free blocks whose links were forged to lead to each other are believed, so a list may hold a block of another list's length.
-/// It must not be handed out to a request that is longer.
+/// Two free blocks whose links were forged to lead to each other are believed, so a list may hold a block of
+/// another list's length. It must not be handed out to a request that is longer.
 #[test]
 fn a_block_in_a_wrong_list_is_not_taken_for_a_longer_one() {
     let region = region(64 << 10);
