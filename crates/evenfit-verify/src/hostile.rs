@@ -202,12 +202,25 @@ impl<S: Subject> Hostile<S> {
         self.write(start, &bytes[..len]);
     }
 
+    /// Writes to free memory; not if that forges a pair of links, where those are believed.
     fn write(&mut self, offset: usize, bytes: &[u8]) {
-        // SAFETY: free memory of the pool: the heap alone reads it, and no call is running.
-        unsafe {
-            self.pointer(offset)
-                .copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len());
+        let at = self.pointer(offset);
+        if !S::RULES.believes_pairs {
+            return self.write_at(at, bytes);
         }
+        let before = self.pairs();
+        let mut saved = vec![0; bytes.len()];
+        // SAFETY: free memory of the pool, and no call is running.
+        unsafe { at.copy_to_nonoverlapping(NonNull::from(&mut saved[..]).cast(), bytes.len()) };
+        self.write_at(at, bytes);
+        if self.pairs().iter().any(|pair| !before.contains(pair)) {
+            self.write_at(at, &saved);
+        }
+    }
+
+    fn write_at(&mut self, at: NonNull<u8>, bytes: &[u8]) {
+        // SAFETY: free memory of the pool: the heap alone reads it, and no call is running.
+        unsafe { at.copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len()) };
         self.corrupted = true;
     }
 
@@ -230,9 +243,6 @@ impl<S: Subject> Hostile<S> {
         };
         let number = |pick: usize| gaps[pick % gaps.len()] / S::GRANULE_BYTES;
         let (next, prev) = (number(next), number(prev));
-        if S::RULES.believes_pairs && self.is_pair(start / S::GRANULE_BYTES, next, prev) {
-            return;
-        }
         if S::RULES.link_bytes == 2 {
             let links = [(next as u16).to_le_bytes(), (prev as u16).to_le_bytes()];
             self.write(start, links.as_flattened());
@@ -242,14 +252,21 @@ impl<S: Subject> Hostile<S> {
         }
     }
 
-    /// Whether one of two other free blocks would lead back to one that is forged to lead to them.
-    fn is_pair(&self, number: usize, next: usize, prev: usize) -> bool {
+    /// The pairs of free blocks that lead to each other, by number: as next, and as the one before.
+    fn pairs(&self) -> Vec<(usize, usize)> {
         let link = |of: usize, place: usize| {
             let link = self.pointer(of * S::GRANULE_BYTES + place).cast::<u32>();
-            // SAFETY: free memory of the pool, which begins with two links at least.
+            // SAFETY: within the pool, whose blocks have two links at least.
             (unsafe { link.read() }) as usize
         };
-        next != number && link(next, 4) == number || prev != number && link(prev, 0) == number
+        let end = self.model.pool_bytes() / S::GRANULE_BYTES;
+        let blocks = self.subject.blocks();
+        let starts = blocks.map(|block| block.offset_bytes / S::GRANULE_BYTES);
+        let pairs = starts.filter_map(|start| {
+            let next = link(start, 0);
+            (next < end && link(next, 4) == start).then_some((start, next))
+        });
+        pairs.filter(|(start, next)| start != next).collect()
     }
 
     /// Writes where a free run ends, as if a free block of another length ended there: one that begins `distance` before,

@@ -169,3 +169,19 @@ fn no_slab_is_looked_for_where_none_has_room() {
         assert!(heap.check().is_err());
     }
 }
+
+/// A footer that says a granule more than there is before the block.
+#[test]
+fn a_free_block_does_not_begin_before_the_pool() {
+    let region = region(4096);
+    let mut heap = build::<BlocksOnly>(&region);
+    let first = take(&mut heap, 64);
+    let second = take(&mut heap, 64);
+    take(&mut heap, 64);
+    give(&mut heap, first, 64);
+    // SAFETY: a late write, to the last 8 bytes of a free block of 8 granules.
+    unsafe { first.add(56).cast::<u32>().write(9) };
+    // SAFETY: a live block, not used again.
+    let freed = unsafe { heap.try_deallocate(second, layout(64)) };
+    assert_eq!(freed, Err(evenfit::FreeError::Corrupt));
+}
