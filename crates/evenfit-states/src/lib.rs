@@ -13,6 +13,7 @@ extern crate alloc;
 mod between;
 mod blocks;
 mod choice;
+pub mod next;
 mod record;
 mod slabs;
 pub mod table;

@@ -23,6 +23,9 @@ pub struct Cost {
 pub trait Probe {
     /// Calls `operation` once.
     fn count<T>(&mut self, operation: impl FnOnce() -> T) -> (T, Cost);
+
+    /// What was counted last is the most so far of this operation in this kind of pool.
+    fn is_most(&mut self, _tier: &'static str, _operation: &'static str) {}
 }
 
 /// What an operation took at most, and the state in which it did.

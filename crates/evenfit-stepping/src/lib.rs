@@ -17,6 +17,7 @@
 //! ```
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 
+pub mod breakdown;
 mod handler;
 mod step;
 mod trace;

@@ -40,13 +40,18 @@ unsafe extern "C" {
     static etext: u8;
 }
 
+/// Where the program's file begins in memory.
+pub(crate) fn program_start() -> usize {
+    &raw const __executable_start as usize
+}
+
 impl Stepper {
     /// Takes over `SIGTRAP` until it is dropped.
     #[must_use]
     pub fn new() -> Self {
         let mut installed = Installed::new();
         installed.steps().text = (
-            &raw const __executable_start as usize,
+            program_start(),
             &raw const etext as usize,
         );
         Self { installed }

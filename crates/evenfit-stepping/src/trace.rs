@@ -29,6 +29,7 @@ pub struct Trace {
     code_lines: BTreeSet<usize>,
     stack: Range<usize>,
     repeats_max: usize,
+    addresses: Vec<usize>,
 }
 
 impl Trace {
@@ -36,6 +37,7 @@ impl Trace {
         let mut lines = BTreeSet::new();
         let mut code_lines = BTreeSet::new();
         let mut repeats: BTreeMap<usize, usize> = BTreeMap::new();
+        let mut addresses = Vec::new();
         let mut info = InstructionInfoFactory::new();
         // The last three are the clearing of the trap flag.
         let call = &snapshots[..snapshots.len().saturating_sub(3)];
@@ -45,6 +47,7 @@ impl Trace {
             if !text.contains(&start) {
                 continue;
             }
+            addresses.push(start);
             code_lines.extend(lines_of(start, instruction.len()));
             // A repeated string instruction is one instruction in one place, however often it traps.
             if !instruction.has_rep_prefix() && !instruction.has_repne_prefix() {
@@ -62,7 +65,15 @@ impl Trace {
             code_lines,
             stack: stack(call),
             repeats_max: repeats.into_values().max().unwrap_or(0),
+            addresses,
         }
+    }
+
+    /// Where the instructions of this program lie that were executed, in their order. The call of the function that was stepped comes first, its
+    /// return last.
+    #[must_use]
+    pub fn addresses(&self) -> &[usize] {
+        &self.addresses
     }
 
     /// How many distinct lines of data it touched, its own stack frames apart.

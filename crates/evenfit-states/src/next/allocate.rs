@@ -1,0 +1,71 @@
+//! Requests that get blocks.
+
+use evenfit::next::{Geometry, Tiers};
+
+use super::lens::{lens, word_start};
+use super::picks::Picks;
+use super::plan::{Plan, TOPS, Top};
+use super::record::Counted;
+use super::search::Search;
+use super::world::{Memory, World};
+use super::supply;
+use crate::record::Probe;
+use crate::world::Place;
+
+pub(crate) fn all<T: Tiers, G: Geometry, P: Probe>(search: &mut Search<P>) {
+    let operations = ["allocate", "allocate, failing"];
+    search.family(&operations, |search, picks| one::<T, G, P>(search, picks));
+    search.family(&operations[..1], |search, picks| {
+        from_the_last_word::<T, G, P>(search, picks)
+    });
+}
+
+/// Lengths of requests that no slab serves.
+fn request<T: Tiers, G: Geometry>(picks: &mut Picks) -> usize {
+    let lens = lens::<G>().map(|len| if len < World::<T, G>::BLOCK_LEN { len + World::<T, G>::BLOCK_LEN - 2 } else { len });
+    World::<T, G>::even(picks.of("a request of", &lens))
+}
+
+fn one<T: Tiers, G: Geometry, P: Probe>(
+    search: &mut Search<P>,
+    picks: &mut Picks,
+) -> Option<Counted> {
+    let len = request::<T, G>(picks);
+    let mut plan = Plan::<T, G>::picked(&mut search.memory, picks);
+    supply::lay(&mut plan, picks, len)?;
+    let top = picks.of("the top:", &TOPS);
+    plan.settle(top);
+    plan.free_all(top);
+    let layout = World::<T, G>::layout(len, G::ALIGN_BYTES);
+    Some(search.record.allocate(&mut plan.world, layout, picks))
+}
+
+/// Requests that find nothing but a free block so long that its bin is in the third word: in a pool of gigabytes, on 64-bit machines.
+fn from_the_last_word<T: Tiers, G: Geometry, P: Probe>(
+    search: &mut Search<P>,
+    picks: &mut Picks,
+) -> Option<Counted> {
+    let long = G::SHORT_END;
+    let hole = word_start::<G>(2);
+    if hole >= G::GRANULES_MAX / 2 {
+        return None;
+    }
+    let mut memory = Memory::large::<G>(hole + word_start::<G>(1))?;
+    let len = request::<T, G>(picks);
+    let mut plan = Plan::<T, G>::new(&mut memory, 0);
+    let rest = picks.of("a rest of", &[len - 1, 0, long - 1, long + 3]);
+    if rest >= 2 {
+        if picks.of("and a free block as long:", &[true, false]) {
+            plan.lay_hole(rest, Place::Only);
+        }
+        plan.lay_rest(rest)?;
+    }
+    if len > long && picks.of("too short a free block:", &[true, false]) {
+        plan.lay_hole(len - 1, Place::Only);
+    }
+    plan.lay_hole(picks.of("served by a free block of", &[hole]), Place::Only);
+    plan.settle(Top::Free);
+    plan.free_all(Top::Free);
+    let layout = World::<T, G>::layout(len, G::ALIGN_BYTES);
+    Some(search.record.allocate(&mut plan.world, layout, picks))
+}

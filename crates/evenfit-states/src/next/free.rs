@@ -1,0 +1,42 @@
+//! Blocks that are freed.
+
+use evenfit::next::{Geometry, Tiers};
+
+use super::between::{Between, Middle};
+use super::lens::lens;
+use super::picks::Picks;
+use super::plan::{Plan, Top};
+use super::record::Counted;
+use super::search::Search;
+use super::world::World;
+use crate::record::Probe;
+
+pub(crate) fn all<T: Tiers, G: Geometry, P: Probe>(search: &mut Search<P>) {
+    let operations = ["deallocate", "deallocate over-aligned"];
+    search.family(&operations, |search, picks| one::<T, G, P>(search, picks));
+}
+
+fn one<T: Tiers, G: Geometry, P: Probe>(
+    search: &mut Search<P>,
+    picks: &mut Picks,
+) -> Option<Counted> {
+    let len = World::<T, G>::even(picks.of("a block of", &lens::<G>()));
+    let has_more = picks.of("a granule more than asked for:", &[false, true]);
+    let is_over_aligned = picks.of("over-aligned:", &[false, true]);
+    let between = Between::picked::<G>(picks);
+    let mut plan = Plan::<T, G>::picked(&mut search.memory, picks);
+    let middle = if has_more { Middle::OneMore(len) } else { Middle::Block(len) };
+    let laid = between.lay(&mut plan, middle)?;
+    plan.settle(Top::Free);
+    plan.free_all(Top::Free);
+    let mut block = plan.block(laid);
+    if is_over_aligned {
+        let align = 2 * G::ALIGN_BYTES;
+        if block.ptr.addr().get() % align != 0 {
+            return None;
+        }
+        let layout = World::<T, G>::layout(block.layout.size() / G::GRANULE_BYTES, align);
+        block = plan.world.relayout(block, layout);
+    }
+    Some(search.record.deallocate(&mut plan.world, block, picks))
+}

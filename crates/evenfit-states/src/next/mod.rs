@@ -1,0 +1,37 @@
+//! The states in which an operation of the new core has most to do.
+//!
+//! An operation has no loop that depends on the heap's content, so what it executes is decided by its branches: which neighbours are free,
+//! how long they are, where they stand in their lists, what a request finds. A *family* is a function that builds a
+//! state from [`Picks`](picks::Picks), one for each of these, and counts an operation in it. A [`Search`](search::Search) tries combinations of picks,
+//! and climbs: it changes one pick at a time as long as the operation gets more to do.
+
+mod allocate;
+mod between;
+mod free;
+mod lens;
+mod picks;
+mod plan;
+mod record;
+mod search;
+mod supply;
+mod world;
+
+pub use record::Record;
+pub use search::Effort;
+
+use evenfit::next::{Geometry, Tiers};
+
+use crate::record::Probe;
+use search::Search;
+
+/// Tries all families, in a pool whose kind has this name.
+pub fn all<T: Tiers, G: Geometry, P: Probe>(
+    record: &mut Record<P>,
+    name: &'static str,
+    effort: Effort,
+) {
+    record.begin(name);
+    let mut search = Search::new::<G>(record, 5 * lens::word_start::<G>(1), effort);
+    free::all::<T, G, P>(&mut search);
+    allocate::all::<T, G, P>(&mut search);
+}

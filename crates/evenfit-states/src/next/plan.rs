@@ -1,0 +1,219 @@
+//! A state in the making: first blocks are laid out one behind the other, then some of them are split or freed.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use evenfit::next::{Geometry, Tiers};
+
+use super::picks::Picks;
+use super::world::{Memory, World};
+use crate::world::{Block, Place};
+
+/// What becomes of the top.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Top {
+    /// It is long.
+    Free,
+    /// A block takes all of it before others are freed.
+    Full,
+    /// A block takes all of it after others were freed, so that more was never used than now.
+    FullLast,
+    /// A block takes half of it after others were freed.
+    HalfLast,
+}
+
+impl fmt::Display for Top {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Free => "free",
+            Self::Full => "full",
+            Self::FullLast => "full, and more was never used",
+            Self::HalfLast => "half full, and more was never used",
+        })
+    }
+}
+
+/// All of them.
+pub(crate) const TOPS: [Top; 4] = [Top::Free, Top::Full, Top::FullLast, Top::HalfLast];
+pub(crate) const PLACES: [Place; 4] = [Place::Only, Place::First, Place::Middle, Place::Last];
+
+/// What is taken of a run that is freed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Take {
+    /// A block of so many granules.
+    Block(usize),
+    /// A slab, for a slot of so many bytes.
+    Slab(usize),
+}
+
+/// A block that is laid out, or will be taken of a run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Laid {
+    Now(Block),
+    /// By the number of its [`Take`].
+    Later(usize),
+}
+
+/// A state in the making.
+pub(crate) struct Plan<'m, T: Tiers, G: Geometry> {
+    pub(crate) world: World<'m, T, G>,
+    /// In this order, before others are freed.
+    takes: Vec<(Block, Take)>,
+    taken: Vec<Block>,
+    /// Blocks that then give up so much of their end.
+    shrinks: Vec<(Block, usize)>,
+    frees: Vec<Block>,
+    has_rest: bool,
+}
+
+impl<'m, T: Tiers, G: Geometry> Plan<'m, T, G> {
+    /// Begins with a block, so that what follows lies `phase` granules behind a byte of the map.
+    pub(crate) fn new(memory: &'m mut Memory, phase: usize) -> Self {
+        let mut world = World::new(memory);
+        world.block(8 + phase);
+        Self {
+            world,
+            takes: Vec::new(),
+            taken: Vec::new(),
+            shrinks: Vec::new(),
+            frees: Vec::new(),
+            has_rest: false,
+        }
+    }
+
+    /// As `new`, with a phase that is picked.
+    pub(crate) fn picked(memory: &'m mut Memory, picks: &mut Picks) -> Self {
+        let phase = picks.of("bit", &[0, 1, 2, 3, 4, 5, 6, 7]);
+        Self::new(memory, phase)
+    }
+
+    /// A block that will be freed, and will then stand at `place` in its list.
+    pub(crate) fn lay_listed(&mut self, len: usize, place: Place) -> Companions {
+        let count = match place {
+            Place::Only => 0,
+            Place::First | Place::Last => 1,
+            Place::Middle => 2,
+        };
+        let blocks = (0..count).map(|_| self.lay_apart(len)).collect();
+        Companions { blocks, place }
+    }
+
+    /// A block with used ones around it.
+    pub(crate) fn lay_apart(&mut self, len: usize) -> Block {
+        let block = self.world.block(len);
+        self.world.apart();
+        block
+    }
+
+    /// A free block with used ones around it.
+    pub(crate) fn lay_hole(&mut self, len: usize, place: Place) {
+        let companions = self.lay_listed(len, place);
+        let block = self.lay_apart(len);
+        self.free_at(block, companions);
+    }
+
+    /// Frees the block and its companions in the order that puts it at its place: the latest freed is the first.
+    pub(crate) fn free_at(&mut self, block: Block, companions: Companions) {
+        let Companions { mut blocks, place } = companions;
+        let before = match place {
+            Place::Only | Place::Last => 0,
+            Place::First | Place::Middle => 1,
+        };
+        blocks.insert(before, block);
+        self.frees.append(&mut blocks);
+    }
+
+    /// A rest of so many granules with used blocks around it. `None`: there is a rest already.
+    pub(crate) fn lay_rest(&mut self, len: usize) -> Option<()> {
+        let block_len = World::<T, G>::BLOCK_LEN;
+        let run = self.lay_apart(block_len + World::<T, G>::even(len));
+        self.take(run, Take::Block(block_len), true)?;
+        Some(())
+    }
+
+    /// Frees a run later, and takes its first part again; what is left is the rest. `None`: there is a rest already.
+    pub(crate) fn take(&mut self, run: Block, take: Take, leaves_rest: bool) -> Option<Laid> {
+        if leaves_rest && self.has_rest {
+            return None;
+        }
+        // While there is a rest, others would be taken from it.
+        if !leaves_rest && self.has_rest {
+            return None;
+        }
+        self.has_rest |= leaves_rest;
+        self.takes.push((run, take));
+        Some(Laid::Later(self.takes.len() - 1))
+    }
+
+    /// Makes the block shorter by a granule later, which stays with it.
+    pub(crate) fn shrink_by_one(&mut self, block: Block, len: usize) -> Laid {
+        self.shrinks.push((block, len));
+        Laid::Later(usize::MAX)
+    }
+
+    /// All that comes before blocks are freed.
+    pub(crate) fn settle(&mut self, top: Top) {
+        for (run, take) in core::mem::take(&mut self.takes) {
+            self.world.free(run);
+            let taken = match take {
+                Take::Block(len) => self.world.block(len),
+                Take::Slab(bytes) => self.world.slot(bytes),
+            };
+            assert_eq!(taken.ptr, run.ptr);
+            self.taken.push(taken);
+        }
+        for (block, len) in core::mem::take(&mut self.shrinks) {
+            let shrunk = self.world.resize(block, len);
+            self.taken.push(shrunk);
+        }
+        if top == Top::Full {
+            self.fill(1);
+        }
+    }
+
+    /// Frees what is to be free.
+    pub(crate) fn free_all(&mut self, top: Top) {
+        for block in core::mem::take(&mut self.frees) {
+            self.world.free(block);
+        }
+        match top {
+            Top::Free | Top::Full => {}
+            Top::FullLast => self.fill(1),
+            Top::HalfLast => self.fill(2),
+        }
+    }
+
+    /// Takes one of `parts` of the top.
+    fn fill(&mut self, parts: usize) {
+        let (_, len) = self.world.top();
+        let len = len / parts;
+        if len > World::<T, G>::BLOCK_LEN {
+            self.world.take_top(World::<T, G>::even(len - 1));
+        }
+        self.fill_what_is_left(parts);
+    }
+
+    /// Rounding may have left a little of the top.
+    fn fill_what_is_left(&mut self, parts: usize) {
+        let (_, len) = self.world.top();
+        if parts == 1 && len >= 2 {
+            let block = self.world.heap().allocate(World::<T, G>::layout(len, G::ALIGN_BYTES));
+            assert!(block.is_ok() || T::SLABS_REGION_BYTES_MIN == 0);
+        }
+    }
+
+    /// The block, now that it is there.
+    pub(crate) fn block(&self, laid: Laid) -> Block {
+        match laid {
+            Laid::Now(block) => block,
+            Laid::Later(usize::MAX) => *self.taken.last().expect("shrunk"),
+            Laid::Later(number) => self.taken[number],
+        }
+    }
+}
+
+/// Blocks that stand in the list of another.
+pub(crate) struct Companions {
+    blocks: Vec<Block>,
+    place: Place,
+}
