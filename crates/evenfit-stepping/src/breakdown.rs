@@ -1,4 +1,4 @@
-//! Where the instructions of a call went, by function: those that were inlined too, as the debug information tells.
+//! Where the instructions of a call went, by function and source line, as the debug information tells.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -7,41 +7,68 @@ use std::process::{Command, Stdio};
 
 use crate::step::program_start;
 
-/// The functions that an instruction belongs to, from the one it was written in to the one that it was inlined into at last.
-type Functions = Vec<String>;
+/// A place in the source.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    function: String,
+    file: String,
+    line: String,
+}
 
-/// Of what was inlined, so many calls are told apart, one within the other.
-const PATH_MAX: usize = 2;
+/// The places that an instruction belongs to: first that in the function of the program, then that in what was inlined there, and so on.
+type Frames = Vec<Place>;
 
-/// Instructions by function, in lines: those of each function that is one in the program, and, indented, of those that were inlined into it.
+/// Instructions by function of the program; in it by line; and by line of what was inlined there.
 ///
 /// # Errors
 /// When `addr2line` of the binutils can't be run.
 pub fn lines(addresses: &[usize]) -> io::Result<String> {
-    let functions = functions(addresses)?;
-    let mut outer: Vec<(&str, BTreeMap<String, usize>)> = Vec::new();
+    let frames = frames(addresses)?;
+    let mut functions: Vec<(String, BTreeMap<String, BTreeMap<String, usize>>)> = Vec::new();
     for address in addresses {
-        let Some((own, inlined)) = functions.get(address).and_then(|names| names.split_last()) else {
+        let Some([outer, inlined @ ..]) = frames.get(address).map(Vec::as_slice) else {
             continue;
         };
-        let position = outer.iter().position(|(name, _)| name == own).unwrap_or_else(|| {
-            outer.push((own, BTreeMap::new()));
-            outer.len() - 1
+        let name = short(&outer.function);
+        let position = functions.iter().position(|(own, _)| *own == name);
+        let position = position.unwrap_or_else(|| {
+            functions.push((name, BTreeMap::new()));
+            functions.len() - 1
         });
-        let own_path = inlined.iter().rev().filter(|name| !is_core(name));
-        let path: Vec<String> = own_path.take(PATH_MAX).map(|name| short(name)).collect();
-        *outer[position].1.entry(path.join(" > ")).or_default() += 1;
+        let inner = inlined.first().map_or(String::new(), Place::text);
+        let lines = functions[position].1.entry(outer.text()).or_default();
+        *lines.entry(inner).or_default() += 1;
     }
-    let mut lines = String::new();
-    for (name, inlined) in outer {
-        let sum: usize = inlined.values().sum();
-        writeln!(lines, "{sum:5} {}", short(name)).expect("a string takes all");
-        for (path, count) in inlined {
-            let path = if path.is_empty() { "(itself)" } else { &path };
-            writeln!(lines, "      {count:5} {path}").expect("a string takes all");
+    let mut text = String::new();
+    for (name, lines) in functions {
+        let sum: usize = lines.values().flat_map(BTreeMap::values).sum();
+        writeln!(text, "{sum:4} {name}").expect("a string takes all");
+        for (line, inner) in lines {
+            let sum: usize = inner.values().sum();
+            writeln!(text, "    {sum:4} {line}").expect("a string takes all");
+            let inlined = inner
+                .iter()
+                .filter(|(line, _)| inner.len() > 1 && !line.is_empty());
+            for (line, count) in inlined {
+                writeln!(text, "           {count:4} {line}").expect("a string takes all");
+            }
         }
     }
-    Ok(lines)
+    Ok(text)
+}
+
+impl Place {
+    /// The line with its text, if it is in the project.
+    fn text(&self) -> String {
+        let file = self.file.rsplit('/').next().unwrap_or_default();
+        let number: usize = self.line.parse().unwrap_or(0);
+        let source = std::fs::read_to_string(&self.file).unwrap_or_default();
+        let text = source
+            .lines()
+            .nth(number.wrapping_sub(1))
+            .unwrap_or_default();
+        format!("{file}:{number:<4} {}", text.trim())
+    }
 }
 
 /// The last part of a function's path, without types.
@@ -58,21 +85,8 @@ fn short(name: &str) -> String {
     last.unwrap_or_default().to_string()
 }
 
-/// Whether a function is one of the language's own, which belongs to the one that it was inlined into.
-fn is_core(name: &str) -> bool {
-    let name = name.trim_start_matches(['<', '&', '*']);
-    ["core::", "std::", "alloc::"].iter().any(|own| name.starts_with(own))
-}
-
 /// What `addr2line` says of each address.
-fn functions(addresses: &[usize]) -> io::Result<BTreeMap<usize, Functions>> {
-    let program = std::env::current_exe()?;
-    let mut child = Command::new("addr2line")
-        .args(["-a", "-f", "-i", "-C", "-e"])
-        .arg(program)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()?;
+fn frames(addresses: &[usize]) -> io::Result<BTreeMap<usize, Frames>> {
     let mut distinct: Vec<usize> = addresses.to_vec();
     distinct.sort_unstable();
     distinct.dedup();
@@ -80,30 +94,47 @@ fn functions(addresses: &[usize]) -> io::Result<BTreeMap<usize, Functions>> {
         .iter()
         .map(|address| format!("{:#x}\n", address - program_start()))
         .collect();
+    let answer = addr2line(asked)?;
+    let mut frames = BTreeMap::new();
+    for (address, answer) in distinct.into_iter().zip(answer.split("0x").skip(1)) {
+        let lines: Vec<&str> = answer.lines().skip(1).collect();
+        let mut places: Frames = lines
+            .chunks_exact(2)
+            .map(|pair| place(pair[0], pair[1]))
+            .collect();
+        places.reverse();
+        // What the language's own functions do belongs to the one that calls them.
+        let own = places
+            .iter()
+            .position(|place| place.file.starts_with("/rustc/"));
+        places.truncate(own.unwrap_or(places.len()).max(1));
+        frames.insert(address, places);
+    }
+    Ok(frames)
+}
+
+fn place(function: &str, file_and_line: &str) -> Place {
+    let (file, line) = file_and_line
+        .rsplit_once(':')
+        .unwrap_or((file_and_line, ""));
+    let line = line.split(' ').next().unwrap_or_default();
+    Place {
+        function: function.to_string(),
+        file: file.to_string(),
+        line: line.to_string(),
+    }
+}
+
+fn addr2line(asked: String) -> io::Result<String> {
+    let mut child = Command::new("addr2line")
+        .args(["-a", "-f", "-i", "-C", "-e"])
+        .arg(std::env::current_exe()?)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
     let mut input = child.stdin.take().expect("piped");
     let writer = std::thread::spawn(move || input.write_all(asked.as_bytes()));
     let output = child.wait_with_output()?;
     writer.join().expect("it doesn't panic")?;
-    let answer = String::from_utf8_lossy(&output.stdout).into_owned();
-    let mut functions = BTreeMap::new();
-    let mut addresses = distinct.into_iter();
-    let mut names = Vec::new();
-    let mut address = None;
-    let mut lines = answer.lines();
-    while let Some(line) = lines.next() {
-        if line.starts_with("0x") {
-            if let Some(address) = address {
-                functions.insert(address, std::mem::take(&mut names));
-            }
-            address = addresses.next();
-        } else {
-            names.push(line.to_string());
-            // The place in the source follows.
-            lines.next();
-        }
-    }
-    if let Some(address) = address {
-        functions.insert(address, names);
-    }
-    Ok(functions)
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

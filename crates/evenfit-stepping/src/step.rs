@@ -50,10 +50,7 @@ impl Stepper {
     #[must_use]
     pub fn new() -> Self {
         let mut installed = Installed::new();
-        installed.steps().text = (
-            program_start(),
-            &raw const etext as usize,
-        );
+        installed.steps().text = (program_start(), &raw const etext as usize);
         Self { installed }
     }
 

@@ -44,20 +44,35 @@ fn count(effort: Effort) {
     all::<WithSlabs, Standard, _>(&mut record, "with slabs", effort);
     println!("{} states, {:?}", record.states(), begin.elapsed());
     let (mosts, steps) = record.finish();
-    println!("| operation | tier | instructions | cache lines | turns | state |\n|---|---|--:|--:|--:|---|");
+    println!(
+        "| operation | tier | instructions | cache lines | turns | state |\n|---|---|--:|--:|--:|---|"
+    );
     for ((tier, operation), most) in &mosts {
-        let Cost { instructions, lines, turns } = most.cost;
-        println!("| {operation} | {tier} | {instructions} | {lines} | {turns} | {} |", most.state);
+        let Cost {
+            instructions,
+            lines,
+            turns,
+        } = most.cost;
+        println!(
+            "| {operation} | {tier} | {instructions} | {lines} | {turns} | {} |",
+            most.state
+        );
     }
     if std::env::var_os("EVENFIT_BREAKDOWN").is_some() {
         for (key, addresses) in &steps.most {
             let lines = breakdown::lines(addresses).expect("addr2line");
-            println!("\n{}, {}: {}\n```\n{lines}```", key.1, key.0, mosts[key].cost.instructions);
+            println!(
+                "\n{}, {}: {}\n```\n{lines}```",
+                key.1, key.0, mosts[key].cost.instructions
+            );
         }
     }
 }
 
 #[test]
 fn quick() {
-    count(Effort { combinations: 1, climbs: 1 });
+    count(Effort {
+        combinations: 1,
+        climbs: 1,
+    });
 }

@@ -7,8 +7,8 @@ use super::picks::Picks;
 use super::plan::{Plan, TOPS, Top};
 use super::record::Counted;
 use super::search::Search;
-use super::world::{Memory, World};
 use super::supply;
+use super::world::{Memory, World};
 use crate::record::Probe;
 use crate::world::Place;
 
@@ -22,7 +22,13 @@ pub(crate) fn all<T: Tiers, G: Geometry, P: Probe>(search: &mut Search<P>) {
 
 /// Lengths of requests that no slab serves.
 fn request<T: Tiers, G: Geometry>(picks: &mut Picks) -> usize {
-    let lens = lens::<G>().map(|len| if len < World::<T, G>::BLOCK_LEN { len + World::<T, G>::BLOCK_LEN - 2 } else { len });
+    let lens = lens::<G>().map(|len| {
+        if len < World::<T, G>::BLOCK_LEN {
+            len + World::<T, G>::BLOCK_LEN - 2
+        } else {
+            len
+        }
+    });
     World::<T, G>::even(picks.of("a request of", &lens))
 }
 

@@ -153,18 +153,16 @@ impl Middle {
     }
 
     /// Lays it out, and the rest or the used block behind it.
-    fn lay<T: Tiers, G: Geometry>(
-        self,
-        plan: &mut Plan<T, G>,
-        right: Neighbour,
-    ) -> Option<Laid> {
+    fn lay<T: Tiers, G: Geometry>(self, plan: &mut Plan<T, G>, right: Neighbour) -> Option<Laid> {
         let len = self.len::<T, G>();
         let has_granule = G::ALIGN_BYTES == G::GRANULE_BYTES && right != Neighbour::Top;
         let laid = match (self, right) {
             (Self::OneMore(_) | Self::SlabOneMore(_), Neighbour::Rest(_)) => return None,
             (Self::Block(len), Neighbour::Rest(rest)) => {
                 // Where slabs serve what is short, a longer block is made shorter.
-                let run = plan.world.block((len + rest).max(World::<T, G>::BLOCK_LEN + 2));
+                let run = plan
+                    .world
+                    .block((len + rest).max(World::<T, G>::BLOCK_LEN + 2));
                 plan.take(run, Take::Block(len), true)?
             }
             (Self::Slab(bytes), Neighbour::Rest(rest)) => {

@@ -12,7 +12,11 @@ use super::world::World;
 use crate::record::Probe;
 
 pub(crate) fn all<T: Tiers, G: Geometry, P: Probe>(search: &mut Search<P>) {
-    let operations = ["deallocate", "deallocate over-aligned"];
+    let operations = [
+        "deallocate",
+        "deallocate other than asked",
+        "deallocate over-aligned",
+    ];
     search.family(&operations, |search, picks| one::<T, G, P>(search, picks));
 }
 
@@ -25,7 +29,11 @@ fn one<T: Tiers, G: Geometry, P: Probe>(
     let is_over_aligned = picks.of("over-aligned:", &[false, true]);
     let between = Between::picked::<G>(picks);
     let mut plan = Plan::<T, G>::picked(&mut search.memory, picks);
-    let middle = if has_more { Middle::OneMore(len) } else { Middle::Block(len) };
+    let middle = if has_more {
+        Middle::OneMore(len)
+    } else {
+        Middle::Block(len)
+    };
     let laid = between.lay(&mut plan, middle)?;
     plan.settle(Top::Free);
     plan.free_all(Top::Free);
@@ -38,5 +46,10 @@ fn one<T: Tiers, G: Geometry, P: Probe>(
         let layout = World::<T, G>::layout(block.layout.size() / G::GRANULE_BYTES, align);
         block = plan.world.relayout(block, layout);
     }
-    Some(search.record.deallocate(&mut plan.world, block, picks))
+    let is_as_asked = !has_more && !(World::<T, G>::HAS_SLABS && len < World::<T, G>::BLOCK_LEN);
+    Some(
+        search
+            .record
+            .deallocate(&mut plan.world, block, is_as_asked, picks),
+    )
 }

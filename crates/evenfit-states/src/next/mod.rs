@@ -5,6 +5,7 @@
 //! state from [`Picks`](picks::Picks), one for each of these, and counts an operation in it. A [`Search`](search::Search) tries combinations of picks,
 //! and climbs: it changes one pick at a time as long as the operation gets more to do.
 
+mod aligned;
 mod allocate;
 mod between;
 mod free;
@@ -12,6 +13,7 @@ mod lens;
 mod picks;
 mod plan;
 mod record;
+mod resize;
 mod search;
 mod supply;
 mod world;
@@ -34,4 +36,6 @@ pub fn all<T: Tiers, G: Geometry, P: Probe>(
     let mut search = Search::new::<G>(record, 5 * lens::word_start::<G>(1), effort);
     free::all::<T, G, P>(&mut search);
     allocate::all::<T, G, P>(&mut search);
+    aligned::all::<T, G, P>(&mut search);
+    resize::all::<T, G, P>(&mut search);
 }

@@ -197,7 +197,10 @@ impl<'m, T: Tiers, G: Geometry> Plan<'m, T, G> {
     fn fill_what_is_left(&mut self, parts: usize) {
         let (_, len) = self.world.top();
         if parts == 1 && len >= 2 {
-            let block = self.world.heap().allocate(World::<T, G>::layout(len, G::ALIGN_BYTES));
+            let block = self
+                .world
+                .heap()
+                .allocate(World::<T, G>::layout(len, G::ALIGN_BYTES));
             assert!(block.is_ok() || T::SLABS_REGION_BYTES_MIN == 0);
         }
     }

@@ -88,10 +88,12 @@ impl<P: Probe> Record<P> {
         self.note(operation, cost, picks)
     }
 
+    /// `is_as_asked`: the block or slot is just what the layout asks for; not a longer one, nor a block in place of a slot.
     pub(crate) fn deallocate<T: Tiers, G: Geometry>(
         &mut self,
         world: &mut World<T, G>,
         block: Block,
+        is_as_asked: bool,
         picks: &Picks,
     ) -> Counted {
         let Block { ptr, layout } = block;
@@ -101,7 +103,8 @@ impl<P: Probe> Record<P> {
             .probe
             .count(|| unsafe { heap.try_deallocate(ptr, layout) });
         let operation = match (result.is_ok(), layout.align() > G::ALIGN_BYTES) {
-            (true, false) => "deallocate",
+            (true, false) if is_as_asked => "deallocate",
+            (true, false) => "deallocate other than asked",
             (true, true) => "deallocate over-aligned",
             (false, _) => "deallocate, refused",
         };

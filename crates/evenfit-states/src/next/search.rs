@@ -27,7 +27,11 @@ pub(crate) struct Search<'a, P: Probe> {
 const ATTEMPTS: u64 = 40;
 
 impl<'a, P: Probe> Search<'a, P> {
-    pub(crate) fn new<G: Geometry>(record: &'a mut Record<P>, granules: usize, effort: Effort) -> Self {
+    pub(crate) fn new<G: Geometry>(
+        record: &'a mut Record<P>,
+        granules: usize,
+        effort: Effort,
+    ) -> Self {
         Self {
             record,
             memory: Memory::new::<G>(granules),

@@ -77,7 +77,10 @@ pub(crate) fn lay<T: Tiers, G: Geometry>(
         lay_old_rest(plan, picks, len)?;
     }
     if len > long && share_bin::<G>(len, len - 1) {
-        let is_there = picks.of("first of its own bin is too short a free block:", &[true, false]);
+        let is_there = picks.of(
+            "first of its own bin is too short a free block:",
+            &[true, false],
+        );
         if is_there {
             plan.lay_hole(len - 1, Place::Only);
         }

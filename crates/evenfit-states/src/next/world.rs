@@ -76,8 +76,11 @@ impl<'m, T: Tiers, G: Geometry> World<'m, T, G> {
     /// How long a slab is, in granules.
     pub(crate) const SLAB_LEN: usize = 8 * G::SHORT_END;
     /// The shortest block, in granules, that no slab serves.
-    pub(crate) const BLOCK_LEN: usize =
-        Self::even(if Self::HAS_SLABS { SLOT_BYTES_MAX / G::GRANULE_BYTES + 1 } else { 2 });
+    pub(crate) const BLOCK_LEN: usize = Self::even(if Self::HAS_SLABS {
+        SLOT_BYTES_MAX / G::GRANULE_BYTES + 1
+    } else {
+        2
+    });
 
     /// An empty heap.
     pub(crate) fn new(memory: &'m mut Memory) -> Self {
@@ -187,7 +190,11 @@ impl<'m, T: Tiers, G: Geometry> World<'m, T, G> {
     pub(crate) fn align_top(&mut self, align: usize, phase: usize) {
         let (top, _) = self.top();
         let behind = (phase * G::GRANULE_BYTES).wrapping_sub(top) % align / G::GRANULE_BYTES;
-        let len = if behind < 2 { behind + align.max(16) / G::GRANULE_BYTES } else { behind };
+        let len = if behind < 2 {
+            behind + align.max(16) / G::GRANULE_BYTES
+        } else {
+            behind
+        };
         self.block(len);
     }
 }

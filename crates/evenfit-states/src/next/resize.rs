@@ -1,0 +1,81 @@
+//! Blocks that are resized: where they are, by a move, or downwards.
+
+use evenfit::next::{Geometry, Tiers};
+
+use super::between::{Between, Middle};
+use super::lens::lens;
+use super::picks::Picks;
+use super::plan::{Plan, TOPS};
+use super::record::Counted;
+use super::search::Search;
+use super::supply;
+use super::world::World;
+use crate::record::Probe;
+
+/// All that a resize can count as.
+pub(crate) const OPERATIONS: [&str; 5] = [
+    "grow",
+    "grow over-aligned",
+    "shrink",
+    "shrink over-aligned",
+    "reallocate, failing",
+];
+
+pub(crate) fn all<T: Tiers, G: Geometry, P: Probe>(search: &mut Search<P>) {
+    search.family(&OPERATIONS, |search, picks| one::<T, G, P>(search, picks));
+}
+
+/// The new length of a block between two neighbours: by parts of what is free beside it, and more.
+fn new_len(picks: &mut Picks, between: &Between, len: usize) -> usize {
+    let behind = between.right.free_len();
+    let before = between.left.free_len();
+    let all = before + len + behind;
+    let lens = [
+        len / 2,
+        2,
+        len - 2,
+        len - 1,
+        len,
+        len + 1,
+        len + 2,
+        len + behind / 2,
+        len + behind - behind.min(2),
+        len + behind - behind.min(1),
+        len + behind,
+        len + behind + 1,
+        all - all.min(2),
+        all - all.min(1),
+        all,
+        all + 1,
+        2 * all,
+    ];
+    picks.of("to", &lens.map(|len| len.max(2)))
+}
+
+fn one<T: Tiers, G: Geometry, P: Probe>(
+    search: &mut Search<P>,
+    picks: &mut Picks,
+) -> Option<Counted> {
+    let len = World::<T, G>::even(picks.of("a block of", &lens::<G>()));
+    let has_more = picks.of("a granule more than asked for:", &[false, true]);
+    let between = Between::picked::<G>(picks);
+    let new_len = World::<T, G>::even(new_len(picks, &between, len));
+    let align = picks.of(
+        "aligned to",
+        &[G::ALIGN_BYTES, 2 * G::ALIGN_BYTES, 64, 4096],
+    );
+    let mut plan = Plan::<T, G>::picked(&mut search.memory, picks);
+    supply::lay(&mut plan, picks, new_len)?;
+    let middle = if has_more {
+        Middle::OneMore(len)
+    } else {
+        Middle::Block(len)
+    };
+    let laid = between.lay(&mut plan, middle)?;
+    let top = picks.of("the top:", &TOPS);
+    plan.settle(top);
+    plan.free_all(top);
+    let block = plan.block(laid);
+    let new = World::<T, G>::layout(new_len, align);
+    Some(search.record.reallocate(&mut plan.world, block, new, picks))
+}
