@@ -101,6 +101,16 @@ impl Between {
         plan: &mut Plan<T, G>,
         middle: Middle,
     ) -> Option<Laid> {
+        self.lay_behind(plan, middle, |_| ())
+    }
+
+    /// Lays it out right behind what `before` does.
+    pub(crate) fn lay_behind<T: Tiers, G: Geometry>(
+        &self,
+        plan: &mut Plan<T, G>,
+        middle: Middle,
+        before: impl FnOnce(&mut Plan<T, G>),
+    ) -> Option<Laid> {
         if self.is_listed_with_another {
             let middle_len = middle.len::<T, G>();
             let len = self.left.free_len() + middle_len + self.right.free_len();
@@ -108,6 +118,7 @@ impl Between {
         }
         let left_companions = Self::companions(self.left, plan);
         let right_companions = Self::companions(self.right, plan);
+        before(plan);
         let left = match self.left {
             Neighbour::Used | Neighbour::Top => None,
             Neighbour::Listed(len, _) => Some(plan.world.block(len)),

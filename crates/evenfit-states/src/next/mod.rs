@@ -15,6 +15,9 @@ mod plan;
 mod record;
 mod resize;
 mod search;
+mod slabs;
+mod slots;
+mod spare;
 mod supply;
 mod world;
 
@@ -25,6 +28,7 @@ use evenfit::next::{Geometry, Tiers};
 
 use crate::record::Probe;
 use search::Search;
+use world::World;
 
 /// Tries all families, in a pool whose kind has this name.
 pub fn all<T: Tiers, G: Geometry, P: Probe>(
@@ -38,4 +42,8 @@ pub fn all<T: Tiers, G: Geometry, P: Probe>(
     allocate::all::<T, G, P>(&mut search);
     aligned::all::<T, G, P>(&mut search);
     resize::all::<T, G, P>(&mut search);
+    if World::<T, G>::HAS_SLABS {
+        slots::all::<T, G, P>(&mut search);
+        spare::all::<T, G, P>(&mut search);
+    }
 }

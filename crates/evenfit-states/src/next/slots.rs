@@ -1,0 +1,230 @@
+//! Slots: requests, frees, resizes.
+
+use core::alloc::Layout;
+use core::fmt;
+
+use evenfit::next::{Geometry, Tiers};
+
+use super::picks::Picks;
+use super::plan::{Plan, TOPS, Top};
+use super::record::Counted;
+use super::search::Search;
+use super::slabs::{OneUsed, Spare, fill};
+use super::world::World;
+use super::{resize, supply};
+use crate::record::Probe;
+
+/// Sizes of slots, in bytes: so many in a slab that its second word of free bits has some, and fewer.
+const SLOTS: [usize; 4] = [16, 24, 48, 512];
+
+pub(crate) fn all<T: Tiers, G: Geometry, P: Probe>(search: &mut Search<P>) {
+    let frees = ["deallocate", "deallocate other than asked"];
+    search.family(&frees, |search, picks| last_used::<T, G, P>(search, picks));
+    search.family(&frees[..1], |search, picks| {
+        first_freed::<T, G, P>(search, picks)
+    });
+    let requests = ["allocate", "allocate, failing"];
+    search.family(&requests, |search, picks| request::<T, G, P>(search, picks));
+    search.family(&resize::OPERATIONS, |search, picks| {
+        resized::<T, G, P>(search, picks)
+    });
+}
+
+fn layout(bytes: usize, align: usize) -> Layout {
+    Layout::from_size_align(bytes, align).expect("a small request")
+}
+
+/// A free that empties a slab, where there may be a spare one, which is given back.
+fn last_used<T: Tiers, G: Geometry, P: Probe>(
+    search: &mut Search<P>,
+    picks: &mut Picks,
+) -> Option<Counted> {
+    let mut slab = OneUsed::picked(picks, &SLOTS);
+    let is_kept = picks.of("kept for a shorter request:", &[true, false]);
+    let has_spare = picks.of("another is spare:", &[true, false]);
+    let mut spare = has_spare.then(|| Spare::picked::<G>(picks));
+    let mut plan = Plan::<T, G>::picked(&mut search.memory, picks);
+    slab.lay(&mut plan);
+    if let Some(spare) = &mut spare {
+        spare.lay(&mut plan)?;
+    }
+    let top = if is_kept { Top::Full } else { Top::Free };
+    plan.settle(top);
+    if is_kept {
+        keep_for_less(&mut plan.world, &mut slab)?;
+    }
+    plan.free_all(top);
+    if let Some(spare) = &mut spare {
+        spare.empty(&mut plan)?;
+    }
+    let used = *slab.used();
+    slab.empty(&mut plan.world);
+    let world = &mut plan.world;
+    Some(search.record.deallocate(world, used, !is_kept, picks))
+}
+
+/// In a full heap, a slot is kept for a request that is shorter. `None`: there is no shorter one, or it was moved.
+fn keep_for_less<T: Tiers, G: Geometry>(world: &mut World<T, G>, slab: &mut OneUsed) -> Option<()> {
+    let shorter = layout(slab.bytes() / 2, 1);
+    let used = slab.used();
+    // SAFETY: the slot is live; if it was moved, the state is given up.
+    let kept = unsafe { world.heap().reallocate(used.ptr, used.layout, shorter) };
+    used.layout = shorter;
+    (kept.expect("to shrink never fails").cast() == used.ptr && slab.bytes() > 2 * G::GRANULE_BYTES)
+        .then_some(())
+}
+
+/// The first free slot of a slab that was full and in no list, or the first in its list.
+fn first_freed<T: Tiers, G: Geometry, P: Probe>(
+    search: &mut Search<P>,
+    picks: &mut Picks,
+) -> Option<Counted> {
+    let bytes = picks.of("a full slab of slots of", &SLOTS);
+    let is_listed = picks.of("the first in its list:", &[false, true]);
+    let has_others = picks.of("others in its list:", &[false, true]);
+    let is_last = picks.of("its last slot is freed:", &[true, false]);
+    let mut plan = Plan::<T, G>::picked(&mut search.memory, picks);
+    let world = &mut plan.world;
+    let slots = fill(world, bytes);
+    if !is_listed {
+        let other = world.slot(bytes);
+        if !has_others {
+            // Another class takes the spare slab.
+            world.free(other);
+            world.slot(100);
+        }
+    }
+    let freed = if is_last {
+        slots[slots.len() - 1]
+    } else {
+        slots[0]
+    };
+    Some(search.record.deallocate(world, freed, true, picks))
+}
+
+/// What a class has when a slot of it is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Own {
+    Full,
+    None,
+    Slot,
+    OtherWord,
+    NextFirstWord,
+    NextLastWord,
+}
+
+impl fmt::Display for Own {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full => "a full slab",
+            Self::None => "no slab",
+            Self::Slot => "a free slot at hand",
+            Self::OtherWord => "a free slot in the other word",
+            Self::NextFirstWord => "a free slot in the first word of the next slab",
+            Self::NextLastWord => "a free slot in the last word of the next slab",
+        })
+    }
+}
+
+const OWNS: [Own; 6] = [
+    Own::Full,
+    Own::None,
+    Own::Slot,
+    Own::OtherWord,
+    Own::NextFirstWord,
+    Own::NextLastWord,
+];
+
+impl Own {
+    fn lay<T: Tiers, G: Geometry>(self, world: &mut World<T, G>, bytes: usize) {
+        if self == Self::None {
+            return;
+        }
+        if self == Self::Slot {
+            world.slot(bytes);
+            return;
+        }
+        let slots = fill(world, bytes);
+        match self {
+            Self::OtherWord => world.free(slots[0]),
+            Self::NextFirstWord | Self::NextLastWord => {
+                fill(world, bytes);
+                let last = slots.len() - 1;
+                world.free(slots[if self == Self::NextLastWord { last } else { 0 }]);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A request for a slot, from wherever it comes.
+fn request<T: Tiers, G: Geometry, P: Probe>(
+    search: &mut Search<P>,
+    picks: &mut Picks,
+) -> Option<Counted> {
+    let bytes = picks.of("a request of bytes:", &SLOTS);
+    let own = picks.of("its class has", &OWNS);
+    let has_spare = picks.of("a slab is spare:", &[false, true]);
+    let mut spare = has_spare.then(|| Spare::picked::<G>(picks));
+    let mut plan = Plan::<T, G>::picked(&mut search.memory, picks);
+    own.lay(&mut plan.world, bytes);
+    if let Some(spare) = &mut spare {
+        spare.lay(&mut plan)?;
+    } else {
+        let len = World::<T, G>::even(bytes.div_ceil(G::GRANULE_BYTES).max(2));
+        let lens = [World::<T, G>::SLAB_LEN, len];
+        let len = picks.of("free blocks are there for", &lens);
+        supply::lay(&mut plan, picks, len)?;
+    }
+    let top = picks.of("the top:", &TOPS);
+    plan.settle(top);
+    plan.free_all(top);
+    if let Some(spare) = &mut spare {
+        spare.empty(&mut plan)?;
+    }
+    Some(
+        search
+            .record
+            .allocate(&mut plan.world, layout(bytes, 1), picks),
+    )
+}
+
+/// The last used slot of a slab, to another class or to a block. No slab is of the new size's class but for what is picked.
+fn resized<T: Tiers, G: Geometry, P: Probe>(
+    search: &mut Search<P>,
+    picks: &mut Picks,
+) -> Option<Counted> {
+    let mut slab = OneUsed::picked(picks, &SLOTS[1..]);
+    let is_kept = picks.of("kept for a shorter request:", &[true, false]);
+    let new_bytes = picks.of("to", &[12, 64, 400, 600, 4000]);
+    let align = picks.of("aligned to", &[1, 2 * G::ALIGN_BYTES, 4096]);
+    let own = picks.of("the class of that has", &OWNS);
+    let has_spare = picks.of("another is spare:", &[true, false]);
+    let mut spare = has_spare.then(|| Spare::picked::<G>(picks));
+    let mut plan = Plan::<T, G>::picked(&mut search.memory, picks);
+    slab.lay(&mut plan);
+    if new_bytes <= 512 {
+        own.lay(&mut plan.world, new_bytes);
+    }
+    if let Some(spare) = &mut spare {
+        spare.lay(&mut plan)?;
+    } else {
+        let len = World::<T, G>::even(new_bytes.div_ceil(G::GRANULE_BYTES).max(2));
+        let lens = [World::<T, G>::SLAB_LEN, len];
+        let len = picks.of("free blocks are there for", &lens);
+        supply::lay(&mut plan, picks, len)?;
+    }
+    let top = picks.of("the top:", &TOPS);
+    plan.settle(top);
+    if is_kept {
+        keep_for_less(&mut plan.world, &mut slab)?;
+    }
+    plan.free_all(top);
+    if let Some(spare) = &mut spare {
+        spare.empty(&mut plan)?;
+    }
+    let used = *slab.used();
+    slab.empty(&mut plan.world);
+    let new = layout(new_bytes, align);
+    Some(search.record.reallocate(&mut plan.world, used, new, picks))
+}
