@@ -26,6 +26,9 @@ pub trait Probe {
 
     /// What was counted last is the most so far of this operation in this kind of pool.
     fn is_most(&mut self, _tier: &'static str, _operation: &'static str) {}
+
+    /// From now on all that can be counted is to be, however long it takes; or no longer.
+    fn count_all(&mut self, _all: bool) {}
 }
 
 /// What an operation took at most, and the state in which it did.

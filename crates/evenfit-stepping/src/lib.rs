@@ -19,8 +19,11 @@
 
 pub mod breakdown;
 mod handler;
+mod registers;
 mod step;
 mod trace;
+mod translate;
 
 pub use step::{Count, Stepper};
 pub use trace::{LINE_BYTES, Trace};
+pub use translate::Translator;

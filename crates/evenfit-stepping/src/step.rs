@@ -2,6 +2,7 @@
 
 use std::arch::asm;
 use std::mem::{ManuallyDrop, MaybeUninit};
+use std::ops::Range;
 
 use crate::handler::Installed;
 use crate::trace::Trace;
@@ -45,12 +46,18 @@ pub(crate) fn program_start() -> usize {
     &raw const __executable_start as usize
 }
 
+/// Where the program's code lies, from the begin of its file on.
+pub(crate) fn program_text() -> Range<usize> {
+    program_start()..&raw const etext as usize
+}
+
 impl Stepper {
     /// Takes over `SIGTRAP` until it is dropped.
     #[must_use]
     pub fn new() -> Self {
         let mut installed = Installed::new();
-        installed.steps().text = (program_start(), &raw const etext as usize);
+        let text = program_text();
+        installed.steps().text = (text.start, text.end);
         Self { installed }
     }
 
@@ -102,20 +109,23 @@ impl Default for Stepper {
 }
 
 /// The call with a place for its result, as one pointer can carry them.
-struct Job<F, R> {
-    call: ManuallyDrop<F>,
-    result: MaybeUninit<R>,
+pub(crate) struct Job<F, R> {
+    pub(crate) call: ManuallyDrop<F>,
+    pub(crate) result: MaybeUninit<R>,
 }
 
-/// Runs `call` with the trap flag set. `extern "C"` in between: a panic aborts rather than unwinds through `asm!`.
-fn step<F: FnOnce() -> R, R>(call: F) -> R {
-    extern "C" fn run<F: FnOnce() -> R, R>(job: *mut Job<F, R>) {
-        // SAFETY: called once, below, with a job that nobody else holds: the call is taken out of it once.
-        unsafe {
-            let call = ManuallyDrop::take(&mut (*job).call);
-            (*job).result.write(call());
-        }
+/// What is stepped. `extern "C"`: a panic aborts rather than unwinds through `asm!`. Never inlined, so that it is the same function in all counts.
+#[inline(never)]
+pub(crate) extern "C" fn run<F: FnOnce() -> R, R>(job: *mut Job<F, R>) {
+    // SAFETY: called once with a job that nobody else holds: the call is taken out of it once.
+    unsafe {
+        let call = ManuallyDrop::take(&mut (*job).call);
+        (*job).result.write(call());
     }
+}
+
+/// Runs `call` with the trap flag set.
+fn step<F: FnOnce() -> R, R>(call: F) -> R {
     let mut job = Job {
         call: ManuallyDrop::new(call),
         result: MaybeUninit::uninit(),

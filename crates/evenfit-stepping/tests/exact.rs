@@ -3,7 +3,7 @@
 
 use std::arch::asm;
 
-use evenfit_stepping::Stepper;
+use evenfit_stepping::{Stepper, Translator};
 
 #[test]
 fn counts_each_instruction_once() {
@@ -89,4 +89,50 @@ fn sees_the_turns_of_a_loop() {
     });
     assert_eq!(trace.repeats_max(), 37);
     assert_eq!(trace.data_lines(), 0);
+}
+
+/// Loops, calls through pointers, jump tables, libraries, floating point.
+fn mixture(n: u64) -> (u64, f64) {
+    let functions: [fn(u64) -> u64; 3] = [|x| x * 3 + 1, |x| x / 2, u64::count_ones_twice];
+    let mut words: Vec<u64> = (0..n).collect();
+    let mut sum = 0.0;
+    for (index, word) in words.iter_mut().enumerate() {
+        *word = std::hint::black_box(functions[index % 3])(*word);
+        sum += match *word % 7 {
+            0 => 1.5,
+            1 => f64::from(index as u32).sqrt(),
+            2 => -1.0,
+            3 => *word as f64,
+            4 => 0.25,
+            _ => 0.0,
+        };
+    }
+    words.sort_unstable_by_key(|word| word.wrapping_mul(0x9E37_79B9));
+    (words.iter().fold(0, |a, b| a * 31 ^ b), sum)
+}
+
+trait Twice {
+    fn count_ones_twice(self) -> u64;
+}
+
+impl Twice for u64 {
+    fn count_ones_twice(self) -> u64 {
+        u64::from(self.count_ones()) * 2
+    }
+}
+
+#[test]
+fn copies_count_what_steps_do() {
+    for n in [0, 1, 5, 21] {
+        let stepped = Stepper::new().trace(|| mixture(n));
+        let mut translator = Translator::new();
+        for _ in 0..2 {
+            let (result, count) = translator.count(|| mixture(n));
+            assert_eq!(result, stepped.0);
+            assert_eq!(count, stepped.1.count.own, "{n}");
+        }
+        // Steps also see the call itself.
+        let addresses = translator.addresses();
+        assert_eq!(addresses.len() as u64, stepped.1.count.own + 1);
+    }
 }

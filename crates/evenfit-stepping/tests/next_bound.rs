@@ -6,37 +6,57 @@ use std::collections::BTreeMap;
 use evenfit::next::{BlocksOnly, Standard, WithSlabs};
 use evenfit_states::next::{Effort, Record, all};
 use evenfit_states::{Cost, Probe};
-use evenfit_stepping::{Stepper, Trace, breakdown};
+use evenfit_stepping::{Stepper, Translator, breakdown};
 
-/// Counts by steps, and keeps what was executed where it was the most.
+/// Counts by copies, which is fast, and steps in the worst states.
 struct Steps {
+    translator: Translator,
     stepper: Stepper,
-    last: Option<Trace>,
+    is_stepping: bool,
+    addresses: Vec<usize>,
     most: BTreeMap<(&'static str, &'static str), Vec<usize>>,
 }
 
 impl Probe for Steps {
     fn count<T>(&mut self, operation: impl FnOnce() -> T) -> (T, Cost) {
+        if !self.is_stepping {
+            let (result, instructions) = self.translator.count(operation);
+            let cost = Cost {
+                instructions,
+                ..Cost::default()
+            };
+            return (result, cost);
+        }
         let (result, trace) = self.stepper.trace(operation);
         let cost = Cost {
             instructions: trace.count.own,
             lines: trace.data_lines(),
             turns: trace.repeats_max(),
         };
-        self.last = Some(trace);
+        self.addresses = trace.addresses().to_vec();
         (result, cost)
     }
 
     fn is_most(&mut self, tier: &'static str, operation: &'static str) {
-        let addresses = self.last.as_ref().expect("counted").addresses();
-        self.most.insert((tier, operation), addresses.to_vec());
+        let addresses = if self.is_stepping {
+            self.addresses.clone()
+        } else {
+            self.translator.addresses()
+        };
+        self.most.insert((tier, operation), addresses);
+    }
+
+    fn count_all(&mut self, all: bool) {
+        self.is_stepping = all;
     }
 }
 
 fn count(effort: Effort) {
     let mut record = Record::new(Steps {
+        translator: Translator::new(),
         stepper: Stepper::new(),
-        last: None,
+        is_stepping: false,
+        addresses: Vec::new(),
         most: BTreeMap::new(),
     });
     let begin = std::time::Instant::now();
@@ -69,10 +89,23 @@ fn count(effort: Effort) {
     }
 }
 
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
 #[test]
 fn quick() {
     count(Effort {
         combinations: 1,
-        climbs: 1,
+        climbs: number("EVENFIT_CLIMBS").unwrap_or(10),
+    });
+}
+
+#[test]
+#[ignore = "millions of states: minutes"]
+fn full() {
+    count(Effort {
+        combinations: number("EVENFIT_COMBINATIONS").unwrap_or(100_000),
+        climbs: number("EVENFIT_CLIMBS").unwrap_or(200),
     });
 }

@@ -52,6 +52,11 @@ impl<P: Probe> Record<P> {
         self.states
     }
 
+    /// From now on all that can be counted is; or no longer.
+    pub(crate) fn count_all(&mut self, all: bool) {
+        self.probe.count_all(all);
+    }
+
     fn note(&mut self, operation: &'static str, cost: Cost, picks: &Picks) -> Counted {
         self.states += 1;
         let most = self.most.entry((self.tier, operation)).or_default();

@@ -1,5 +1,7 @@
 //! Which states of a family are tried.
 
+use alloc::collections::BTreeMap;
+
 use evenfit::next::Geometry;
 
 use super::picks::Picks;
@@ -39,38 +41,42 @@ impl<'a, P: Probe> Search<'a, P> {
         }
     }
 
-    /// Tries the states of a family: what `family` makes of some picks, if they go together. Climbs for each of `operations`.
+    /// Tries the states of a family: what `family` makes of some picks, if they go together. Climbs for each of `operations`. In the
+    /// state that is the worst for an operation all is counted.
     pub(crate) fn family(
         &mut self,
         operations: &[&'static str],
         mut family: impl FnMut(&mut Self, &mut Picks) -> Option<Counted>,
     ) {
+        let mut worst = Worst::default();
         let mut picks = Some(Picks::first());
         for _ in 0..self.effort.combinations {
-            let Some(mut now) = picks else { return };
-            family(self, &mut now);
+            let Some(mut now) = picks else { break };
+            worst.count(self, &mut now, &mut family);
             picks = now.next();
         }
         for (seed, &operation) in (1..).zip(operations) {
             for start in 0..self.effort.climbs {
-                self.climb(operation, seed << 32 | start * ATTEMPTS, &mut family);
+                let mut score = |search: &mut Self, picks: &mut Picks| {
+                    let counted = worst.count(search, picks, &mut family);
+                    let counted = counted.filter(|counted| counted.operation == operation);
+                    counted.map_or(0, |counted| counted.instructions)
+                };
+                self.climb(seed << 32 | start * ATTEMPTS, &mut score);
             }
         }
+        self.record.count_all(true);
+        for (_, picks) in worst.0.values() {
+            family(self, &mut picks.again());
+        }
+        self.record.count_all(false);
     }
 
-    fn climb(
-        &mut self,
-        operation: &'static str,
-        seed: u64,
-        family: &mut impl FnMut(&mut Self, &mut Picks) -> Option<Counted>,
-    ) {
-        let mut count = |search: &mut Self, picks: &mut Picks| match family(search, picks) {
-            Some(counted) if counted.operation == operation => counted.instructions,
-            _ => 0,
-        };
+    /// From a state picked at random to one with a higher score, by one pick after the other.
+    fn climb(&mut self, seed: u64, score: &mut impl FnMut(&mut Self, &mut Picks) -> u64) {
         let started = (seed..seed + ATTEMPTS).find_map(|seed| {
             let mut picks = Picks::random(seed);
-            let most = count(self, &mut picks);
+            let most = score(self, &mut picks);
             (most > 0).then_some((picks, most))
         });
         let Some((mut picks, mut most)) = started else {
@@ -80,16 +86,36 @@ impl<'a, P: Probe> Search<'a, P> {
         while unchanged < picks.len() {
             position = (position + 1) % picks.len();
             unchanged += 1;
-            let mut worst = None;
+            let mut best = None;
             for mut other in picks.others(position) {
-                let now = count(self, &mut other);
+                let now = score(self, &mut other);
                 if now > most {
-                    (most, worst) = (now, Some(other));
+                    (most, best) = (now, Some(other));
                 }
             }
-            if let Some(worst) = worst {
-                (picks, unchanged) = (worst, 0);
+            if let Some(best) = best {
+                (picks, unchanged) = (best, 0);
             }
         }
+    }
+}
+
+/// The worst state of each operation.
+#[derive(Default)]
+struct Worst(BTreeMap<&'static str, (u64, Picks)>);
+
+impl Worst {
+    fn count<'a, P: Probe>(
+        &mut self,
+        search: &mut Search<'a, P>,
+        picks: &mut Picks,
+        family: &mut impl FnMut(&mut Search<'a, P>, &mut Picks) -> Option<Counted>,
+    ) -> Option<Counted> {
+        let counted = family(search, picks)?;
+        let (most, worst) = self.0.entry(counted.operation).or_default();
+        if counted.instructions > *most {
+            (*most, *worst) = (counted.instructions, picks.clone());
+        }
+        Some(counted)
     }
 }
