@@ -6,6 +6,7 @@ use core::alloc::Layout;
 
 use evenfit::Geometry;
 
+use crate::next::Key;
 use crate::world::{Block, World};
 
 /// What one call cost.
@@ -24,8 +25,8 @@ pub trait Probe {
     /// Calls `operation` once.
     fn count<T>(&mut self, operation: impl FnOnce() -> T) -> (T, Cost);
 
-    /// What was counted last is the most so far of this operation in this kind of pool.
-    fn is_most(&mut self, _tier: &'static str, _operation: &'static str) {}
+    /// What was counted last is the most so far of what is counted together.
+    fn is_most(&mut self, _key: Key) {}
 
     /// From now on all that can be counted is to be, however long it takes; or no longer.
     fn count_all(&mut self, _all: bool) {}

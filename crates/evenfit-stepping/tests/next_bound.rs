@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use evenfit::next::{BlocksOnly, Standard, WithSlabs};
-use evenfit_states::next::{Effort, Record, all};
+use evenfit_states::next::{Effort, Key, Record, all};
 use evenfit_states::{Cost, Probe};
 use evenfit_stepping::{Stepper, Translator, breakdown};
 
@@ -14,7 +14,7 @@ struct Steps {
     stepper: Stepper,
     is_stepping: bool,
     addresses: Vec<usize>,
-    most: BTreeMap<(&'static str, &'static str), Vec<usize>>,
+    most: BTreeMap<Key, Vec<usize>>,
 }
 
 impl Probe for Steps {
@@ -37,13 +37,13 @@ impl Probe for Steps {
         (result, cost)
     }
 
-    fn is_most(&mut self, tier: &'static str, operation: &'static str) {
+    fn is_most(&mut self, key: Key) {
         let addresses = if self.is_stepping {
             self.addresses.clone()
         } else {
             self.translator.addresses()
         };
-        self.most.insert((tier, operation), addresses);
+        self.most.insert(key, addresses);
     }
 
     fn count_all(&mut self, all: bool) {
@@ -63,28 +63,34 @@ fn count(effort: Effort) {
     all::<BlocksOnly, Standard, _>(&mut record, "blocks only", effort);
     all::<WithSlabs, Standard, _>(&mut record, "with slabs", effort);
     println!("{} states, {:?}", record.states(), begin.elapsed());
-    let (mosts, steps) = record.finish();
-    println!(
-        "| operation | tier | instructions | cache lines | turns | state |\n|---|---|--:|--:|--:|---|"
-    );
-    for ((tier, operation), most) in &mosts {
+    print(&record);
+}
+
+fn print(record: &Record<Steps>) {
+    println!("| operation | tier | instructions | cache lines | turns |");
+    println!("|---|---|--:|--:|--:|");
+    for ((tier, operation), most) in record.by_operation() {
         let Cost {
             instructions,
             lines,
             turns,
         } = most.cost;
+        println!("| {operation} | {tier} | {instructions} | {lines} | {turns} |");
+    }
+    println!("\n| operation | tier | states | instructions | the worst |\n|---|---|---|--:|---|");
+    for ((tier, operation, family), most) in record.by_family() {
+        let instructions = most.cost.instructions;
         println!(
-            "| {operation} | {tier} | {instructions} | {lines} | {turns} | {} |",
+            "| {operation} | {tier} | {family} | {instructions} | {} |",
             most.state
         );
     }
     if std::env::var_os("EVENFIT_BREAKDOWN").is_some() {
-        for (key, addresses) in &steps.most {
-            let lines = breakdown::lines(addresses).expect("addr2line");
-            println!(
-                "\n{}, {}: {}\n```\n{lines}```",
-                key.1, key.0, mosts[key].cost.instructions
-            );
+        for (key, most) in record.by_family() {
+            let lines = breakdown::lines(&record.probe().most[key]).expect("addr2line");
+            let (tier, operation, family) = key;
+            let instructions = most.cost.instructions;
+            println!("\n## {operation}, {tier}, {family}: {instructions}\n```\n{lines}```");
         }
     }
 }

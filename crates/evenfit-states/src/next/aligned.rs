@@ -13,7 +13,9 @@ use crate::world::Place;
 
 pub(crate) fn all<T: Tiers, G: Geometry, P: Probe>(search: &mut Search<P>) {
     let operations = ["allocate over-aligned", "allocate, failing"];
-    search.family(&operations, |search, picks| one::<T, G, P>(search, picks));
+    search.family("an over-aligned block", &operations, |search, picks| {
+        one::<T, G, P>(search, picks)
+    });
 }
 
 /// A free place for a block of `len` granules at a multiple of `align`, with what is picked before and behind, or a granule too short.

@@ -14,8 +14,10 @@ use crate::world::Place;
 
 pub(crate) fn all<T: Tiers, G: Geometry, P: Probe>(search: &mut Search<P>) {
     let operations = ["allocate", "allocate, failing"];
-    search.family(&operations, |search, picks| one::<T, G, P>(search, picks));
-    search.family(&operations[..1], |search, picks| {
+    search.family("a block", &operations, |search, picks| {
+        one::<T, G, P>(search, picks)
+    });
+    search.family("a block, far", &operations[..1], |search, picks| {
         from_the_last_word::<T, G, P>(search, picks)
     });
 }

@@ -17,7 +17,9 @@ pub(crate) fn all<T: Tiers, G: Geometry, P: Probe>(search: &mut Search<P>) {
         "deallocate other than asked",
         "deallocate over-aligned",
     ];
-    search.family(&operations, |search, picks| one::<T, G, P>(search, picks));
+    search.family("a block freed", &operations, |search, picks| {
+        one::<T, G, P>(search, picks)
+    });
 }
 
 fn one<T: Tiers, G: Geometry, P: Probe>(

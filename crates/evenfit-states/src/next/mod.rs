@@ -10,6 +10,7 @@ mod allocate;
 mod between;
 mod free;
 mod lens;
+mod misuse;
 mod picks;
 mod plan;
 mod record;
@@ -21,7 +22,7 @@ mod spare;
 mod supply;
 mod world;
 
-pub use record::Record;
+pub use record::{Key, Record};
 pub use search::Effort;
 
 use evenfit::next::{Geometry, Tiers};
@@ -37,11 +38,14 @@ pub fn all<T: Tiers, G: Geometry, P: Probe>(
     effort: Effort,
 ) {
     record.begin(name);
-    let mut search = Search::new::<G>(record, 5 * lens::word_start::<G>(1), effort);
+    // Room for the largest state, and for a free block of the second word of bins.
+    let granules = (5 * lens::word_start::<G>(1)).max(1000 * G::SHORT_END);
+    let mut search = Search::new::<G>(record, granules, effort);
     free::all::<T, G, P>(&mut search);
     allocate::all::<T, G, P>(&mut search);
     aligned::all::<T, G, P>(&mut search);
     resize::all::<T, G, P>(&mut search);
+    misuse::all::<T, G, P>(&mut search);
     if World::<T, G>::HAS_SLABS {
         slots::all::<T, G, P>(&mut search);
         spare::all::<T, G, P>(&mut search);

@@ -9,6 +9,7 @@ use evenfit::next::{Geometry, ReallocError, Tiers};
 use super::picks::Picks;
 use super::world::World;
 use crate::record::{Cost, Most, Probe};
+use crate::table::Mosts;
 use crate::world::Block;
 
 /// What was counted last.
@@ -18,11 +19,15 @@ pub(crate) struct Counted {
     pub(crate) instructions: u64,
 }
 
+/// What is counted together: the kind of pool, the operation, and what family of states it is in.
+pub type Key = (&'static str, &'static str, &'static str);
+
 /// The most of every operation.
 pub struct Record<P: Probe> {
     probe: P,
     tier: &'static str,
-    most: BTreeMap<(&'static str, &'static str), Most>,
+    family: &'static str,
+    most: BTreeMap<Key, Most>,
     states: u64,
 }
 
@@ -32,6 +37,7 @@ impl<P: Probe> Record<P> {
         Self {
             probe,
             tier: "",
+            family: "",
             most: BTreeMap::new(),
             states: 0,
         }
@@ -42,9 +48,37 @@ impl<P: Probe> Record<P> {
         self.tier = tier;
     }
 
-    /// By kind of pool and operation; and what counted.
-    pub fn finish(self) -> (BTreeMap<(&'static str, &'static str), Most>, P) {
-        (self.most, self.probe)
+    /// What follows is of this family of states.
+    pub(crate) fn begin_family(&mut self, family: &'static str) {
+        self.family = family;
+    }
+
+    /// By kind of pool, operation and family.
+    pub fn by_family(&self) -> &BTreeMap<Key, Most> {
+        &self.most
+    }
+
+    /// By kind of pool and operation.
+    pub fn by_operation(&self) -> Mosts {
+        let mut mosts = Mosts::new();
+        for (&(tier, operation, _), most) in &self.most {
+            let all = mosts.entry((tier, operation)).or_default();
+            if most.cost.instructions > all.cost.instructions {
+                all.cost.instructions = most.cost.instructions;
+                all.state.clone_from(&most.state);
+            }
+            if most.cost.lines > all.cost.lines {
+                all.cost.lines = most.cost.lines;
+                all.lines_state.clone_from(&most.lines_state);
+            }
+            all.cost.turns = all.cost.turns.max(most.cost.turns);
+        }
+        mosts
+    }
+
+    /// What counted.
+    pub fn probe(&self) -> &P {
+        &self.probe
     }
 
     /// In how many states was counted.
@@ -59,11 +93,12 @@ impl<P: Probe> Record<P> {
 
     fn note(&mut self, operation: &'static str, cost: Cost, picks: &Picks) -> Counted {
         self.states += 1;
-        let most = self.most.entry((self.tier, operation)).or_default();
+        let key = (self.tier, operation, self.family);
+        let most = self.most.entry(key).or_default();
         if cost.instructions > most.cost.instructions {
             most.cost.instructions = cost.instructions;
             most.state = picks.text().to_string();
-            self.probe.is_most(self.tier, operation);
+            self.probe.is_most(key);
         }
         if cost.lines > most.cost.lines {
             most.cost.lines = cost.lines;
@@ -132,14 +167,15 @@ impl<P: Probe> Record<P> {
         let (result, cost) = self
             .probe
             .count(|| unsafe { heap.reallocate(ptr, layout, new) });
-        let grows = new.size() > layout.size();
-        let operation = match (result, grows, new.align() > G::ALIGN_BYTES) {
-            (Ok(_), true, false) => "grow",
-            (Ok(_), true, true) => "grow over-aligned",
-            (Ok(_), false, false) => "shrink",
-            (Ok(_), false, true) => "shrink over-aligned",
-            (Err(ReallocError::Free(_)), ..) => "reallocate, refused",
-            (Err(_), ..) => "reallocate, failing",
+        let operation = match result {
+            Ok(moved) => {
+                let grows = new.size() > layout.size();
+                let index = usize::from(moved.cast() != ptr) * 2
+                    + usize::from(new.align() > G::ALIGN_BYTES);
+                if grows { GROWS[index] } else { SHRINKS[index] }
+            }
+            Err(ReallocError::Free(_)) => "reallocate, refused",
+            Err(_) => "reallocate, failing",
         };
         if !operation.ends_with("refused") {
             world.check();
@@ -147,3 +183,17 @@ impl<P: Probe> Record<P> {
         self.note(operation, cost, picks)
     }
 }
+
+/// In place and moved, each ordinary and over-aligned.
+const GROWS: [&str; 4] = [
+    "grow",
+    "grow over-aligned",
+    "grow, moved",
+    "grow over-aligned, moved",
+];
+const SHRINKS: [&str; 4] = [
+    "shrink",
+    "shrink over-aligned",
+    "shrink, moved",
+    "shrink over-aligned, moved",
+];

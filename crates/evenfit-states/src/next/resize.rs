@@ -13,16 +13,22 @@ use super::world::World;
 use crate::record::Probe;
 
 /// All that a resize can count as.
-pub(crate) const OPERATIONS: [&str; 5] = [
+pub(crate) const OPERATIONS: [&str; 9] = [
     "grow",
     "grow over-aligned",
     "shrink",
     "shrink over-aligned",
+    "grow, moved",
+    "grow over-aligned, moved",
+    "shrink, moved",
+    "shrink over-aligned, moved",
     "reallocate, failing",
 ];
 
 pub(crate) fn all<T: Tiers, G: Geometry, P: Probe>(search: &mut Search<P>) {
-    search.family(&OPERATIONS, |search, picks| one::<T, G, P>(search, picks));
+    search.family("a block resized", &OPERATIONS, |search, picks| {
+        one::<T, G, P>(search, picks)
+    });
 }
 
 /// The new length of a block between two neighbours: by parts of what is free beside it, and more.

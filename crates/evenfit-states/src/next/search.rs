@@ -45,9 +45,11 @@ impl<'a, P: Probe> Search<'a, P> {
     /// state that is the worst for an operation all is counted.
     pub(crate) fn family(
         &mut self,
+        name: &'static str,
         operations: &[&'static str],
         mut family: impl FnMut(&mut Self, &mut Picks) -> Option<Counted>,
     ) {
+        self.record.begin_family(name);
         let mut worst = Worst::default();
         let mut picks = Some(Picks::first());
         for _ in 0..self.effort.combinations {

@@ -19,13 +19,19 @@ const SLOTS: [usize; 4] = [16, 24, 48, 512];
 
 pub(crate) fn all<T: Tiers, G: Geometry, P: Probe>(search: &mut Search<P>) {
     let frees = ["deallocate", "deallocate other than asked"];
-    search.family(&frees, |search, picks| last_used::<T, G, P>(search, picks));
-    search.family(&frees[..1], |search, picks| {
-        first_freed::<T, G, P>(search, picks)
+    search.family("a slot freed, its slab empty", &frees, |search, picks| {
+        last_used::<T, G, P>(search, picks)
     });
+    search.family(
+        "a slot freed, its slab full",
+        &frees[..1],
+        |search, picks| first_freed::<T, G, P>(search, picks),
+    );
     let requests = ["allocate", "allocate, failing"];
-    search.family(&requests, |search, picks| request::<T, G, P>(search, picks));
-    search.family(&resize::OPERATIONS, |search, picks| {
+    search.family("a slot", &requests, |search, picks| {
+        request::<T, G, P>(search, picks)
+    });
+    search.family("a slot resized", &resize::OPERATIONS, |search, picks| {
         resized::<T, G, P>(search, picks)
     });
 }

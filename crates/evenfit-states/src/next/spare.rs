@@ -14,10 +14,14 @@ use crate::world::Place;
 
 pub(crate) fn all<T: Tiers, G: Geometry, P: Probe>(search: &mut Search<P>) {
     let requests = ["allocate", "allocate over-aligned", "allocate, failing"];
-    search.family(&requests, |search, picks| request::<T, G, P>(search, picks));
-    search.family(&resize::OPERATIONS, |search, picks| {
-        resized::<T, G, P>(search, picks)
+    search.family("the spare slab's block", &requests, |search, picks| {
+        request::<T, G, P>(search, picks)
     });
+    search.family(
+        "a resize that takes the spare slab",
+        &resize::OPERATIONS,
+        |search, picks| resized::<T, G, P>(search, picks),
+    );
 }
 
 /// Lengths of which some are served by nothing but the spare slab and what is free around it.
