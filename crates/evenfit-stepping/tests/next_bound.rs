@@ -95,23 +95,29 @@ fn print(record: &Record<Steps>) {
     }
 }
 
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
+/// The variable's number, if it is set.
+fn number(name: &str, otherwise: u64) -> u64 {
+    let set = std::env::var(name).ok();
+    set.map_or(otherwise, |number| number.parse().expect(name))
 }
 
 #[test]
-fn quick() {
+#[cfg_attr(
+    debug_assertions,
+    ignore = "the bound is that of an optimised build: --release"
+)]
+fn the_worst_states() {
     count(Effort {
-        combinations: 1,
-        climbs: number("EVENFIT_CLIMBS").unwrap_or(10),
+        samples: number("EVENFIT_SAMPLES", 100),
+        climbs: number("EVENFIT_CLIMBS", 20),
     });
 }
 
 #[test]
-#[ignore = "millions of states: minutes"]
-fn full() {
+#[ignore = "millions of states: a minute or more"]
+fn the_worst_of_many_states() {
     count(Effort {
-        combinations: number("EVENFIT_COMBINATIONS").unwrap_or(100_000),
-        climbs: number("EVENFIT_CLIMBS").unwrap_or(200),
+        samples: number("EVENFIT_SAMPLES", 20_000),
+        climbs: number("EVENFIT_CLIMBS", 300),
     });
 }

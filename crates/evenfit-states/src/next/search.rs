@@ -12,8 +12,8 @@ use crate::record::Probe;
 /// How many of the states are tried.
 #[derive(Clone, Copy, Debug)]
 pub struct Effort {
-    /// So many combinations of all picks, one after the other.
-    pub combinations: u64,
+    /// So many states of each family picked at random.
+    pub samples: u64,
     /// For each operation, from so many states picked at random, to a worse one by changing one pick, as long as that goes.
     pub climbs: u64,
 }
@@ -51,11 +51,8 @@ impl<'a, P: Probe> Search<'a, P> {
     ) {
         self.record.begin_family(name);
         let mut worst = Worst::default();
-        let mut picks = Some(Picks::first());
-        for _ in 0..self.effort.combinations {
-            let Some(mut now) = picks else { break };
-            worst.count(self, &mut now, &mut family);
-            picks = now.next();
+        for seed in 0..self.effort.samples {
+            worst.count(self, &mut Picks::random(seed), &mut family);
         }
         for (seed, &operation) in (1..).zip(operations) {
             for start in 0..self.effort.climbs {
@@ -68,8 +65,12 @@ impl<'a, P: Probe> Search<'a, P> {
             }
         }
         self.record.count_all(true);
-        for (_, picks) in worst.0.values() {
-            family(self, &mut picks.again());
+        for (most, picks) in worst.0.values() {
+            let again = family(self, &mut picks.again()).expect("these picks go together");
+            assert_eq!(
+                again.instructions, *most,
+                "the same each time, however it is counted"
+            );
         }
         self.record.count_all(false);
     }
