@@ -1,11 +1,15 @@
 //! Where the instructions of a call went, by function and source line, as the debug information tells.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
+use std::ops::Range;
 use std::process::{Command, Stdio};
 
+use iced_x86::Mnemonic;
+
 use crate::step::program_start;
+use crate::translate::decoder;
 
 /// A place in the source.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,6 +59,74 @@ pub fn lines(addresses: &[usize]) -> io::Result<String> {
         }
     }
     Ok(text)
+}
+
+/// The lines of the functions whose path has `module` in it, that have instructions which aren't among `executed`: by function, with how many. Functions of
+/// which nothing was executed are left out.
+///
+/// # Errors
+/// When `nm` or `addr2line` of the binutils can't be run.
+pub fn unreached(executed: &BTreeSet<usize>, module: &str) -> io::Result<String> {
+    let mut text = String::new();
+    for (name, range) in symbols()? {
+        if !name.contains(module) || executed.range(range.clone()).next().is_none() {
+            continue;
+        }
+        let mut left_out = instructions(range);
+        left_out.retain(|address| !executed.contains(address));
+        if left_out.is_empty() {
+            continue;
+        }
+        let frames = frames(&left_out)?;
+        let mut lines: BTreeMap<String, usize> = BTreeMap::new();
+        for address in &left_out {
+            let place = frames.get(address).and_then(|places| places.last());
+            *lines
+                .entry(place.map_or(String::new(), Place::text))
+                .or_default() += 1;
+        }
+        writeln!(text, "{:4} {}", left_out.len(), short(&name)).expect("a string takes all");
+        for (line, count) in lines {
+            writeln!(text, "    {count:4} {line}").expect("a string takes all");
+        }
+    }
+    Ok(text)
+}
+
+/// The functions of the program, and where they lie.
+fn symbols() -> io::Result<Vec<(String, Range<usize>)>> {
+    let output = Command::new("nm")
+        .args(["-C", "-S", "--defined-only"])
+        .arg(std::env::current_exe()?)
+        .output()?;
+    let number = |hex: &str| usize::from_str_radix(hex, 16).ok();
+    let symbol = |line: &str| {
+        let mut words = line.splitn(4, ' ');
+        let start = number(words.next()?)? + program_start();
+        let len = number(words.next()?)?;
+        let is_code = matches!(words.next()?, "t" | "T" | "w" | "W");
+        is_code.then_some((words.next()?.to_string(), start..start + len))
+    };
+    let listed = String::from_utf8_lossy(&output.stdout).into_owned();
+    Ok(listed.lines().filter_map(symbol).collect())
+}
+
+/// Where the instructions of a function lie, but for those that fill up.
+fn instructions(range: Range<usize>) -> Vec<usize> {
+    let mut addresses = Vec::new();
+    for instruction in &mut decoder(range.start) {
+        let at = instruction.ip() as usize;
+        if at >= range.end {
+            break;
+        }
+        if !matches!(
+            instruction.mnemonic(),
+            Mnemonic::Nop | Mnemonic::Int3 | Mnemonic::Ud2
+        ) {
+            addresses.push(at);
+        }
+    }
+    addresses
 }
 
 impl Place {

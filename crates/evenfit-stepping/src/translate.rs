@@ -1,7 +1,7 @@
 //! Counting without steps: straight runs of instructions are copied and executed as they are, and what comes between two runs, a
 //! branch, a call or a return, is done here. A hundred times faster than stepping, and as exact.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard};
@@ -71,6 +71,12 @@ impl Translator {
         let own = self.execute(function_address(&job), &raw mut job as usize);
         // SAFETY: the call has written its result.
         (unsafe { job.result.assume_init() }, own)
+    }
+
+    /// Where all instructions lie that were ever counted.
+    pub fn all_addresses(&self) -> BTreeSet<usize> {
+        let runs = self.runs.values();
+        runs.flat_map(|run| run.addresses.iter().copied()).collect()
     }
 
     /// Where the instructions lie that were counted last, in their order.
@@ -295,7 +301,7 @@ impl Drop for Cache {
 }
 
 /// Decodes the program's instructions from `start` on.
-fn decoder(start: usize) -> Decoder<'static> {
+pub(crate) fn decoder(start: usize) -> Decoder<'static> {
     let len = (program_text().end - start)
         .min(1 << 16)
         .max(INSTRUCTION_BYTES_MAX);

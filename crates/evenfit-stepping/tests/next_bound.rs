@@ -64,6 +64,9 @@ fn count(effort: Effort) {
     all::<WithSlabs, Standard, _>(&mut record, "with slabs", effort);
     println!("{} states, {:?}", record.states(), begin.elapsed());
     print(&record);
+    let executed = record.probe().translator.all_addresses();
+    let unreached = breakdown::unreached(&executed, "evenfit::").expect("nm and addr2line");
+    println!("Not executed in any state:\n{unreached}");
 }
 
 fn print(record: &Record<Steps>) {

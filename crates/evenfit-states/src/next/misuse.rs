@@ -158,8 +158,9 @@ fn of_a_block<T: Tiers, G: Geometry, P: Probe>(
     let between = Between::picked::<G>(picks);
     let mut plan = Plan::<T, G>::picked(&mut search.memory, picks);
     let laid = between.lay(&mut plan, Middle::Block(len))?;
-    plan.settle(Top::Free);
-    plan.free_all(Top::Free);
+    let top = picks.of("the top:", &[Top::Free, Top::Full]);
+    plan.settle(top);
+    plan.free_all(top);
     let block = plan.block(laid);
     let start = block.ptr.addr().get();
     let end = start + len * G::GRANULE_BYTES;

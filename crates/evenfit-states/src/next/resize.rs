@@ -82,6 +82,11 @@ fn one<T: Tiers, G: Geometry, P: Probe>(
     plan.settle(top);
     plan.free_all(top);
     let block = plan.block(laid);
-    let new = World::<T, G>::layout(new_len, align);
+    let in_top = if picks.of("and all of the top:", &[false, true]) {
+        plan.world.top().1
+    } else {
+        0
+    };
+    let new = World::<T, G>::layout(new_len + World::<T, G>::even(in_top), align);
     Some(search.record.reallocate(&mut plan.world, block, new, picks))
 }
