@@ -22,13 +22,16 @@ struct Place {
 /// The places that an instruction belongs to: first that in the function of the program, then that in what was inlined there, and so on.
 type Frames = Vec<Place>;
 
+/// Instructions by line of a function, and by line of what was inlined there.
+type Lines = BTreeMap<String, BTreeMap<String, usize>>;
+
 /// Instructions by function of the program; in it by line; and by line of what was inlined there.
 ///
 /// # Errors
 /// When `addr2line` of the binutils can't be run.
 pub fn lines(addresses: &[usize]) -> io::Result<String> {
     let frames = frames(addresses)?;
-    let mut functions: Vec<(String, BTreeMap<String, BTreeMap<String, usize>>)> = Vec::new();
+    let mut functions: Vec<(String, Lines)> = Vec::new();
     for address in addresses {
         let Some([outer, inlined @ ..]) = frames.get(address).map(Vec::as_slice) else {
             continue;

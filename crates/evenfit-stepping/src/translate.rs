@@ -35,7 +35,6 @@ static LOCK: Mutex<()> = Mutex::new(());
 
 const STACK_BYTES: usize = 1 << 20;
 const CACHE_BYTES: usize = 8 << 20;
-const INSTRUCTION_BYTES_MAX: usize = 15;
 /// The last return goes there: no code has such an address.
 const END: usize = 0;
 
@@ -302,9 +301,8 @@ impl Drop for Cache {
 
 /// Decodes the program's instructions from `start` on.
 pub(crate) fn decoder(start: usize) -> Decoder<'static> {
-    let len = (program_text().end - start)
-        .min(1 << 16)
-        .max(INSTRUCTION_BYTES_MAX);
+    // Functions are shorter.
+    let len = (program_text().end - start).min(1 << 16);
     // SAFETY: the program's text is mapped, and never changes.
     let bytes = unsafe { std::slice::from_raw_parts(start as *const u8, len) };
     Decoder::with_ip(64, bytes, start as u64, DecoderOptions::NONE)

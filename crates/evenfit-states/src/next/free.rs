@@ -42,13 +42,14 @@ fn one<T: Tiers, G: Geometry, P: Probe>(
     let mut block = plan.block(laid);
     if is_over_aligned {
         let align = 2 * G::ALIGN_BYTES;
-        if block.ptr.addr().get() % align != 0 {
+        if !block.ptr.addr().get().is_multiple_of(align) {
             return None;
         }
         let layout = World::<T, G>::layout(block.layout.size() / G::GRANULE_BYTES, align);
         block = plan.world.relayout(block, layout);
     }
-    let is_as_asked = !has_more && !(World::<T, G>::HAS_SLABS && len < World::<T, G>::BLOCK_LEN);
+    let is_for_a_slot = World::<T, G>::HAS_SLABS && len < World::<T, G>::BLOCK_LEN;
+    let is_as_asked = !has_more && !is_for_a_slot;
     Some(
         search
             .record

@@ -61,7 +61,7 @@ impl<'a, P: Probe> Search<'a, P> {
                     let counted = counted.filter(|counted| counted.operation == operation);
                     counted.map_or(0, |counted| counted.instructions)
                 };
-                self.climb(seed << 32 | start * ATTEMPTS, &mut score);
+                self.climb((seed << 32) + start * ATTEMPTS, &mut score);
             }
         }
         self.record.count_all(true);
