@@ -147,7 +147,6 @@ fn a_block_in_a_wrong_list_is_not_taken_for_a_longer_one() {
 
 /// In a pool shorter than a slab, metadata that were overwritten may say that one begins.
 #[test]
-#[ignore = "stops the process: the walk reads behind the region"]
 fn no_slab_is_looked_for_where_none_has_room() {
     for len_bytes in 900..1400 {
         let region = Region::new(len_bytes, Placement::BeforeGuard(0));

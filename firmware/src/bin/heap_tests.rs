@@ -20,7 +20,7 @@ const CASES: u32 = 300;
 fn main() -> ! {
     every_state::<Blocks>();
     every_state::<CompactBlocks>();
-    let report = explore::<Slabs>(&Plan::slabs(1, 1000));
+    let report = explore::<Slabs>(&Plan::slabs::<Slabs>(1, 1000));
     hprintln!(
         "{}: {} states, {} operations",
         Slabs::NAME,
