@@ -123,8 +123,12 @@ impl<G: Geometry> Blocks<G> {
                 self.map.clear(start, NEXT);
                 self.map.set(start, HERE);
             } else {
-                self.map.flip(start, NEXT);
-                self.map.set(start + len, FREE_START);
+                if len < G::SHORT_END {
+                    self.map.flip_and_set(start, NEXT, FREE_START << len);
+                } else {
+                    self.map.flip(start, NEXT);
+                    self.map.set(start + len, FREE_START);
+                }
                 let (old_rest, old_rest_end) = (self.rest, self.rest_end);
                 (self.rest, self.rest_end) = (start + len, end);
                 if old_rest != NO_REST {
@@ -239,9 +243,6 @@ impl<G: Geometry> Blocks<G> {
     /// As `find`, for a request whose own bin is empty if it is short.
     #[inline(always)]
     fn find_elsewhere(&self, len: usize) -> Option<Found> {
-        if len > self.end {
-            return None;
-        }
         let in_rest = len <= self.rest_len();
         // SAFETY: bins are those that Bins names.
         unsafe {
@@ -251,6 +252,9 @@ impl<G: Geometry> Blocks<G> {
                 }
                 self.bins.first_above_short(len)
             } else {
+                if len > self.end {
+                    return None;
+                }
                 let bin = Bins::<G>::of(len);
                 if self.bins.is_filled(bin)
                     && self.directory.len_at(self.bins.head(bin) as usize) >= len

@@ -38,7 +38,7 @@ impl<G: Geometry> Blocks<G> {
                     && Self::fits(len, requested)
                     && self.free_merging(start, len, window);
             }
-            let len = window.short_used_len();
+            let len = opaque(window.short_used_len());
             if !Self::fits(len, requested) {
                 return false;
             }
