@@ -13,7 +13,7 @@ use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
-use crate::blocks::{Blocks, Pool, is_aligned};
+use crate::blocks::{Blocks, is_aligned};
 use crate::geometry::Geometry;
 use crate::slabs::{Slabs, Slot};
 use crate::tiers::Tiers;
@@ -279,11 +279,6 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
             failed_requests: counters.failed,
             refused_frees: counters.refused,
         }
-    }
-
-    /// How many bytes a block for `size_bytes` takes, where it isn't a slot.
-    pub(crate) fn block_bytes(size_bytes: usize) -> usize {
-        Pool::<G>::granules(size_bytes) * G::GRANULE_BYTES
     }
 }
 

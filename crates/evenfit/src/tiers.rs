@@ -11,7 +11,6 @@ pub trait Tiers: sealed::Sealed + Copy + core::fmt::Debug + 'static {
     const SLABS_REGION_BYTES_MIN: usize;
     /// One or none.
     #[doc(hidden)]
-
     type Slabs<G: Geometry>: AsRef<[Slabs<G>]> + AsMut<[Slabs<G>]>;
     #[doc(hidden)]
     fn from<G: Geometry>(slabs: Slabs<G>) -> Self::Slabs<G>;

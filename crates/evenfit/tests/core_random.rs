@@ -103,6 +103,7 @@ impl<T: Tiers, G: Geometry> Shadow<'_, T, G> {
             assert!(address + block.len() <= behind, "overlaps the block behind");
         }
         self.pattern = self.pattern.wrapping_add(1);
+        // SAFETY: the block is new, and the test's alone.
         unsafe { block.cast::<u8>().write_bytes(self.pattern, block.len()) };
         let live = Live {
             layout,
@@ -113,6 +114,7 @@ impl<T: Tiers, G: Geometry> Shadow<'_, T, G> {
     }
 
     fn verify(&self, address: usize, bytes: usize, pattern: u8) {
+        // SAFETY: live blocks may be read.
         let content = unsafe { std::slice::from_raw_parts(address as *const u8, bytes) };
         assert!(
             content.iter().all(|&byte| byte == pattern),
@@ -164,6 +166,7 @@ impl<T: Tiers, G: Geometry> Shadow<'_, T, G> {
                 "{size} at {align}, largest is {largest}"
             );
             if let Ok(block) = answer {
+                // SAFETY: the block was allocated with this layout, and is not used again.
                 unsafe { self.heap.try_deallocate(block.cast(), layout(size, align)) }.unwrap();
             }
             let again = if align <= G::ALIGN_BYTES {
@@ -183,7 +186,9 @@ impl<T: Tiers, G: Geometry> Shadow<'_, T, G> {
         self.verify(address, live.len, live.pattern);
         let ptr = NonNull::new(address as *mut u8).unwrap();
         match self.random.below(4) {
+            // SAFETY: the block is live, and freed below.
             0 => unsafe { ptr.write_bytes(0, live.len) },
+            // SAFETY: as above.
             1 => unsafe { ptr.write_bytes(0xFF, live.len) },
             _ => {}
         }
@@ -195,9 +200,12 @@ impl<T: Tiers, G: Geometry> Shadow<'_, T, G> {
         };
         let layout = layout(size, live.layout.align());
         match self.random.below(3) {
+            // SAFETY: the block is live, and not used again.
             0 => unsafe { self.heap.deallocate(ptr, layout) },
+            // SAFETY: as above.
             1 => assert_eq!(unsafe { self.heap.try_free(ptr) }, Ok(())),
             _ => assert_eq!(
+                // SAFETY: as above.
                 unsafe { self.heap.try_deallocate(ptr, layout) },
                 Ok(()),
                 "{layout:?}"
@@ -225,6 +233,7 @@ impl<T: Tiers, G: Geometry> Shadow<'_, T, G> {
         };
         let new = layout(size, align);
         let ptr = NonNull::new(address as *mut u8).unwrap();
+        // SAFETY: the block is live, and only the one returned is used from here on.
         let answer = unsafe {
             if self.random.one_in(6) {
                 self.heap.resize_in_place(ptr, old, new)
@@ -260,6 +269,7 @@ impl<T: Tiers, G: Geometry> Shadow<'_, T, G> {
             live.layout.align(),
         );
         let ptr = NonNull::new(address as *mut u8).unwrap();
+        // SAFETY: as above.
         let block = unsafe { self.heap.reallocate(ptr, live.layout, new) }.unwrap();
         self.verify(block.cast::<u8>().addr().get(), new.size(), live.pattern);
         self.live.remove(&address);
@@ -273,9 +283,11 @@ impl<T: Tiers, G: Geometry> Shadow<'_, T, G> {
         let Some((address, layout)) = self.misused(pool, pool_end) else {
             return;
         };
+        // SAFETY: the region outlives the heap; nothing writes to it meanwhile.
         let bytes = || unsafe { std::slice::from_raw_parts(base.as_ptr(), region_bytes) }.to_vec();
         let (before, stats) = (bytes(), self.heap.stats());
         let ptr = NonNull::new(address as *mut u8).unwrap();
+        // SAFETY: what is no live block is refused.
         let answer = unsafe { self.heap.try_deallocate(ptr, layout) };
         let error = answer.expect_err(&format!(
             "accepted {:#x}, {layout:?}",
@@ -435,6 +447,7 @@ fn run<T: Tiers, G: Geometry>(seed: u64, steps: usize) {
     let whole = shadow.heap.largest_free_aligned(1);
     assert_eq!(whole, empty.pool_bytes, "an empty pool is one allocation");
     let all = shadow.heap.allocate(layout(whole, 1)).unwrap();
+    // SAFETY: the block is live, and not used again.
     unsafe { shadow.heap.try_deallocate(all.cast(), layout(whole, 1)) }.unwrap();
     assert_eq!(shadow.heap.blocks().count(), 1);
 }

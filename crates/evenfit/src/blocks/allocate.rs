@@ -62,7 +62,7 @@ impl<G: Geometry> Blocks<G> {
             let (blocks, start) = (reread(self), opaque(start));
             // All marks of a free block but the first go. Those of its end are the length's; in the shortest block they are those
             // of its start.
-            blocks.map.flip(start, (NEXT | TWO_BEFORE * bit) & !HERE);
+            blocks.map.flip(start, (NEXT | (TWO_BEFORE * bit)) & !HERE);
             Some(blocks.allocated(start, len))
         }
     }

@@ -134,7 +134,7 @@ impl Window {
     /// block's start where it ends.
     #[inline(always)]
     pub(super) fn is_short_free(self, bit: usize) -> bool {
-        self.0 & (bit * 16 - 2) == bit * 7 | FREE_START
+        self.0 & (bit * 16 - 2) == (bit * 7) | FREE_START
     }
 
     /// A used block starts here that is no shorter than `short_end`, if what is before allows a start.

@@ -160,28 +160,6 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         }
     }
 
-    /// The last resort of [`reallocate`](Self::reallocate) alone: for those who have tried all else by themselves, without the lock.
-    ///
-    /// # Errors
-    /// As for `reallocate`.
-    ///
-    /// # Safety
-    /// As for `reallocate`.
-    #[cold]
-    pub(crate) unsafe fn reallocate_as_last_resort(
-        &mut self,
-        ptr: NonNull<u8>,
-        old: Layout,
-        new: Layout,
-    ) -> Result<NonNull<[u8]>, ReallocError> {
-        let live = self
-            .live_at(ptr, Some(old))
-            .map_err(|error| self.refused(error))?;
-        // SAFETY: it is live, and the caller's.
-        let kept = unsafe { self.keep_live(live, ptr, old.size(), new) };
-        kept.ok_or_else(|| self.fail(new).into())
-    }
-
     /// Counts a reallocation that failed, and says why it did.
     #[cold]
     #[inline(never)]
