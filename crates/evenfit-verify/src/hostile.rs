@@ -325,12 +325,6 @@ impl<S: Subject> Hostile<S> {
         let _ = self.subject.check();
         assert!(self.subject.blocks().count() <= self.model.pool_bytes());
         let _ = self.subject.stats();
-        if S::RULES
-            .slabs
-            .is_some_and(|slabs| slabs.believes_descriptors)
-        {
-            return;
-        }
         let _ = self.subject.largest_free();
         for offset in (0..self.model.pool_bytes()).step_by(S::GRANULE_BYTES) {
             let _ = self.subject.usable_size(self.pointer(offset));

@@ -69,8 +69,6 @@ pub struct SlabRules {
     /// Whether a slot is kept for a smaller request where there is no memory for another, so that a block is
     /// made smaller at its alignment always. The slots of its slab may then be freed with such a size.
     pub keeps_slots: bool,
-    /// Whether what the region says of a slab is believed by all but the integrity check and the walk.
-    pub believes_descriptors: bool,
 }
 
 /// The largest request that a slab serves.
@@ -173,7 +171,6 @@ const SLABS: SlabRules = SlabRules {
     align_bytes: 8,
     aligned_over_bytes_max: 32,
     keeps_slots: false,
-    believes_descriptors: false,
 };
 
 /// What a slab rounds a request to.

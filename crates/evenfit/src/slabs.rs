@@ -406,7 +406,7 @@ impl<G: Geometry> Slabs<G> {
             let descriptor = self.descriptor(slab);
             let class = (*descriptor).class;
             let free = (*descriptor).free;
-            class != Class::NONE && free == (*self.record(class)).all_free
+            class != Class::NONE && class.is_one() && free == (*self.record(class)).all_free
         }
     }
 
@@ -545,11 +545,14 @@ impl<G: Geometry> Slabs<G> {
         // SAFETY: as in `free`.
         unsafe {
             let begin = self.nearest(granule);
+            let distance = granule.wrapping_sub(begin as usize);
+            if distance >= Self::SLAB_GRANULES {
+                return Ok(None);
+            }
             let slab = Self::slab_at(begin);
             let descriptor = self.descriptor(slab);
             let class = (*descriptor).class;
-            let distance = granule.wrapping_sub(begin as usize);
-            if class == Class::NONE || distance >= Self::SLAB_GRANULES {
+            if class == Class::NONE || !class.is_one() {
                 return Ok(None);
             }
             let record = self.record(class);
@@ -653,15 +656,21 @@ impl<G: Geometry> Slabs<G> {
         (used_slots, free_bytes)
     }
 
+    /// Beyond the descriptor of any slab.
+    fn slabs_end(&self) -> SlabId {
+        (self.segments << (Self::SEGMENT_LOG2 - Self::ENTRY_LOG2)) as SlabId
+    }
+
     /// The length of the largest free slot, in bytes; 0 if there is none.
     pub(crate) fn largest_free_slot(&self) -> usize {
         let is_free = |record: &&Record| {
             // SAFETY: a record's word is one of free bits (S5). Behind the first slab of a list, all have a free slot (S4).
             unsafe {
                 let first = (*self.descriptor(record.head)).next;
-                (0..WORDS).any(|word| {
-                    Descriptor::word(self.descriptor(first), word).read_unaligned() != 0
-                }) || (*self.descriptor(first)).next != record.head
+                let has_free =
+                    |word| Descriptor::word(self.descriptor(first), word).read_unaligned() != 0;
+                first < self.slabs_end()
+                    && ((0..WORDS).any(has_free) || (*self.descriptor(first)).next != record.head)
             }
         };
         if !self.are_in_use() {
@@ -681,7 +690,7 @@ impl<G: Geometry> Slabs<G> {
             if self.open == 0 || !self.is_empty(self.spare) {
                 return 0;
             }
-            let begin_low = (*self.descriptor(self.spare)).begin_low as usize;
+            let begin_low = (*self.descriptor(self.spare)).begin_low as usize % G::SHORT_END;
             let start = ((self.spare as usize) << Self::ENTRY_LOG2 | begin_low) - Self::BIAS;
             blocks.merged_len(start, Self::block_len(start, blocks))
         }

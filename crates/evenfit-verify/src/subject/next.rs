@@ -115,7 +115,6 @@ const fn rules<T: Tiers, G: Promised>() -> Rules {
                 align_bytes: G::ALIGN_BYTES,
                 aligned_over_bytes_max: 0,
                 keeps_slots: true,
-                believes_descriptors: true,
             })
         } else {
             None

@@ -2,7 +2,7 @@
 
 use core::ptr;
 
-use super::classes::{ClassInfo, WORD_BITS, WORDS};
+use super::classes::{CLASSES_MAX, ClassInfo, WORD_BITS, WORDS};
 
 /// A slab by the entry of the directory that it begins in, or the head of a class's list.
 pub(super) type SlabId = u32;
@@ -23,6 +23,11 @@ impl Class {
     /// The class whose record lies so many bytes behind the first.
     pub(super) const fn at(offset_bytes: usize) -> Self {
         Self(offset_bytes as u16)
+    }
+
+    /// Whether a record lies there. Only what was written over a descriptor can say otherwise.
+    pub(super) const fn is_one(self) -> bool {
+        self.number() < CLASSES_MAX && self.0 as usize == self.number() * size_of::<Record>()
     }
 
     pub(super) const fn number(self) -> usize {
