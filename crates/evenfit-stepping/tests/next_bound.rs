@@ -1,9 +1,17 @@
-//! The operation bound of the new core.
+//! The operation bound of the new core: prints the most instructions of each operation, and the state that reaches it; then
+//! which instructions no state has reached.
+//!
+//! ```sh
+//! cargo test --release -p evenfit-stepping --test next_bound -- --nocapture            # 100,000 states: seconds
+//! cargo test --release -p evenfit-stepping --test next_bound -- --nocapture --ignored  # millions, and other geometries
+//! EVENFIT_BREAKDOWN=1 ...                                                              # where they go, by line
+//! CARGO_PROFILE_RELEASE_OPT_LEVEL=s ...                                                # optimised for size
+//! ```
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 
 use std::collections::BTreeMap;
 
-use evenfit::next::{BlocksOnly, Standard, WithSlabs};
+use evenfit::next::{Aligned, BlocksOnly, Compact, Standard, Wide, WithSlabs};
 use evenfit_states::next::{Effort, Key, Record, all};
 use evenfit_states::{Cost, Probe};
 use evenfit_stepping::{Stepper, Translator, breakdown};
@@ -51,7 +59,8 @@ impl Probe for Steps {
     }
 }
 
-fn count(effort: Effort) {
+/// Counts in these pools, and prints what was the most.
+fn count(pools: impl FnOnce(&mut Record<Steps>)) {
     let mut record = Record::new(Steps {
         translator: Translator::new(),
         stepper: Stepper::new(),
@@ -60,8 +69,7 @@ fn count(effort: Effort) {
         most: BTreeMap::new(),
     });
     let begin = std::time::Instant::now();
-    all::<BlocksOnly, Standard, _>(&mut record, "blocks only", effort);
-    all::<WithSlabs, Standard, _>(&mut record, "with slabs", effort);
+    pools(&mut record);
     println!("{} states, {:?}", record.states(), begin.elapsed());
     print(&record);
     let executed = record.probe().translator.all_addresses();
@@ -104,23 +112,44 @@ fn number(name: &str, otherwise: u64) -> u64 {
     set.map_or(otherwise, |number| number.parse().expect(name))
 }
 
+fn effort(samples: u64, climbs: u64) -> Effort {
+    Effort {
+        samples: number("EVENFIT_SAMPLES", samples),
+        climbs: number("EVENFIT_CLIMBS", climbs),
+    }
+}
+
+fn standard(effort: Effort) {
+    count(|record| {
+        all::<BlocksOnly, Standard, _>(record, "blocks only", effort);
+        all::<WithSlabs, Standard, _>(record, "with slabs", effort);
+    });
+}
+
 #[test]
 #[cfg_attr(
     debug_assertions,
     ignore = "the bound is that of an optimised build: --release"
 )]
 fn the_worst_states() {
-    count(Effort {
-        samples: number("EVENFIT_SAMPLES", 100),
-        climbs: number("EVENFIT_CLIMBS", 20),
-    });
+    standard(effort(100, 20));
 }
 
 #[test]
 #[ignore = "millions of states: a minute or more"]
 fn the_worst_of_many_states() {
-    count(Effort {
-        samples: number("EVENFIT_SAMPLES", 20_000),
-        climbs: number("EVENFIT_CLIMBS", 300),
+    standard(effort(20_000, 300));
+}
+
+#[test]
+#[ignore = "half a minute"]
+fn the_worst_states_of_other_geometries() {
+    let effort = effort(100, 20);
+    count(|record| {
+        all::<BlocksOnly, Aligned, _>(record, "Aligned, blocks only", effort);
+        all::<WithSlabs, Aligned, _>(record, "Aligned, with slabs", effort);
+        all::<BlocksOnly, Wide, _>(record, "Wide, blocks only", effort);
+        all::<WithSlabs, Wide, _>(record, "Wide, with slabs", effort);
+        all::<BlocksOnly, Compact, _>(record, "Compact", effort);
     });
 }

@@ -21,7 +21,7 @@ pub(crate) fn lens<G: Geometry>() -> [usize; 11] {
     ]
 }
 
-/// The shortest length whose bin is in this word of those that tell which bins are filled.
+/// The shortest length whose bin is in this word of those that tell which bins are filled; longer than any block where there is no such word.
 pub(crate) fn word_start<G: Geometry>(word: usize) -> usize {
     let bins = word * usize::BITS as usize - G::SHORT_END;
     1 << (bins / 4 + G::SHORT_END.ilog2() as usize)

@@ -38,8 +38,9 @@ pub fn all<T: Tiers, G: Geometry, P: Probe>(
     effort: Effort,
 ) {
     record.begin(name);
-    // Room for the largest state, and for a free block of the second word of bins.
+    // Room for the largest state, and for a free block of the second word of bins, where there is one.
     let granules = (5 * lens::word_start::<G>(1)).max(1000 * G::SHORT_END);
+    let granules = granules.min(G::GRANULES_MAX / 10 * 9);
     let mut search = Search::new::<G>(record, granules, effort);
     free::all::<T, G, P>(&mut search);
     allocate::all::<T, G, P>(&mut search);

@@ -12,7 +12,7 @@ use super::world::World;
 use crate::world::Block;
 
 /// Sizes of slots of the slab that becomes the spare: no other state has them.
-const SPARE_SLOTS: [usize; 3] = [32, 80, 256];
+const SPARE_SLOTS: [usize; 3] = [64, 80, 256];
 
 /// How many slots the slab of this slot has.
 fn slots<T: Tiers, G: Geometry>(world: &mut World<T, G>, slot: Block) -> usize {
@@ -103,8 +103,8 @@ impl OneUsed {
         &mut self.slots[index]
     }
 
-    /// Frees all other slots.
-    pub(crate) fn empty<T: Tiers, G: Geometry>(&mut self, world: &mut World<T, G>) {
+    /// Frees all other slots. `None`: another slab turned out to be of the same class.
+    pub(crate) fn empty<T: Tiers, G: Geometry>(&mut self, world: &mut World<T, G>) -> Option<()> {
         let used = self.used().ptr;
         let others = core::mem::take(&mut self.slots);
         let others = others.into_iter().filter(|slot| slot.ptr != used);
@@ -123,11 +123,14 @@ impl OneUsed {
                 // Full as it is, it leaves the list when the other is looked at; then it comes back as the last.
                 world.free(companion[0]);
                 let again = world.slot(self.bytes);
-                assert_eq!(again.ptr, companion[0].ptr);
+                if again.ptr != companion[0].ptr {
+                    return None;
+                }
                 others.for_each(|slot| world.free(slot));
                 world.free(companion[1]);
             }
         }
+        Some(())
     }
 }
 
@@ -192,7 +195,7 @@ impl Spare {
             let more = (0..others).map(|_| plan.world.slot(self.slab.bytes));
             self.slab.slots.extend(more);
         }
-        self.slab.empty(&mut plan.world);
+        self.slab.empty(&mut plan.world)?;
         plan.world.free(slot);
         Some(())
     }

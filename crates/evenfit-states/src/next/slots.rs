@@ -64,7 +64,7 @@ fn last_used<T: Tiers, G: Geometry, P: Probe>(
         spare.empty(&mut plan)?;
     }
     let used = *slab.used();
-    slab.empty(&mut plan.world);
+    slab.empty(&mut plan.world)?;
     let world = &mut plan.world;
     Some(search.record.deallocate(world, used, !is_kept, picks))
 }
@@ -202,7 +202,7 @@ fn resized<T: Tiers, G: Geometry, P: Probe>(
 ) -> Option<Counted> {
     let mut slab = OneUsed::picked(picks, &SLOTS[1..]);
     let is_kept = picks.of("kept for a shorter request:", &[true, false]);
-    let new_bytes = picks.of("to", &[12, 64, 400, 600, 4000]);
+    let new_bytes = picks.of("to", &[12, 96, 128, 600, 4000]);
     let align = picks.of("aligned to", &[1, 2 * G::ALIGN_BYTES, 4096]);
     let own = picks.of("the class of that has", &OWNS);
     let has_spare = picks.of("another is spare:", &[true, false]);
@@ -230,7 +230,7 @@ fn resized<T: Tiers, G: Geometry, P: Probe>(
         spare.empty(&mut plan)?;
     }
     let used = *slab.used();
-    slab.empty(&mut plan.world);
+    slab.empty(&mut plan.world)?;
     let new = layout(new_bytes, align);
     Some(search.record.reallocate(&mut plan.world, used, new, picks))
 }

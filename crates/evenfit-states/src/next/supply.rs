@@ -59,7 +59,12 @@ pub(crate) fn lay<T: Tiers, G: Geometry>(
     };
     match source {
         Source::Hole => {
-            let in_next_word = word_start::<G>(1).max(len);
+            let next_word = word_start::<G>(1);
+            let in_next_word = if next_word < G::GRANULES_MAX / 4 {
+                next_word.max(len)
+            } else {
+                2 * len
+            };
             let lens = [2, 3, 4, 5, long - 1, long, long + 1, 10 * long].map(|more| len + more);
             let [a, b, c, d, e, f, g, h] = lens;
             let hole = picks.of("of granules:", &[in_next_word, a, b, c, d, e, f, g, h]);
