@@ -1,7 +1,9 @@
-//! Where the optimiser is kept from what it would do. Each use has its worth written beside it, in instructions an operation: the
-//! geometric mean over the recorded programs, blocks only, unless it says otherwise.
+//! Where the optimiser is kept from what it would do. Without both functions a heap of blocks only takes 103.2 instructions an
+//! operation, with [`opaque`] alone 97.7, with both 95.4; with slabs 45.3, 44.9, 44.7 (geometric means over the beginnings of the
+//! six recorded programs, x86-64, 30 November 2026).
 
-/// The same number, of which the compiler knows nothing. No instruction.
+/// The same number, of which the compiler knows nothing: it can't make a shift of a constant of each multiple, or keep parts of an
+/// address for later, in registers that would have to be saved first. No instruction.
 #[inline(always)]
 pub(crate) fn opaque(x: usize) -> usize {
     #[cfg(any(target_arch = "x86_64", target_arch = "arm", target_arch = "aarch64"))]
@@ -17,8 +19,7 @@ pub(crate) fn opaque(x: usize) -> usize {
     x
 }
 
-/// The same value, of which nothing is known any more: what was read of it is read again where it is needed, and so not kept in
-/// registers that would have to be saved first.
+/// The same value, of which nothing is known any more: what was read of it is read again where it is needed, and not kept.
 #[inline(always)]
 pub(crate) fn reread<T>(value: &mut T) -> &mut T {
     let address = (value as *mut T).expose_provenance();
