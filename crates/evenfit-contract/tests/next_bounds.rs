@@ -200,7 +200,7 @@ fn the_counter_examples_fail_in_the_pools_that_wrong_formulas_give() {
             cut(4, 0),
             demand(2, 5, 0, 3),
             25,
-            "a2 a5 a4 f0 a5 f2 a5 f3 a5 f1 a2 f6 a5",
+            "a2 a5 a4 f0 a5 f2 a5 f3 a5 f1 a3 f6 a5",
         ),
     ] {
         let case = Case {

@@ -2,7 +2,7 @@
 //!
 //! A request is cut from the first block of its bin, from the *rest*, which is what was left of the block that was
 //! split last, from the next filled bin, or from the top. Blocks have two granules at least; where one would be left
-//! alone, it stays with the block.
+//! alone, it stays with the block. What is freed beside the rest becomes part of it.
 
 use std::rc::Rc;
 
@@ -16,8 +16,6 @@ enum State {
         owner: u8,
         /// The block's length, or one granule less.
         asked: u64,
-        /// It was asked to be aligned to more than all blocks are.
-        is_aligned: bool,
     },
     /// In the list of its bin since then; the latest is the first.
     Listed(u32),
@@ -174,11 +172,7 @@ impl WithRest {
     /// Allocates; where the block starts.
     fn allocate_for(&mut self, owner: u8, asked: u64, align: u64) -> Option<u64> {
         let is_aligned = align > self.cut.align_granules;
-        let state = State::Used {
-            owner,
-            asked,
-            is_aligned,
-        };
+        let state = State::Used { owner, asked };
         let (found, lead) = if is_aligned {
             self.find_aligned(asked, align)?
         } else {
@@ -221,54 +215,35 @@ impl WithRest {
         }
     }
 
-    fn free_at(&mut self, mut at: usize) {
-        let Piece { mut len, state } = self.pieces[at];
-        let is_plain =
-            matches!(state, State::Used { asked, is_aligned: false, .. } if asked == len);
-        let behind = self.pieces.get(at + 1).copied();
-        let before = at.checked_sub(1).map(|before| self.pieces[before]);
-        let before = before.filter(|piece| piece.is_free());
-        if let Some(rest) = behind
-            && rest.state == State::Rest
-            && rest.len >= 2 * Cut::BLOCK_MIN
-            && before.is_none()
-            && is_plain
-            && len < self.cut.short_end
-        {
-            self.pieces[at + 1].len += len;
-            self.pieces.remove(at);
+    /// Frees a block: it and its free neighbours become one. What the top follows is the top's; else what has the rest
+    /// in it is the rest; else it is listed.
+    fn free_at(&mut self, at: usize) {
+        let is_free = |&at: &usize| self.pieces.get(at).is_some_and(|piece| piece.is_free());
+        let first = at.checked_sub(1).filter(is_free).unwrap_or(at);
+        let last = Some(at + 1).filter(is_free).unwrap_or(at);
+        let mut len = 0;
+        let mut has_rest = false;
+        for piece in self.pieces.drain(first..=last) {
+            len += piece.len;
+            has_rest |= piece.state == State::Rest;
+        }
+        if first == self.pieces.len() {
             return;
         }
-        if let Some(behind) = behind.filter(|piece| piece.is_free()) {
-            self.pieces.remove(at + 1);
-            len += behind.len;
+        let mut piece = self.listed(len);
+        if has_rest {
+            piece.state = State::Rest;
         }
-        if let Some(before) = before {
-            at -= 1;
-            self.pieces.remove(at);
-            len += before.len;
-        }
-        if at + 1 == self.pieces.len() {
-            self.pieces.pop();
-        } else {
-            self.pieces[at] = self.listed(len);
-        }
+        self.pieces.insert(first, piece);
     }
 
     /// Makes a block so long that it serves `asked` granules, where it is; whether it could be.
     fn resize_at(&mut self, at: usize, asked: u64) -> bool {
         let Piece { len, state } = self.pieces[at];
-        let State::Used {
-            owner, is_aligned, ..
-        } = state
-        else {
+        let State::Used { owner, .. } = state else {
             return false;
         };
-        let state = State::Used {
-            owner,
-            asked,
-            is_aligned,
-        };
+        let state = State::Used { owner, asked };
         let behind = self.pieces.get(at + 1).copied();
         let mut left = match behind {
             None => {
@@ -354,7 +329,7 @@ impl Simulated for WithRest {
     }
 
     fn of_key(rule: Rule, end: Option<u64>, key: &[u8]) -> Self {
-        let pieces = key.chunks_exact(4).map(|part| Piece {
+        let pieces = key.chunks_exact(3).map(|part| Piece {
             len: u64::from(part[0]),
             state: match part[1] {
                 0 if part[2] == u8::MAX => State::Rest,
@@ -362,7 +337,6 @@ impl Simulated for WithRest {
                 owner => State::Used {
                     owner,
                     asked: u64::from(part[2]),
-                    is_aligned: part[3] != 0,
                 },
             },
         });
@@ -374,25 +348,21 @@ impl Simulated for WithRest {
     }
 
     fn key(&self) -> Rc<[u8]> {
-        let mut key = Vec::with_capacity(self.pieces.len() * 4);
+        let mut key = Vec::with_capacity(self.pieces.len() * 3);
         for piece in &self.pieces {
             let bin = self.cut.bin(piece.len);
-            let [owner, detail, is_aligned] = match piece.state {
-                State::Used {
-                    owner,
-                    asked,
-                    is_aligned,
-                } => [owner, asked as u8, u8::from(is_aligned)],
-                State::Rest => [0, u8::MAX, 0],
+            let [owner, detail] = match piece.state {
+                State::Used { owner, asked } => [owner, asked as u8],
+                State::Rest => [0, u8::MAX],
                 State::Listed(stamp) => {
                     let is_before = |other: &&Piece| {
                         self.cut.bin(other.len) == bin
                             && matches!(other.state, State::Listed(later) if later > stamp)
                     };
-                    [0, self.pieces.iter().filter(is_before).count() as u8, 0]
+                    [0, self.pieces.iter().filter(is_before).count() as u8]
                 }
             };
-            key.extend([piece.len as u8, owner, detail, is_aligned]);
+            key.extend([piece.len as u8, owner, detail]);
         }
         key.into()
     }
