@@ -108,7 +108,7 @@ fn mixture(n: u64) -> (u64, f64) {
         };
     }
     words.sort_unstable_by_key(|word| word.wrapping_mul(0x9E37_79B9));
-    (words.iter().fold(0, |a, b| (a * 31) ^ b), sum)
+    (words.iter().fold(0u64, |a, b| a.wrapping_mul(31) ^ b), sum)
 }
 
 trait Twice {
