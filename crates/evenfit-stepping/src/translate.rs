@@ -211,14 +211,23 @@ struct Cache {
 }
 
 impl Cache {
-    /// So near that what the copies name relative to themselves can be reached.
+    /// So near that what the copies name relative to themselves can be reached. Where the system has something at a place, the next is tried.
     fn near(address: usize) -> Self {
         let page = 1 << 16;
-        let hint = (address + (64 << 20)) / page * page;
+        let places = (1..16).map(|step| (address + step * (64 << 20)) / page * page);
+        // What is too far is given back by being dropped.
+        let mut near = places
+            .map(Self::at)
+            .filter(|cache| cache.start.abs_diff(address) < 1 << 30);
+        near.next().expect("memory near the program")
+    }
+
+    /// At `place` if there is nothing.
+    fn at(place: usize) -> Self {
         // SAFETY: a new mapping, of which the system finds the place.
         let start = unsafe {
             libc::mmap(
-                hint as *mut _,
+                place as *mut _,
                 CACHE_BYTES,
                 libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC,
                 libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
@@ -294,7 +303,7 @@ impl Cache {
 
 impl Drop for Cache {
     fn drop(&mut self) {
-        // SAFETY: mapped by `near`, and not used any more.
+        // SAFETY: mapped by `at`, and not used any more.
         unsafe { libc::munmap(self.start as *mut _, CACHE_BYTES) };
     }
 }
