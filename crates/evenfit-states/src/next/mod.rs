@@ -2,7 +2,7 @@
 //!
 //! An operation has no loop that depends on the heap's content, so what it executes is decided by its branches: which neighbours are free,
 //! how long they are, where they stand in their lists, what a request finds. A *family* is a function that builds a
-//! state from [`Picks`](picks::Picks), one for each of these, and counts an operation in it. A [`Search`](search::Search) tries combinations of picks,
+//! state from `Picks`, one for each of these, and counts an operation in it. A `Search` tries combinations of picks,
 //! and climbs: it changes one pick at a time as long as the operation gets more to do.
 
 mod aligned;
