@@ -171,7 +171,10 @@ impl<G: Geometry> Blocks<G> {
             } else {
                 0
             };
-            before_len + len + behind_len
+            before_len
+                .saturating_add(len)
+                .saturating_add(behind_len)
+                .min(self.end)
         }
     }
 

@@ -303,6 +303,8 @@ impl<G: Geometry> Blocks<G> {
             .bins
             .last()
             .map_or(0, |bin| unsafe { self.head_len(bin) });
+        // No block is longer than the pool, whatever was written over the directory.
+        let listed = listed.min(self.end);
         let largest = listed.max(self.rest_len()).max(self.end - self.top);
         if largest < GRANULES_MIN { 0 } else { largest }
     }

@@ -86,6 +86,10 @@ impl<G: Geometry> Blocks<G> {
         if !window.is_used_start() || window.is_long_used(G::SHORT_END) && len < G::SHORT_END {
             return Err(self.why_no_block(ptr));
         }
+        // Only a directory that was written over has a longer one.
+        if len > self.top - start {
+            return Err(FreeError::Corrupt);
+        }
         if let Some(layout) = layout {
             let requested = Pool::<G>::granules(layout.size());
             if !Self::fits(len, requested) || !is_aligned(ptr, layout.align()) {
