@@ -37,16 +37,14 @@ mod descriptor;
 
 pub(crate) use self::check::Live;
 
-pub(crate) use self::classes::REQUEST_BYTES_MAX;
-
 use core::alloc::Layout;
 use core::cell::UnsafeCell;
 use core::ptr::NonNull;
 
-use self::classes::{CLASSES_MAX, Table, WORD_BITS, WORDS};
+use self::classes::{CLASSES_MAX, REQUEST_BYTES_MAX, Table, WORD_BITS, WORDS};
 use self::descriptor::{Class, Descriptor, Record, SlabId};
 use crate::FreeError;
-use crate::blocks::{Blocks, Directory};
+use crate::blocks::Blocks;
 use crate::geometry::Geometry;
 
 /// A used slot.
@@ -213,6 +211,17 @@ impl<G: Geometry> Slabs<G> {
         begin >> Self::ENTRY_LOG2
     }
 
+    /// Where a slab begins, as slabs number granules: among those of its entry, whatever was written over its descriptor.
+    ///
+    /// # Safety
+    /// A slab or a head.
+    #[inline(always)]
+    unsafe fn begin(&self, slab: SlabId) -> usize {
+        // SAFETY: as promised by the caller.
+        let low = unsafe { (*self.descriptor(slab)).begin_low } as usize % G::SHORT_END;
+        (slab as usize) << Self::ENTRY_LOG2 | low
+    }
+
     /// The number of the slot that begins `distance` granules from its slab's begin, or one beyond all slots.
     #[inline(always)]
     unsafe fn index(record: *const Record, distance: u32) -> usize {
@@ -292,10 +301,9 @@ impl<G: Geometry> Slabs<G> {
         // SAFETY: as promised by the caller.
         unsafe {
             (*record).word = Descriptor::word(self.descriptor(slab), word);
-            let begin =
-                (slab as usize) << Self::ENTRY_LOG2 | (*self.descriptor(slab)).begin_low as usize;
-            let first = word * WORD_BITS * (*record).slot_bytes;
-            (*record).slot = self.origin.wrapping_add(begin * G::GRANULE_BYTES + first);
+            let begin_bytes = self.begin(slab) * G::GRANULE_BYTES;
+            let first_bytes = word * WORD_BITS * (*record).slot_bytes;
+            (*record).slot = self.origin.wrapping_add(begin_bytes + first_bytes);
         }
     }
 
@@ -420,7 +428,7 @@ impl<G: Geometry> Slabs<G> {
                 return false;
             }
             let descriptor = self.descriptor(slab);
-            let granule = (slab as usize) << Self::ENTRY_LOG2 | (*descriptor).begin_low as usize;
+            let granule = self.begin(slab);
             let start = granule - Self::BIAS;
             let len = Self::block_len(start, blocks);
             if !blocks.free_merging(start, len, blocks.map.window(start)) {
@@ -690,12 +698,8 @@ impl<G: Geometry> Slabs<G> {
             if self.open == 0 || !self.is_empty(self.spare) {
                 return 0;
             }
-            let begin_low = (*self.descriptor(self.spare)).begin_low as usize % G::SHORT_END;
-            let start = ((self.spare as usize) << Self::ENTRY_LOG2 | begin_low) - Self::BIAS;
+            let start = self.begin(self.spare) - Self::BIAS;
             blocks.merged_len(start, Self::block_len(start, blocks))
         }
     }
 }
-
-/// The granules that the directory has an entry for, and those of a slab, are powers of two: see [`Directory::ENTRY_GRANULES`].
-const _: () = assert!(Directory::<crate::geometry::Standard>::ENTRY_GRANULES.is_power_of_two());

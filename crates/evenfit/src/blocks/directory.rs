@@ -13,9 +13,6 @@ pub(crate) struct Directory<G: Geometry> {
 }
 
 impl<G: Geometry> Directory<G> {
-    /// How many granules an entry is for.
-    pub(crate) const ENTRY_GRANULES: usize = G::SHORT_END;
-
     pub(crate) const fn bytes(granules: usize) -> usize {
         (granules / G::SHORT_END + 1) * size_of::<G::Length>()
     }

@@ -2,6 +2,8 @@
 
 use core::fmt::Debug;
 
+pub(crate) use crate::geometry::Table;
+
 /// The constants of a pool: its granule, the width of its links and how finely bins divide sizes.
 ///
 /// Implemented by [`Standard`] and [`Compact`]; sealed, since the heap's proofs cover just these.
@@ -119,44 +121,6 @@ impl Link for u16 {
     unsafe fn is_seal_of(links: *const [Self; 2], seal: *const [Self; 2]) -> bool {
         // SAFETY: as promised by the caller.
         unsafe { *links.cast::<u32>() ^ *seal.cast::<u32>() == 0x9E37_9E37 }
-    }
-}
-
-/// A fixed array whose length the geometry decides, read without a bounds check.
-///
-/// # Safety
-/// `get` and `set` must reach `LEN` elements.
-#[doc(hidden)]
-pub unsafe trait Table<T: Copy> {
-    /// How many elements there are.
-    const LEN: usize;
-    /// A table of `value`s.
-    fn filled(value: T) -> Self;
-    /// # Safety
-    /// `index < LEN`.
-    unsafe fn get(&self, index: usize) -> T;
-    /// # Safety
-    /// `index < LEN`.
-    unsafe fn set(&mut self, index: usize, value: T);
-}
-
-// SAFETY: both functions reach all N elements.
-unsafe impl<T: Copy, const N: usize> Table<T> for [T; N] {
-    const LEN: usize = N;
-    fn filled(value: T) -> Self {
-        [value; N]
-    }
-    #[inline(always)]
-    unsafe fn get(&self, index: usize) -> T {
-        debug_assert!(index < N);
-        // SAFETY: the caller keeps index < N.
-        unsafe { *self.get_unchecked(index) }
-    }
-    #[inline(always)]
-    unsafe fn set(&mut self, index: usize, value: T) {
-        debug_assert!(index < N);
-        // SAFETY: the caller keeps index < N.
-        unsafe { *self.get_unchecked_mut(index) = value }
     }
 }
 
