@@ -1,6 +1,6 @@
 //! An audio callback that allocates: every voice comes and goes in bounded constant time, so no note is ever late.
 //!
-//! The heap belongs to the audio thread alone, so it needs no lock; its memory is made ready before the first callback.
+//! The heap belongs to the audio thread alone, so it needs no lock; its memory is brought in before the first callback.
 //!
 //!     cargo run -p evenfit --example audio_callback
 
@@ -31,7 +31,7 @@ struct Synthesizer<'pool> {
 impl Synthesizer<'_> {
     /// Begins a note if there is room; otherwise it stays silent, and nothing blocks.
     fn pluck(&mut self, frequency_hz: usize) {
-        let Some(place) = self.voices.iter().position(Option::is_none) else {
+        let Some(unused) = self.voices.iter().position(Option::is_none) else {
             return;
         };
         let length = RATE_HZ / frequency_hz;
@@ -47,7 +47,7 @@ impl Synthesizer<'_> {
             unsafe { line.add(i).write(noise) };
         }
         self.notes += 1;
-        self.voices[place] = Some(Voice {
+        self.voices[unused] = Some(Voice {
             line,
             layout,
             position: 0,
@@ -58,8 +58,8 @@ impl Synthesizer<'_> {
     /// What the sound card calls every 2.7 ms.
     fn callback(&mut self, output: &mut [f32; FRAMES]) {
         output.fill(0.0);
-        for place in &mut self.voices {
-            let Some(voice) = place else { continue };
+        for slot in &mut self.voices {
+            let Some(voice) = slot else { continue };
             let length = voice.layout.size() / size_of::<f32>();
             // SAFETY: the line holds so many floats, all written by `pluck`, and is this voice's alone.
             let line = unsafe { std::slice::from_raw_parts_mut(voice.line.as_ptr(), length) };
@@ -73,16 +73,18 @@ impl Synthesizer<'_> {
             if voice.frames_left == 0 {
                 // SAFETY: allocated in `pluck` with this layout; the voice ends here.
                 unsafe { self.heap.deallocate(voice.line.cast(), voice.layout) };
-                *place = None;
+                *slot = None;
             }
         }
     }
 }
 
 fn main() {
-    let mut pool = vec![MaybeUninit::uninit(); 16 * 1024];
+    let mut region = vec![MaybeUninit::uninit(); 16 * 1024];
+    // Brings in every page now, so that no callback waits for the operating system.
+    region.fill(MaybeUninit::new(0));
     let mut synthesizer = Synthesizer {
-        heap: Heap::from_region(&mut pool).expect("16 KiB hold a pool"),
+        heap: Heap::from_region(&mut region).expect("16 KiB hold a pool"),
         voices: [const { None }; 32],
         notes: 0,
         silent: 0,

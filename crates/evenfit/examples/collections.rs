@@ -3,7 +3,7 @@
 //!     cargo run -p evenfit --features allocator-api2 --example collections
 
 use allocator_api2::vec::Vec;
-use evenfit::{SharedHeap, StaticHeap};
+use evenfit::StaticHeap;
 use hashbrown::HashMap;
 
 static HEAP: StaticHeap<{ 1024 * 1024 }> = StaticHeap::new();

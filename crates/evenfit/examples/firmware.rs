@@ -6,8 +6,8 @@
 
 use std::collections::VecDeque;
 
+use evenfit::StaticHeap;
 use evenfit::lock::CriticalSection;
-use evenfit::{SharedHeap, StaticHeap};
 
 #[global_allocator]
 static HEAP: StaticHeap<{ 256 * 1024 }, CriticalSection> = StaticHeap::new();
@@ -38,7 +38,7 @@ fn main() {
     }
     drop(queue);
     let after = HEAP.stats();
-    assert_eq!(after.used_bytes, before, "every reading was given back");
+    assert_eq!(after.used_bytes, before, "every reading was freed");
     println!("sum of all samples until {last_ms} ms: {total}");
     println!(
         "peak {} of {} bytes",

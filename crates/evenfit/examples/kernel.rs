@@ -10,7 +10,7 @@ use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use evenfit::{Lock, LockedHeap, SharedHeap};
+use evenfit::{Lock, LockedHeap};
 
 /// The processor's interrupt flag.
 static INTERRUPTS: AtomicBool = AtomicBool::new(true);

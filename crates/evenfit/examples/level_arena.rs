@@ -18,11 +18,11 @@ struct Monster {
 fn spawn(level: &mut Heap<'_>, count: u32) -> Result<Option<NonNull<Monster>>, AllocError> {
     let mut list = None;
     for number in 0..count {
-        let place = level.allocate(Layout::new::<Monster>())?.cast::<Monster>();
+        let monster = level.allocate(Layout::new::<Monster>())?.cast::<Monster>();
         let health = 10 + number % 7;
         // SAFETY: the block is new, and large and aligned enough for a Monster.
-        unsafe { place.write(Monster { health, next: list }) };
-        list = Some(place);
+        unsafe { monster.write(Monster { health, next: list }) };
+        list = Some(monster);
     }
     Ok(list)
 }
@@ -40,7 +40,7 @@ fn total_health(mut list: Option<NonNull<Monster>>) -> u32 {
 
 fn main() {
     let mut memory = vec![MaybeUninit::uninit(); 1 << 20];
-    let mut level: Heap = Heap::from_region(&mut memory).expect("1 MiB holds a pool");
+    let mut level = Heap::from_region(&mut memory).expect("1 MiB holds a pool");
     for number in 1..=5 {
         let monsters = spawn(&mut level, number * 2_000).expect("a level fits in the pool");
         let stats = level.stats();

@@ -58,6 +58,9 @@ pub(crate) use self::free::is_aligned;
 pub(crate) use self::map::{Map, Window};
 pub(crate) use self::pool::Pool;
 
+#[cfg(target_pointer_width = "64")]
+use core::ptr::NonNull;
+
 use self::bins::Bins;
 use crate::geometry::Geometry;
 use crate::opaque::opaque;
@@ -107,6 +110,10 @@ impl<G: Geometry> Blocks<G> {
         debug_assert!(end.is_multiple_of(Pool::<G>::GRANULES_ALIGN));
         // SAFETY: the map has the pool's first granule.
         unsafe { map.set(0, map::HERE) };
+        Self::without_blocks(map, directory, pool, end)
+    }
+
+    fn without_blocks(map: Map, directory: Directory<G>, pool: Pool<G>, end: usize) -> Self {
         Self {
             pool,
             map,
@@ -119,6 +126,46 @@ impl<G: Geometry> Blocks<G> {
             top_peak: 0,
             bins: Bins::new(),
         }
+    }
+
+    /// A block tier over copies of a map and a directory, with neither a pool nor lists: only good to be walked.
+    ///
+    /// # Safety
+    /// The copies are as long as a pool of `top` granules needs, which is at most `end`; their content may be anything. Nothing but a
+    /// walk uses them, which writes nothing.
+    #[cfg(target_pointer_width = "64")]
+    pub(crate) unsafe fn replica(
+        map: Map,
+        directory: Directory<G>,
+        end: usize,
+        top: usize,
+        [rest, rest_end]: [usize; 2],
+    ) -> Self {
+        let has_rest = rest < rest_end && rest_end <= top;
+        let [rest, rest_end] = if has_rest {
+            [rest, rest_end]
+        } else {
+            [NO_REST; 2]
+        };
+        Self {
+            top,
+            rest,
+            rest_end,
+            ..Self::without_blocks(map, directory, Pool::new(NonNull::dangling()), end)
+        }
+    }
+
+    /// Where what a walk reads is kept: the end, the top, what it was lowered from, and the rest's start and end.
+    #[cfg(target_pointer_width = "64")]
+    pub(crate) fn places(&self) -> [*const usize; 5] {
+        [
+            &self.end,
+            &self.top,
+            &self.top_peak,
+            &self.rest,
+            &self.rest_end,
+        ]
+        .map(core::ptr::from_ref)
     }
 
     /// Where the never-used end of the pool begins.
@@ -146,36 +193,6 @@ impl<G: Geometry> Blocks<G> {
             refused,
             ..Counters::default()
         };
-    }
-
-    /// How long the free block would be that a used block of `len` granules would become.
-    ///
-    /// # Safety
-    /// A used block of so many granules starts at `start`.
-    pub(crate) unsafe fn merged_len(&self, start: usize, len: usize) -> usize {
-        let end = start + len;
-        // SAFETY: neighbours lie in the pool (I1).
-        unsafe {
-            let before_len = if !self.map.window(start).follows_free() {
-                0
-            } else if start == self.rest_end {
-                self.rest_len()
-            } else {
-                self.pool.footer_of(start).min(start)
-            };
-            let behind = self.map.window(end);
-            let behind_len = if end == self.top {
-                self.end - end
-            } else if behind.starts_free() {
-                self.free_len(end, behind)
-            } else {
-                0
-            };
-            before_len
-                .saturating_add(len)
-                .saturating_add(behind_len)
-                .min(self.end)
-        }
     }
 
     /// The rest's length.
@@ -226,7 +243,7 @@ impl<G: Geometry> Blocks<G> {
         // SAFETY: in the pool.
         unsafe {
             let window = self.map.window(start);
-            if len < G::SHORT_END {
+            if len.wrapping_sub(GRANULES_MIN) < G::SHORT_END - GRANULES_MIN {
                 window.is_short_free(opaque(1 << len))
             } else {
                 window.is_long_free(G::SHORT_END)

@@ -6,14 +6,14 @@ use core::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InitError {
-    /// The region can't hold the metadata and one granule.
+    /// The region can't hold the metadata and a block.
     RegionTooSmall {
         /// The length of the region handed over, in bytes.
         len_bytes: usize,
         /// A length, in bytes, that suffices whatever the region's alignment.
         min_bytes: usize,
     },
-    /// The region has more granules than the geometry's links can number.
+    /// The region has more granules than the geometry can number.
     RegionTooLarge {
         /// The length of the region handed over, in bytes.
         len_bytes: usize,
@@ -55,9 +55,9 @@ impl core::error::Error for InitError {}
 pub enum AllocError {
     /// The request is larger than the whole pool: it can never succeed here.
     TooLarge,
-    /// No free block is large enough now.
+    /// No free block is large enough now, or none at the alignment asked for.
     OutOfMemory,
-    /// A free block's link was found overwritten. Nothing was changed; ask `check` for details.
+    /// A free block was found overwritten. Nothing was changed; [`Heap::check`](crate::Heap::check) says where.
     Corrupt,
 }
 
@@ -79,13 +79,14 @@ impl core::error::Error for AllocError {}
 pub enum FreeError {
     /// The pointer is not inside this pool.
     OutsidePool,
-    /// The pointer is inside the pool but is not the start of a block (an interior pointer).
+    /// The pointer is inside the pool but is not the start of a block: an interior pointer, or a block that was freed and is now
+    /// part of a longer free one.
     NotABlock,
-    /// The block that started here is free already (a double free).
+    /// What starts here is free already: a double free.
     AlreadyFree,
-    /// A live block starts here, but the layout is not the one it was allocated with.
+    /// A live block starts here, but it can't be one of this layout.
     WrongLayout,
-    /// A neighbouring free block's link was found overwritten. Nothing was changed.
+    /// A free block beside this one was found overwritten. Nothing was changed.
     Corrupt,
 }
 
@@ -135,3 +136,117 @@ impl From<FreeError> for ReallocError {
         Self::Free(e)
     }
 }
+
+/// What [`Heap::check`](crate::Heap::check) found wrong first. Offsets are in bytes from the pool's first granule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CheckError {
+    /// The map has no block where one must start, a block without an end, or a mark behind the top.
+    Mark {
+        /// Where.
+        offset_bytes: usize,
+    },
+    /// The marks of two blocks that follow each other disagree, or both blocks are free.
+    Neighbour {
+        /// The later of the two.
+        offset_bytes: usize,
+    },
+    /// The map has a mark inside a block, or lacks one of a free block's.
+    SizeWord {
+        /// The block's start.
+        offset_bytes: usize,
+    },
+    /// A free block's links or its footer were overwritten, or its neighbours in the list don't point back to it.
+    Link {
+        /// The free block's start.
+        offset_bytes: usize,
+    },
+    /// A slab's descriptor was overwritten: its class, its free slots or its links make no sense.
+    Slab {
+        /// The slab's start.
+        offset_bytes: usize,
+    },
+    /// The list of a class of slabs doesn't have just those with a free slot, or its counter is wrong.
+    SlabList {
+        /// The class's number, from 1 on; one beyond the last stands for all.
+        class: usize,
+    },
+    /// A bin is marked as filled and its list is empty or the other way round, or the list doesn't have all free blocks of its
+    /// sizes.
+    Bin {
+        /// The bin's number.
+        bin: usize,
+    },
+    /// Of [`FirstFit`](crate::FirstFit) only: a block's header says what can't be.
+    Header {
+        /// The block's start.
+        offset_bytes: usize,
+    },
+    /// The blocks that the map shows don't add up to the heap's counters.
+    Counters {
+        /// Bytes in used blocks, as counted.
+        counted_bytes: usize,
+        /// Bytes in used blocks, as the heap remembers.
+        remembered_bytes: usize,
+    },
+}
+
+impl fmt::Display for CheckError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Mark { offset_bytes } => {
+                write!(
+                    f,
+                    "the map was overwritten: no block's mark makes sense at offset {offset_bytes}"
+                )
+            }
+            Self::Neighbour { offset_bytes } => {
+                write!(
+                    f,
+                    "the map was overwritten: the block at offset {offset_bytes} and the one before it disagree"
+                )
+            }
+            Self::SizeWord { offset_bytes } => {
+                write!(
+                    f,
+                    "the map was overwritten inside the block at offset {offset_bytes}"
+                )
+            }
+            Self::Link { offset_bytes } => write!(
+                f,
+                "the free block at offset {offset_bytes} was overwritten, or a neighbour in its list was: look for writes after free"
+            ),
+            Self::Slab { offset_bytes } => {
+                write!(
+                    f,
+                    "the descriptor of the slab at offset {offset_bytes} was overwritten"
+                )
+            }
+            Self::SlabList { class } => {
+                write!(
+                    f,
+                    "the slabs of class {class} don't agree with its list and counter"
+                )
+            }
+            Self::Bin { bin } => {
+                write!(
+                    f,
+                    "the free list of bin {bin} doesn't hold what the map says is free"
+                )
+            }
+            Self::Header { offset_bytes } => write!(
+                f,
+                "the header at offset {offset_bytes} was overwritten: look for writes past the end of the block before"
+            ),
+            Self::Counters {
+                counted_bytes,
+                remembered_bytes,
+            } => write!(
+                f,
+                "{counted_bytes} bytes are in used blocks, but the heap remembers {remembered_bytes}"
+            ),
+        }
+    }
+}
+
+impl core::error::Error for CheckError {}

@@ -55,7 +55,7 @@ const END: usize = usize::MAX;
 /// A first-fit allocator over one fixed pool, with its free list inside the pool.
 ///
 /// It is here to be read and to be compared with: its operations take time proportional to the
-/// number of blocks. For everything else use [`Heap`](crate::Heap), which has the same face.
+/// number of blocks. For everything else use [`Heap`](crate::Heap), which has the same methods.
 ///
 /// ```
 /// use core::alloc::Layout;
@@ -130,7 +130,7 @@ impl<'pool> FirstFit<'pool> {
         Ok(pool)
     }
 
-    /// Takes the first free block, in address order, that can hold `layout`.
+    /// Allocates from the first free block, in address order, that can hold `layout`.
     ///
     /// The slice returned is what the caller may use: at least `layout.size()` bytes. A size of
     /// zero is served like a size of one. Time: O(free blocks).
@@ -207,7 +207,7 @@ impl<'pool> FirstFit<'pool> {
         self.payload(start, size)
     }
 
-    /// Gives a block back. Time: O(blocks).
+    /// Frees a block. Time: O(blocks).
     ///
     /// `layout` is the one it was allocated with, or one with any size between that and the
     /// length of the slice that `allocate` returned.
@@ -391,7 +391,7 @@ impl<'pool> FirstFit<'pool> {
         Ok(())
     }
 
-    /// [`find`](Self::find) for a caller who means to give the block up: the layout must match
+    /// As [`find`](Self::find), for a block that is to be freed or resized: the layout must match
     /// too, and a refusal is counted.
     fn find_refusing(&mut self, ptr: NonNull<u8>, layout: Layout) -> Result<Found, FreeError> {
         let result = self.find(ptr).and_then(|block| {

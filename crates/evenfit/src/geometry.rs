@@ -8,11 +8,11 @@ use core::fmt::Debug;
 pub trait Geometry: sealed::Sealed + Copy + Debug + 'static {
     /// The unit that the pool is cut into, in bytes: a power of two. A block has at least two granules.
     const GRANULE_BYTES: usize;
-    /// Every block starts at a multiple of so many bytes, and its length is one.
+    /// In bytes: addresses and lengths of all blocks are multiples of it.
     const ALIGN_BYTES: usize;
-    /// A pool has at most so many granules.
+    /// The most granules that a pool can have.
     const GRANULES_MAX: usize;
-    /// Whether small requests may be served from slabs.
+    /// Whether a heap of this geometry can have slabs.
     const HAS_SLABS: bool;
     /// Blocks of fewer granules are *short*: there is a bin for each of their sizes, and the map alone tells where they end.
     /// The directory has an entry for as many granules.
@@ -29,27 +29,31 @@ pub trait Geometry: sealed::Sealed + Copy + Debug + 'static {
     type Filled: Table<usize>;
 }
 
-/// Granules of 8 bytes, pools up to 32 GiB less their metadata. The choice for 64-bit machines.
+/// Granules of 8 bytes, pools of up to 32 GiB less 512 KiB. The default on 64-bit machines, where its metadata are 1/32 of the
+/// pool; on 32-bit machines, where windows of the map are shorter, 3/64.
 #[derive(Clone, Copy, Debug)]
 pub struct Standard;
 
-/// As [`Standard`], but every block and every slot is aligned to 16 bytes, and sizes are rounded up to that: what C's `malloc` promises
-/// on 64-bit machines.
+/// As [`Standard`], but every block and every slot is aligned to 16 bytes, and sizes are rounded up to multiples of 16: what C's
+/// `malloc` promises on 64-bit machines.
 #[derive(Clone, Copy, Debug)]
 pub struct Aligned;
 
-/// Granules of 16 bytes, pools up to 64 GiB less their metadata: for what is too large for [`Standard`].
+/// Granules of 16 bytes, pools of up to 64 GiB less 1 MiB: for what is too large for [`Standard`]. The shortest block has 32
+/// bytes; metadata are 1/64 of the pool on 64-bit machines.
 #[derive(Clone, Copy, Debug)]
 pub struct Wide;
 
-/// Granules of 8 bytes and a directory of 16-bit numbers: pools up to 511 KiB, blocks only. The choice for small devices.
+/// Granules of 8 bytes and a directory of 16-bit numbers: pools of up to 511 KiB, blocks only, metadata of 1/32 of the pool. The
+/// default on 32-bit machines.
 #[derive(Clone, Copy, Debug)]
 pub struct Compact;
 
 /// A window of the map must show a short block and what surrounds it, so the width of a word decides.
 const SHORT_END: usize = if usize::BITS == 64 { 32 } else { 16 };
 
-/// How many bins number all sizes up to `1 << log2` granules: one for each short size, one that is never filled, then four a doubling.
+/// How many bins number all sizes up to `1 << log2` granules: one for each short size, one that is never filled, then four a
+/// doubling.
 const fn bins(short_end: usize, log2: u32) -> usize {
     short_end + 1 + 4 * (log2 - short_end.ilog2()) as usize
 }

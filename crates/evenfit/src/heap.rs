@@ -7,6 +7,7 @@ mod malloc;
 mod reallocate;
 
 pub use self::builder::Builder;
+pub use self::reallocate::Resized;
 
 use core::alloc::Layout;
 use core::marker::PhantomData;
@@ -15,34 +16,41 @@ use core::ptr::NonNull;
 
 use crate::blocks::{Blocks, is_aligned};
 use crate::geometry::Geometry;
+use crate::sanitizer::{Old, Watch, requested};
 use crate::slabs::{Slabs, Slot};
 use crate::tiers::Tiers;
 use crate::{FreeError, InitError, Stats};
 
-/// The tiers of a [`Heap`] that names none.
+/// The tiers of a [`Heap`] that names none: [`Auto`](crate::Auto) on 64-bit machines, [`BlocksOnly`](crate::BlocksOnly) on
+/// others.
 #[cfg(target_pointer_width = "64")]
 pub type DefaultTiers = crate::tiers::Auto;
-/// The tiers of a [`Heap`] that names none.
+/// The tiers of a [`Heap`] that names none: [`Auto`](crate::Auto) on 64-bit machines, [`BlocksOnly`](crate::BlocksOnly) on
+/// others.
 #[cfg(not(target_pointer_width = "64"))]
 pub type DefaultTiers = crate::tiers::BlocksOnly;
-/// The geometry of a [`Heap`] that names none.
+/// The geometry of a [`Heap`] that names none: [`Standard`](crate::Standard) on 64-bit machines, [`Compact`](crate::Compact) on
+/// others.
 #[cfg(target_pointer_width = "64")]
 pub type DefaultGeometry = crate::geometry::Standard;
-/// The geometry of a [`Heap`] that names none.
+/// The geometry of a [`Heap`] that names none: [`Standard`](crate::Standard) on 64-bit machines, [`Compact`](crate::Compact) on
+/// others.
 #[cfg(not(target_pointer_width = "64"))]
 pub type DefaultGeometry = crate::geometry::Compact;
 
 /// A heap over one fixed pool.
 ///
-/// The region handed over is divided once, into metadata (3.2 % of it, 3.4 % with slabs) and the pool. Every operation takes bounded constant time, whatever the
-/// pool's size and content; a reallocation that must move adds one copy of the payload. A refused call has changed nothing but its
-/// own counter; a request that fails may have given an empty slab back to the pool, which no block notices.
+/// The region handed over is divided once, into metadata and the pool. The metadata are 1/32 of the pool, with slabs 0.2 % and 1
+/// KiB more; the geometries say where it is otherwise. Every operation takes bounded constant time, whatever the pool's size and
+/// content; a reallocation that must move adds one copy of the payload. A call that is refused changes nothing but its own
+/// counter.
 ///
-/// The counters and the heads of lists live in this value, all else in the region, by offsets.
+/// Counters and heads of lists are in this value; all else is in the region, which holds offsets and no addresses.
+///
+/// `T` says which tiers the heap has, `G` how its pool is cut. To choose them start at [`builder`](Heap::builder).
 ///
 /// # Example
 /// ```
-/// # use evenfit::next as evenfit;
 /// use core::alloc::Layout;
 /// use core::mem::MaybeUninit;
 ///
@@ -60,7 +68,6 @@ pub type DefaultGeometry = crate::geometry::Compact;
 ///
 /// The region is borrowed as long as the heap lives:
 /// ```compile_fail,E0597
-/// # use evenfit::next as evenfit;
 /// let heap = {
 ///     let mut region = [core::mem::MaybeUninit::uninit(); 4096];
 ///     evenfit::Heap::from_region(&mut region).unwrap()
@@ -74,6 +81,7 @@ pub struct Heap<'pool, T: Tiers = DefaultTiers, G: Geometry = DefaultGeometry> {
     pool_offset_bytes: usize,
     /// How many granules there is metadata for; the pool may have fewer.
     granules_max: usize,
+    watch: Watch,
     region: PhantomData<&'pool mut [MaybeUninit<u8>]>,
 }
 
@@ -92,10 +100,11 @@ enum Live {
 impl<'pool> Heap<'pool> {
     /// Builds a heap over `region`, of any length and alignment.
     ///
-    /// Takes time linear in the metadata, 1/32 of the region; everything after is constant time.
+    /// Linear in the metadata, which are zeroed; [`Builder::zeroed`] spares that.
     ///
     /// # Errors
-    /// [`InitError`] if the region can't hold the metadata and a block, or is longer than the geometry can number.
+    /// [`InitError::RegionTooSmall`] if the region can't hold the metadata and a block, [`InitError::RegionTooLarge`] if it has
+    /// more granules than the geometry can number.
     pub fn from_region(region: &'pool mut [MaybeUninit<u8>]) -> Result<Self, InitError> {
         Self::builder().build(region)
     }
@@ -113,18 +122,20 @@ impl<'pool> Heap<'pool> {
         unsafe { Self::builder().build_raw(base, len_bytes) }
     }
 
-    /// Every choice by name: tiers, geometry, how far the pool may grow.
+    /// Every choice by name: tiers, geometry, how long the pool may become.
     pub const fn builder() -> Builder<DefaultTiers, DefaultGeometry> {
         Builder::new()
     }
 }
 
 impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
-    /// Makes the pool longer by the `added_bytes` that follow its region, as far as there is metadata. Returns by how many bytes the
-    /// pool has grown: whole granules only, and 0 once it is as long as it can be. O(1).
+    /// Makes the pool longer by the `added_bytes` that follow its region, as far as there are metadata for them: see
+    /// [`Builder::max_bytes`]. Returns by how many bytes the pool has grown: whole granules, and 0 once it is as long as it can
+    /// be. O(1).
     ///
     /// # Safety
-    /// The bytes right behind the region must be the heap's as those of the region are: see [`from_raw`](Heap::from_raw).
+    /// The bytes right behind the region must be valid, and used by nothing else, as those of the region are: see
+    /// [`from_raw`](Heap::from_raw).
     pub unsafe fn extend(&mut self, added_bytes: usize) -> usize {
         let align_bytes = G::ALIGN_BYTES;
         let pool_bytes = self.blocks.end * G::GRANULE_BYTES;
@@ -135,23 +146,38 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         let grown_bytes = (unused_bytes + added_bytes) / align_bytes * align_bytes;
         self.region_bytes += added_bytes;
         self.blocks.end += grown_bytes / G::GRANULE_BYTES;
+        self.watch.extended(grown_bytes);
         grown_bytes
     }
 
-    /// Gives all blocks back at once. Linear in the part of the metadata that was used since the last reset.
+    /// Frees all blocks at once. Linear in the metadata of that part of the pool that was in use.
     ///
-    /// The peak begins anew; the counts of failed requests and refused frees go on.
+    /// The peak of used bytes starts again at 0; the counts of failed requests and refused frees go on.
     ///
-    /// Collections that live in a shared heap keep it borrowed, so none can outlive this; raw pointers must not be used
-    /// any more.
+    /// Pointers to the blocks must not be used any more.
     pub fn reset(&mut self) {
         self.blocks.reset();
         if let Some(slabs) = self.slabs.as_mut().first_mut() {
             slabs.reset(&self.blocks);
         }
+        self.watch.reset();
     }
 
-    /// Whether small requests are served from slabs.
+    /// A heap over copies of another's metadata, without a pool: only good to be walked.
+    #[cfg(target_pointer_width = "64")]
+    pub(crate) fn replica(blocks: Blocks<G>, slabs: Slabs<G>) -> Self {
+        Self {
+            region_bytes: 0,
+            pool_offset_bytes: 0,
+            granules_max: blocks.end,
+            watch: Watch::over(blocks.pool.base(), 0),
+            blocks,
+            slabs: T::from(slabs),
+            region: PhantomData,
+        }
+    }
+
+    /// Whether small requests are served from slabs. O(1).
     #[must_use]
     pub fn has_slabs(&self) -> bool {
         self.slabs().is_some_and(Slabs::are_in_use)
@@ -186,19 +212,26 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
     fn live_at_once(&self, ptr: NonNull<u8>, layout: Option<Layout>) -> Option<Live> {
         if let (Some(slabs), Some(layout)) = (self.slabs(), layout)
             && slabs.serve(layout)
-            && let Some(slot) = slabs.used_slot_of(ptr, layout.size())
+            && let Some(slot) = slabs.slot_of(ptr, layout.size())
         {
             return Some(Live::Slot(slot));
         }
         self.live_at(ptr, layout).ok()
     }
 
-    /// How many bytes the caller may use at `ptr`, the start of a live block. O(1).
+    /// How many bytes the caller may use at `ptr`, the start of a live block: no fewer than the slice had that was returned.
+    /// O(1).
     ///
     /// # Errors
-    /// [`FreeError`] where no live block starts.
+    /// [`FreeError`] if no live block starts there.
     pub fn usable_size(&self, ptr: NonNull<u8>) -> Result<usize, FreeError> {
-        Ok(self.live_bytes(self.live_at(ptr, None)?))
+        Ok(requested(ptr, self.live_bytes(self.live_at(ptr, None)?)))
+    }
+
+    /// What the sanitizers have to forget of the block at `ptr`, if the call succeeds.
+    #[inline(always)]
+    fn old_block(&self, ptr: NonNull<u8>) -> Old {
+        Old::block(ptr, || self.usable_size(ptr).ok())
     }
 
     fn live_bytes(&self, live: Live) -> usize {
@@ -208,24 +241,17 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         }
     }
 
-    /// The largest request in bytes that succeeds now, at an alignment of [`Geometry::ALIGN_BYTES`] or less; one byte more fails. O(1).
-    ///
-    /// The next call may change it, even a longer request that fails: it gives an empty slab back, which then stands before the
-    /// other free blocks of its bin.
+    /// The largest request in bytes that succeeds now, at an alignment of [`Geometry::ALIGN_BYTES`] or less; one byte more fails.
+    /// O(1).
     pub fn largest_free(&self) -> usize {
-        let mut granules = self.blocks.largest();
-        let mut slot_bytes = 0;
-        if let Some(slabs) = self.slabs() {
-            granules = granules.max(slabs.spare_len_merged(&self.blocks));
-            slot_bytes = slabs.largest_free_slot();
-        }
-        (granules * G::GRANULE_BYTES).max(slot_bytes)
+        let block_bytes = self.blocks.largest() * G::GRANULE_BYTES;
+        let slot_bytes = self.slabs().map_or(0, Slabs::largest_free_slot);
+        block_bytes.max(slot_bytes)
     }
 
-    /// The largest request in bytes that succeeds now at an alignment of `align` bytes; one byte more fails. 0 if `align` is no power of two. O(1).
-    ///
-    /// Gives the empty slab that is kept back to the pool, where there is one.
-    pub fn largest_free_aligned(&mut self, align: usize) -> usize {
+    /// The largest request in bytes that succeeds now at an alignment of `align` bytes; one byte more fails. 0 if `align` is no
+    /// power of two. O(1).
+    pub fn largest_free_aligned(&self, align: usize) -> usize {
         if align <= G::ALIGN_BYTES {
             return if align.is_power_of_two() {
                 self.largest_free()
@@ -236,15 +262,12 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         if !align.is_power_of_two() {
             return 0;
         }
-        if let Some((slabs, blocks)) = self.slabs_mut() {
-            slabs.close_spare(blocks);
-        }
         let granules = self.blocks.largest_aligned(align);
         granules * G::GRANULE_BYTES
     }
 
-    /// The end of the pool that no block has ever covered, not even for a while: what the heap never needed, and where
-    /// memory that was zero when it was handed over still is. O(1).
+    /// The end of the pool that no block has ever covered: what the heap never needed, and where memory that was zero when it was
+    /// handed over still is. O(1).
     pub fn never_used(&self) -> NonNull<[u8]> {
         let start = self.blocks.top_peak();
         // SAFETY: the peak lies in the pool or at its end.

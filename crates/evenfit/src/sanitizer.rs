@@ -1,7 +1,24 @@
-//! What the sanitizers are told of a pool; nothing yet.
-#[inline(always)]
-pub(crate) fn own<T, R>(_node: *mut T, access: impl FnOnce() -> R) -> R {
-    access()
-}
-#[inline(always)]
-pub(crate) fn moving(_to: core::ptr::NonNull<u8>, _bytes: usize) {}
+//! What AddressSanitizer (feature `asan`) and Valgrind (feature `valgrind`) are told of a pool.
+//!
+//! To them a pool is one array that its program may touch everywhere. Here they learn which bytes of it belong to a
+//! live block, to the byte as asked for; all else is out of bounds, so a use after free or an overrun inside the pool is
+//! reported where it happens. The heap tells them where a block is handed out ([`Watch::allocated`]) and where one ends or changes
+//! ([`Old`]), and reads and writes what free blocks hold by [`own`].
+//!
+//! So that nobody may use what was not asked for, a slice returned is then just as long as the request, and
+//! `usable_size` says the same. Without the features each function here is empty, and [`Watch`] and [`Old`] hold nothing.
+
+#[cfg(not(any(feature = "asan", feature = "valgrind")))]
+mod off;
+#[cfg(any(feature = "asan", feature = "valgrind"))]
+mod on;
+
+#[cfg(not(any(feature = "asan", feature = "valgrind")))]
+pub(crate) use self::off::{Old, Watch, hidden, moving, own, requested};
+#[cfg(any(feature = "asan", feature = "valgrind"))]
+pub(crate) use self::on::{Old, Watch, hidden, moving, own, requested};
+
+#[cfg(feature = "asan")]
+mod asan;
+#[cfg(feature = "valgrind")]
+mod valgrind;

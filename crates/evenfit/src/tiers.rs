@@ -3,11 +3,11 @@
 use crate::geometry::Geometry;
 use crate::slabs::Slabs;
 
-/// Which tiers a heap has.
+/// Which tiers a heap has: blocks, which serve any request, and perhaps slabs, which serve small ones faster.
 ///
 /// Implemented by [`Auto`], [`BlocksOnly`] and [`WithSlabs`]; sealed.
 pub trait Tiers: sealed::Sealed + Copy + core::fmt::Debug + 'static {
-    /// From this length of region on, in bytes, small requests are served from slabs, where the geometry has them.
+    /// The shortest region, in bytes, in which small requests are served from slabs, if the geometry can have them.
     const SLABS_REGION_BYTES_MIN: usize;
     /// One or none.
     #[doc(hidden)]
@@ -16,9 +16,9 @@ pub trait Tiers: sealed::Sealed + Copy + core::fmt::Debug + 'static {
     fn from<G: Geometry>(slabs: Slabs<G>) -> Self::Slabs<G>;
 }
 
-/// Slabs from 1 MiB ([`SLABS_REGION_BYTES_MIN`](Tiers::SLABS_REGION_BYTES_MIN)) of region on, where they are faster; blocks only
-/// below, where half-empty slabs would cost too much, and
-/// where the geometry is [`Compact`](crate::Compact).
+/// Slabs in regions of 1 MiB ([`SLABS_REGION_BYTES_MIN`](Tiers::SLABS_REGION_BYTES_MIN)) or more, where they are faster. Blocks
+/// only in shorter ones, where half-empty slabs would cost too much of the pool, and where the geometry is
+/// [`Compact`](crate::Compact).
 #[derive(Clone, Copy, Debug)]
 pub struct Auto;
 

@@ -2,7 +2,7 @@
 
 use std::alloc::Layout;
 
-use evenfit::{AllocError, SharedHeap, StaticHeap};
+use evenfit::{AllocError, StaticHeap};
 
 fn layout(bytes: usize) -> Layout {
     Layout::from_size_align(bytes, 8).expect("a valid layout")
@@ -52,7 +52,8 @@ fn reallocation_is_charged_for_what_it_holds() {
         let shrunk = budget
             .reallocate(first, layout(9_000), layout(4_000))
             .expect("smaller");
-        let fence = HEAP.allocate(layout(16)).expect("room");
+        let fence_bytes = HEAP.largest_free() - 12_000;
+        let fence = HEAP.allocate(layout(fence_bytes)).expect("room");
         // A move holds both blocks for a while: 4,000 + 7,000 is more than the budget.
         assert!(
             budget
@@ -61,7 +62,7 @@ fn reallocation_is_charged_for_what_it_holds() {
         );
         assert_eq!(budget.stats().used_bytes, shrunk.len());
         budget.deallocate(shrunk.cast(), layout(4_000));
-        HEAP.deallocate(fence.cast(), layout(16));
+        HEAP.deallocate(fence.cast(), layout(fence_bytes));
     }
     let stats = budget.stats();
     assert_eq!(
@@ -69,4 +70,78 @@ fn reallocation_is_charged_for_what_it_holds() {
         (0, 0, 2)
     );
     assert_eq!(HEAP.stats().used_bytes, 0);
+}
+
+/// Where the pool has no second place for the block, it moves over the free block before it, within its budget.
+#[test]
+fn a_block_of_a_budget_can_still_grow_downwards() {
+    static HEAP: StaticHeap<16_384> = StaticHeap::new();
+    let budget = HEAP.budget("log", 15_000);
+    let pool_bytes = HEAP.largest_free();
+    let (before, old) = (layout(4_000), layout(6_000));
+    let first = HEAP.allocate(before).expect("room").cast::<u8>();
+    let block = budget.allocate(old).expect("room").cast::<u8>();
+    HEAP.allocate(layout(pool_bytes - 10_000))
+        .expect("the rest");
+    // SAFETY: both are live, used with their layouts, and not used again but for the grown block.
+    unsafe {
+        block.write_bytes(7, 6_000);
+        HEAP.deallocate(first, before);
+        let refused = budget.reallocate(block, old, layout(15_001));
+        assert_eq!(refused, Err(AllocError::TooLarge.into()));
+        let grown = budget.reallocate(block, old, layout(8_900)).expect("room");
+        assert_eq!(grown.cast(), first);
+        assert!((0..6_000).all(|at| grown.cast::<u8>().add(at).read() == 7));
+        assert_eq!(budget.stats().used_bytes, grown.len());
+        budget.deallocate(grown.cast(), layout(8_900));
+    }
+    assert_eq!(budget.stats().used_bytes, 0);
+    assert_eq!(HEAP.check(), Ok(()));
+}
+
+/// What the counters say, whatever is asked for: at most the limit, and nothing once all is freed.
+#[test]
+fn used_bytes_are_those_of_the_live_blocks() {
+    static HEAP: StaticHeap<65_536> = StaticHeap::new();
+    let budget = HEAP.budget("any", 20_000);
+    let mut live: Vec<(core::ptr::NonNull<u8>, usize)> = Vec::new();
+    let mut seed = 1_u32;
+    let mut below = |limit: u32| {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (seed >> 8) % limit
+    };
+    for _ in 0..20_000 {
+        let bytes = below(700) as usize;
+        match below(3) {
+            0 => {
+                if let Ok(block) = budget.allocate(layout(bytes)) {
+                    live.push((block.cast(), bytes));
+                }
+            }
+            _ if live.is_empty() => {}
+            1 => {
+                let at = below(live.len() as u32) as usize;
+                let (block, old) = live[at];
+                // SAFETY: live with this layout; only the new address is used.
+                let answer = unsafe { budget.reallocate(block, layout(old), layout(bytes)) };
+                assert!(answer.is_ok() || bytes > old);
+                if let Ok(block) = answer {
+                    live[at] = (block.cast(), bytes);
+                }
+            }
+            _ => {
+                let (block, bytes) = live.swap_remove(below(live.len() as u32) as usize);
+                // SAFETY: live with this layout, and not used again.
+                unsafe { budget.deallocate(block, layout(bytes)) };
+            }
+        }
+        let usable_bytes: usize = live
+            .iter()
+            .map(|&(block, _)| HEAP.usable_size(block).expect("live"))
+            .sum();
+        let stats = budget.stats();
+        assert_eq!(stats.used_bytes, usable_bytes);
+        assert!(stats.used_bytes <= 20_000);
+        assert_eq!(stats.live_blocks, live.len());
+    }
 }

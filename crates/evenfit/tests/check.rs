@@ -1,10 +1,13 @@
-//! What `check` sees: every bit of the map, every link of a free block, and a heap's own value that doesn't fit its pool.
+//! What `check` sees: every bit of the map, every link and footer of a free block, and a heap's own value that doesn't fit its pool.
 
 use core::alloc::Layout;
 use core::mem::{ManuallyDrop, MaybeUninit};
 use core::ptr::NonNull;
 
-use evenfit::{BlockState, CheckError, Compact, Geometry, Heap, Standard, Tiers};
+use evenfit::{
+    Aligned, BlockState, BlocksOnly, Builder, CheckError, Compact, Geometry, Heap, Standard, Tiers,
+    Wide, WithSlabs,
+};
 
 fn layout(bytes: usize) -> Layout {
     Layout::from_size_align(bytes, 8).expect("a layout")
@@ -21,9 +24,9 @@ impl Region {
         Box::new(Self([MaybeUninit::new(0x5A); Self::BYTES]))
     }
 
-    fn heap<G: Geometry>(&mut self, tiers: Tiers) -> Heap<'static, G> {
+    fn heap<T: Tiers, G: Geometry>(&mut self) -> Heap<'static, T, G> {
         // SAFETY: each test keeps the region longer than the heap.
-        unsafe { Heap::from_raw_with(self.base(), Self::BYTES, tiers) }.expect("a heap")
+        unsafe { Builder::new().build_raw(self.base(), Self::BYTES) }.expect("a heap")
     }
 
     fn base(&mut self) -> NonNull<u8> {
@@ -32,15 +35,17 @@ impl Region {
 }
 
 /// Short and long blocks, used and free, alone and beside each other, up to the top: the starts and ends of long ones lie at
-/// every distance from the ends of pairs.
-fn fill<G: Geometry>(heap: &mut Heap<'_, G>) -> Vec<(NonNull<u8>, Layout)> {
+/// every distance from the ends of a word of the map.
+fn fill<T: Tiers, G: Geometry>(heap: &mut Heap<'_, T, G>) -> Vec<(NonNull<u8>, Layout)> {
     let sizes = [
-        1, 1, 3, 62, 1, 64, 1, 65, 130, 1, 128, 7, 200, 63, 1, 300, 2, 127, 129, 1, 193, 5,
+        2, 2, 3, 62, 2, 64, 4, 65, 130, 5, 128, 7, 200, 63, 2, 300, 2, 127, 129, 6, 193, 5,
     ];
     let blocks: Vec<_> = sizes
         .into_iter()
         .map(|granules| {
-            let layout = layout((granules * G::GRANULE_BYTES).max(520));
+            // No slots.
+            let bytes_min = if heap.has_slabs() { 520 } else { 0 };
+            let layout = layout((granules * G::GRANULE_BYTES).max(bytes_min));
             (heap.allocate(layout).expect("room").cast::<u8>(), layout)
         })
         .collect();
@@ -56,14 +61,66 @@ fn fill<G: Geometry>(heap: &mut Heap<'_, G>) -> Vec<(NonNull<u8>, Layout)> {
     live
 }
 
-/// The bytes of metadata before the pool.
-fn metadata_bytes<G: Geometry>(heap: &Heap<'_, G>, base: NonNull<u8>) -> usize {
-    heap.pool_start().addr() - base.addr().get()
+/// Where granule 0 has its bit, as docs/design.md draws it: the map lies right before the pool, but for what aligns that.
+struct Map(NonNull<u8>);
+
+impl Map {
+    fn of<T: Tiers, G: Geometry>(heap: &Heap<'_, T, G>, base: NonNull<u8>) -> Self {
+        let granules = heap.stats().pool_bytes / G::GRANULE_BYTES;
+        let bytes = granules / 8 + size_of::<usize>();
+        let end = heap.pool_start().addr() - base.addr().get();
+        // SAFETY: in the region.
+        let starts = (0..G::ALIGN_BYTES).map(|pad| Self(unsafe { base.add(end - pad - bytes) }));
+        let mut found = starts.filter(|map| map.agrees(heap));
+        let map = found.next().expect("a map that agrees with the walk");
+        assert!(found.next().is_none(), "only one does");
+        map
+    }
+
+    fn agrees<T: Tiers, G: Geometry>(&self, heap: &Heap<'_, T, G>) -> bool {
+        let mut marks = 0;
+        let starts_agree = heap.blocks().all(|block| {
+            let granules = block.size_bytes / G::GRANULE_BYTES;
+            let is_free = block.state == BlockState::Free;
+            marks += if is_free { granules.min(4) } else { 1 };
+            let start = block.offset_bytes / G::GRANULE_BYTES;
+            self.is_marked(start) && self.is_marked(start + 1) == is_free
+        });
+        let granules = heap.stats().pool_bytes / G::GRANULE_BYTES;
+        starts_agree
+            && (0..granules)
+                .filter(|&granule| self.is_marked(granule))
+                .count()
+                == marks
+    }
+
+    /// The byte and the bit of a granule: there are two bits before the first.
+    fn place(&self, granule: usize) -> (NonNull<u8>, usize) {
+        let bit = granule + 2;
+        // SAFETY: the map has bits for all granules.
+        (unsafe { self.0.add(bit / 8) }, bit % 8)
+    }
+
+    fn is_marked(&self, granule: usize) -> bool {
+        let (byte, bit) = self.place(granule);
+        // SAFETY: in the region, and no call is running.
+        unsafe { byte.read() >> bit & 1 != 0 }
+    }
+
+    fn flip(&self, granule: usize) {
+        let (byte, bit) = self.place(granule);
+        flip(byte, bit);
+    }
 }
 
-/// Flips each bit in turn; `seen` says whether what `check` answers is right, and what else can be asked.
-fn flip_every_bit<G: Geometry>(
-    heap: &Heap<'_, G>,
+fn flip(byte: NonNull<u8>, bit: usize) {
+    // SAFETY: the callers' bytes lie in a region, and no call is running.
+    unsafe { byte.write(byte.read() ^ 1 << bit) };
+}
+
+/// Flips each bit in turn; `seen` says whether what `check` answers is right.
+fn flip_every_bit<T: Tiers, G: Geometry>(
+    heap: &Heap<'_, T, G>,
     start: NonNull<u8>,
     bytes: usize,
     seen: impl Fn(Result<(), CheckError>) -> bool,
@@ -71,87 +128,99 @@ fn flip_every_bit<G: Geometry>(
     for bit in 0..bytes * 8 {
         // SAFETY: the caller's region has so many bytes from there on.
         let place = unsafe { start.add(bit / 8) };
-        // SAFETY: as above; no call is running, and the bit is put back.
-        unsafe { place.write(place.read() ^ 1 << (bit % 8)) };
+        flip(place, bit % 8);
         let answer = heap.check();
         assert!(seen(answer), "bit {bit}: {answer:?}");
-        // SAFETY: as above.
-        unsafe { place.write(place.read() ^ 1 << (bit % 8)) };
+        flip(place, bit % 8);
     }
     assert_eq!(heap.check(), Ok(()));
 }
 
-fn every_bit_of_the_map<G: Geometry>(tiers: Tiers) {
+fn every_bit_of_the_map<T: Tiers, G: Geometry>() {
     let mut region = Region::new();
     let base = region.base();
-    let mut heap = region.heap::<G>(tiers);
+    let mut heap = region.heap::<T, G>();
     let live = fill(&mut heap);
-    for (bytes, count) in [(16, 130), (24, 90), (40, 60), (400, 9)] {
-        for _ in 0..count {
-            heap.allocate(layout(bytes)).expect("room");
+    if heap.has_slabs() {
+        for (bytes, count) in [(16, 130), (24, 90), (40, 60), (400, 9)] {
+            for _ in 0..count {
+                heap.allocate(layout(bytes)).expect("room");
+            }
         }
     }
+    let map = Map::of(&heap, base);
     let pool_bytes = heap.stats().pool_bytes;
-    let map_bytes = (pool_bytes / G::GRANULE_BYTES / 64 + 1) * 16;
-    let map_start = metadata_bytes(&heap, base) - map_bytes;
-    // SAFETY: it lies in the region, before the pool.
-    let map = unsafe { base.add(map_start) };
-    // Up to a word may lie between the map and the pool.
-    flip_every_bit(&heap, map, map_bytes - 8, |answer| {
+    for granule in 0..=pool_bytes / G::GRANULE_BYTES {
+        map.flip(granule);
+        let answer = heap.check();
+        assert!(answer.is_err(), "granule {granule}");
         // Whatever a block's length is said to be, it ends in the pool.
-        let room = |ptr: NonNull<u8>| pool_bytes - (ptr.addr().get() - heap.pool_start().addr());
-        let mut sizes = live.iter().map(|&(ptr, _)| (ptr, heap.usable_size(ptr)));
-        answer.is_err()
-            && sizes.all(|(ptr, size)| size.is_err() || size.is_ok_and(|size| size <= room(ptr)))
-    });
+        for &(ptr, _) in &live {
+            let room = pool_bytes - (ptr.addr().get() - heap.pool_start().addr());
+            assert!(heap.usable_size(ptr).unwrap_or(0) <= room, "{granule}");
+        }
+        map.flip(granule);
+    }
+    assert_eq!(heap.check(), Ok(()));
 }
 
 #[test]
 fn every_bit_of_the_map_is_seen() {
-    every_bit_of_the_map::<Standard>(Tiers::BlocksOnly);
-    every_bit_of_the_map::<Compact>(Tiers::BlocksOnly);
-    every_bit_of_the_map::<Standard>(Tiers::WithSlabs);
+    every_bit_of_the_map::<BlocksOnly, Standard>();
+    every_bit_of_the_map::<BlocksOnly, Aligned>();
+    every_bit_of_the_map::<BlocksOnly, Wide>();
+    every_bit_of_the_map::<BlocksOnly, Compact>();
+    every_bit_of_the_map::<WithSlabs, Standard>();
+    every_bit_of_the_map::<WithSlabs, Aligned>();
+    every_bit_of_the_map::<WithSlabs, Wide>();
 }
 
-/// Where the free blocks start, in bytes from the pool's start.
-fn free_blocks<G: Geometry>(heap: &Heap<'_, G>) -> Vec<usize> {
+/// Where the free blocks start and end, in bytes from the pool's start.
+fn free_blocks<T: Tiers, G: Geometry>(heap: &Heap<'_, T, G>) -> Vec<(usize, usize)> {
     let free = heap
         .blocks()
         .filter(|block| block.state == BlockState::Free);
-    free.map(|block| block.offset_bytes).collect()
+    free.map(|block| (block.offset_bytes, block.offset_bytes + block.size_bytes))
+        .collect()
 }
 
+/// A free block's links, and the length at its end.
 fn every_bit_of_every_link<G: Geometry>() {
+    const LINKS_BYTES: usize = 8;
     let mut region = Region::new();
     let base = region.base();
-    let mut heap = region.heap::<G>(Tiers::BlocksOnly);
+    let mut heap = region.heap::<BlocksOnly, G>();
     let _live = fill(&mut heap);
     let free = free_blocks(&heap);
     assert!(free.len() > 6);
-    let metadata_bytes = metadata_bytes(&heap, base);
+    let pool_at = heap.pool_start().addr() - base.addr().get();
     // SAFETY: in the region.
-    let at = |offset_bytes: usize| unsafe { base.add(metadata_bytes + offset_bytes) };
-    for &offset_bytes in &free {
-        flip_every_bit(&heap, at(offset_bytes), G::GRANULE_BYTES, |answer| {
-            // A neighbour in the list that is looked at before is named in its place.
-            matches!(answer, Err(CheckError::Link { offset_bytes: said }) if free.contains(&said))
-        });
+    let at = |offset_bytes: usize| unsafe { base.add(pool_at + offset_bytes) };
+    let names_one = |answer| match answer {
+        // A neighbour in the list that is looked at before is named in its place.
+        Err(CheckError::Link { offset_bytes }) => free.iter().any(|free| free.0 == offset_bytes),
+        // A list's end that has become another list's.
+        Err(CheckError::Bin { .. }) => true,
+        _ => false,
+    };
+    for &(start, end) in &free {
+        flip_every_bit(&heap, at(start), LINKS_BYTES, names_one);
+        flip_every_bit(&heap, at(end - 8), 4, names_one);
     }
     // Links that were whole elsewhere don't pass here.
-    for &from in &free {
-        for &to in free.iter().filter(|&&to| to != from) {
-            let mut saved = [0_u8; 16];
-            let saved = &mut saved[..G::GRANULE_BYTES];
-            // SAFETY: free blocks of at least a granule; no call is running.
+    for &(from, _) in &free {
+        for &(to, _) in free.iter().filter(|&&(to, _)| to != from) {
+            let mut saved = [0_u8; LINKS_BYTES];
+            // SAFETY: free blocks; no call is running.
             unsafe {
-                at(to).copy_to_nonoverlapping(NonNull::from(&mut *saved).cast(), saved.len());
-                at(from).copy_to_nonoverlapping(at(to), saved.len());
+                at(to).copy_to_nonoverlapping(NonNull::from(&mut saved).cast(), LINKS_BYTES);
+                at(from).copy_to_nonoverlapping(at(to), LINKS_BYTES);
             }
             assert!(heap.check().is_err(), "{from} over {to}");
             // SAFETY: as above.
             unsafe {
-                at(to).copy_from_nonoverlapping(NonNull::from(&mut *saved).cast(), saved.len())
-            };
+                at(to).copy_from_nonoverlapping(NonNull::from(&mut saved).cast(), LINKS_BYTES);
+            }
         }
     }
 }
@@ -159,14 +228,15 @@ fn every_bit_of_every_link<G: Geometry>() {
 #[test]
 fn every_bit_of_every_link_is_seen() {
     every_bit_of_every_link::<Standard>();
+    every_bit_of_every_link::<Aligned>();
+    every_bit_of_every_link::<Wide>();
     every_bit_of_every_link::<Compact>();
 }
 
-/// A heap's value as it was before a call doesn't fit the pool after it. (With slabs it does where they alone serve the call:
-/// their state lies in the region.)
-fn a_value_of_another_time<G: Geometry>(tiers: Tiers) {
+/// A heap's value as it was before a call doesn't fit the pool after it.
+fn a_value_of_another_time<T: Tiers, G: Geometry>() {
     let mut region = Region::new();
-    let mut heap = region.heap::<G>(tiers);
+    let mut heap = region.heap::<T, G>();
     let mut live = fill(&mut heap);
     let mut number = 1_u64;
     for call in 0..1200 {
@@ -200,8 +270,10 @@ fn a_value_of_another_time<G: Geometry>(tiers: Tiers) {
 
 #[test]
 fn a_value_of_another_time_is_seen() {
-    a_value_of_another_time::<Standard>(Tiers::BlocksOnly);
-    a_value_of_another_time::<Compact>(Tiers::BlocksOnly);
+    a_value_of_another_time::<BlocksOnly, Standard>();
+    a_value_of_another_time::<BlocksOnly, Aligned>();
+    a_value_of_another_time::<BlocksOnly, Wide>();
+    a_value_of_another_time::<BlocksOnly, Compact>();
 }
 
 #[test]
@@ -232,30 +304,20 @@ fn every_finding_says_where_and_what() {
     }
 }
 
-/// The map of a heap of blocks only lies at the region's start: word `2 * n` says where blocks of the `n`th 64 granules start,
-/// the one after it which of those are free.
-fn flip_mark(region: NonNull<u8>, word: usize, bit: usize) {
-    // SAFETY: the caller's region has so many words, aligned, and no call is running.
-    unsafe {
-        let place = region.cast::<u64>().add(word);
-        place.write(place.read() ^ 1 << bit);
-    }
-}
-
 fn what_a_value_of_another_time_lacks<G: Geometry>() {
     let of = |granules: usize| layout(granules * G::GRANULE_BYTES);
     let mut region = Region::new();
-    let mut heap = region.heap::<G>(Tiers::BlocksOnly);
-    let mut blocks = [1000, 1, 1, 3, 1, 5, 1].map(|granules| {
+    let mut heap = region.heap::<BlocksOnly, G>();
+    let mut blocks = [1000, 2, 2, 4, 2, 6, 2].map(|granules| {
         let block = heap.allocate(of(granules)).expect("room");
         (block.cast::<u8>(), of(granules))
     });
-    let copy = |heap: &Heap<'static, G>| {
+    let copy = |heap: &Heap<'static, BlocksOnly, G>| {
         // SAFETY: a bitwise copy that is only asked, as long as the region lives.
         ManuallyDrop::new(unsafe { core::ptr::read(heap) })
     };
-    let free = |heap: &mut Heap<'static, G>, (ptr, layout)| {
-        // SAFETY: live, and given back once.
+    let free = |heap: &mut Heap<'static, BlocksOnly, G>, (ptr, layout)| {
+        // SAFETY: live, and freed once.
         unsafe { heap.try_deallocate(ptr, layout) }.expect("live");
     };
 
@@ -265,7 +327,7 @@ fn what_a_value_of_another_time_lacks<G: Geometry>() {
     let remembered_bytes = heap.stats().used_bytes;
     free(&mut heap, blocks[1]);
     let counted_bytes = heap.stats().used_bytes;
-    assert_eq!(remembered_bytes - counted_bytes, G::GRANULE_BYTES);
+    assert_eq!(remembered_bytes - counted_bytes, 2 * G::GRANULE_BYTES);
     let counters = CheckError::Counters {
         counted_bytes,
         remembered_bytes,
@@ -296,32 +358,27 @@ fn what_a_value_of_another_time_lacks<G: Geometry>() {
 #[test]
 fn what_a_value_of_another_time_lacks_is_named() {
     what_a_value_of_another_time_lacks::<Standard>();
+    what_a_value_of_another_time_lacks::<Aligned>();
+    what_a_value_of_another_time_lacks::<Wide>();
     what_a_value_of_another_time_lacks::<Compact>();
 }
 
 fn marks_from_the_top_on<G: Geometry>() {
     let mut region = Region::new();
     let base = region.base();
-    let mut heap = region.heap::<G>(Tiers::BlocksOnly);
-    let top = 5;
+    let mut heap = region.heap::<BlocksOnly, G>();
+    let top = 6;
     let offset_bytes = top * G::GRANULE_BYTES;
     heap.allocate(layout(offset_bytes)).expect("room");
-    let pairs = heap.stats().pool_bytes / G::GRANULE_BYTES / 64 + 1;
-    for word in 0..2 * pairs {
-        // Without its mark the top is not to be found.
-        let first = [top + 1, top, 0][word.min(2)];
-        for bit in first..64 {
-            flip_mark(base, word, bit);
-            let answer = heap.check();
-            let said = match answer {
-                Err(CheckError::Mark { offset_bytes } | CheckError::Neighbour { offset_bytes }) => {
-                    Some(offset_bytes)
-                }
-                _ => None,
-            };
-            assert_eq!(said, Some(offset_bytes), "{word}, {bit}: {answer:?}");
-            flip_mark(base, word, bit);
-        }
+    let map = Map::of(&heap, base);
+    for granule in top + 1..=heap.stats().pool_bytes / G::GRANULE_BYTES {
+        map.flip(granule);
+        assert_eq!(
+            heap.check(),
+            Err(CheckError::Neighbour { offset_bytes }),
+            "{granule}"
+        );
+        map.flip(granule);
     }
     assert_eq!(heap.check(), Ok(()));
 }
@@ -329,40 +386,7 @@ fn marks_from_the_top_on<G: Geometry>() {
 #[test]
 fn marks_from_the_top_on_are_said_to_be_there() {
     marks_from_the_top_on::<Standard>();
+    marks_from_the_top_on::<Aligned>();
+    marks_from_the_top_on::<Wide>();
     marks_from_the_top_on::<Compact>();
-}
-
-/// A slab of which the directory knows the end, between a block and the top, and two marks in it: as far behind its start as behind
-/// the start of the granules that end it.
-#[test]
-fn two_marks_inside_a_slab_do_not_cancel_out() {
-    let lead = 40;
-    let mut region = Region::new();
-    let base = region.base();
-    let mut heap = region.heap::<Standard>(Tiers::WithSlabs);
-    heap.allocate(layout(lead * 16)).expect("room");
-    heap.allocate(layout(16)).expect("room");
-    let map_bytes = (heap.stats().pool_bytes / 16 / 64 + 1) * 16;
-    // SAFETY: in the region.
-    let start = unsafe { base.byte_add(metadata_bytes(&heap, base) - map_bytes) };
-    // Up to a word may lie between the map and the pool. It begins with the marks of the block and of the slab.
-    let map = [0_usize, 8]
-        .map(|skip| start.as_ptr().cast::<u64>().wrapping_byte_sub(skip))
-        .into_iter()
-        // SAFETY: words of the region.
-        .find(|&word| unsafe { word.read() } == 1 | 1 << lead);
-    let map = NonNull::new(map.expect("the map")).expect("in the region");
-    let found = CheckError::SizeWord {
-        offset_bytes: lead * 16,
-    };
-    for bit in 0..63 - lead {
-        for word in [0, 1] {
-            flip_mark(map.cast(), word, lead + 1 + bit);
-            flip_mark(map.cast(), 4 + word, bit);
-            assert_eq!(heap.check(), Err(found), "{word}, {bit}");
-            flip_mark(map.cast(), word, lead + 1 + bit);
-            flip_mark(map.cast(), 4 + word, bit);
-        }
-    }
-    assert_eq!(heap.check(), Ok(()));
 }

@@ -6,7 +6,7 @@ use std::mem::MaybeUninit;
 
 use allocator_api2::boxed::Box;
 use allocator_api2::vec::Vec;
-use evenfit::{LockedHeap, SharedHeap, StaticHeap};
+use evenfit::{LockedHeap, StaticHeap};
 use hashbrown::HashMap;
 
 #[test]

@@ -3,7 +3,7 @@
 use std::alloc::Layout;
 use std::mem::MaybeUninit;
 
-use evenfit::{Lock, LockedHeap, SharedHeap, SpinLock};
+use evenfit::{Lock, LockedHeap, SpinLock};
 
 /// Four threads allocate, write, check and free; any overlap of two callers breaks a block or a count.
 fn hammer<L: Lock>() {

@@ -5,9 +5,13 @@ use core::alloc::Layout;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
-use evenfit::{Compact, FreeError, Geometry, Heap, ReallocError, Standard, Tiers};
+use evenfit::{
+    Aligned, BlocksOnly, Builder, Compact, FreeError, Geometry, Heap, ReallocError, Standard,
+    Tiers, Wide, WithSlabs,
+};
 
-const REGION_BYTES: usize = 4096;
+/// Enough for two slabs of the widest geometry.
+const REGION_BYTES: usize = 16 << 10;
 
 /// A region on the heap, so that its bytes can be read behind the pool's back.
 struct Region(NonNull<u8>);
@@ -20,9 +24,9 @@ impl Region {
         Self(NonNull::new(unsafe { std::alloc::alloc_zeroed(Self::LAYOUT) }).unwrap())
     }
 
-    fn heap<G: Geometry>(&self) -> Heap<'static, G> {
+    fn heap<T: Tiers, G: Geometry>(&self) -> Heap<'static, T, G> {
         // SAFETY: the region outlives the heap in each test, and is its alone.
-        unsafe { Heap::from_raw(self.0, REGION_BYTES) }.unwrap()
+        unsafe { Builder::new().build_raw(self.0, REGION_BYTES) }.unwrap()
     }
 
     fn bytes(&self) -> Vec<u8> {
@@ -42,131 +46,131 @@ fn layout(size: usize, align: usize) -> Layout {
     Layout::from_size_align(size, align).unwrap()
 }
 
-/// Hands `ptr` as `told` to every call with a layout, and (if `bare`) to every call without:
-/// each answers `expected` and changes nothing but the count of refusals.
-fn refused<G: Geometry>(
-    region: &Region,
-    heap: &mut Heap<'static, G>,
-    ptr: NonNull<u8>,
-    told: Layout,
-    bare: bool,
-    expected: FreeError,
-) {
-    let bytes = region.bytes();
-    let stats = heap.stats();
-    let larger = layout(told.size().min(1 << 20) + 400, told.align().min(4096));
-    let smaller = layout(told.size() / 3, told.align().min(4096));
-    let refusal = Err(ReallocError::Free(expected));
-    // SAFETY: misuse, which the heap promises to refuse.
-    unsafe {
-        assert_eq!(
-            heap.try_deallocate(ptr, told),
-            Err(expected),
-            "try_deallocate"
-        );
-        assert_eq!(heap.grow(ptr, told, larger), refusal, "grow");
-        assert_eq!(heap.shrink(ptr, told, smaller), refusal, "shrink");
-        assert_eq!(heap.reallocate(ptr, told, larger), refusal, "reallocate");
-        assert_eq!(
-            heap.reallocate(ptr, told, told),
-            refusal,
-            "reallocate to the same"
-        );
-        if bare {
-            assert_eq!(
-                heap.try_deallocate_unsized(ptr),
-                Err(expected),
-                "try_deallocate_unsized"
-            );
-            assert_eq!(heap.usable_size(ptr), Err(expected), "usable_size");
-        }
-    }
-    let mut after = heap.stats();
-    assert_eq!(
-        after.refused_frees,
-        stats.refused_frees + 5 + u64::from(bare)
-    );
-    after.refused_frees = stats.refused_frees;
-    assert_eq!(after, stats, "a refused call changed a counter");
-    assert!(region.bytes() == bytes, "a refused call changed the region");
-    assert_eq!(heap.check(), Ok(()));
+fn at(ptr: NonNull<u8>, offset: usize) -> NonNull<u8> {
+    NonNull::new(ptr.as_ptr().wrapping_add(offset)).unwrap()
 }
 
-fn every_misuse<G: Geometry>() {
+/// A heap and its region.
+struct Tried<T: Tiers, G: Geometry> {
+    region: Region,
+    heap: Heap<'static, T, G>,
+}
+
+impl<T: Tiers, G: Geometry> Tried<T, G> {
+    fn new() -> Self {
+        let region = Region::new();
+        let heap = region.heap();
+        Self { region, heap }
+    }
+
+    fn allocate(&mut self, layout: Layout) -> NonNull<u8> {
+        self.heap.allocate(layout).unwrap().cast()
+    }
+
+    fn free(&mut self, block: NonNull<u8>, layout: Layout) {
+        // SAFETY: each test frees a live block once.
+        unsafe { self.heap.try_deallocate(block, layout) }.unwrap();
+    }
+
+    /// Runs calls that must be refused: they change nothing but the count of refusals.
+    fn unchanged_but_for(&mut self, refusals: u64, calls: impl FnOnce(&mut Heap<'static, T, G>)) {
+        let bytes = self.region.bytes();
+        let stats = self.heap.stats();
+        calls(&mut self.heap);
+        let mut after = self.heap.stats();
+        assert_eq!(after.refused_frees, stats.refused_frees + refusals);
+        after.refused_frees = stats.refused_frees;
+        assert_eq!(after, stats, "a refused call changed a counter");
+        assert!(
+            self.region.bytes() == bytes,
+            "a refused call changed the region"
+        );
+        assert_eq!(self.heap.check(), Ok(()));
+    }
+
+    /// Hands in `ptr` as `told` to every call with a layout.
+    fn refused_as(&mut self, ptr: NonNull<u8>, told: Layout, expected: FreeError) {
+        let larger = layout(told.size().min(1 << 20) + 400, told.align().min(4096));
+        let smaller = layout(told.size() / 3, told.align().min(4096));
+        let refusal = Err(ReallocError::Free(expected));
+        // SAFETY: misuse, which the heap promises to refuse.
+        self.unchanged_but_for(5, |heap| unsafe {
+            assert_eq!(heap.try_deallocate(ptr, told), Err(expected), "{told:?}");
+            for new in [larger, smaller, told] {
+                assert_eq!(heap.reallocate(ptr, told, new), refusal, "to {new:?}");
+            }
+            assert_eq!(heap.resize_in_place(ptr, told, smaller), refusal);
+        });
+    }
+
+    /// Hands in `ptr` to every call there is.
+    fn refused(&mut self, ptr: NonNull<u8>, told: Layout, expected: FreeError) {
+        self.refused_as(ptr, told, expected);
+        // SAFETY: misuse, which the heap promises to refuse.
+        self.unchanged_but_for(2, |heap| unsafe {
+            assert_eq!(heap.try_free(ptr), Err(expected), "try_free");
+            let refusal = Err(ReallocError::Free(expected));
+            assert_eq!(heap.realloc(ptr, 100), refusal, "realloc");
+            assert_eq!(heap.usable_size(ptr), Err(expected), "usable_size");
+        });
+    }
+
+    /// Pointers that belong to nothing in the pool.
+    fn refused_outside(&mut self, told: Layout) {
+        let start = self.region.0;
+        let past = at(start, REGION_BYTES);
+        let on_stack = 0_u64;
+        let boxed = Box::new(0_u64);
+        let mut other = Self::new();
+        for ptr in [
+            start,
+            at(start, 8),
+            past,
+            at(past, G::GRANULE_BYTES),
+            NonNull::dangling(),
+            at(NonNull::dangling(), usize::MAX / 2),
+            NonNull::from(&on_stack).cast(),
+            NonNull::from(&*boxed).cast(),
+            other.allocate(told),
+        ] {
+            self.refused(ptr, told, FreeError::OutsidePool);
+        }
+    }
+
+    /// Alignments that an address doesn't have.
+    fn refused_alignments(&mut self, block: NonNull<u8>, size: usize) {
+        for doubled in 1..8 {
+            let align = 1 << (block.addr().get().trailing_zeros() + doubled);
+            self.refused_as(block, layout(size, align), FreeError::WrongLayout);
+        }
+    }
+}
+
+fn every_misuse_of_blocks<G: Geometry>() {
     let granule = G::GRANULE_BYTES;
-    let region = Region::new();
-    let mut heap = region.heap::<G>();
-    let asked = layout(3 * granule, 1);
-    let take = |heap: &mut Heap<'static, G>| heap.allocate(asked).unwrap().cast::<u8>();
-    let blocks: Vec<_> = (0..8).map(|_| take(&mut heap)).collect();
-    let at =
-        |ptr: NonNull<u8>, offset: usize| NonNull::new(ptr.as_ptr().wrapping_add(offset)).unwrap();
+    let mut tried = Tried::<BlocksOnly, G>::new();
+    let asked = layout(4 * granule, 1);
+    let blocks = [(); 8].map(|()| tried.allocate(asked));
 
     // Double free, with the neighbours used.
-    // SAFETY: live blocks, freed once.
-    unsafe { heap.try_deallocate(blocks[1], asked) }.unwrap();
-    refused(
-        &region,
-        &mut heap,
-        blocks[1],
-        asked,
-        true,
-        FreeError::AlreadyFree,
-    );
+    tried.free(blocks[1], asked);
+    tried.refused(blocks[1], asked, FreeError::AlreadyFree);
 
     // Double free of what has merged with the free block before it.
-    // SAFETY: as above.
-    unsafe { heap.try_deallocate(blocks[2], asked) }.unwrap();
-    refused(
-        &region,
-        &mut heap,
-        blocks[2],
-        asked,
-        true,
-        FreeError::AlreadyFree,
-    );
-    refused(
-        &region,
-        &mut heap,
-        blocks[1],
-        asked,
-        true,
-        FreeError::AlreadyFree,
-    );
+    tried.free(blocks[2], asked);
+    tried.refused(blocks[2], asked, FreeError::AlreadyFree);
+    tried.refused(blocks[1], asked, FreeError::AlreadyFree);
 
     // Double free of what has merged with the top.
-    // SAFETY: as above.
-    unsafe { heap.try_deallocate(blocks[7], asked) }.unwrap();
-    refused(
-        &region,
-        &mut heap,
-        blocks[7],
-        asked,
-        true,
-        FreeError::AlreadyFree,
-    );
+    tried.free(blocks[7], asked);
+    tried.refused(blocks[7], asked, FreeError::AlreadyFree);
 
-    // After reuse: the old pointer now lies inside another block.
-    let longer = layout(6 * granule, 1);
-    let reused = heap.allocate(longer).unwrap().cast::<u8>();
+    // After reuse: the old pointer now lies inside another block; or at its start, with another size.
+    let longer = layout(8 * granule, 1);
+    let reused = tried.allocate(longer);
     assert_eq!(reused, blocks[1]);
-    refused(
-        &region,
-        &mut heap,
-        blocks[2],
-        asked,
-        true,
-        FreeError::NotABlock,
-    );
-    // Or at its start, with another size.
-    refused(
-        &region,
-        &mut heap,
-        blocks[1],
-        asked,
-        false,
-        FreeError::WrongLayout,
-    );
+    tried.refused(blocks[2], asked, FreeError::NotABlock);
+    tried.refused_as(blocks[1], asked, FreeError::WrongLayout);
 
     // Interior pointers, at granules and between them.
     for offset in [
@@ -175,124 +179,111 @@ fn every_misuse<G: Geometry>() {
         granule,
         granule + 1,
         2 * granule,
-        3 * granule - 1,
+        4 * granule - 1,
     ] {
-        refused(
-            &region,
-            &mut heap,
-            at(blocks[4], offset),
-            asked,
-            true,
-            FreeError::NotABlock,
-        );
+        tried.refused(at(blocks[4], offset), asked, FreeError::NotABlock);
     }
 
-    // Pointers into the metadata, just outside the region, and to nowhere.
-    let map_start = region.0;
-    let past = at(region.0, REGION_BYTES);
-    for ptr in [
-        map_start,
-        at(map_start, 8),
-        past,
-        at(past, granule),
-        NonNull::dangling(),
-        at(NonNull::dangling(), usize::MAX / 2),
-    ] {
-        refused(&region, &mut heap, ptr, asked, true, FreeError::OutsidePool);
-    }
-    // To the stack, and to another allocator's memory.
-    let on_stack = 0_u64;
-    refused(
-        &region,
-        &mut heap,
-        NonNull::from(&on_stack).cast(),
-        asked,
-        true,
-        FreeError::OutsidePool,
-    );
-    let boxed = Box::new(0_u64);
-    refused(
-        &region,
-        &mut heap,
-        NonNull::from(&*boxed).cast(),
-        asked,
-        true,
-        FreeError::OutsidePool,
-    );
+    tried.refused_outside(asked);
 
-    // A live block of another heap.
-    let other_region = Region::new();
-    let mut other = other_region.heap::<G>();
-    let foreign = take(&mut other);
-    refused(
-        &region,
-        &mut heap,
-        foreign,
-        asked,
-        true,
-        FreeError::OutsidePool,
-    );
-
-    // Wrong size, down and up, to the extremes.
+    // Wrong sizes, down and up, to the extremes.
     for size in [
         0,
         1,
         2 * granule,
-        3 * granule + 1,
-        4 * granule,
+        4 * granule + 1,
+        6 * granule,
         2000,
         isize::MAX as usize,
     ] {
-        refused(
-            &region,
-            &mut heap,
-            blocks[4],
-            layout(size, 1),
-            false,
-            FreeError::WrongLayout,
-        );
+        tried.refused_as(blocks[4], layout(size, 1), FreeError::WrongLayout);
     }
-
-    // Wrong alignment: one that the address does not have.
-    let address = blocks[4].addr().get();
-    for doubled in 1..8 {
-        let align = 1 << (address.trailing_zeros() + doubled);
-        refused(
-            &region,
-            &mut heap,
-            blocks[4],
-            layout(asked.size(), align),
-            false,
-            FreeError::WrongLayout,
-        );
-    }
+    tried.refused_alignments(blocks[4], asked.size());
 
     // What was right all along still is.
     for block in [blocks[0], blocks[3], blocks[4], blocks[5], blocks[6]] {
-        // SAFETY: live blocks, freed once.
-        unsafe { heap.try_deallocate(block, asked) }.unwrap();
+        tried.free(block, asked);
     }
-    // SAFETY: as above.
-    unsafe { heap.try_deallocate(reused, longer) }.unwrap();
-    assert_eq!(heap.largest_free(), heap.stats().pool_bytes);
+    tried.free(reused, longer);
+    assert_eq!(tried.heap.largest_free(), tried.heap.stats().pool_bytes);
 }
 
 #[test]
-fn every_misuse_is_refused_standard() {
-    every_misuse::<Standard>();
+fn every_misuse_of_blocks_is_refused() {
+    every_misuse_of_blocks::<Standard>();
+    every_misuse_of_blocks::<Aligned>();
+    every_misuse_of_blocks::<Wide>();
+    every_misuse_of_blocks::<Compact>();
+}
+
+fn every_misuse_of_slots<G: Geometry>() {
+    let granule = G::GRANULE_BYTES;
+    let mut tried = Tried::<WithSlabs, G>::new();
+    let asked = layout(4 * granule, 1);
+    let slots = [(); 8].map(|()| tried.allocate(asked));
+    let block_size = layout(600, 1);
+    let block = tried.allocate(block_size);
+
+    // Double frees, of a slot and of the block beside its slab.
+    tried.free(slots[1], asked);
+    tried.refused(slots[1], asked, FreeError::AlreadyFree);
+    tried.free(slots[2], asked);
+    tried.refused(slots[1], asked, FreeError::AlreadyFree);
+    tried.free(block, block_size);
+    tried.refused(block, block_size, FreeError::AlreadyFree);
+
+    // Slots that were never handed out, and the end of the slab that is none.
+    tried.refused(
+        at(slots[0], 20 * asked.size()),
+        asked,
+        FreeError::AlreadyFree,
+    );
+
+    for offset in [
+        1,
+        granule / 2,
+        granule,
+        granule + 1,
+        2 * granule,
+        4 * granule - 1,
+    ] {
+        tried.refused(at(slots[4], offset), asked, FreeError::NotABlock);
+    }
+
+    tried.refused_outside(asked);
+
+    // Wrong sizes: of other slots, and of blocks.
+    for size in [
+        0,
+        1,
+        2 * granule,
+        4 * granule + 1,
+        6 * granule,
+        600,
+        2000,
+        isize::MAX as usize,
+    ] {
+        tried.refused_as(slots[4], layout(size, 1), FreeError::WrongLayout);
+    }
+    tried.refused_alignments(slots[4], asked.size());
+
+    for slot in [slots[0], slots[3], slots[4], slots[5], slots[6], slots[7]] {
+        tried.free(slot, asked);
+    }
+    assert_eq!(tried.heap.largest_free(), tried.heap.stats().pool_bytes);
 }
 
 #[test]
-fn every_misuse_is_refused_compact() {
-    every_misuse::<Compact>();
+fn every_misuse_of_slots_is_refused() {
+    every_misuse_of_slots::<Standard>();
+    every_misuse_of_slots::<Aligned>();
+    every_misuse_of_slots::<Wide>();
 }
 
 /// A link overwritten after free is found before anything is written.
-fn corrupt_link<G: Geometry>() {
-    let granule = G::GRANULE_BYTES;
-    let region = Region::new();
-    let mut heap = region.heap::<G>();
-    let asked = layout(granule, 1);
+fn corrupt_link<T: Tiers, G: Geometry>(size: usize) {
+    let Tried { region, mut heap } = Tried::<T, G>::new();
+    let asked = layout(size, 1);
     let blocks: Vec<_> = (0..5)
         .map(|_| heap.allocate(asked).unwrap().cast::<u8>())
         .collect();
@@ -300,70 +291,69 @@ fn corrupt_link<G: Geometry>() {
     unsafe {
         heap.try_deallocate(blocks[1], asked).unwrap();
         heap.try_deallocate(blocks[3], asked).unwrap();
-        blocks[1].write_bytes(0x41, granule);
+        blocks[1].write_bytes(0x41, size);
     }
     assert!(heap.check().is_err(), "check names the damage");
     let bytes = region.bytes();
     let stats = heap.stats();
-    // SAFETY: a live block, whose free neighbour is damaged: it stays live.
+    // SAFETY: live blocks, whose free neighbour is damaged: they stay live.
     unsafe {
-        assert_eq!(
-            heap.try_deallocate(blocks[0], asked),
-            Err(FreeError::Corrupt)
-        );
-        assert_eq!(
-            heap.try_deallocate(blocks[2], asked),
-            Err(FreeError::Corrupt)
-        );
-        assert_eq!(
-            heap.try_deallocate_unsized(blocks[2]),
-            Err(FreeError::Corrupt)
-        );
+        for block in [blocks[0], blocks[2]] {
+            let refused = heap.try_deallocate(block, asked);
+            assert_eq!(refused, Err(FreeError::Corrupt));
+            assert_eq!(heap.try_free(block), Err(FreeError::Corrupt));
+        }
     }
     assert!(region.bytes() == bytes, "a refused call changed the region");
     assert_eq!(heap.stats().live_blocks, stats.live_blocks);
-    assert_eq!(heap.stats().refused_frees, stats.refused_frees + 3);
+    assert_eq!(heap.stats().refused_frees, stats.refused_frees + 4);
 }
 
 #[test]
-fn a_corrupt_link_is_refused_standard() {
-    corrupt_link::<Standard>();
+fn a_corrupt_link_is_refused() {
+    for granules in [2, 10, 40] {
+        corrupt_link::<BlocksOnly, Standard>(granules * Standard::GRANULE_BYTES);
+        corrupt_link::<BlocksOnly, Aligned>(granules * Aligned::GRANULE_BYTES);
+        corrupt_link::<BlocksOnly, Wide>(granules * Wide::GRANULE_BYTES);
+        corrupt_link::<BlocksOnly, Compact>(granules * Compact::GRANULE_BYTES);
+    }
+    corrupt_link::<WithSlabs, Standard>(600);
 }
 
-#[test]
-fn a_corrupt_link_is_refused_compact() {
-    corrupt_link::<Compact>();
-}
+/// How far from the start of a free block, in granules, a pointer into it is told from one into a used block.
+const TOLD_GRANULES: usize = usize::BITS as usize - 8;
 
-/// Every granule of long and short blocks, used and free: a pointer there is named for what it points into, and in free memory
-/// for as far as 64 granules from either end.
+/// Every granule of long and short blocks, used and free: a pointer there is named for what it points into; in the middle of a long
+/// free block, where a constant number of steps can't tell, it is named as one into a used block.
 fn every_granule<G: Geometry>() {
-    const TOLD_GRANULES: usize = 64;
     let mut region = vec![MaybeUninit::uninit(); 100 << 10];
-    let mut heap = Heap::<G>::from_region_with(&mut region, Tiers::BlocksOnly).unwrap();
+    let mut heap = Builder::<BlocksOnly, G>::new().build(&mut region).unwrap();
+    let granule_bytes = G::GRANULE_BYTES;
     let sizes = [
-        5, 1, 70, 3, 1, 64, 300, 2, 1, 130, 129, 500, 63, 65, 1, 1, 40, 200, 400, 1, 128, 17,
+        5, 2, 70, 3, 2, 64, 300, 2, 3, 130, 129, 500, 63, 65, 4, 2, 40, 200, 400, 2, 128, 17,
     ];
-    let of = |granules: usize| layout(granules * G::GRANULE_BYTES, 1);
-    let blocks = sizes.map(|granules| heap.allocate(of(granules)).unwrap().cast::<u8>());
-    for (&block, granules) in blocks.iter().zip(sizes).step_by(2) {
+    let of = |granules: usize| layout(granules * granule_bytes, 1);
+    let blocks = sizes.map(|granules| {
+        let block = heap.allocate(of(granules)).unwrap().cast::<u8>();
+        (block, heap.usable_size(block).unwrap() / granule_bytes)
+    });
+    for (&(block, _), granules) in blocks.iter().zip(sizes).step_by(2) {
         // SAFETY: a live block, freed once.
         unsafe { heap.try_deallocate(block, of(granules)) }.unwrap();
     }
-    for (index, (&block, granules)) in blocks.iter().zip(sizes).enumerate() {
-        for granule in 1..granules {
-            // SAFETY: inside the block.
-            let ptr = unsafe { block.add(granule * G::GRANULE_BYTES) };
+    for (index, &(block, granules)) in blocks.iter().enumerate() {
+        let is_free = index % 2 == 0;
+        for granule in 0..granules {
+            if !is_free && granule == 0 {
+                continue;
+            }
             // SAFETY: refused.
-            let answer = unsafe { heap.try_deallocate_unsized(ptr) };
-            let is_near = granule.min(granules - granule) <= TOLD_GRANULES;
-            let expected = if index % 2 != 0 {
-                FreeError::NotABlock
-            } else if is_near {
+            let answer = unsafe { heap.try_free(at(block, granule * granule_bytes)) };
+            let is_told = granule <= TOLD_GRANULES || granules - granule <= 2;
+            let expected = if is_free && is_told {
                 FreeError::AlreadyFree
             } else {
-                assert!(answer.is_err());
-                continue;
+                FreeError::NotABlock
             };
             assert_eq!(answer, Err(expected), "{granule} of {granules} granules");
         }
@@ -373,5 +363,7 @@ fn every_granule<G: Geometry>() {
 #[test]
 fn every_granule_is_named_for_what_it_lies_in() {
     every_granule::<Standard>();
+    every_granule::<Aligned>();
+    every_granule::<Wide>();
     every_granule::<Compact>();
 }

@@ -6,7 +6,7 @@ use std::alloc::Allocator;
 use std::collections::{BTreeMap, VecDeque};
 use std::mem::MaybeUninit;
 
-use evenfit::{LockedHeap, SharedHeap};
+use evenfit::LockedHeap;
 
 #[test]
 fn std_collections_live_in_a_pool() {

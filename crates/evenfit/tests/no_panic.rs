@@ -13,7 +13,10 @@ const PROBE: &str = r#"
 use core::alloc::{GlobalAlloc, Layout};
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
-use evenfit::{Compact, FirstFit, Heap, Standard, StaticHeap, Tiers};
+use evenfit::{
+    Aligned, Auto, BlocksOnly, Budget, Compact, FirstFit, Heap, LockedHeap, OutOfMemory, SpinLock,
+    Standard, StaticHeap, WhenFull, Wide, WithSlabs, observe,
+};
 
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo) -> ! {
@@ -23,59 +26,153 @@ fn panic(_: &core::panic::PanicInfo) -> ! {
     unsafe { a_panic_is_reachable() }
 }
 
-static HEAP: StaticHeap<65536> = StaticHeap::new();
-
 macro_rules! probe {
-    ($name:ident, $geometry:ty, $tiers:expr) => {
+    ($name:ident, $tiers:ty, $geometry:ty) => {
         #[unsafe(no_mangle)]
         pub unsafe extern "C" fn $name(
             base: NonNull<u8>, len: usize, operation: u8, ptr: NonNull<u8>,
             size: usize, align: usize, new_size: usize, new_align: usize,
-            keep: &mut MaybeUninit<Heap<'static, $geometry>>,
+            heap: &mut MaybeUninit<Heap<'static, $tiers, $geometry>>,
         ) -> usize {
+            let builder = Heap::builder().tiers::<$tiers>().geometry::<$geometry>();
             let (Ok(old), Ok(new)) = (
                 Layout::from_size_align(size, align), Layout::from_size_align(new_size, new_align),
             ) else {
                 return 0;
             };
             unsafe {
-                if operation == 0 {
-                    return match Heap::from_raw_with(base, len, $tiers) {
-                        Ok(heap) => { keep.write(heap); 1 }
-                        Err(_) => 0,
-                    };
-                }
-                let heap = keep.assume_init_mut();
-                match operation {
-                    1 => heap.allocate(old).map_or(0, |b| b.len()),
-                    2 => heap.allocate_zeroed(old).map_or(0, |b| b.len()),
-                    3 => { heap.deallocate(ptr, old); 1 }
-                    4 => heap.try_deallocate(ptr, old).is_ok() as usize,
-                    5 => heap.try_deallocate_unsized(ptr).is_ok() as usize,
-                    6 => heap.grow(ptr, old, new).map_or(0, |b| b.len()),
-                    7 => heap.shrink(ptr, old, new).map_or(0, |b| b.len()),
-                    8 => heap.reallocate(ptr, old, new).map_or(0, |b| b.len()),
-                    9 => heap.usable_size(ptr).unwrap_or(0),
-                    10 => heap.largest_free(),
-                    11 => heap.stats().used_bytes,
-                    12 => heap.blocks().map(|b| b.size_bytes).fold(0, usize::wrapping_add),
-                    13 => heap.check().is_ok() as usize,
-                    14 => heap.allocate_unsized(size).map_or(0, |b| b.len()),
-                    15 => heap.extend(size),
-                    16 => { heap.reset(); 1 }
-                    _ => match Heap::<$geometry>::from_raw(base, len) {
-                        Ok(heap) => heap.stats().pool_bytes,
-                        Err(_) => 0,
-                    },
+                let built = match operation {
+                    0 => builder.build_raw(base, len),
+                    1 => builder.max_bytes(size).build_raw(base, len),
+                    2 => builder.zeroed().build_raw(base, len),
+                    3 => builder.build(core::slice::from_raw_parts_mut(base.as_ptr().cast(), len)),
+                    _ => {
+                        let heap = heap.assume_init_mut();
+                        return match operation {
+                            4 => heap.allocate(old).map_or(0, |b| b.len()),
+                            5 => heap.allocate_zeroed(old).map_or(0, |b| b.len()),
+                            6 => { heap.deallocate(ptr, old); 1 }
+                            7 => heap.try_deallocate(ptr, old).is_ok() as usize,
+                            8 => heap.reallocate(ptr, old, new).map_or(0, |b| b.len()),
+                            9 => heap.resize_in_place(ptr, old, new).map_or(0, |b| b.len()),
+                            10 => heap.malloc(size).map_or(0, |b| b.len()),
+                            11 => heap.try_free(ptr).is_ok() as usize,
+                            12 => heap.realloc(ptr, size).map_or(0, |b| b.len()),
+                            13 => heap.usable_size(ptr).unwrap_or(0),
+                            14 => heap.largest_free(),
+                            15 => heap.largest_free_aligned(align),
+                            16 => heap.stats().used_bytes,
+                            17 => heap.never_used().len(),
+                            18 => heap.blocks().map(|b| b.size_bytes).fold(0, usize::wrapping_add),
+                            19 => heap.check().is_ok() as usize,
+                            20 => heap.extend(size),
+                            21 => { heap.reset(); 1 }
+                            22 => heap.pool_start() as usize,
+                            23 => heap.realloc_uncopied(ptr, size).is_ok() as usize,
+                            24 => heap.whereabouts().map as usize,
+                            _ => heap.has_slabs() as usize,
+                        };
+                    }
+                };
+                match built {
+                    Ok(built) => { heap.write(built); 1 }
+                    Err(_) => 0,
                 }
             }
         }
     };
 }
 
-probe!(blocks, Standard, Tiers::BlocksOnly);
-probe!(slabs, Standard, Tiers::WithSlabs);
-probe!(compact, Compact, Tiers::Auto);
+probe!(standard, BlocksOnly, Standard);
+probe!(standard_slabs, WithSlabs, Standard);
+probe!(standard_auto, Auto, Standard);
+probe!(aligned, BlocksOnly, Aligned);
+probe!(aligned_slabs, WithSlabs, Aligned);
+probe!(wide, BlocksOnly, Wide);
+probe!(wide_slabs, WithSlabs, Wide);
+probe!(compact, BlocksOnly, Compact);
+probe!(compact_auto, Auto, Compact);
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn default(base: NonNull<u8>, len: usize, operation: u8) -> usize {
+    let built = match operation {
+        0 => unsafe { Heap::from_raw(base, len) },
+        _ => Heap::from_region(unsafe { core::slice::from_raw_parts_mut(base.as_ptr().cast(), len) }),
+    };
+    built.map_or(0, |heap| heap.stats().pool_bytes)
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn observed(
+    whereabouts: &observe::Whereabouts, words: &[u64; observe::Counters::COUNT], copy: *const u32, len: usize,
+) -> usize {
+    let counters = observe::Counters::from_words(*words);
+    let Some(pieces) = whereabouts.pieces(&counters) else { return 0 };
+    let mut sum = pieces[0].len_bytes;
+    let copy = unsafe { core::slice::from_raw_parts(copy, len) };
+    observe::walk(whereabouts, &counters, copy, &mut |block| sum = sum.wrapping_add(block.size_bytes));
+    sum
+}
+
+fn drop_nothing(request: &OutOfMemory) -> WhenFull {
+    if request.retries == 0 { WhenFull::Retry } else { WhenFull::Fail }
+}
+
+/// Every method of a heap behind a lock, and of a budget of it.
+macro_rules! shared {
+    ($name:ident, $heap:ty) => {
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C" fn $name(
+            heap: &'static $heap, operation: u8, ptr: NonNull<u8>,
+            size: usize, align: usize, new_size: usize, budget: &mut MaybeUninit<Budget<'static, $heap>>,
+        ) -> usize {
+            let (Ok(old), Ok(new)) =
+                (Layout::from_size_align(size, align), Layout::from_size_align(new_size, align)) else {
+                return 0;
+            };
+            unsafe {
+                match operation {
+                    0 => heap.alloc(old) as usize,
+                    1 => heap.alloc_zeroed(old) as usize,
+                    2 => { heap.dealloc(ptr.as_ptr(), old); 1 }
+                    3 => heap.realloc(ptr.as_ptr(), old, new_size) as usize,
+                    4 => heap.allocate(old).map_or(0, |b| b.len()),
+                    5 => heap.allocate_zeroed(old).map_or(0, |b| b.len()),
+                    6 => { heap.deallocate(ptr, old); 1 }
+                    7 => heap.try_deallocate(ptr, old).is_ok() as usize,
+                    8 => heap.reallocate(ptr, old, new).map_or(0, |b| b.len()),
+                    9 => heap.usable_size(ptr).unwrap_or(0),
+                    10 => heap.largest_free(),
+                    11 => heap.largest_free_aligned(align),
+                    12 => heap.stats().used_bytes,
+                    13 => heap.check().is_ok() as usize,
+                    14 => heap.inspect(|heap| heap.blocks().count()).unwrap_or(0),
+                    15 => { heap.set_out_of_memory_hook(Some(drop_nothing)); 1 }
+                    16 => { budget.write(heap.budget("probe", size)); 1 }
+                    _ => {
+                        let budget = budget.assume_init_ref();
+                        match operation {
+                            17 => budget.allocate(old).map_or(0, |b| b.len()),
+                            18 => budget.allocate_zeroed(old).map_or(0, |b| b.len()),
+                            19 => { budget.deallocate(ptr, old); 1 }
+                            20 => budget.try_deallocate(ptr, old).is_ok() as usize,
+                            21 => budget.reallocate(ptr, old, new).map_or(0, |b| b.len()),
+                            _ => budget.stats().used_bytes,
+                        }
+                    }
+                }
+            }
+        }
+    };
+}
+
+shared!(static_heap, StaticHeap<65536>);
+shared!(static_slabs, StaticHeap<65536, SpinLock, WithSlabs>);
+shared!(locked, LockedHeap<'static>);
+shared!(locked_compact, LockedHeap<'static, SpinLock, BlocksOnly, Compact>);
+
+/// A global allocator, which is built at its first use.
+static HEAP: StaticHeap<65536> = StaticHeap::new();
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn global(operation: u8, ptr: *mut u8, size: usize, align: usize) -> *mut u8 {
@@ -92,6 +189,36 @@ pub unsafe extern "C" fn global(operation: u8, ptr: *mut u8, size: usize, align:
     }
 }
 
+static LOCKED: LockedHeap = LockedHeap::empty();
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn locked_heap(
+    base: NonNull<u8>, len: usize, operation: u8, heap: &mut MaybeUninit<LockedHeap<'static>>,
+) -> usize {
+    unsafe {
+        let region = core::slice::from_raw_parts_mut(base.as_ptr().cast(), len);
+        let built = match operation {
+            0 => return LOCKED.init_raw(base, len).is_ok() as usize,
+            1 => return LOCKED.init(region).is_ok() as usize,
+            2 => return LOCKED.extend(len),
+            3 => { heap.assume_init_mut().reset(); return 1; }
+            4 => return heap.assume_init_read().into_inner().map_or(0, |heap| heap.stats().pool_bytes),
+            5 => LockedHeap::from_raw(base, len),
+            6 => LockedHeap::from_region(region),
+            _ => Heap::from_region(region).map(LockedHeap::new),
+        };
+        match built {
+            Ok(built) => { heap.write(built); 1 }
+            Err(_) => 0,
+        }
+    }
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn ignore_misuse() {
+    evenfit::set_misuse_hook(|_| {});
+}
+
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn first_fit(
     region: &'static mut [MaybeUninit<u8>; 1024], ptr: NonNull<u8>, size: usize, align: usize,
@@ -100,8 +227,8 @@ pub unsafe extern "C" fn first_fit(
         (FirstFit::from_region(region), Layout::from_size_align(size, align)) else {
         return 0;
     };
-    let had = heap.allocate(layout).map_or(0, |block| block.len());
-    had + unsafe { heap.try_deallocate(ptr, layout) }.is_ok() as usize
+    let len = heap.allocate(layout).map_or(0, |block| block.len());
+    len + unsafe { heap.try_deallocate(ptr, layout) }.is_ok() as usize
 }
 "#;
 

@@ -4,29 +4,43 @@
 use core::alloc::Layout;
 use core::mem::MaybeUninit;
 
-use evenfit::observe::{Counters, Lengths, Replica, Whereabouts};
-use evenfit::{Block, BlockState, Heap, SlotClass, Standard, Tiers};
+use evenfit::observe::{Counters, Whereabouts, layout, walk};
+use evenfit::{
+    Aligned, Auto, Block, BlockState, BlocksOnly, Builder, Compact, Geometry, Heap, Standard,
+    Tiers, Wide, WithSlabs,
+};
 
 /// Copies as a reader in another process would, from the addresses alone.
-fn copy(whereabouts: &Whereabouts) -> (Counters, Vec<u64>, Vec<u64>) {
-    let words = |address: u64, count: usize| -> Vec<u64> {
-        (0..count)
+fn copy(whereabouts: &Whereabouts) -> (Counters, Vec<u32>) {
+    let bytes = |address: u64, len_bytes: usize| -> Vec<u8> {
+        (0..len_bytes)
             // SAFETY: the heap is alive, and nothing runs beside this test.
-            .map(|at| unsafe { (address as *const u64).add(at).read() })
+            .map(|at| unsafe { (address as *const u8).add(at).read() })
             .collect()
     };
-    let counters = whereabouts.counters.map(|address| words(address, 1)[0]);
-    let counters = Counters::from_words(counters);
-    let lengths = Lengths::of(whereabouts, &counters).unwrap();
-    (
-        counters,
-        words(whereabouts.map, lengths.map_words),
-        words(whereabouts.directory, lengths.directory_words),
-    )
+    let word = |address| u64::from_ne_bytes(bytes(address, 8).try_into().unwrap());
+    let counters = Counters::from_words(whereabouts.counters.map(word));
+    let pieces = whereabouts.pieces(&counters).unwrap();
+    let copied: Vec<u8> = pieces
+        .into_iter()
+        .flat_map(|piece| bytes(piece.address, piece.len_bytes))
+        .collect();
+    let words = copied.chunks(4).map(|chunk| {
+        let mut word = [0; 4];
+        word[..chunk.len()].copy_from_slice(chunk);
+        u32::from_ne_bytes(word)
+    });
+    (counters, words.collect())
 }
 
-fn filled(region: &mut [MaybeUninit<u8>], tiers: Tiers) -> Heap<'_, Standard> {
-    let mut heap = Heap::from_region_with(region, tiers).unwrap();
+/// What a walk over a copy visits.
+fn seen(whereabouts: &Whereabouts, counters: &Counters, copy: &[u32]) -> Option<Vec<Block>> {
+    let mut blocks = Vec::new();
+    walk(whereabouts, counters, copy, &mut |block| blocks.push(block)).then_some(blocks)
+}
+
+fn filled<T: Tiers, G: Geometry>(region: &mut [MaybeUninit<u8>]) -> Heap<'_, T, G> {
+    let mut heap = Builder::<T, G>::new().build(region).unwrap();
     let mut blocks = Vec::new();
     for n in 0..600_usize {
         let layout = Layout::from_size_align(n * n % 3_001 + 1, 8).unwrap();
@@ -38,113 +52,310 @@ fn filled(region: &mut [MaybeUninit<u8>], tiers: Tiers) -> Heap<'_, Standard> {
         // SAFETY: live, and not used again.
         unsafe { heap.try_deallocate(block, layout).unwrap() };
     }
+    // Cut from the rest, and more of it is left.
+    heap.allocate(Layout::new::<[u64; 3]>()).unwrap();
+    // SAFETY: no block starts at the pool's end.
+    let refused = unsafe { heap.try_free(heap.never_used().cast()) };
+    refused.expect_err("nothing is there");
     heap
 }
 
+fn a_copy_shows_the_same_blocks<T: Tiers, G: Geometry>(region_bytes: usize) -> Vec<Block> {
+    let mut region = vec![MaybeUninit::uninit(); region_bytes];
+    let heap = filled::<T, G>(&mut region);
+    let whereabouts = heap.whereabouts();
+    assert_eq!(whereabouts.region_bytes, region_bytes as u64);
+    assert_eq!(whereabouts.granule_bytes(), Some(G::GRANULE_BYTES as u64));
+    assert_eq!(whereabouts.layout, layout());
+    let (counters, copy) = copy(&whereabouts);
+    assert!(
+        size_of_val(&copy[..]) < region_bytes / 20 + 4096,
+        "of {region_bytes} bytes {} are copied",
+        size_of_val(&copy[..])
+    );
+    let seen = seen(&whereabouts, &counters, &copy).unwrap();
+    assert_eq!(seen, heap.blocks().collect::<Vec<_>>());
+    assert!(seen.len() > 100, "{}", seen.len());
+    let stats = heap.stats();
+    let bytes = |granules: u64| granules as usize * G::GRANULE_BYTES;
+    assert_eq!(bytes(counters.end), stats.pool_bytes);
+    assert_eq!(bytes(counters.used_peak), stats.peak_used_bytes);
+    assert_eq!(
+        bytes(counters.end - counters.top_peak),
+        heap.never_used().len()
+    );
+    assert_eq!(counters.failed_requests, stats.failed_requests);
+    assert_eq!((counters.refused_frees, stats.refused_frees), (1, 1));
+    seen
+}
+
 #[test]
-fn a_copy_shows_the_same_blocks() {
-    for tiers in [Tiers::BlocksOnly, Tiers::WithSlabs] {
-        let mut region = vec![MaybeUninit::uninit(); 700_000];
-        let heap = filled(&mut region, tiers);
-        let whereabouts = heap.whereabouts();
-        let (counters, mut map, mut directory) = copy(&whereabouts);
-        let replica = Replica::new(&whereabouts, &counters, &mut map, &mut directory).unwrap();
-        let seen: Vec<Block> = replica.blocks().collect();
-        assert_eq!(seen, heap.blocks().collect::<Vec<_>>());
-        assert!(seen.len() > 100, "{}", seen.len());
-        let stats = heap.stats();
-        assert_eq!(counters.end as usize * 16, stats.pool_bytes);
-        assert_eq!(counters.used_peak as usize * 16, stats.peak_used_bytes);
-        assert_eq!(counters.failed_requests, stats.failed_requests);
-        let slabs = seen
+fn a_copy_shows_the_same_blocks_of_every_geometry() {
+    for (blocks, has_slabs) in [
+        (
+            a_copy_shows_the_same_blocks::<BlocksOnly, Standard>(700_001),
+            false,
+        ),
+        (
+            a_copy_shows_the_same_blocks::<WithSlabs, Standard>(700_000),
+            true,
+        ),
+        (
+            a_copy_shows_the_same_blocks::<Auto, Standard>(1_048_575),
+            false,
+        ),
+        (
+            a_copy_shows_the_same_blocks::<Auto, Standard>(1_048_576),
+            true,
+        ),
+        (
+            a_copy_shows_the_same_blocks::<BlocksOnly, Aligned>(700_000),
+            false,
+        ),
+        (
+            a_copy_shows_the_same_blocks::<WithSlabs, Aligned>(300_007),
+            true,
+        ),
+        (
+            a_copy_shows_the_same_blocks::<BlocksOnly, Wide>(1_300_000),
+            false,
+        ),
+        (
+            a_copy_shows_the_same_blocks::<WithSlabs, Wide>(1_300_000),
+            true,
+        ),
+        (
+            a_copy_shows_the_same_blocks::<BlocksOnly, Compact>(300_000),
+            false,
+        ),
+        (
+            a_copy_shows_the_same_blocks::<Auto, Compact>(300_000),
+            false,
+        ),
+    ] {
+        let slabs = blocks
             .iter()
             .any(|block| matches!(block.state, BlockState::Slab { .. }));
-        assert_eq!(slabs, tiers == Tiers::WithSlabs);
+        assert_eq!(slabs, has_slabs);
     }
+}
+
+/// The rest isn't in the directory, so its length must come with the counters.
+#[test]
+fn a_copy_shows_the_rest() {
+    let mut region = vec![MaybeUninit::uninit(); 64 << 10];
+    let mut heap = Builder::<BlocksOnly, Standard>::new()
+        .build(&mut region)
+        .unwrap();
+    let layout = Layout::new::<[u64; 1000]>();
+    let blocks = [(); 3].map(|()| heap.allocate(layout).unwrap());
+    // SAFETY: live, and not used again.
+    unsafe { heap.try_deallocate(blocks[1].cast(), layout).unwrap() };
+    heap.allocate(Layout::new::<[u64; 10]>()).unwrap();
+    let whereabouts = heap.whereabouts();
+    let (counters, copy) = copy(&whereabouts);
+    assert_eq!(counters.rest, [1010, 2000]);
+    let expected: Vec<_> = heap.blocks().collect();
+    assert_eq!(seen(&whereabouts, &counters, &copy).unwrap(), expected);
+    for torn in [[0; 2], [1010, 1009], [1010, 1 << 40], [u64::MAX, 5]] {
+        let counters = with_rest(&counters, torn);
+        let seen = seen(&whereabouts, &counters, &copy).unwrap();
+        assert_ne!(
+            seen, expected,
+            "the directory knows the length of what was there before"
+        );
+        assert_eq!(seen[..2], expected[..2]);
+    }
+}
+
+fn with_rest(counters: &Counters, rest: [u64; 2]) -> Counters {
+    let mut counters = *counters;
+    counters.rest = rest;
+    counters
 }
 
 /// A slab can start in the last segment below the top only as the last of slabs in a row: its descriptor is the copy's last.
 #[test]
 fn a_copy_shows_the_slab_before_the_top() {
-    let slot = Layout::from_size_align(SlotClass::REQUEST_BYTES_MAX, 8).unwrap();
-    let class = SlotClass::of(slot).unwrap();
+    let slot = Layout::new::<[u64; 32]>();
     for slabs in 1..=5 {
         let mut region = vec![MaybeUninit::uninit(); 64 << 10];
-        let mut heap = Heap::from_region_with(&mut region, Tiers::WithSlabs).unwrap();
-        for _ in 0..slabs * class.slots {
+        let mut heap = Builder::<WithSlabs, Standard>::new()
+            .build(&mut region)
+            .unwrap();
+        for _ in 0..slabs * 8 {
             heap.allocate(slot).unwrap();
         }
         let whereabouts = heap.whereabouts();
-        let (counters, mut map, mut directory) = copy(&whereabouts);
+        let (counters, copy) = copy(&whereabouts);
         assert_eq!(
-            counters.top as usize * 16,
-            slabs * SlotClass::SLAB_BYTES,
+            counters.top as usize * 8,
+            slabs * 2048,
             "the last slab ends at the top"
         );
-        // A copy that is too short is followed by what is no slab.
-        let words = directory.len();
-        directory.resize(words + 64, 0);
-        let directory = &mut directory[..words];
-        let replica = Replica::new(&whereabouts, &counters, &mut map, directory).unwrap();
         let full = BlockState::Slab {
-            slot_bytes: class.slot_bytes,
-            used_slots: class.slots,
+            slot_bytes: 256,
+            used_slots: 8,
         };
-        let mut seen: Vec<_> = replica.blocks().map(|block| block.state).collect();
+        let seen = seen(&whereabouts, &counters, &copy).unwrap();
+        let mut seen: Vec<_> = seen.iter().map(|block| block.state).collect();
         assert_eq!(seen.pop(), Some(BlockState::Top));
         assert_eq!(seen, vec![full; slabs]);
     }
 }
 
-#[test]
-fn a_torn_copy_is_walked_to_an_end() {
-    let mut region = vec![MaybeUninit::uninit(); 300_000];
-    let heap = filled(&mut region, Tiers::WithSlabs);
-    let whereabouts = heap.whereabouts();
-    let (counters, map, directory) = copy(&whereabouts);
+fn random() -> impl FnMut() -> u64 {
     let mut random = 1_u64;
-    let mut next = move || {
+    move || {
         random = random
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1);
         random >> 24
-    };
-    for _ in 0..5_000 {
-        let (mut map, mut directory) = (map.clone(), directory.clone());
+    }
+}
+
+fn a_torn_copy_is_walked_to_an_end<T: Tiers, G: Geometry>() {
+    let mut region = vec![MaybeUninit::uninit(); 300_000];
+    let heap = filled::<T, G>(&mut region);
+    let whereabouts = heap.whereabouts();
+    let (counters, whole) = copy(&whereabouts);
+    let mut next = random();
+    for _ in 0..3_000 {
+        let mut copy = whole.clone();
         for _ in 0..next() % 20 {
-            let at = next() as usize % map.len();
-            map[at] ^= 1 << (next() % 64);
-            let at = next() as usize % directory.len();
-            directory[at] = next() << (next() % 40);
+            let at = next() as usize % copy.len();
+            copy[at] = match next() % 3 {
+                0 => copy[at] ^ 1 << (next() % 32),
+                1 => (next() << (next() % 40)) as u32,
+                _ => copy[next() as usize % copy.len()],
+            };
         }
-        let replica = Replica::new(&whereabouts, &counters, &mut map, &mut directory).unwrap();
+        let rest = [next() % 2 * counters.rest[0], next() % (2 * counters.end)];
+        let counters = with_rest(&counters, rest);
         let mut end = 0;
-        for block in replica.blocks() {
+        for block in seen(&whereabouts, &counters, &copy).unwrap() {
             assert_eq!(block.offset_bytes, end);
+            assert!(block.size_bytes > 0);
             end += block.size_bytes;
         }
-        assert!(end <= counters.end as usize * 16);
+        assert!(end <= counters.end as usize * G::GRANULE_BYTES);
     }
+}
+
+#[test]
+fn a_torn_copy_of_every_geometry_is_walked_to_an_end() {
+    a_torn_copy_is_walked_to_an_end::<WithSlabs, Standard>();
+    a_torn_copy_is_walked_to_an_end::<BlocksOnly, Standard>();
+    a_torn_copy_is_walked_to_an_end::<WithSlabs, Aligned>();
+    a_torn_copy_is_walked_to_an_end::<WithSlabs, Wide>();
+    a_torn_copy_is_walked_to_an_end::<BlocksOnly, Compact>();
+}
+
+/// Nothing beyond the copy is read: it ends where inaccessible memory begins, and says what leads the walk as far as can be.
+#[test]
+fn nothing_beyond_the_copy_is_read() {
+    const PAGES_BYTES: usize = 64 << 10;
+    // SAFETY: a new mapping, whose last page nobody may touch.
+    let guarded = unsafe {
+        let base = libc::mmap(
+            core::ptr::null_mut(),
+            PAGES_BYTES + 4096,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        );
+        assert_ne!(base, libc::MAP_FAILED);
+        assert_eq!(
+            libc::mprotect(base.byte_add(PAGES_BYTES), 4096, libc::PROT_NONE),
+            0
+        );
+        core::slice::from_raw_parts_mut(base.cast::<u32>(), PAGES_BYTES / 4)
+    };
+    let mut next = random();
+    for granules in 1..700 {
+        for (geometry, begins) in geometries() {
+            let whereabouts = Whereabouts {
+                layout: layout(),
+                geometry,
+                region_bytes: 1 << 20,
+                begins,
+                directory: 1,
+                map: 1,
+                counters: [0; Counters::COUNT],
+            };
+            let counters = Counters::from_words([1 << 14, granules, 0, 0, granules, 0, 0, 0]);
+            let pieces = whereabouts.pieces(&counters).unwrap();
+            let bytes: usize = pieces.iter().map(|piece| piece.len_bytes).sum();
+            let start = guarded.len() - bytes.div_ceil(4);
+            let copy = &mut guarded[start..];
+            for round in 0..3 {
+                for word in copy.iter_mut() {
+                    *word = match round {
+                        0 => u32::MAX,
+                        1 => 0x1111_1111,
+                        _ => next() as u32,
+                    };
+                }
+                assert!(walk(&whereabouts, &counters, copy, &mut |_| ()));
+                assert!(
+                    !walk(&whereabouts, &counters, &copy[1..], &mut |_| ()),
+                    "too short"
+                );
+            }
+        }
+    }
+    // SAFETY: mapped above, and not used any more.
+    unsafe { libc::munmap(guarded.as_mut_ptr().cast(), PAGES_BYTES + 4096) };
+}
+
+/// The number of each geometry, and an address of begins where it has slabs.
+fn geometries() -> [(u64, u64); 5] {
+    fn number<G: Geometry>() -> u64 {
+        let mut region = [MaybeUninit::uninit(); 4096];
+        let heap = Builder::<BlocksOnly, G>::new().build(&mut region).unwrap();
+        heap.whereabouts().geometry
+    }
+    [
+        (number::<Standard>(), 0),
+        (number::<Standard>(), 1),
+        (number::<Aligned>(), 1),
+        (number::<Wide>(), 1),
+        (number::<Compact>(), 0),
+    ]
 }
 
 #[test]
 fn impossible_counters_and_lengths_are_refused() {
     let mut region = vec![MaybeUninit::uninit(); 300_000];
-    let heap = filled(&mut region, Tiers::WithSlabs);
+    let heap = filled::<WithSlabs, Standard>(&mut region);
     let whereabouts = heap.whereabouts();
-    let (counters, mut map, mut directory) = copy(&whereabouts);
-    for wrong in [
-        Counters {
-            top: counters.end + 1,
-            ..counters
-        },
-        Counters {
-            end: 1 << 60,
-            ..counters
-        },
+    let (counters, copy) = copy(&whereabouts);
+    let words = [counters.end, counters.top, 0, 0, 0, 0, 0, 0];
+    for (at, wrong) in [
+        (1, counters.end + 1),
+        (0, 1 << 60),
+        (0, 300_000 / 8 + 1),
+        (0, u64::MAX),
     ] {
-        assert_eq!(Lengths::of(&whereabouts, &wrong), None);
-        assert!(Replica::new(&whereabouts, &wrong, &mut map, &mut directory).is_none());
+        let mut words = words;
+        words[at] = wrong;
+        let counters = Counters::from_words(words);
+        assert_eq!(whereabouts.pieces(&counters), None);
+        assert_eq!(seen(&whereabouts, &counters, &copy), None);
     }
-    assert!(Replica::new(&whereabouts, &counters, &mut map[1..], &mut directory).is_none());
+    assert_eq!(seen(&whereabouts, &counters, &copy[1..]), None);
+    let [(_, _), .., (compact, _)] = geometries();
+    for geometry in [0, u64::MAX, compact] {
+        // Compact pools have no slabs.
+        let whereabouts = Whereabouts {
+            geometry,
+            ..whereabouts
+        };
+        assert_eq!(whereabouts.pieces(&counters), None);
+        assert_eq!(seen(&whereabouts, &counters, &copy), None);
+    }
+    let mut numbers: Vec<u64> = geometries().iter().map(|(number, _)| *number).collect();
+    numbers.dedup();
+    assert_eq!(numbers.len(), 4, "each has its own");
 }

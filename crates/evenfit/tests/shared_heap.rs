@@ -7,8 +7,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use evenfit::{
-    AllocError, BlockState, FreeError, InitError, LockedHeap, Misuse, OutOfMemory, SharedHeap,
-    StaticHeap, Tiers, WhenFull,
+    AllocError, Auto, BlockState, BlocksOnly, Builder, Compact, FreeError, Heap, InitError,
+    LockedHeap, Misuse, OutOfMemory, SpinLock, Standard, StaticHeap, Tiers, WhenFull, WithSlabs,
 };
 
 fn layout(bytes: usize) -> Layout {
@@ -107,6 +107,8 @@ fn the_out_of_memory_hook_frees_and_the_request_succeeds() {
     fn drop_cache(request: &OutOfMemory) -> WhenFull {
         ASKED.fetch_add(1, Ordering::Relaxed);
         assert_eq!(request.layout.size() % 100, 0);
+        let is_beyond_the_pool = request.layout.size() > 15_900;
+        assert_eq!(request.error == AllocError::TooLarge, is_beyond_the_pool);
         let Some(cache) = NonNull::new(CACHE.swap(ptr::null_mut(), Ordering::Relaxed)) else {
             return WhenFull::Fail;
         };
@@ -128,15 +130,15 @@ fn the_out_of_memory_hook_frees_and_the_request_succeeds() {
     HEAP.allocate(layout(100)).expect("room behind the block");
     // Growing asks as well, and is told to fail.
     // SAFETY: the block is live with this layout; it stays so, since the call fails.
-    let grown = unsafe { HEAP.reallocate(block.cast(), layout(10_000), layout(16_000)) };
+    let grown = unsafe { HEAP.reallocate(block.cast(), layout(10_000), layout(15_800)) };
     assert_eq!(grown, Err(AllocError::OutOfMemory.into()));
     assert_eq!(ASKED.load(Ordering::Relaxed), 2);
-    // What can never fit is not asked for.
+    // What the whole pool could not serve is asked for too: a hook may make a pool longer.
     assert_eq!(HEAP.allocate(layout(20_000)), Err(AllocError::TooLarge));
-    assert_eq!(ASKED.load(Ordering::Relaxed), 2);
+    assert_eq!(ASKED.load(Ordering::Relaxed), 3);
     HEAP.set_out_of_memory_hook(None);
     assert_eq!(HEAP.allocate(layout(10_000)), Err(AllocError::OutOfMemory));
-    assert_eq!(ASKED.load(Ordering::Relaxed), 2);
+    assert_eq!(ASKED.load(Ordering::Relaxed), 3);
 }
 
 #[test]
@@ -230,9 +232,9 @@ fn inspect_walks_the_blocks() {
 fn a_region_extends_by_what_follows_it() {
     let mut region = vec![MaybeUninit::<u8>::uninit(); 64 * 1024];
     let base = NonNull::from(&mut region[..]).cast::<u8>();
+    let builder = Heap::builder().max_bytes(64 * 1024);
     // SAFETY: the region outlives the heap and is used by nothing else; each extension lies in it.
-    let mut heap: evenfit::Heap =
-        unsafe { evenfit::Heap::from_raw_extendable(base, 4_096, 64 * 1024) }.expect("a pool");
+    let mut heap = unsafe { builder.build_raw(base, 4_096) }.expect("a pool");
     let large = layout(40_000);
     assert_eq!(heap.allocate(large), Err(AllocError::TooLarge));
     let (before, mut grown_bytes) = (heap.stats().pool_bytes, 0);
@@ -262,7 +264,7 @@ fn a_region_extends_by_what_follows_it() {
 #[test]
 fn reset_gives_all_back_at_once() {
     let mut region = vec![MaybeUninit::<u8>::uninit(); 300_000];
-    let mut heap: evenfit::Heap = evenfit::Heap::from_region(&mut region).expect("a pool");
+    let mut heap = Heap::from_region(&mut region).expect("a pool");
     let pool_bytes = heap.largest_free();
     for round in 0..3 {
         let mut blocks = Vec::new();
@@ -291,8 +293,7 @@ fn a_zeroed_region_needs_no_formatting() {
     let mut region = vec![MaybeUninit::new(0_u8); 1 << 20];
     let base = NonNull::from(&mut region[..]).cast();
     // SAFETY: all zero, outlives the heap, used by nothing else.
-    let mut heap: evenfit::Heap =
-        unsafe { evenfit::Heap::from_raw_zeroed(base, 1 << 20) }.expect("a pool");
+    let mut heap = unsafe { Heap::builder().zeroed().build_raw(base, 1 << 20) }.expect("a pool");
     assert_eq!(heap.check(), Ok(()));
     let all = layout(heap.largest_free());
     assert!(heap.allocate(all).is_ok());
@@ -302,7 +303,7 @@ fn a_zeroed_region_needs_no_formatting() {
 #[test]
 fn what_was_never_used_is_told() {
     let mut region = vec![MaybeUninit::<u8>::uninit(); 65_536];
-    let mut heap: evenfit::Heap = evenfit::Heap::from_region(&mut region).expect("a pool");
+    let mut heap = Heap::from_region(&mut region).expect("a pool");
     let pool_bytes = heap.stats().pool_bytes;
     assert_eq!(heap.never_used().len(), pool_bytes);
     let first = heap.allocate(layout(10_000)).expect("room");
@@ -322,40 +323,47 @@ fn what_was_never_used_is_told() {
 }
 
 #[test]
-fn requests_without_a_layout_are_aligned_as_c_asks() {
+fn requests_of_c_are_aligned_as_c_asks() {
+    aligned_as_c_asks::<WithSlabs, evenfit::Aligned>(8 << 20);
+    aligned_as_c_asks::<WithSlabs, Standard>(8 << 20);
+    aligned_as_c_asks::<BlocksOnly, Standard>(4 << 20);
+    aligned_as_c_asks::<BlocksOnly, evenfit::Wide>(4 << 20);
+}
+
+fn aligned_as_c_asks<T: Tiers, G: evenfit::Geometry>(region_bytes: usize) {
     let align = 2 * size_of::<usize>();
-    for (region_bytes, tiers) in [(8 << 20, Tiers::WithSlabs), (4 << 20, Tiers::BlocksOnly)] {
-        let mut region = vec![MaybeUninit::<u8>::uninit(); region_bytes];
-        let mut heap: evenfit::Heap =
-            evenfit::Heap::from_region_with(&mut region, tiers).expect("a pool");
-        let mut blocks = Vec::new();
-        for i in 0..9_000 {
-            let bytes = i % 400;
-            let block = heap.allocate_unsized(bytes).expect("room");
-            assert!(block.len() >= bytes);
-            assert_eq!(heap.rounded_unsized(bytes), Some(block.len()), "{bytes}");
-            let address = block.cast::<u8>().addr().get();
-            assert!(
-                bytes <= 8 || address.is_multiple_of(align),
-                "{bytes} at {address:#x}"
-            );
-            blocks.push(block.cast::<u8>());
+    let mut region = vec![MaybeUninit::<u8>::uninit(); region_bytes];
+    let mut heap = Builder::<T, G>::new().build(&mut region).expect("a pool");
+    let mut blocks = Vec::new();
+    for i in 0..9_000 {
+        let bytes = i % 400;
+        let block = heap.malloc(bytes).expect("room");
+        assert!(block.len() >= bytes);
+        assert_eq!(heap.usable_size(block.cast()), Ok(block.len()), "{bytes}");
+        let address = block.cast::<u8>().addr().get();
+        assert!(
+            bytes <= 8 || address.is_multiple_of(align),
+            "{bytes} at {address:#x}"
+        );
+        blocks.push(block.cast::<u8>());
+    }
+    assert_eq!(heap.malloc(usize::MAX), Err(AllocError::TooLarge));
+    for block in blocks.into_iter().rev().step_by(2) {
+        // SAFETY: allocated above, freed once.
+        unsafe { heap.try_free(block) }.expect("a live block");
+    }
+    assert_eq!(heap.check(), Ok(()));
+    if G::ALIGN_BYTES < align {
+        return;
+    }
+    // Down to the last slot, the largest request is exact.
+    loop {
+        let largest = heap.largest_free();
+        if largest == 0 {
+            break;
         }
-        assert_eq!(heap.allocate_unsized(usize::MAX), Err(AllocError::TooLarge));
-        for block in blocks.into_iter().rev().step_by(2) {
-            // SAFETY: allocated above, freed once.
-            unsafe { heap.try_deallocate_unsized(block) }.expect("a live block");
-        }
-        assert_eq!(heap.check(), Ok(()));
-        // Down to the last slot, the largest request is exact.
-        loop {
-            let largest = heap.largest_free_unsized();
-            if largest == 0 {
-                break;
-            }
-            assert!(heap.allocate_unsized(largest + 1).is_err(), "{largest}");
-            assert!(heap.allocate_unsized(largest).is_ok(), "{largest}");
-        }
+        assert!(heap.malloc(largest + 1).is_err(), "{largest}");
+        assert!(heap.malloc(largest).is_ok(), "{largest}");
     }
 }
 
@@ -364,8 +372,9 @@ fn a_pool_with_slabs_extends_and_resets_behind_its_lock() {
     const MAX_BYTES: usize = 4 << 20;
     let mut region = vec![MaybeUninit::<u8>::uninit(); MAX_BYTES];
     let base = NonNull::from(&mut region[..]).cast::<u8>();
+    let builder = Heap::builder().max_bytes(MAX_BYTES);
     // SAFETY: the region outlives the heap and is used by nothing else; the extensions lie in it.
-    let heap = unsafe { evenfit::Heap::from_raw_extendable(base, 1 << 20, MAX_BYTES) };
+    let heap = unsafe { builder.build_raw(base, 1 << 20) };
     let mut heap: LockedHeap = LockedHeap::new(heap.expect("a pool"));
     let pool_bytes = heap.stats().pool_bytes;
     let mut count = 0;
@@ -391,18 +400,62 @@ fn a_pool_with_slabs_extends_and_resets_behind_its_lock() {
 }
 
 #[test]
-fn a_static_heap_can_have_blocks_only() {
-    static SLABS: StaticHeap<{ 2 << 20 }> = StaticHeap::new();
-    static BLOCKS: StaticHeap<{ 2 << 20 }, evenfit::SpinLock, true> = StaticHeap::new();
-    SLABS.allocate(layout(20)).expect("room");
-    BLOCKS.allocate(layout(20)).expect("room");
-    let has_slab = |block: evenfit::Block| matches!(block.state, BlockState::Slab { .. });
-    assert_eq!(
-        SLABS.inspect(|heap| heap.blocks().any(has_slab)),
-        Some(true)
-    );
-    assert_eq!(
-        BLOCKS.inspect(|heap| heap.blocks().any(has_slab)),
-        Some(false)
-    );
+fn a_static_heap_has_the_tiers_that_its_type_names() {
+    static AUTO: StaticHeap<{ 2 << 20 }, SpinLock, Auto> = StaticHeap::new();
+    static BLOCKS: StaticHeap<{ 2 << 20 }, SpinLock, BlocksOnly> = StaticHeap::new();
+    static SLABS: StaticHeap<{ 64 << 10 }, SpinLock, WithSlabs, Standard> = StaticHeap::new();
+    static SMALL: StaticHeap<{ 64 << 10 }, SpinLock, Auto, Standard> = StaticHeap::new();
+    static COMPACT: StaticHeap<{ 64 << 10 }, SpinLock, BlocksOnly, Compact> = StaticHeap::new();
+    let (auto, slabs) = (has_slab(&AUTO), has_slab(&SLABS));
+    assert!(auto && slabs, "{auto} {slabs}");
+    assert!(!has_slab(&BLOCKS) && !has_slab(&SMALL) && !has_slab(&COMPACT));
+}
+
+fn has_slab<const BYTES: usize, T: Tiers, G: evenfit::Geometry>(
+    heap: &StaticHeap<BYTES, SpinLock, T, G>,
+) -> bool {
+    heap.allocate(layout(20)).expect("room");
+    let is_slab = |block: evenfit::Block| matches!(block.state, BlockState::Slab { .. });
+    heap.inspect(|heap| heap.blocks().any(is_slab))
+        .expect("built by the first request")
+}
+
+/// The least heap that compiles serves requests, whatever its tiers.
+#[test]
+fn the_smallest_static_heap_is_one() {
+    static BLOCKS: StaticHeap<1024, SpinLock, BlocksOnly, Standard> = StaticHeap::new();
+    static WIDE: StaticHeap<1024, SpinLock, BlocksOnly, evenfit::Wide> = StaticHeap::new();
+    static SLABS: StaticHeap<8192, SpinLock, WithSlabs, Standard> = StaticHeap::new();
+    static COMPACT: StaticHeap<1024, SpinLock, BlocksOnly, Compact> = StaticHeap::new();
+    BLOCKS.allocate(layout(600)).expect("room");
+    WIDE.allocate(layout(500)).expect("room");
+    SLABS.allocate(layout(100)).expect("room");
+    SLABS.allocate(layout(4_000)).expect("room");
+    COMPACT.allocate(layout(700)).expect("room");
+}
+
+/// However full the pool, a block is made smaller: a slot stays where it is, if there is no smaller one to be had.
+#[test]
+fn to_make_a_block_smaller_never_fails() {
+    static HEAP: StaticHeap<{ 128 << 10 }, SpinLock, WithSlabs, Standard> = StaticHeap::new();
+    let sizes = [2_000, 512, 500, 300, 100, 40];
+    let mut blocks = Vec::new();
+    for size in sizes.iter().cycle() {
+        let Ok(block) = HEAP.allocate(layout(*size)) else {
+            break;
+        };
+        fill(block.cast().as_ptr(), *size);
+        blocks.push((block.cast::<u8>(), *size));
+    }
+    while HEAP.allocate(layout(1)).is_ok() {}
+    for (block, size) in &mut blocks {
+        for smaller in [*size - 1, *size / 2, 16, 1, 0] {
+            // SAFETY: live with this layout; only the new address is used.
+            let answer = unsafe { HEAP.reallocate(*block, layout(*size), layout(smaller)) };
+            *block = answer.expect("a smaller size").cast();
+            *size = smaller;
+            assert!(holds_pattern(block.as_ptr(), smaller));
+        }
+    }
+    assert_eq!(HEAP.check(), Ok(()));
 }

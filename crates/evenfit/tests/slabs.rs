@@ -1,50 +1,127 @@
-//! Slabs slot by slot: every slot of every class, by every call that knows of them.
+//! Slabs slot by slot: every slot of every class, by every call that knows of them, in each geometry that has slabs.
+//!
+//! What the classes are is asked of the heap itself: see [`classes`].
 
 use core::alloc::Layout;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 use std::collections::BTreeSet;
 
-use evenfit::{AllocError, BlockState, FreeError, Heap, ReallocError, SlotClass, Tiers};
+use evenfit::{
+    Aligned, AllocError, Block, BlockState, Builder, FreeError, Geometry, Heap, ReallocError,
+    Standard, Wide, WithSlabs,
+};
 
 const REGION_BYTES: usize = 64 << 10;
+
+type SlabHeap<'pool, G> = Heap<'pool, WithSlabs, G>;
+
+/// Runs a test in each geometry that has slabs.
+macro_rules! in_each_geometry {
+    ($test:ident($($argument:expr),*)) => {
+        $test::<Standard>($($argument),*);
+        $test::<Aligned>($($argument),*);
+        $test::<Wide>($($argument),*);
+    };
+}
 
 fn layout(size: usize, align: usize) -> Layout {
     Layout::from_size_align(size, align).unwrap()
 }
 
-fn heap(region: &mut [MaybeUninit<u8>]) -> Heap<'_> {
-    Heap::from_region_with(region, Tiers::WithSlabs).unwrap()
+fn heap<G: Geometry>(region: &mut [MaybeUninit<u8>]) -> SlabHeap<'_, G> {
+    Builder::new().build(region).unwrap()
 }
 
 fn region() -> Vec<MaybeUninit<u8>> {
     vec![MaybeUninit::uninit(); REGION_BYTES]
 }
 
-/// The used slots of each slab that the heap has, in address order.
-fn used_slots(heap: &Heap) -> Vec<usize> {
-    let of = |state| match state {
-        BlockState::Slab { used_slots, .. } => Some(used_slots),
-        _ => None,
-    };
-    heap.blocks().filter_map(|block| of(block.state)).collect()
+fn allocate<G: Geometry>(heap: &mut SlabHeap<'_, G>, layout: Layout) -> NonNull<u8> {
+    heap.allocate(layout).expect("room").cast()
 }
 
-/// A request for every class, and its class.
-fn classes() -> Vec<(Layout, SlotClass)> {
-    let mut classes = Vec::new();
-    for size in 0..=SlotClass::REQUEST_BYTES_MAX {
-        let layout = layout(size, 1);
-        let class = SlotClass::of(layout).expect("a small request");
-        assert!(class.slot_bytes >= size);
-        if classes.last().is_none_or(|&(_, last)| last != class) {
-            classes.push((layout, class));
+/// The slabs that the heap has, in address order.
+fn slabs<G: Geometry>(heap: &SlabHeap<'_, G>) -> Vec<Block> {
+    let is_slab = |block: &Block| matches!(block.state, BlockState::Slab { .. });
+    heap.blocks().filter(is_slab).collect()
+}
+
+/// How many slots of each of them are used.
+fn used_slots<G: Geometry>(heap: &SlabHeap<'_, G>) -> Vec<usize> {
+    let of = |slab: Block| match slab.state {
+        BlockState::Slab { used_slots, .. } => used_slots,
+        _ => unreachable!("a slab"),
+    };
+    slabs(heap).into_iter().map(of).collect()
+}
+
+/// The sizes that slots of one length serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Class {
+    sizes: (usize, usize),
+    slot_bytes: usize,
+    slots: usize,
+    slab_bytes: usize,
+}
+
+impl Class {
+    /// Its smallest request.
+    fn layout(&self) -> Layout {
+        layout(self.sizes.0, 1)
+    }
+
+    fn serves(&self, size: usize) -> bool {
+        (self.sizes.0..=self.sizes.1).contains(&size)
+    }
+}
+
+/// The classes, smallest first: a size is of a class if its request opens a slab, the walk says of which slots, and a slab has
+/// as many as fit before a second is opened.
+fn classes<G: Geometry>() -> Vec<Class> {
+    let mut region = region();
+    let mut heap = heap::<G>(&mut region);
+    let mut classes: Vec<Class> = Vec::new();
+    for size in 0.. {
+        heap.reset();
+        let block = heap.allocate(layout(size, 1)).unwrap();
+        let Some(slab) = slabs(&heap).pop() else {
+            break;
+        };
+        let BlockState::Slab { slot_bytes, .. } = slab.state else {
+            unreachable!("a slab");
+        };
+        assert!(block.len() == slot_bytes && slot_bytes >= size);
+        assert_eq!(heap.usable_size(block.cast()), Ok(slot_bytes));
+        if let Some(last) = classes.last_mut()
+            && last.slot_bytes == slot_bytes
+        {
+            last.sizes.1 = size;
+            continue;
         }
+        while slabs(&heap).len() < 2 {
+            heap.allocate(layout(size, 1)).unwrap();
+        }
+        classes.push(Class {
+            sizes: (size, size),
+            slot_bytes,
+            slots: used_slots(&heap)[0],
+            slab_bytes: slab.size_bytes,
+        });
+    }
+    let is_rising = |pair: &[Class]| pair[0].slot_bytes < pair[1].slot_bytes;
+    assert!(classes.len() > 16 && classes.windows(2).all(is_rising));
+    for class in &classes {
+        // Nothing longer than a slot is wasted at a slab's end.
+        let slots_bytes = class.slots * class.slot_bytes;
+        assert!((slots_bytes..slots_bytes + class.slot_bytes).contains(&class.slab_bytes));
+        assert_eq!(class.sizes.1, class.slot_bytes);
+        assert!(class.slot_bytes.is_multiple_of(G::ALIGN_BYTES));
     }
     classes
 }
 
-/// The orders in which slots are given back.
+/// The orders in which slots are freed.
 fn orders(slots: usize) -> [Vec<usize>; 4] {
     let forth: Vec<_> = (0..slots).collect();
     let back = forth.iter().rev().copied().collect();
@@ -54,307 +131,396 @@ fn orders(slots: usize) -> [Vec<usize>; 4] {
     [forth, back, leap, scattered]
 }
 
-/// Fills two slabs and one slot more, and gives all back in each order: every count exact, every second free refused, and each slot
-/// to be had again.
-fn every_slot(unsized_: bool) {
-    for (layout, class) in classes() {
-        let two = 2 * class.slots;
-        for order in orders(two) {
-            let mut region = region();
-            let mut heap = heap(&mut region);
-            let first = heap.allocate(layout).unwrap().cast::<u8>();
-            let mut slots = vec![first];
-            while slots.len() < two {
-                slots.push(heap.allocate(layout).unwrap().cast());
+#[derive(Clone, Copy)]
+enum FreedBy {
+    Layout,
+    PointerAlone,
+}
+
+impl FreedBy {
+    /// # Safety
+    /// As for [`Heap::try_deallocate`].
+    unsafe fn free<G: Geometry>(
+        self,
+        heap: &mut SlabHeap<'_, G>,
+        slot: NonNull<u8>,
+        layout: Layout,
+    ) -> Result<(), FreeError> {
+        // SAFETY: as promised by the caller.
+        unsafe {
+            match self {
+                Self::Layout => heap.try_deallocate(slot, layout),
+                Self::PointerAlone => heap.try_free(slot),
             }
-            assert_eq!(used_slots(&heap), [class.slots; 2], "{class:?}");
-            let last = heap.allocate(layout).unwrap().cast::<u8>();
-            assert_eq!(used_slots(&heap), [class.slots, class.slots, 1]);
-            for (index, slot) in slots.iter().enumerate() {
-                let slab = index / class.slots * SlotClass::SLAB_BYTES;
-                let expected = slab + index % class.slots * class.slot_bytes;
-                assert_eq!(slot.addr().get() - first.addr().get(), expected);
-                assert_eq!(heap.usable_size(*slot), Ok(class.slot_bytes));
-            }
-            // SAFETY: live slots, each given back once; the rest is refused.
-            unsafe {
-                let give_back = |heap: &mut Heap, slot| {
-                    if unsized_ {
-                        heap.try_deallocate_unsized(slot)
-                    } else {
-                        heap.try_deallocate(slot, layout)
-                    }
-                };
-                for (count, &index) in order.iter().enumerate() {
-                    let slot = slots[index];
-                    assert_eq!(
-                        give_back(&mut heap, slot),
-                        Ok(()),
-                        "{class:?}, slot {index}"
-                    );
-                    assert_eq!(give_back(&mut heap, slot), Err(FreeError::AlreadyFree));
-                    assert_eq!(heap.usable_size(slot), Err(FreeError::AlreadyFree));
-                    let stats = heap.stats();
-                    assert_eq!(stats.live_blocks, two - count);
-                    assert_eq!(stats.used_bytes, (two - count) * class.slot_bytes);
-                    assert_eq!(stats.refused_frees as usize, count + 1);
-                    assert_eq!(heap.check(), Ok(()), "{class:?}, slot {index}");
-                }
-                // One slab has the last slot; of the others one may be kept.
-                assert!(used_slots(&heap).len() <= 2);
-                let again: BTreeSet<_> = (1..class.slots)
-                    .map(|_| heap.allocate(layout).unwrap().cast::<u8>())
-                    .collect();
-                assert_eq!(again.len(), class.slots - 1);
-                assert_eq!(used_slots(&heap).iter().sum::<usize>(), class.slots);
-                for slot in again {
-                    assert_eq!(give_back(&mut heap, slot), Ok(()));
-                }
-                assert_eq!(give_back(&mut heap, last), Ok(()));
-            }
-            assert_eq!((heap.stats().used_bytes, heap.stats().live_blocks), (0, 0));
-            assert_eq!(heap.largest_free(), heap.stats().pool_bytes);
-            assert_eq!(heap.check(), Ok(()));
         }
     }
+}
+
+/// Fills two slabs and one slot more, and frees all in each order: every count exact, every second free refused, and each slot
+/// to be had again.
+fn every_slot<G: Geometry>(by: FreedBy) {
+    for class in classes::<G>() {
+        for order in orders(2 * class.slots) {
+            every_slot_in_order::<G>(class, by, &order);
+        }
+    }
+}
+
+fn every_slot_in_order<G: Geometry>(class: Class, by: FreedBy, order: &[usize]) {
+    let (layout, two) = (class.layout(), order.len());
+    let mut region = region();
+    let mut heap = heap::<G>(&mut region);
+    let slots: Vec<_> = (0..two).map(|_| allocate(&mut heap, layout)).collect();
+    assert_eq!(used_slots(&heap), [class.slots; 2], "{class:?}");
+    let last = allocate(&mut heap, layout);
+    assert_eq!(used_slots(&heap), [class.slots, class.slots, 1]);
+    for (index, slot) in slots.iter().enumerate() {
+        let slab = index / class.slots * class.slab_bytes;
+        let expected = slab + index % class.slots * class.slot_bytes;
+        assert_eq!(slot.addr().get() - slots[0].addr().get(), expected);
+        assert_eq!(heap.usable_size(*slot), Ok(class.slot_bytes));
+    }
+    for (count, &index) in order.iter().enumerate() {
+        let slot = slots[index];
+        // SAFETY: live, and not used again; the second is refused.
+        let answers = unsafe { [(); 2].map(|()| by.free(&mut heap, slot, layout)) };
+        let expected = [Ok(()), Err(FreeError::AlreadyFree)];
+        assert_eq!(answers, expected, "{class:?}, slot {index}");
+        assert_eq!(heap.usable_size(slot), Err(FreeError::AlreadyFree));
+        let stats = heap.stats();
+        assert_eq!(stats.live_blocks, two - count);
+        assert_eq!(stats.used_bytes, (two - count) * class.slot_bytes);
+        assert_eq!(stats.refused_frees as usize, count + 1);
+        assert_eq!(heap.check(), Ok(()), "{class:?}, slot {index}");
+    }
+    // One slab has the last slot; of the others one may be kept.
+    assert!(used_slots(&heap).len() <= 2);
+    let again: BTreeSet<_> = (1..class.slots)
+        .map(|_| allocate(&mut heap, layout))
+        .collect();
+    assert_eq!(again.len(), class.slots - 1);
+    assert_eq!(used_slots(&heap).iter().sum::<usize>(), class.slots);
+    for slot in again.into_iter().chain([last]) {
+        // SAFETY: live, and not used again.
+        assert_eq!(unsafe { by.free(&mut heap, slot, layout) }, Ok(()));
+    }
+    assert_eq!((heap.stats().used_bytes, heap.stats().live_blocks), (0, 0));
+    assert_eq!(heap.largest_free(), heap.stats().pool_bytes);
+    assert_eq!(heap.check(), Ok(()));
 }
 
 #[test]
 fn every_slot_of_every_class() {
-    every_slot(false);
+    in_each_geometry!(every_slot(FreedBy::Layout));
 }
 
 #[test]
 fn every_slot_of_every_class_without_a_layout() {
-    every_slot(true);
+    in_each_geometry!(every_slot(FreedBy::PointerAlone));
 }
 
-/// With any layout but one of the slot's class, at any place but a slot's start, a slot is not given back.
+/// With a layout of another class, or at any place but a slot's start, a slot isn't freed.
 #[test]
-fn a_slot_is_given_back_by_its_own_class_only() {
-    for (asked, class) in classes() {
-        let mut region = region();
-        let mut heap = heap(&mut region);
-        let count = class.slots.min(70);
-        let slots: Vec<_> = (0..count)
-            .map(|_| heap.allocate(asked).unwrap().cast::<u8>())
-            .collect();
-        for &slot in [slots[0], slots[1], slots[count - 1]].iter() {
-            for other in [0, 1, 8, 16, 17, 24, 25, 40, 64, 128, 200, 512, 513, 2048] {
-                let told = layout(other, 8);
-                let small = SlotClass::of(told);
-                if small == Some(class) {
-                    continue;
+fn a_slot_is_freed_as_one_of_its_own_class_only() {
+    fn test<G: Geometry>() {
+        let classes = classes::<G>();
+        let served_max = classes.last().unwrap().sizes.1;
+        let edges = classes
+            .iter()
+            .flat_map(|class| [class.sizes.0, class.sizes.1]);
+        let told: Vec<_> = edges.chain([served_max + 1, 2048, REGION_BYTES]).collect();
+        for class in &classes {
+            let mut region = region();
+            let mut heap = heap::<G>(&mut region);
+            let slots: Vec<_> = (0..class.slots)
+                .map(|_| allocate(&mut heap, class.layout()))
+                .collect();
+            for slot in [slots[0], slots[1], slots[class.slots - 1]] {
+                for &size in told.iter().filter(|&&size| !class.serves(size)) {
+                    // SAFETY: refused.
+                    let answer = unsafe { heap.try_deallocate(slot, layout(size, 1)) };
+                    let expected = Err(FreeError::WrongLayout);
+                    assert_eq!(answer, expected, "{class:?} as {size}");
                 }
-                // SAFETY: refused.
-                let answer = unsafe { heap.try_deallocate(slot, told) };
-                let expected = if small.is_some() {
-                    FreeError::WrongLayout
-                } else {
-                    FreeError::NotABlock
-                };
-                assert!(
-                    answer == Err(expected) || answer == Err(FreeError::WrongLayout),
-                    "{class:?} as {other}: {answer:?}"
-                );
+                for inside in 1..class.slot_bytes {
+                    // SAFETY: inside the slot.
+                    let ptr = unsafe { slot.add(inside) };
+                    // SAFETY: refused.
+                    let answers = unsafe {
+                        [
+                            heap.try_deallocate(ptr, class.layout()),
+                            heap.try_free(ptr),
+                            heap.usable_size(ptr).map(drop),
+                        ]
+                    };
+                    let expected = [Err(FreeError::NotABlock); 3];
+                    assert_eq!(answers, expected, "{class:?}, {inside}");
+                }
             }
-            for inside in 1..class.slot_bytes {
-                // SAFETY: inside the slot.
-                let ptr = unsafe { slot.add(inside) };
-                // SAFETY: refused.
-                let answers = unsafe {
-                    [
-                        heap.try_deallocate(ptr, asked),
-                        heap.try_deallocate_unsized(ptr),
-                        heap.usable_size(ptr).map(drop),
-                    ]
-                };
-                assert_eq!(
-                    answers,
-                    [Err(FreeError::NotABlock); 3],
-                    "{class:?}, {inside}"
-                );
-            }
+            assert_eq!(heap.stats().live_blocks, class.slots);
+            assert_eq!(heap.check(), Ok(()));
         }
-        assert_eq!(heap.stats().live_blocks, count);
-        assert_eq!(heap.check(), Ok(()));
     }
+    in_each_geometry!(test());
 }
 
-/// C's requests: aligned for any type, in place within a slot, and said beforehand how long.
+/// C's requests: aligned for any type, where they are while their class serves the new size, moved with their content else.
 #[test]
-fn requests_without_a_layout_keep_to_their_slot() {
-    let c_align = 2 * size_of::<usize>();
-    let mut region = region();
-    let mut heap = heap(&mut region);
-    for size in 0..=SlotClass::REQUEST_BYTES_MAX + 40 {
-        let ptr = heap.allocate_unsized(size).unwrap();
-        let len = ptr.len();
-        let ptr = ptr.cast::<u8>();
-        let align = if size <= 8 { 8 } else { c_align };
-        assert!(len >= size && ptr.addr().get().is_multiple_of(align));
-        assert_eq!(heap.rounded_unsized(size), Some(len));
-        assert_eq!(heap.usable_size(ptr), Ok(len));
-        // SAFETY: live until it is given back.
-        unsafe {
-            let is_slot = SlotClass::of(layout(size, align)).is_some();
-            for within in [0, 1, size, len].into_iter().filter(|_| is_slot) {
-                let answer = heap.resize_in_place_unsized(ptr, within);
-                assert_eq!(answer.map(NonNull::len), Ok(len), "{size} to {within}");
-                let fits = heap.rounded_unsized(within) == Some(len);
-                assert_eq!(heap.fits_unsized(ptr, within), fits, "{size} to {within}");
+fn requests_of_c_stay_in_their_slot_while_it_serves_them() {
+    fn test<G: Geometry>() {
+        let classes = classes::<G>();
+        let served_max = classes.last().unwrap().sizes.1;
+        let mut region = region();
+        let mut heap = heap::<G>(&mut region);
+        for size in 0..=served_max + 40 {
+            let block = heap.malloc(size).unwrap();
+            let align = if size <= 8 { 8 } else { 2 * size_of::<usize>() };
+            let ptr = block.cast::<u8>();
+            assert!(block.len() >= size && ptr.addr().get().is_multiple_of(align));
+            assert_eq!(heap.usable_size(ptr), Ok(block.len()));
+            let class = classes.iter().find(|class| class.serves(size));
+            let is_slot = !slabs(&heap).is_empty();
+            assert_eq!(is_slot, class.is_some() && align <= G::ALIGN_BYTES);
+            // SAFETY: `ptr` is live until it is reallocated or freed, and so long.
+            unsafe {
+                ptr.write_bytes(0xA5, block.len());
+                let Some(class) = class.filter(|_| is_slot) else {
+                    assert_eq!(heap.try_free(ptr), Ok(()));
+                    heap.reset();
+                    continue;
+                };
+                for within in [class.sizes.0, size, class.sizes.1] {
+                    // What is aligned to 8 only can't become what is aligned to 16.
+                    if within <= 8 || G::ALIGN_BYTES > 8 {
+                        assert_eq!(heap.realloc(ptr, within), Ok(block), "{size} to {within}");
+                    }
+                }
+                let moved = heap.realloc(ptr, class.sizes.1 + 1).unwrap();
+                let bytes = moved.cast::<u8>();
+                assert!(bytes != ptr && moved.len() > class.slot_bytes);
+                let kept = core::slice::from_raw_parts(bytes.as_ptr(), class.slot_bytes);
+                assert!(kept.iter().all(|&byte| byte == 0xA5));
+                let answer = heap.realloc(ptr, 1);
+                assert_eq!(answer, Err(ReallocError::Free(FreeError::AlreadyFree)));
+                assert_eq!(heap.try_free(bytes), Ok(()));
             }
-            if is_slot {
-                let answer = heap.resize_in_place_unsized(ptr, len + 1);
-                assert_eq!(answer, Err(ReallocError::Alloc(AllocError::OutOfMemory)));
-            }
-            assert!(heap.fits_unsized(ptr, size) && !heap.fits_unsized(ptr, len + 1));
-            assert!(!heap.fits_unsized(ptr, usize::MAX));
-            assert_eq!(heap.try_deallocate_unsized(ptr), Ok(()));
-            let answer = heap.resize_in_place_unsized(ptr, 1);
-            assert_eq!(answer, Err(ReallocError::Free(FreeError::AlreadyFree)));
+            assert_eq!(heap.stats().live_blocks, 0);
+            heap.reset();
         }
-        assert_eq!(heap.stats().live_blocks, 0);
+        assert_eq!(heap.malloc(usize::MAX), Err(AllocError::TooLarge));
     }
-    assert_eq!(heap.rounded_unsized(usize::MAX), None);
+    in_each_geometry!(test());
+}
+
+/// Allocates until nothing is left: long blocks first, at last the shortest.
+fn fill<G: Geometry>(heap: &mut SlabHeap<'_, G>) {
+    for size in [1040, 600, 0] {
+        while heap.allocate(layout(size, 1)).is_ok() {}
+    }
+    assert_eq!(heap.largest_free(), 0);
 }
 
 /// A pool that is full but for slots: the largest request that succeeds is a slot of the largest class with one free.
 #[test]
 fn the_largest_request_may_be_a_slot() {
-    for (asked, class) in classes() {
-        let mut region = region();
-        let mut heap = heap(&mut region);
-        let slots: Vec<_> = (0..class.slots)
-            .map(|_| heap.allocate(asked).unwrap().cast::<u8>())
-            .collect();
-        let blocks = layout(600, 8);
-        while heap.allocate(blocks).is_ok() {}
-        let granule = layout(0, 1);
-        while heap.allocate(granule).is_ok() {}
-        assert_eq!((heap.largest_free(), heap.largest_free_unsized()), (0, 0));
-        assert_eq!(heap.allocate(asked), Err(AllocError::OutOfMemory));
-        for &slot in [slots.len() - 1, 0].map(|index| &slots[index]) {
-            // SAFETY: live, and given back once.
-            unsafe { heap.try_deallocate(slot, asked) }.unwrap();
-            assert_eq!(heap.largest_free(), class.slot_bytes, "{class:?}");
-            let is_for_c = class.slot_bytes.is_multiple_of(2 * size_of::<usize>());
-            let for_c = if is_for_c { class.slot_bytes } else { 0 };
-            assert_eq!(heap.largest_free_unsized(), for_c);
-            assert_eq!(heap.allocate(asked).unwrap().cast::<u8>(), slot);
-            assert_eq!(heap.largest_free(), 0);
+    fn test<G: Geometry>() {
+        for class in classes::<G>() {
+            let mut region = region();
+            let mut heap = heap::<G>(&mut region);
+            let slots: Vec<_> = (0..class.slots)
+                .map(|_| allocate(&mut heap, class.layout()))
+                .collect();
+            fill(&mut heap);
+            let full = heap.allocate(class.layout());
+            assert_eq!(full, Err(AllocError::OutOfMemory));
+            for slot in [slots[class.slots - 1], slots[0]] {
+                // SAFETY: live, and not used again.
+                unsafe { heap.try_deallocate(slot, class.layout()) }.unwrap();
+                assert_eq!(heap.largest_free(), class.slot_bytes, "{class:?}");
+                let again = heap.allocate(layout(class.slot_bytes, G::ALIGN_BYTES));
+                assert_eq!(again.map(NonNull::cast), Ok(slot));
+                assert_eq!(heap.largest_free(), 0);
+            }
         }
     }
+    in_each_geometry!(test());
 }
 
-/// The slab that is kept empty is given up for a block that needs its room, at the block's alignment.
+/// To make a slot smaller never fails: where no smaller one is to be had it stays, and may be freed as of either class, but of
+/// none below or above.
 #[test]
-fn the_slab_that_is_kept_serves_a_block_where_nothing_else_does() {
-    for align in [8, 16, 64, 256, 512] {
-        for skew in 0..16 {
+fn a_slot_that_is_made_smaller_in_a_full_pool_stays() {
+    fn test<G: Geometry>() {
+        let classes = classes::<G>();
+        for (number, class) in classes.iter().enumerate() {
+            for smaller in &classes[..number] {
+                let mut region = region();
+                let mut heap = heap::<G>(&mut region);
+                let slots = [(); 2].map(|()| allocate(&mut heap, class.layout()));
+                while allocate_slot_of(&mut heap, class) {}
+                fill(&mut heap);
+                let (old, new) = (class.layout(), smaller.layout());
+                // SAFETY: live with these layouts; refused, or not used again.
+                unsafe {
+                    let kept = heap.reallocate(slots[0], old, new).expect("never fails");
+                    assert_eq!(kept.cast(), slots[0]);
+                    for other in &classes {
+                        if other.slot_bytes < smaller.slot_bytes
+                            || other.slot_bytes > class.slot_bytes
+                        {
+                            let answer = heap.try_deallocate(slots[0], other.layout());
+                            assert_eq!(answer, Err(FreeError::WrongLayout), "{other:?}");
+                        }
+                    }
+                    assert_eq!(heap.try_deallocate(slots[0], new), Ok(()));
+                    assert_eq!(heap.try_deallocate(slots[1], old), Ok(()));
+                }
+                assert_eq!(heap.check(), Ok(()));
+            }
+        }
+    }
+    in_each_geometry!(test());
+}
+
+/// Fills the slab that is open already.
+fn allocate_slot_of<G: Geometry>(heap: &mut SlabHeap<'_, G>, class: &Class) -> bool {
+    let is_open = used_slots(heap).iter().sum::<usize>() < class.slots;
+    is_open && heap.allocate(class.layout()).is_ok()
+}
+
+/// An empty slab makes room for a block where nothing else does, at the block's alignment.
+#[test]
+fn an_empty_slab_serves_a_block_where_nothing_else_does() {
+    fn test<G: Geometry>() {
+        let slab_bytes = classes::<G>()[0].slab_bytes;
+        for align in [8, 16, 64, 256, 512] {
+            for skew in 0..16 {
+                let mut region = region();
+                let mut heap = heap::<G>(&mut region);
+                heap.allocate(layout(528 + skew * 16, 8)).unwrap();
+                let small = layout(100, 8);
+                let slot = allocate(&mut heap, small);
+                while heap.allocate(layout(1040, 8)).is_ok() {}
+                while heap.allocate(layout(0, 1)).is_ok() {}
+                // SAFETY: live, and not used again.
+                unsafe { heap.try_deallocate(slot, small) }.unwrap();
+                assert!(heap.largest_free() >= slab_bytes);
+                let too_large = layout(REGION_BYTES + 1, align);
+                assert_eq!(heap.allocate(too_large), Err(AllocError::TooLarge));
+                let block = heap.allocate(layout(1200, align)).expect("room");
+                assert!(block.cast::<u8>().addr().get().is_multiple_of(align));
+                assert!(!used_slots(&heap).contains(&0));
+                assert_eq!(heap.check(), Ok(()));
+            }
+        }
+    }
+    in_each_geometry!(test());
+}
+
+/// A slab whose only free slot is its last one serves it, when its turn comes.
+#[test]
+fn a_slab_with_only_its_last_slot_free_serves_it() {
+    fn test<G: Geometry>() {
+        for class in classes::<G>() {
             let mut region = region();
-            let mut heap = heap(&mut region);
-            heap.allocate(layout(528 + skew * 16, 8)).unwrap();
-            let small = layout(100, 8);
-            let slot = heap.allocate(small).unwrap().cast::<u8>();
-            while heap.allocate(layout(1040, 8)).is_ok() {}
-            while heap.allocate(layout(0, 1)).is_ok() {}
-            // SAFETY: live, and given back once.
-            unsafe { heap.try_deallocate(slot, small) }.unwrap();
-            assert_eq!(used_slots(&heap), [0]);
-            assert_eq!(heap.largest_free(), SlotClass::SLAB_BYTES);
-            let too_large = layout(REGION_BYTES + 1, align);
-            assert_eq!(heap.allocate(too_large), Err(AllocError::TooLarge));
-            let block = heap.allocate(layout(1200, align)).expect("room");
-            assert!(block.cast::<u8>().addr().get().is_multiple_of(align));
-            assert_eq!(used_slots(&heap), []);
+            let mut heap = heap::<G>(&mut region);
+            let slots: Vec<_> = (0..2 * class.slots)
+                .map(|_| allocate(&mut heap, class.layout()))
+                .collect();
+            let last = slots[class.slots - 1];
+            // SAFETY: live, and not used again.
+            unsafe { heap.try_deallocate(last, class.layout()) }.unwrap();
+            assert_eq!(allocate(&mut heap, class.layout()), last);
+            assert_eq!(used_slots(&heap), [class.slots; 2]);
             assert_eq!(heap.check(), Ok(()));
         }
     }
-}
-
-/// A slab whose only free slot is one of those that its first word doesn't stand for serves it, when its turn comes.
-#[test]
-fn a_slab_with_only_its_last_slot_free_serves_it() {
-    for (layout, class) in classes() {
-        let mut region = region();
-        let mut heap = heap(&mut region);
-        let two_slabs = 0..2 * class.slots;
-        let slots: Vec<_> = two_slabs
-            .map(|_| heap.allocate(layout).unwrap().cast::<u8>())
-            .collect();
-        let last = slots[class.slots - 1];
-        // SAFETY: live, and given back once.
-        unsafe { heap.try_deallocate(last, layout) }.unwrap();
-        assert_eq!(heap.allocate(layout).map(NonNull::cast), Ok(last));
-        assert_eq!(used_slots(&heap), [class.slots; 2]);
-        assert_eq!(heap.check(), Ok(()));
-    }
+    in_each_geometry!(test());
 }
 
 /// A class whose only slot comes and goes keeps its slab, however often.
 #[test]
 fn the_slab_of_a_single_slot_is_kept() {
-    for (layout, _) in classes() {
-        let mut region = region();
-        let mut heap = heap(&mut region);
-        for _ in 0..3 {
-            let slot = heap.allocate(layout).unwrap().cast::<u8>();
-            assert_eq!(used_slots(&heap), [1]);
-            // SAFETY: live, and given back once.
-            unsafe { heap.try_deallocate(slot, layout) }.unwrap();
-            assert_eq!(used_slots(&heap), [0]);
+    fn test<G: Geometry>() {
+        for class in classes::<G>() {
+            let mut region = region();
+            let mut heap = heap::<G>(&mut region);
+            for _ in 0..3 {
+                let slot = allocate(&mut heap, class.layout());
+                assert_eq!(used_slots(&heap), [1]);
+                // SAFETY: live, and not used again.
+                unsafe { heap.try_deallocate(slot, class.layout()) }.unwrap();
+                assert_eq!(used_slots(&heap), [0]);
+            }
+            assert_eq!(heap.check(), Ok(()));
         }
-        assert_eq!(heap.check(), Ok(()));
     }
+    in_each_geometry!(test());
 }
 
-/// Requests aligned to 16 come from slots too, if their class lies so; above that, from blocks.
+/// Slots serve alignments up to the geometry's, blocks those above; either way a block is freed once, by its own alignment.
 #[test]
-fn slots_serve_an_alignment_of_16() {
-    for size in 0..=SlotClass::REQUEST_BYTES_MAX {
-        let mut region = region();
-        let mut heap = heap(&mut region);
-        let aligned = layout(size, 16);
-        let class = SlotClass::of(aligned);
-        assert!(class.is_some() || size > 128, "{size}");
-        assert_eq!(SlotClass::of(layout(size, 32)), None);
-        let slots = if class.is_some() { vec![3] } else { vec![] };
-        let blocks = [(); 3].map(|()| heap.allocate(aligned).unwrap());
-        assert_eq!(used_slots(&heap), slots, "{size}");
-        for block in blocks {
-            assert!(block.cast::<u8>().addr().get().is_multiple_of(16));
-            assert!(class.is_none_or(|class| class.slot_bytes == block.len()));
-            // SAFETY: live; refused but for the first, which keeps it.
-            unsafe {
-                let same = heap.resize_in_place(block.cast(), aligned, aligned);
-                assert_eq!(same, Ok(block));
-                assert_eq!(heap.try_deallocate(block.cast(), aligned), Ok(()));
-                let again = heap.try_deallocate(block.cast(), aligned);
-                assert_eq!(again, Err(FreeError::AlreadyFree));
-                let again = heap.resize_in_place(block.cast(), aligned, aligned);
-                assert_eq!(again, Err(ReallocError::Free(FreeError::AlreadyFree)));
+fn slots_serve_the_alignment_of_all_blocks() {
+    fn test<G: Geometry>() {
+        for class in classes::<G>() {
+            for align in [8, 16, 32] {
+                let mut region = region();
+                let mut heap = heap::<G>(&mut region);
+                let asked = layout(class.sizes.1, align);
+                let blocks = [(); 3].map(|()| heap.allocate(asked).unwrap());
+                let slots = if align <= G::ALIGN_BYTES {
+                    vec![3]
+                } else {
+                    vec![]
+                };
+                assert_eq!(used_slots(&heap), slots, "{class:?} at {align}");
+                for block in blocks {
+                    let ptr = block.cast::<u8>();
+                    assert!(ptr.addr().get().is_multiple_of(align));
+                    // SAFETY: live until it is freed; refused from then on.
+                    unsafe {
+                        assert_eq!(heap.resize_in_place(ptr, asked, asked), Ok(block));
+                        let highest = 1 << ptr.addr().get().trailing_zeros();
+                        let higher = layout(asked.size(), 2 * highest);
+                        let answer = heap.try_deallocate(ptr, higher);
+                        assert_eq!(answer, Err(FreeError::WrongLayout));
+                        assert_eq!(heap.try_deallocate(ptr, asked), Ok(()));
+                        let again = heap.try_deallocate(ptr, asked);
+                        // A block may have become the inside of a free one.
+                        let is_merged = slots.is_empty() && again == Err(FreeError::NotABlock);
+                        assert!(is_merged || again == Err(FreeError::AlreadyFree));
+                        let resized = heap.resize_in_place(ptr, asked, asked);
+                        assert_eq!(resized.map(drop), again.map_err(ReallocError::Free));
+                    }
+                }
+                assert_eq!(heap.check(), Ok(()));
             }
         }
-        assert_eq!(heap.check(), Ok(()));
     }
+    in_each_geometry!(test());
 }
 
 /// Before and behind the slabs and in what a slab has left over, no pointer is a slot.
 #[test]
 fn beside_slots_nothing_is_one() {
-    for (asked, class) in classes() {
+    in_each_geometry!(beside_slots());
+}
+
+fn beside_slots<G: Geometry>() {
+    let long = layout(1000, 8);
+    for class in classes::<G>() {
+        let asked = class.layout();
         let mut region = region();
-        let mut heap = heap(&mut region);
-        let lead = heap.allocate(layout(1000, 8)).unwrap().cast::<u8>();
-        let first = heap.allocate(asked).unwrap().cast::<u8>();
+        let mut heap = heap::<G>(&mut region);
+        let lead = allocate(&mut heap, long);
+        let first = allocate(&mut heap, asked);
         for _ in 1..class.slots {
             heap.allocate(asked).unwrap();
         }
-        let behind = heap.allocate(layout(1000, 8)).unwrap().cast::<u8>();
-        heap.allocate(layout(1000, 8)).unwrap();
+        let behind = allocate(&mut heap, long);
+        heap.allocate(long).unwrap();
         let slab = first.addr().get();
-        assert_eq!(behind.addr().get() - slab, SlotClass::SLAB_BYTES);
+        assert_eq!(behind.addr().get() - slab, class.slab_bytes);
         let slots = slab..slab + class.slots * class.slot_bytes;
         let blocks = [lead.addr().get(), behind.addr().get()];
         for address in (blocks[0]..blocks[1] + 1000).filter(|address| !slots.contains(address)) {
@@ -365,22 +531,17 @@ fn beside_slots_nothing_is_one() {
             let expected = if blocks.contains(&address) {
                 FreeError::WrongLayout
             } else {
+                assert_eq!(heap.usable_size(ptr), Err(FreeError::NotABlock));
                 FreeError::NotABlock
             };
-            assert_eq!(
-                answer,
-                Err(expected),
-                "{class:?}, {address:#x} of {slab:#x}"
-            );
-            if !blocks.contains(&address) {
-                assert_eq!(heap.usable_size(ptr), Err(FreeError::NotABlock));
-            }
+            let place = (class, address.wrapping_sub(slab) as isize);
+            assert_eq!(answer, Err(expected), "{place:?}");
         }
         for block in [lead, behind] {
-            // SAFETY: live, and given back once; then refused.
+            // SAFETY: live, and not used again; then refused.
             unsafe {
-                assert_eq!(heap.try_deallocate(block, layout(1000, 8)), Ok(()));
-                for told in [asked, layout(1000, 8)] {
+                assert_eq!(heap.try_deallocate(block, long), Ok(()));
+                for told in [asked, long] {
                     let again = heap.try_deallocate(block, told);
                     assert_eq!(again, Err(FreeError::AlreadyFree));
                 }

@@ -67,7 +67,7 @@ impl<G: Geometry> Blocks<G> {
         }
     }
 
-    /// Cuts a short block off the rest.
+    /// Cuts a block off the rest.
     ///
     /// # Safety
     /// At least the shortest block stays.
@@ -77,8 +77,35 @@ impl<G: Geometry> Blocks<G> {
         self.rest = start + len;
         // SAFETY: the rest is free (I6), so it is nobody's.
         unsafe {
-            self.map.flip_and_set(start, NEXT, FREE_START << len);
+            if len < G::SHORT_END {
+                self.map.flip_and_set(start, NEXT, FREE_START << len);
+            } else {
+                self.map.flip(start, NEXT);
+                self.map.set(start + len, FREE_START);
+            }
             self.allocated(start, len)
+        }
+    }
+
+    /// How long the block of a slab is, in granules: as many as eight entries of the directory are for, and the least of its bin.
+    pub(crate) const SLAB_LEN: usize = 8 * G::SHORT_END;
+
+    /// Allocates the block of a slab. From the rest, if it can be cut from it, since that costs least; from the top, if that is all
+    /// there is; or else by a search.
+    #[inline(always)]
+    pub(crate) fn allocate_for_slab(&mut self) -> Allocated {
+        let len = Self::SLAB_LEN;
+        // SAFETY: what is cut off is there.
+        unsafe {
+            if len + GRANULES_MIN <= self.rest_len() {
+                return Some(self.allocate_from_rest(len));
+            }
+            // The first bin that is long enough begins with the length of slabs, so any block of it will do.
+            let bin = const { Bins::<G>::of_long(Self::SLAB_LEN, Self::SLAB_LEN.ilog2() as usize) };
+            if self.rest_len() < len && !self.bins.has_from(bin) {
+                return (len <= self.end - self.top).then(|| self.allocate_from_top(len));
+            }
+            self.allocate_by_search(len)
         }
     }
 
@@ -229,8 +256,8 @@ impl<G: Geometry> Blocks<G> {
 
     /// The free block that a request is cut from: of good fit, or of the best where that costs nothing.
     ///
-    /// A short request tries its own bin, the rest, bins of lengths that leave a block or nothing, the top, and at last the length
-    /// that leaves one granule. A long one tries the first block of its own bin, the bins above, the rest, the top. O(1).
+    /// A short request tries its own bin, the rest, bins of lengths that leave a block or nothing, the length that leaves one
+    /// granule, and the top. A long one tries the first block of its own bin, the bins above, the rest, the top. O(1).
     #[inline(always)]
     pub(super) fn find(&self, len: usize) -> Option<Found> {
         // SAFETY: a short length is a bin.
@@ -269,11 +296,11 @@ impl<G: Geometry> Blocks<G> {
             if in_rest {
                 return Some(Found::Rest);
             }
-            if len <= self.end - self.top {
-                return Some(Found::Top);
-            }
             if len + 1 < G::SHORT_END && self.bins.is_filled(len + 1) {
                 return Some(Found::Listed(len + 1));
+            }
+            if len <= self.end - self.top {
+                return Some(Found::Top);
             }
         }
         None

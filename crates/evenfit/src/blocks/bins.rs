@@ -43,8 +43,13 @@ impl<G: Geometry> Bins<G> {
                     <= Self::COUNT
             );
         }
+        Self::of_long(len, opaque(len.ilog2() as usize))
+    }
+
+    /// As `of`, for a length that isn't short, and its logarithm.
+    #[inline(always)]
+    pub(super) const fn of_long(len: usize, log2: usize) -> usize {
         // The three highest bits of the length are its quarter: 4 to 7.
-        let log2 = opaque(len.ilog2() as usize);
         let quarter = len >> (log2 - 2);
         log2 * 4 + quarter + G::SHORT_END - 4 * G::SHORT_END.ilog2() as usize - 3
     }
@@ -107,6 +112,20 @@ impl<G: Geometry> Bins<G> {
         // SAFETY: the bin is one.
         let word = unsafe { self.filled.get(index) } & (!1 << (bin % WORD_BITS));
         self.first_from(index, word)
+    }
+
+    /// Whether this bin or one above is filled.
+    #[inline(always)]
+    pub(super) fn has_from(&self, bin: usize) -> bool {
+        (bin / WORD_BITS..Self::WORDS).any(|index| {
+            let first = if index == bin / WORD_BITS {
+                bin % WORD_BITS
+            } else {
+                0
+            };
+            // SAFETY: index < WORDS.
+            unsafe { self.filled.get(index) >> first != 0 }
+        })
     }
 
     /// The first bin set in `word`, which is what counts of the word at `index`, or in those behind.

@@ -38,12 +38,14 @@ impl<G: Geometry> Blocks<G> {
     pub(crate) fn top_agrees(&self) -> bool {
         // SAFETY: in the map.
         let window = unsafe { self.map.window(self.top) };
-        let last_bit = self.end + 2;
-        let behind = ((self.top + 2) / 8 + 1..Map::bytes(self.end)).all(|byte| {
+        // The top itself, and as many granules behind it as may share a byte with it.
+        let is_marked = window.0 & (0xFF * HERE) == HERE;
+        let (top_bit, last_bit) = (self.top + 2, self.end + 2);
+        let behind = (top_bit / 8 + 1..Map::bytes(self.end)).all(|byte| {
             // SAFETY: in the map.
             byte > last_bit / 8 || unsafe { *self.map.start().as_ptr().add(byte) } == 0
         });
-        window.0 & 0b11_1110 & !0b10 == HERE && behind
+        is_marked && behind
     }
 
     /// Whether a free block's length stands at its end and its list's neighbours point back.

@@ -64,6 +64,40 @@ impl<G: Geometry> Blocks<G> {
         }
     }
 
+    /// Frees the block of a slab, and returns its length. `None`: what surrounds it was overwritten, and nothing is changed.
+    ///
+    /// # Safety
+    /// A slab begins there, and is given up.
+    #[inline(always)]
+    pub(crate) unsafe fn free_slab(&mut self, start: usize) -> Option<usize> {
+        // SAFETY: as promised by the caller.
+        unsafe {
+            let window = self.map.window(start);
+            // It was most likely cut from the rest.
+            let end = start + Self::SLAB_LEN;
+            if end == self.rest && self.rest_len() >= 2 * GRANULES_MIN && !window.follows_free() {
+                self.map.flip(start, NEXT);
+                self.map.flip(end, FREE_START);
+                self.rest = start;
+                self.count_freed(Self::SLAB_LEN);
+                return Some(Self::SLAB_LEN);
+            }
+            let len = self.slab_len(start);
+            self.free_merging(start, len, window).then_some(len)
+        }
+    }
+
+    /// The length of the block at `start` that is a slab: a granule more than a slab's, if it would have been left alone.
+    ///
+    /// # Safety
+    /// A slab begins there.
+    #[inline(always)]
+    pub(crate) unsafe fn slab_len(&self, start: usize) -> usize {
+        // SAFETY: where the slab ends, a block or the top begins, or a granule later.
+        let behind = unsafe { self.map.window(start + Self::SLAB_LEN) };
+        Self::SLAB_LEN + !behind.is_marked() as usize
+    }
+
     /// Whether a block of `len` granules may be that of a request that needs so many: it can have got one more.
     #[inline(always)]
     fn fits(len: usize, requested: usize) -> bool {
@@ -111,7 +145,7 @@ impl<G: Geometry> Blocks<G> {
             return FreeError::NotABlock;
         }
         // SAFETY: in the pool.
-        if granule >= self.top || unsafe { self.map.window(granule) }.is_free_start() {
+        if granule >= self.top || unsafe { self.map.shows_free_around(granule) } {
             FreeError::AlreadyFree
         } else {
             FreeError::NotABlock
@@ -130,7 +164,7 @@ impl<G: Geometry> Blocks<G> {
         unsafe {
             let (mut first, mut edge) = (start, NEXT);
             if window.follows_free() {
-                let Some(before_len) = self.take_free_before(start, window) else {
+                let Some(before_len) = self.take_free_before(start) else {
                     return false;
                 };
                 first -= before_len;
@@ -218,18 +252,15 @@ impl<G: Geometry> Blocks<G> {
     /// # Safety
     /// `window` is that of `start`, and shows a free block's end.
     #[inline(always)]
-    unsafe fn take_free_before(&mut self, start: usize, window: Window) -> Option<usize> {
+    unsafe fn take_free_before(&mut self, start: usize) -> Option<usize> {
         // SAFETY: what is read lies in the pool. The footer is believed only if the map and the directory agree.
         unsafe {
             if start == self.rest_end {
                 return Some(self.rest_len());
             }
             let len = self.pool.footer_of(start);
-            // It is at least the shortest, and doesn't begin before the pool. Bit 0 is clear at the second granule of a free block.
-            if len.wrapping_sub(GRANULES_MIN) >= start - 1 || window.0 & 1 == 0 {
-                return None;
-            }
-            (self.is_listed(start - len, len) && self.unlink(start - len)).then_some(len)
+            let first = start.checked_sub(len)?;
+            (self.is_listed(first, len) && self.unlink(first)).then_some(len)
         }
     }
 

@@ -81,12 +81,33 @@ impl<G: Geometry> Blocks<G> {
             let next = self.pool.next(start);
             let prev = self.pool.prev(start);
             if self.is_below_top(next) {
-                if self.pool.prev(next as usize) != start as Link {
+                if self.pool.prev(next as usize) != start as Link
+                    || !self.relink_before(start, prev, next)
+                {
                     return false;
                 }
-            } else if !Self::is_end_mark(next) {
-                return false;
+                self.pool.set_prev(next as usize, prev);
+            } else {
+                if !Self::is_end_mark(next) || !self.relink_before(start, prev, next) {
+                    return false;
+                }
+                if !self.is_below_top(prev) {
+                    self.bins.mark_empty(Self::bin_of_end_mark(prev));
+                }
             }
+        }
+        true
+    }
+
+    /// Lets what leads to the block at `start`, a block or a list's head, lead to `next`. False, and nothing is changed, if it doesn't
+    /// lead to it.
+    ///
+    /// # Safety
+    /// As for `unlink`.
+    #[inline(always)]
+    unsafe fn relink_before(&mut self, start: usize, prev: Link, next: Link) -> bool {
+        // SAFETY: as in `pop`.
+        unsafe {
             if self.is_below_top(prev) {
                 if self.pool.next(prev as usize) != start as Link || prev == start as Link {
                     return false;
@@ -98,12 +119,6 @@ impl<G: Geometry> Blocks<G> {
                     return false;
                 }
                 self.bins.set_head(bin, next);
-                if !self.is_below_top(next) {
-                    self.bins.mark_empty(bin);
-                }
-            }
-            if self.is_below_top(next) {
-                self.pool.set_prev(next as usize, prev);
             }
         }
         true

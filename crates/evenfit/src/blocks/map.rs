@@ -48,6 +48,27 @@ impl Map {
         Window(unsafe { self.word(granule).read_unaligned() } >> (granule % 8))
     }
 
+    /// Whether a granule lies in a free block, as far as one window tells: it doesn't show the start of a block that is longer.
+    ///
+    /// # Safety
+    /// As for `window`.
+    #[cold]
+    pub(super) unsafe fn shows_free_around(self, granule: usize) -> bool {
+        // SAFETY: at most the granule.
+        unsafe {
+            let window = self.window(granule);
+            if window.is_marked() {
+                return !window.is_used_start();
+            }
+            let back = granule.min(usize::BITS as usize - 9);
+            let before = self.window(granule - back).0 & ((1 << (back + 2)) - 1);
+            // A free block starts with two marks, behind a granule without; those before a used block's start are a free one's end.
+            before
+                .checked_ilog2()
+                .is_some_and(|log2| log2 >= 2 && before >> (log2 - 2) == 0b110)
+        }
+    }
+
     /// # Safety
     /// As for `window`; `marks` are at most `usize::BITS - 7` bits.
     #[inline(always)]

@@ -133,7 +133,7 @@ impl<G: Geometry> Blocks<G> {
                 self.map.clear(first, FREE_START);
                 limit
             };
-            crate::sanitizer::moving(moved, payload_bytes);
+            crate::sanitizer::moving(self.pool.block_at(start), moved, payload_bytes);
             self.pool.move_down(start, first, payload_bytes);
             self.counters.live = self.counters.live.wrapping_add(1);
             let new_len = self.split_used(first, new_len, limit, false);

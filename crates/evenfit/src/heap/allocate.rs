@@ -5,15 +5,15 @@ use core::ptr::NonNull;
 
 use super::Heap;
 use crate::AllocError;
-use crate::blocks::{Allocated, Blocks, Pool};
+use crate::blocks::{Allocated, Pool};
 use crate::geometry::Geometry;
 use crate::tiers::Tiers;
 
 impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
-    /// Allocates a block for `layout`. A size of zero takes the shortest block.
+    /// Allocates a block for `layout`, uninitialised. A size of 0 gets the shortest block or slot.
     ///
-    /// The slice returned is at least as long as asked: it is all the caller may use.
-    /// Any alignment up to the pool's size is served. O(1).
+    /// The slice returned is at least `layout.size()` bytes long, and the caller may use all of it. Any alignment is served that
+    /// leaves room in the pool. O(1).
     ///
     /// # Errors
     /// [`AllocError::TooLarge`] if the pool could never serve it, [`AllocError::OutOfMemory`] if it can't now,
@@ -29,76 +29,31 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
     /// As [`allocate`](Self::allocate), for callers that know what else to try.
     #[inline(always)]
     pub(crate) fn allocate_uncounted(&mut self, layout: Layout) -> Allocated {
-        if let Some((slabs, _)) = self.slabs_mut()
-            && slabs.serve(layout)
-        {
-            if let Some(slot) = slabs.allocate(layout.size()) {
-                return Some(slot);
-            }
-            return self.allocate_slot(layout);
-        }
-        self.allocate_block(layout)
+        let slot = match self.slabs_mut() {
+            Some((slabs, blocks)) if slabs.serve(layout) => slabs.allocate(layout.size(), blocks),
+            _ => None,
+        };
+        let block = match slot {
+            Some(slot) => Some(slot),
+            None => self.allocate_block(layout),
+        };
+        block.map(|block| self.watch.allocated(block, layout.size()))
     }
 
-    /// A slot that isn't where slots are taken from, or a block where there is no room for a slab.
-    #[inline(never)]
-    fn allocate_slot(&mut self, layout: Layout) -> Allocated {
-        if let Some((slabs, blocks)) = self.slabs_mut()
-            && let Some(slot) = slabs.allocate_elsewhere(layout.size(), blocks)
-        {
-            return Some(slot);
-        }
-        self.allocate_block(layout)
-    }
-
+    /// A block aligned as all are or higher: also where there is no room for a slab.
     #[inline(never)]
     fn allocate_block(&mut self, layout: Layout) -> Allocated {
-        if layout.align() > G::ALIGN_BYTES {
-            return self.allocate_aligned(layout);
-        }
-        let len = Pool::<G>::granules(layout.size());
-        // SAFETY: the length is a request's.
-        match unsafe { self.blocks.allocate_short(len) } {
-            Some(block) => block,
-            None => self.allocate_searching(len),
-        }
-    }
-
-    /// A block that is neither in the list of its own length nor cut from the rest.
-    #[inline(never)]
-    fn allocate_searching(&mut self, len: usize) -> Allocated {
-        // SAFETY: the length is a request's.
-        self.allocate_twice(len, |blocks| unsafe { blocks.allocate_by_search(len) })
-    }
-
-    /// A block aligned higher than all are.
-    #[cold]
-    #[inline(never)]
-    fn allocate_aligned(&mut self, layout: Layout) -> Allocated {
         let len = Pool::<G>::granules(layout.size());
         // SAFETY: the length is a request's, the alignment a layout's.
-        self.allocate_twice(len, |blocks| unsafe {
-            blocks.allocate_aligned(len, layout.align())
-        })
-    }
-
-    /// What the block tier allocates. If that is nothing, and the spare slab would make a block long enough, the spare is given back
-    /// and it is asked once more.
-    #[inline(always)]
-    fn allocate_twice(
-        &mut self,
-        len: usize,
-        allocate: impl Fn(&mut Blocks<G>) -> Allocated,
-    ) -> Allocated {
-        let block = allocate(&mut self.blocks);
-        if block.is_none()
-            && let Some((slabs, blocks)) = self.slabs_mut()
-            && slabs.spare_len_merged(blocks) >= len
-            && slabs.close_spare(blocks)
-        {
-            return allocate(blocks);
+        unsafe {
+            if layout.align() > G::ALIGN_BYTES {
+                return self.blocks.allocate_aligned(len, layout.align());
+            }
+            match self.blocks.allocate_short(len) {
+                Some(block) => block,
+                None => self.blocks.allocate_by_search(len),
+            }
         }
-        block
     }
 
     /// Counts a request that failed, and says why it did.

@@ -9,13 +9,16 @@ use crate::InitError;
 use crate::blocks::{Blocks, Directory, Map, Pool};
 use crate::geometry::Geometry;
 use crate::region::Division;
+use crate::sanitizer::Watch;
 use crate::slabs::Slabs;
 use crate::tiers::{BlocksOnly, Tiers, WithSlabs};
 
 /// What a heap is to be like: see [`Heap::builder`].
 ///
+/// `T` are its tiers, `G` is its geometry. Without a choice they are [`DefaultTiers`](crate::DefaultTiers) and
+/// [`DefaultGeometry`](crate::DefaultGeometry), and the pool can't become longer.
+///
 /// ```
-/// # use evenfit::next as evenfit;
 /// let mut region = [core::mem::MaybeUninit::uninit(); 64 * 1024];
 /// let heap = evenfit::Heap::builder().blocks_only().geometry::<evenfit::Compact>().build(&mut region)?;
 /// assert!(heap.largest_free() > 63 * 1000);
@@ -35,7 +38,7 @@ impl<T: Tiers, G: Geometry> Default for Builder<T, G> {
 }
 
 impl<T: Tiers, G: Geometry> Builder<T, G> {
-    /// A heap of these types, over just its region.
+    /// A heap with the tiers `T` and the geometry `G`, over just its region.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -53,39 +56,40 @@ impl<T: Tiers, G: Geometry> Builder<T, G> {
         }
     }
 
-    /// No slabs: the tightest in space.
+    /// [`BlocksOnly`]: no slabs, the tightest in space.
     #[must_use]
     pub const fn blocks_only(self) -> Builder<BlocksOnly, G> {
         self.of()
     }
 
-    /// Slabs for small requests, whatever the length of the region.
+    /// [`WithSlabs`]: slabs for small requests, whatever the length of the region. Doesn't compile with
+    /// [`Compact`](crate::Compact), which has none.
     #[must_use]
     pub const fn with_slabs(self) -> Builder<WithSlabs, G> {
         self.of()
     }
 
-    /// Tiers that a type names.
+    /// The tiers `T2`.
     #[must_use]
     pub const fn tiers<T2: Tiers>(self) -> Builder<T2, G> {
         self.of()
     }
 
-    /// Another geometry.
+    /// The geometry `G2`.
     #[must_use]
     pub const fn geometry<G2: Geometry>(self) -> Builder<T, G2> {
         self.of()
     }
 
-    /// Room for the metadata of a region of so many bytes, so that the pool can be made longer: see [`Heap::extend`]. It must fit in the
-    /// region handed over.
+    /// Makes room for the metadata of a region of `max_bytes`, so that the pool can become longer by [`Heap::extend`]. These
+    /// metadata must fit in the region handed over.
     #[must_use]
     pub const fn max_bytes(self, max_bytes: usize) -> Self {
         Self { max_bytes, ..self }
     }
 
-    /// The region is all zero, as memory fresh from the operating system is. Nothing of its metadata is then written before it is needed, so
-    /// that no page of it is brought in; building takes O(1).
+    /// Says that the region is all zero, as memory fresh from the operating system is. Building then writes next to nothing, so
+    /// that no page is brought in before it is needed, and is O(1).
     ///
     /// # Safety
     /// Every byte of the region that is handed over must be zero.
@@ -97,10 +101,12 @@ impl<T: Tiers, G: Geometry> Builder<T, G> {
         }
     }
 
-    /// Builds the heap over a region of any length and alignment.
+    /// Builds the heap over `region`, of any length and alignment. Linear in the metadata unless the region is
+    /// [`zeroed`](Self::zeroed).
     ///
     /// # Errors
-    /// [`InitError`] if the region can't hold the metadata and a block, or is longer than the geometry can number.
+    /// [`InitError::RegionTooSmall`] if the region can't hold the metadata and a block, [`InitError::RegionTooLarge`] if it, or
+    /// [`max_bytes`](Self::max_bytes), has more granules than the geometry can number.
     pub fn build(self, region: &mut [MaybeUninit<u8>]) -> Result<Heap<'_, T, G>, InitError> {
         let len_bytes = region.len();
         // SAFETY: the region is borrowed exclusively for the heap's lifetime.
@@ -147,12 +153,15 @@ impl<T: Tiers, G: Geometry> Builder<T, G> {
             } else {
                 Slabs::none()
             };
+            let pool_bytes = granules * G::GRANULE_BYTES;
+            let watch = Watch::over(base.add(division.pool_offset), pool_bytes);
             Ok(Heap {
                 blocks,
                 slabs: T::from(slabs),
                 region_bytes: len_bytes,
                 pool_offset_bytes: division.pool_offset,
                 granules_max: division.granules,
+                watch,
                 region: PhantomData,
             })
         }

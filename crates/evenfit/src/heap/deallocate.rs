@@ -4,38 +4,39 @@ use core::alloc::Layout;
 use core::ptr::NonNull;
 
 use super::{Heap, Live};
-use crate::FreeError;
 use crate::geometry::Geometry;
-use crate::hooks::misuse;
-use crate::slabs::Freed;
 use crate::tiers::Tiers;
+use crate::{FreeError, misuse};
 
 impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
-    /// Gives a block back. A pointer or layout that must be refused is handed to the misuse hook:
+    /// Frees a block. A pointer or layout that must be refused is handed to the misuse hook:
     /// see [`set_misuse_hook`](crate::set_misuse_hook). O(1).
     ///
     /// # Safety
     /// As for [`try_deallocate`](Self::try_deallocate).
     #[inline(always)]
     pub unsafe fn deallocate(&mut self, ptr: NonNull<u8>, layout: Layout) {
+        let old = self.old_block(ptr);
         // SAFETY: as promised by the caller.
-        unsafe {
-            if !self.free(ptr, layout) {
-                self.deallocate_checked(ptr, layout);
-            }
+        if unsafe { self.free(ptr, layout) } {
+            old.freed();
+        } else {
+            // SAFETY: as promised by the caller.
+            unsafe { self.deallocate_checked(ptr, layout) };
         }
     }
 
-    /// Gives a block back, or says why not: then the heap is unchanged. O(1).
+    /// Frees a block, or says why not: then the heap is unchanged. O(1).
     ///
     /// # Errors
     /// - [`FreeError::OutsidePool`]: no address of this pool.
-    /// - [`FreeError::NotABlock`]: inside a block, not at its start.
-    /// - [`FreeError::AlreadyFree`]: free memory. Far inside a long free block, where constant time can't
-    ///   tell it from a used one, the answer is `NotABlock`.
-    /// - [`FreeError::WrongLayout`]: the size rounds to another number of granules than the block has, or the address
-    ///   isn't a multiple of the alignment.
-    /// - [`FreeError::Corrupt`]: a neighbouring free block was overwritten.
+    /// - [`FreeError::NotABlock`]: not the start of a block.
+    /// - [`FreeError::AlreadyFree`]: free memory: a free block, a free slot, or the unused end of the pool. Further than 56 granules
+    ///   (24 on 32-bit machines) from the start of a free block, where constant time can't tell it from a used one, the answer is
+    ///   `NotABlock`.
+    /// - [`FreeError::WrongLayout`]: a live block starts here, but not one for this size, or the address isn't a multiple of the
+    ///   alignment. Sizes that the same slots serve, or that differ by less than two granules, can't always be told apart.
+    /// - [`FreeError::Corrupt`]: a free block beside this one was overwritten.
     ///
     /// # Safety
     /// Nothing may use the block afterwards. A pointer that is no live block of this heap is refused, but
@@ -46,13 +47,14 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         ptr: NonNull<u8>,
         layout: Layout,
     ) -> Result<(), FreeError> {
+        let old = self.old_block(ptr);
         // SAFETY: as promised by the caller.
-        unsafe {
-            if self.free(ptr, layout) {
-                return Ok(());
-            }
-            self.free_checked(ptr, layout)
+        if unsafe { self.free(ptr, layout) } {
+            old.freed();
+            return Ok(());
         }
+        // SAFETY: as promised by the caller.
+        unsafe { self.free_checked(ptr, layout) }
     }
 
     /// Frees a block or slot, if the first look finds it. False: nothing is changed.
@@ -64,11 +66,11 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         if let Some((slabs, blocks)) = self.slabs_mut()
             && slabs.serve(layout)
         {
-            return match slabs.free(ptr, layout.size()) {
-                Freed::Done => true,
-                Freed::WordChanged(slot) => slabs.word_changed(slot, blocks),
-                Freed::AlreadyFree | Freed::NotOfClass => false,
-            };
+            let slot = slabs.slot_of(ptr, layout.size());
+            if let Some(slot) = slot {
+                slabs.free(slot, blocks);
+            }
+            return slot.is_some();
         }
         // SAFETY: as promised by the caller.
         unsafe { self.free_block(ptr, layout) }
@@ -91,11 +93,18 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
     #[cold]
     #[inline(never)]
     unsafe fn free_checked(&mut self, ptr: NonNull<u8>, layout: Layout) -> Result<(), FreeError> {
+        let old = self.old_block(ptr);
         let freed = self.live_at(ptr, Some(layout)).and_then(|live| {
             // SAFETY: it is given up.
             unsafe { self.free_live(live) }
         });
-        freed.map_err(|error| self.refused(error))
+        match freed {
+            Ok(()) => {
+                old.freed();
+                Ok(())
+            }
+            Err(error) => Err(self.refused(error)),
+        }
     }
 
     /// As `free_checked`, and tells the misuse hook.
@@ -107,7 +116,7 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
     unsafe fn deallocate_checked(&mut self, ptr: NonNull<u8>, layout: Layout) {
         // SAFETY: as promised by the caller.
         if let Err(error) = unsafe { self.free_checked(ptr, layout) } {
-            misuse(error, ptr, Some(layout));
+            misuse::report(error, ptr, Some(layout));
         }
     }
 
@@ -118,7 +127,7 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         match live {
             Live::Slot(slot) => {
                 if let Some((slabs, blocks)) = self.slabs_mut() {
-                    slabs.free_found(slot, blocks);
+                    slabs.free(slot, blocks);
                 }
                 Ok(())
             }

@@ -3,7 +3,7 @@
 use core::alloc::Layout;
 use core::ptr::NonNull;
 
-use super::Heap;
+use super::{Heap, Resized};
 use crate::geometry::Geometry;
 use crate::tiers::Tiers;
 use crate::{AllocError, FreeError, ReallocError};
@@ -18,12 +18,11 @@ fn malloc_layout(size_bytes: usize) -> Result<Layout, AllocError> {
 }
 
 impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
-    /// Allocates `size_bytes` bytes aligned for any C type, which is twice the width of a pointer; what is too small for such a type
-    /// is aligned to 8. Given back by [`try_free`](Self::try_free), or by [`try_deallocate`](Self::try_deallocate) with that layout.
-    /// O(1).
+    /// Allocates `size_bytes` bytes aligned for any C type: to twice the width of a pointer, or to 8 where at most 8 bytes are
+    /// asked for. Freed by [`try_free`](Self::try_free), or by [`try_deallocate`](Self::try_deallocate) with that layout. O(1).
     ///
-    /// On 64-bit machines choose [`Aligned`](crate::next::Aligned) or [`Wide`](crate::next::Wide), where that is every block's
-    /// alignment.
+    /// On 64-bit machines use it with [`Aligned`](crate::Aligned) or [`Wide`](crate::Wide): there all blocks are aligned to 16.
+    /// In [`Standard`](crate::Standard) each such request is an over-aligned one, which slabs don't serve.
     ///
     /// # Errors
     /// As for [`allocate`](Self::allocate).
@@ -33,25 +32,32 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         self.allocate(layout)
     }
 
-    /// Gives a block back whose layout the caller doesn't know. O(1).
+    /// Frees a block whose layout the caller doesn't know, or says why not: then the heap is unchanged. O(1).
     ///
     /// # Errors
-    /// As for [`try_deallocate`](Self::try_deallocate), less `WrongLayout`.
+    /// As for [`try_deallocate`](Self::try_deallocate), but never [`FreeError::WrongLayout`].
     ///
     /// # Safety
     /// As for `try_deallocate`.
     #[inline(never)]
     pub unsafe fn try_free(&mut self, ptr: NonNull<u8>) -> Result<(), FreeError> {
+        let old = self.old_block(ptr);
         let live = self.live_at(ptr, None);
         // SAFETY: it is live, and given up.
-        let freed = live.and_then(|live| unsafe { self.free_live(live) });
-        freed.map_err(|error| self.refused(error))
+        match live.and_then(|live| unsafe { self.free_live(live) }) {
+            Ok(()) => {
+                old.freed();
+                Ok(())
+            }
+            Err(error) => Err(self.refused(error)),
+        }
     }
 
-    /// As [`reallocate`](Self::reallocate), for a block whose layout the caller doesn't know. O(1), and one copy where it moves.
+    /// As [`reallocate`](Self::reallocate), for a block whose layout the caller doesn't know: the new one has
+    /// [`malloc`](Self::malloc)'s alignment. O(1), and one copy where it moves.
     ///
     /// # Errors
-    /// As for `reallocate`, less `WrongLayout`.
+    /// As for `reallocate`, but never [`FreeError::WrongLayout`].
     ///
     /// # Safety
     /// As for `reallocate`.
@@ -61,10 +67,29 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         new_bytes: usize,
     ) -> Result<NonNull<[u8]>, ReallocError> {
         let new = malloc_layout(new_bytes).inspect_err(|_| self.count_failed())?;
+        let old = self.old_block(ptr);
         // SAFETY: as promised by the caller.
         match unsafe { self.reallocate_found(ptr, None, new) } {
-            Some(block) => Ok(block),
+            Some(block) => Ok(old.replaced_by(block, new.size())),
             None => Err(self.why_not_reallocated(ptr, None, new)),
         }
+    }
+
+    /// As [`realloc`](Self::realloc), but leaves a copy to the caller, who may make it when a lock on the heap is no longer held. O(1);
+    /// only where the pool is so full that the block can but move downwards over itself, the heap moves its content.
+    ///
+    /// # Errors
+    /// As for `realloc`.
+    ///
+    /// # Safety
+    /// As for `realloc`; where the new block is [`Elsewhere`](Resized::Elsewhere), it is still the old one that has the content.
+    pub unsafe fn realloc_uncopied(
+        &mut self,
+        ptr: NonNull<u8>,
+        new_bytes: usize,
+    ) -> Result<Resized, ReallocError> {
+        let new = malloc_layout(new_bytes).inspect_err(|_| self.count_failed())?;
+        // SAFETY: as promised by the caller.
+        unsafe { self.resize_or_allocate(ptr, None, new) }
     }
 }

@@ -6,8 +6,24 @@ use core::ptr::NonNull;
 use super::{Heap, Live};
 use crate::blocks::{Allocated, Pool, is_aligned};
 use crate::geometry::Geometry;
+use crate::sanitizer::requested;
 use crate::tiers::Tiers;
 use crate::{AllocError, FreeError, ReallocError};
+
+/// What became of a block that is to have another size, before any content was copied: see
+/// [`Heap::realloc_uncopied`].
+#[derive(Clone, Copy, Debug)]
+pub enum Resized {
+    /// The block is where it was, or the heap itself has moved it, content and all.
+    Done(NonNull<[u8]>),
+    /// A new block was allocated; the old one is still live and unchanged. Copy the smaller of both, and free the old one.
+    Elsewhere {
+        /// The new block.
+        block: NonNull<[u8]>,
+        /// How many bytes the old one has.
+        old_bytes: usize,
+    },
+}
 
 impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
     /// Changes a block's size or alignment and keeps its content, up to the smaller size.
@@ -27,9 +43,10 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         old: Layout,
         new: Layout,
     ) -> Result<NonNull<[u8]>, ReallocError> {
+        let old_block = self.old_block(ptr);
         // SAFETY: as promised by the caller.
         match unsafe { self.reallocate_found(ptr, Some(old), new) } {
-            Some(block) => Ok(block),
+            Some(block) => Ok(old_block.replaced_by(block, new.size())),
             None => Err(self.why_not_reallocated(ptr, Some(old), new)),
         }
     }
@@ -48,11 +65,15 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         old: Layout,
         new: Layout,
     ) -> Result<NonNull<[u8]>, ReallocError> {
+        let old_block = self.old_block(ptr);
         let live = self
             .live_at(ptr, Some(old))
             .map_err(|error| self.refused(error))?;
         // SAFETY: it is live, and the caller's.
-        unsafe { self.resize_live(live, ptr, new) }.ok_or(AllocError::OutOfMemory.into())
+        match unsafe { self.resize_live(live, ptr, new) } {
+            Some(block) => Ok(old_block.replaced_by(block, new.size())),
+            None => Err(AllocError::OutOfMemory.into()),
+        }
     }
 
     /// Reallocates a block; without a layout, whatever its size, all of it is content. `None`: nothing is changed.
@@ -70,12 +91,9 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         // SAFETY: it is live, and the caller's. Old and new block are both live, and not the same; the old one is given up where the
         // new one stays.
         unsafe {
-            if let Some(block) = self.resize_live(live, ptr, new) {
-                return Some(block);
-            }
-            let old_bytes = old.map_or_else(|| self.live_bytes(live), |old| old.size());
-            let Some(moved) = self.allocate_uncounted(new) else {
-                return self.keep_live(live, ptr, old_bytes, new);
+            let (moved, old_bytes) = match self.resize_or_allocate_live(live, ptr, old, new)? {
+                Resized::Done(block) => return Some(block),
+                Resized::Elsewhere { block, old_bytes } => (block, old_bytes),
             };
             moved
                 .cast::<u8>()
@@ -86,6 +104,57 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
                 return None;
             }
             Some(moved)
+        }
+    }
+
+    /// All of a reallocation but the copy and the free that a new block needs.
+    ///
+    /// # Errors
+    /// As for [`reallocate`](Self::reallocate).
+    ///
+    /// # Safety
+    /// As for `reallocate`.
+    pub(crate) unsafe fn resize_or_allocate(
+        &mut self,
+        ptr: NonNull<u8>,
+        old: Option<Layout>,
+        new: Layout,
+    ) -> Result<Resized, ReallocError> {
+        let old_block = self.old_block(ptr);
+        let live = self.live_at_once(ptr, old);
+        // SAFETY: it is live, and the caller's.
+        match live.and_then(|live| unsafe { self.resize_or_allocate_live(live, ptr, old, new) }) {
+            Some(Resized::Done(block)) => {
+                Ok(Resized::Done(old_block.replaced_by(block, new.size())))
+            }
+            Some(elsewhere) => Ok(elsewhere),
+            None => Err(self.why_not_reallocated(ptr, old, new)),
+        }
+    }
+
+    /// In place, else a new block, else the last resort. `None`: nothing is changed.
+    ///
+    /// # Safety
+    /// It is live, starts at `ptr`, is of `old` if that is known, and is the caller's.
+    #[inline(always)]
+    unsafe fn resize_or_allocate_live(
+        &mut self,
+        live: Live,
+        ptr: NonNull<u8>,
+        old: Option<Layout>,
+        new: Layout,
+    ) -> Option<Resized> {
+        // SAFETY: as promised by the caller.
+        unsafe {
+            if let Some(block) = self.resize_live(live, ptr, new) {
+                return Some(Resized::Done(block));
+            }
+            let old_bytes =
+                old.map_or_else(|| requested(ptr, self.live_bytes(live)), |old| old.size());
+            if let Some(block) = self.allocate_uncounted(new) {
+                return Some(Resized::Elsewhere { block, old_bytes });
+            }
+            self.keep_live(live, ptr, old_bytes, new).map(Resized::Done)
         }
     }
 
@@ -115,8 +184,8 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         }
     }
 
-    /// The last resort, where there is no new block to be had: a slot that is larger than need be is kept; a block takes what was a
-    /// spare slab behind it, or moves downwards over the free block before it.
+    /// The last resort, where there is no new block to be had: a slot that is larger than need be is kept; a block moves downwards over
+    /// the free block before it.
     ///
     /// # Safety
     /// It is live, starts at `ptr`, has `old_bytes` of content, and is the caller's.
@@ -139,9 +208,6 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
             Live::Block { start, len } => {
                 // SAFETY: as promised by the caller.
                 unsafe {
-                    if let Some(block) = self.resize_live(live, ptr, new) {
-                        return Some(block);
-                    }
                     let new_len = Pool::<G>::granules(new.size());
                     let payload_bytes = old_bytes.min(new.size());
                     let moved = self.blocks.resize_downwards(
@@ -151,10 +217,8 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
                         new.align(),
                         payload_bytes,
                     )?;
-                    Some(NonNull::slice_from_raw_parts(
-                        moved,
-                        new_len * G::GRANULE_BYTES,
-                    ))
+                    let block = NonNull::slice_from_raw_parts(moved, new_len * G::GRANULE_BYTES);
+                    Some(self.watch.moved(block, new.size()))
                 }
             }
         }

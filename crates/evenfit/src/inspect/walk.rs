@@ -36,7 +36,7 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
                 .slabs()
                 .and_then(|slabs| slabs.state_at(start, blocks.top))
             {
-                (crate::slabs::Slabs::block_len(start, blocks), state)
+                (blocks.slab_len(start), state)
             } else {
                 (blocks.used_len(start), BlockState::Used)
             }

@@ -1,5 +1,8 @@
 //! What a walk and the integrity check ask of the slab tier. Nothing here relies on what the region holds.
 
+#[cfg(target_pointer_width = "64")]
+use core::ptr::NonNull;
+
 use super::classes::{CLASSES_MAX, WORDS};
 use super::descriptor::{Class, Descriptor};
 use super::{SlabId, Slabs};
@@ -84,7 +87,17 @@ impl<G: Geometry> Slabs<G> {
         }
         live.used_slots[number] += slots - free;
         live.slabs += 1;
-        free < slots || self.spare == slab
+        true
+    }
+
+    /// Whether the head of a class's list has no slots. That of class 0 is what is found where no slab begins.
+    fn is_head(&self, number: usize) -> bool {
+        // SAFETY: heads are descriptors.
+        let head = unsafe {
+            self.descriptor(self.all_records()[number].head)
+                .read_unaligned()
+        };
+        head.class == Class::NONE && { head.free } == [0; WORDS]
     }
 
     /// Whether the lists hold the slabs that were counted, and each record's word is one of its first slab.
@@ -94,6 +107,11 @@ impl<G: Geometry> Slabs<G> {
         }
         // A slab lies in the pool, so its descriptor does in the directory.
         let last = (top + Self::BIAS - Self::SLAB_GRANULES) >> Self::ENTRY_LOG2;
+        for number in 0..Self::TABLE.count {
+            if !self.is_head(number) {
+                return Err(CheckError::SlabList { class: number });
+            }
+        }
         for number in 1..Self::TABLE.count {
             let wrong = Err(CheckError::SlabList { class: number });
             let record = &self.all_records()[number];
@@ -122,7 +140,9 @@ impl<G: Geometry> Slabs<G> {
                     prev = slab;
                 }
                 let has_word = (0..WORDS).any(|word| {
-                    core::ptr::eq(record.word, Descriptor::word(self.descriptor(first), word))
+                    [first, record.head].into_iter().any(|slab| {
+                        core::ptr::eq(record.word, Descriptor::word(self.descriptor(slab), word))
+                    })
                 });
                 if !has_word
                     || listed != live.with_free[number]
@@ -142,5 +162,33 @@ impl<G: Geometry> Slabs<G> {
             });
         }
         Ok(())
+    }
+}
+
+/// For readers in other processes.
+#[cfg(target_pointer_width = "64")]
+impl<G: Geometry> Slabs<G> {
+    /// Slabs of a copy of what describes `granules` granules, without the heads: only good to be walked.
+    pub(crate) fn replica(begins: NonNull<u32>, directory: NonNull<u8>, granules: usize) -> Self {
+        Self {
+            begins: begins.as_ptr(),
+            segments: Self::segments(granules),
+            descriptors: directory.as_ptr().wrapping_sub(Self::HEADS_BYTES),
+            ..Self::none()
+        }
+    }
+
+    /// Where the segments' words lie; null without slabs.
+    pub(crate) fn begins(&self) -> *const u32 {
+        self.begins
+    }
+
+    /// What decides where a slab's parts lie: lengths and sizes, and the slots of each class.
+    pub(crate) fn layout() -> impl Iterator<Item = usize> {
+        let lengths = [Self::SLAB_GRANULES, Self::BIAS, size_of::<Descriptor>()];
+        let classes = &const { Self::TABLE }.classes[..Self::TABLE.count];
+        lengths
+            .into_iter()
+            .chain(classes.iter().map(|info| info.slot_bytes as usize))
     }
 }

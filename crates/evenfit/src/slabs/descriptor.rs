@@ -82,11 +82,26 @@ impl Descriptor {
     }
 
     #[inline(always)]
+    pub(super) unsafe fn has_free(descriptor: *mut Self) -> bool {
+        // SAFETY: the caller's descriptor is one.
+        let free = unsafe { (*descriptor).free };
+        free.into_iter().any(|word| word != 0)
+    }
+
+    /// Whether the slot is free: whether the word is as it would be if it were, since that is the word to write when it is freed.
+    #[inline(always)]
     pub(super) unsafe fn is_free(descriptor: *mut Self, slot: usize) -> bool {
         // SAFETY: the caller's descriptor is one, and has the slot.
         unsafe {
-            Self::word(descriptor, slot / WORD_BITS).read_unaligned() >> (slot % WORD_BITS) & 1 != 0
+            let word = Self::word(descriptor, slot / WORD_BITS).read_unaligned();
+            Self::with(word, slot) == word
         }
+    }
+
+    /// A word of free bits with that of a slot.
+    #[inline(always)]
+    pub(super) const fn with(word: usize, slot: usize) -> usize {
+        word | 1usize.wrapping_shl(slot as u32)
     }
 }
 

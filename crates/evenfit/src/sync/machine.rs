@@ -2,6 +2,7 @@
 
 use core::cell::UnsafeCell;
 
+#[cfg(target_has_atomic = "8")]
 pub(crate) use core::hint::spin_loop;
 #[cfg(all(feature = "pi-futex", target_os = "linux"))]
 pub(crate) use core::sync::atomic::AtomicU32;

@@ -3,71 +3,36 @@
 use core::alloc::Layout;
 use core::ptr::{NonNull, null_mut};
 
-use evenfit::next;
+use evenfit::{Builder, Geometry, Heap, Tiers};
 
 use crate::Manage;
 
-#[cfg(any(feature = "standard", feature = "blocks-only"))]
-pub type Allocator = evenfit::Heap<'static>;
+#[cfg(feature = "with-slabs")]
+pub type Allocator = Heap<'static, evenfit::WithSlabs, evenfit::Standard>;
+#[cfg(feature = "blocks-only")]
+pub type Allocator = Heap<'static, evenfit::BlocksOnly, evenfit::Standard>;
 #[cfg(feature = "compact")]
-pub type Allocator = evenfit::Heap<'static, evenfit::Compact>;
-#[cfg(feature = "next-standard")]
-pub type Allocator = next::Heap<'static, next::WithSlabs, next::Standard>;
-#[cfg(feature = "next-blocks-only")]
-pub type Allocator = next::Heap<'static, next::BlocksOnly, next::Standard>;
-#[cfg(feature = "next-compact")]
-pub type Allocator = next::Heap<'static, next::BlocksOnly, next::Compact>;
+pub type Allocator = Heap<'static, evenfit::BlocksOnly, evenfit::Compact>;
+#[cfg(feature = "static-heap")]
+pub type Allocator = crate::static_heap::Allocator;
 #[cfg(feature = "talc")]
 pub type Allocator = talc::TalcCell<talc::source::Manual>;
 #[cfg(feature = "rlsf")]
 pub type Allocator = rlsf::Tlsf<'static, u32, u32, 24, 32>;
 #[cfg(not(any(
-    feature = "standard",
+    feature = "with-slabs",
     feature = "blocks-only",
     feature = "compact",
-    feature = "next-standard",
-    feature = "next-blocks-only",
-    feature = "next-compact",
+    feature = "static-heap",
     feature = "talc",
     feature = "rlsf"
 )))]
 pub type Allocator = Bump;
 
-impl<G: evenfit::Geometry> Manage for evenfit::Heap<'static, G> {
-    unsafe fn over(base: NonNull<u8>, len_bytes: usize) -> Option<Self> {
-        let tiers = if cfg!(feature = "standard") {
-            evenfit::Tiers::WithSlabs
-        } else {
-            evenfit::Tiers::BlocksOnly
-        };
-        // SAFETY: as promised by the caller.
-        unsafe { Self::from_raw_with(base, len_bytes, tiers) }.ok()
-    }
-
-    unsafe fn alloc(&mut self, layout: Layout) -> *mut u8 {
-        self.allocate(layout)
-            .map_or(null_mut(), |block| block.cast().as_ptr())
-    }
-
-    unsafe fn dealloc(&mut self, ptr: *mut u8, layout: Layout) {
-        // SAFETY: as promised by the caller.
-        unsafe { self.deallocate(NonNull::new_unchecked(ptr), layout) }
-    }
-
-    unsafe fn realloc(&mut self, ptr: *mut u8, old: Layout, new_bytes: usize) -> *mut u8 {
-        // SAFETY: as promised by the caller.
-        unsafe {
-            let new = Layout::from_size_align_unchecked(new_bytes, old.align());
-            self.reallocate(NonNull::new_unchecked(ptr), old, new)
-                .map_or(null_mut(), |block| block.cast().as_ptr())
-        }
-    }
-}
-
-impl<T: next::Tiers, G: next::Geometry> Manage for next::Heap<'static, T, G> {
+impl<T: Tiers, G: Geometry> Manage for Heap<'static, T, G> {
     unsafe fn over(base: NonNull<u8>, len_bytes: usize) -> Option<Self> {
         // SAFETY: as promised by the caller.
-        unsafe { next::Builder::<T, G>::new().build_raw(base, len_bytes) }.ok()
+        unsafe { Builder::<T, G>::new().build_raw(base, len_bytes) }.ok()
     }
 
     unsafe fn alloc(&mut self, layout: Layout) -> *mut u8 {

@@ -7,9 +7,16 @@ use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
 mod allocator;
+#[cfg(feature = "static-heap")]
+mod static_heap;
 use allocator::Allocator;
 
-const POOL_BYTES: usize = 64 * 1024;
+/// A heap in a static has its own.
+const POOL_BYTES: usize = if cfg!(feature = "static-heap") {
+    0
+} else {
+    64 * 1024
+};
 static mut POOL: [MaybeUninit<u8>; POOL_BYTES] = [MaybeUninit::uninit(); POOL_BYTES];
 static mut ALLOCATOR: MaybeUninit<Allocator> = MaybeUninit::uninit();
 

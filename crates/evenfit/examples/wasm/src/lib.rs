@@ -1,4 +1,4 @@
-//! A WebAssembly module whose collections live in a pool of one MiB inside the module's memory.
+//! A WebAssembly module whose collections live in a pool of 256 KiB inside the module's memory.
 #![no_std]
 
 extern crate alloc;
@@ -9,7 +9,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 /// How large the pool is, in bytes.
-const POOL_BYTES: usize = 1024 * 1024;
+const POOL_BYTES: usize = 256 * 1024;
 
 #[cfg(feature = "evenfit")]
 #[global_allocator]
@@ -53,14 +53,14 @@ pub extern "C" fn refuses_what_it_has_not() -> u32 {
 #[cfg(feature = "evenfit")]
 #[unsafe(no_mangle)]
 pub extern "C" fn used_bytes() -> usize {
-    evenfit::SharedHeap::stats(&HEAP).used_bytes
+    HEAP.stats().used_bytes
 }
 
 /// The most bytes there ever were in live blocks.
 #[cfg(feature = "evenfit")]
 #[unsafe(no_mangle)]
 pub extern "C" fn peak_used_bytes() -> usize {
-    evenfit::SharedHeap::stats(&HEAP).peak_used_bytes
+    HEAP.stats().peak_used_bytes
 }
 
 #[panic_handler]

@@ -74,7 +74,7 @@ impl PiFutex {
     }
 }
 
-/// Gives the lock back even if the closure panics.
+/// Releases the lock, even if the closure panics.
 struct UnlockOnDrop<'a> {
     lock: &'a PiFutex,
     thread_id: u32,

@@ -1,7 +1,7 @@
 //! Features `asan` and `valgrind`: a faulty program's report names the fault's address inside the pool, and a correct
 //! program's is empty.
 //!
-//! `watch/program.rs` is built twice by the compiler itself, so that nothing else is instrumented or linked. Where
+//! `sanitizers/program.rs` is built twice by the compiler itself, so that nothing else is instrumented or linked. Where
 //! AddressSanitizer's runtime or Valgrind is missing, the tests say so and pass.
 
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
@@ -13,8 +13,8 @@ use std::process::{Command, Output};
 const FAULTS: [&str; 18] = [
     "block-after-free",
     "slot-after-free",
-    "block-after-unsized-free",
-    "slot-after-unsized-free",
+    "block-after-free-without-size",
+    "slot-after-free-without-size",
     "block-overrun",
     "slot-overrun",
     "zeroed-overrun",
@@ -73,7 +73,7 @@ fn build(feature: &str, flags: &[&str]) -> Result<PathBuf, String> {
         "the library doesn't build with feature {feature}:\n{}",
         String::from_utf8_lossy(&built.stderr)
     );
-    let source = text(crate_directory.join("tests/watch/program.rs"));
+    let source = text(crate_directory.join("tests/sanitizers/program.rs"));
     let dependency = format!("evenfit={library}");
     let target = text(program.clone());
     let mut arguments = vec!["--extern", &dependency, &source, "-o", &target];
@@ -133,6 +133,10 @@ fn address_sanitizer_knows_the_pool() {
     let program = match build("asan", &["-Zsanitizer=address"]) {
         Ok(program) => program,
         Err(why) => {
+            assert!(
+                why.contains("linking with"),
+                "the program doesn't compile:\n{why}"
+            );
             eprintln!("skipped: AddressSanitizer's runtime is missing here:\n{why}");
             return;
         }

@@ -1,14 +1,16 @@
 //! A named quota over a shared pool.
 
 use core::alloc::Layout;
-use core::ptr::{self, NonNull};
+use core::ptr::NonNull;
 
-use crate::hooks;
-use crate::shared::Resized;
+use super::{SharedHeap, move_to};
+use crate::blocks::Pool;
+use crate::geometry::Geometry;
+use crate::heap::Heap;
 use crate::sync::{AtomicUsize, Ordering};
-use crate::{AllocError, FreeError, Geometry, Heap, ReallocError, SharedHeap};
+use crate::{AllocError, FreeError, ReallocError, Resized, misuse};
 
-/// A share of a pool: whoever allocates through it takes at most `limit_bytes` of the pool, so that
+/// A share of a pool: whoever allocates through it uses at most `limit_bytes` of the pool, so that
 /// it can't starve the others. Every operation adds O(1) to the heap's.
 ///
 /// Blocks are charged as the heap rounds them. A request beyond the limit fails with
@@ -16,7 +18,7 @@ use crate::{AllocError, FreeError, Geometry, Heap, ReallocError, SharedHeap};
 ///
 /// ```
 /// use core::alloc::Layout;
-/// use evenfit::{SharedHeap, StaticHeap};
+/// use evenfit::StaticHeap;
 ///
 /// static HEAP: StaticHeap<{ 64 * 1024 }> = StaticHeap::new();
 ///
@@ -32,7 +34,7 @@ use crate::{AllocError, FreeError, Geometry, Heap, ReallocError, SharedHeap};
 /// ```
 ///
 /// The sum of the limits may exceed the pool; then the budgets compete, each within its limit.
-/// A budget must be given back its own blocks: one heap's blocks do not know their budget.
+/// A block must be freed through the budget it came from: blocks don't record it.
 pub struct Budget<'heap, H: SharedHeap> {
     heap: &'heap H,
     name: &'static str,
@@ -63,7 +65,7 @@ pub struct BudgetStats {
 }
 
 impl<'heap, H: SharedHeap> Budget<'heap, H> {
-    pub(crate) const fn new(heap: &'heap H, name: &'static str, limit_bytes: usize) -> Self {
+    pub(super) const fn new(heap: &'heap H, name: &'static str, limit_bytes: usize) -> Self {
         Self {
             heap,
             name,
@@ -82,8 +84,8 @@ impl<'heap, H: SharedHeap> Budget<'heap, H> {
     /// exceeds what is left of it; else as the heap's.
     pub fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
         self.heap
-            .hold(|heap| {
-                self.take(heap, layout)
+            .with_heap(|heap| {
+                self.allocate_within(heap, layout)
                     .inspect_err(|_| add(&self.failed_requests, 1))
             })
             .unwrap_or(Err(AllocError::OutOfMemory))
@@ -105,21 +107,36 @@ impl<'heap, H: SharedHeap> Budget<'heap, H> {
     /// # Safety
     /// `ptr` came from this budget with this `layout`, is live, and is not used after the call.
     pub unsafe fn deallocate(&self, ptr: NonNull<u8>, layout: Layout) {
-        let freed = self.heap.hold(|heap| {
-            let charged_bytes = heap.usable_size(ptr)?;
-            // SAFETY: the caller's promise is the one asked for.
+        // SAFETY: as promised by the caller.
+        if let Err(error) = unsafe { self.try_deallocate(ptr, layout) } {
+            misuse::report(error, ptr, Some(layout));
+        }
+    }
+
+    /// Frees a block of this budget, or says why the pointer is refused. O(1).
+    ///
+    /// # Errors
+    /// [`FreeError`]; heap and budget are then as they were.
+    ///
+    /// # Safety
+    /// If `ptr` is the start of a live block of this budget, that block is not used after the call.
+    pub unsafe fn try_deallocate(&self, ptr: NonNull<u8>, layout: Layout) -> Result<(), FreeError> {
+        let free = |heap: &mut Heap<'_, H::Tiers, H::Geometry>| {
+            let charged_bytes = heap.usable_size(ptr).unwrap_or(0);
+            // SAFETY: as promised by the caller.
             unsafe { heap.try_deallocate(ptr, layout) }?;
             self.refund_bytes(charged_bytes);
             subtract(&self.live_blocks, 1);
             Ok(())
-        });
-        if let Err(error) = freed.unwrap_or(Err(FreeError::OutsidePool)) {
-            hooks::misuse(error, ptr, Some(layout));
-        }
+        };
+        self.heap
+            .with_heap(free)
+            .unwrap_or(Err(FreeError::OutsidePool))
     }
 
-    /// Gives a block of this budget a new layout: in place where it can, else in a new block. While it
-    /// moves, both blocks count. O(1) but for the copy, which is made outside the lock.
+    /// Changes the layout of a block of this budget: in place where it can, else in a new block. While it
+    /// moves, both blocks count. O(1) but for the copy, which is made outside the lock unless the pool is so full that the block
+    /// can only move over itself.
     ///
     /// # Safety
     /// `ptr` came from this budget with layout `old`, is live, and no one else uses it during the call; after
@@ -133,24 +150,24 @@ impl<'heap, H: SharedHeap> Budget<'heap, H> {
         old: Layout,
         new: Layout,
     ) -> Result<NonNull<[u8]>, ReallocError> {
+        let resize = |heap: &mut Heap<'_, H::Tiers, H::Geometry>| {
+            // SAFETY: as promised by the caller.
+            unsafe { self.resize(heap, ptr, old, new) }
+                .inspect_err(|_| add(&self.failed_requests, 1))
+        };
         let resized = self
             .heap
-            .hold(|heap| {
-                // SAFETY: the caller's promise is the one asked for.
-                unsafe { self.resize(heap, ptr, old, new) }
-                    .inspect_err(|_| add(&self.failed_requests, 1))
-            })
+            .with_heap(resize)
             .unwrap_or(Err(FreeError::OutsidePool.into()))?;
-        let block = match resized {
-            Resized::InPlace(block) => return Ok(block),
-            Resized::Elsewhere(block) => block,
-        };
-        let common_bytes = old.size().min(new.size());
-        // SAFETY: the old block is the caller's and live, the new one ours alone; both have `common_bytes`.
-        unsafe { ptr::copy_nonoverlapping(ptr.as_ptr(), block.cast().as_ptr(), common_bytes) };
-        // SAFETY: the old block is live, and by the caller's promise not used from here on.
-        unsafe { self.deallocate(ptr, old) };
-        Ok(block)
+        match resized {
+            Resized::Done(block) => Ok(block),
+            // SAFETY: the old block is live and the caller's, the new one was just allocated from this budget.
+            Resized::Elsewhere { block, .. } => unsafe {
+                move_to(block, ptr, old, new, |ptr, layout| {
+                    self.try_deallocate(ptr, layout)
+                })
+            },
+        }
     }
 
     /// The budget's counters. O(1), without the lock: each is right, but another thread may change one before
@@ -174,54 +191,80 @@ impl<H: SharedHeap> Budget<'_, H> {
     /// `ptr` is live in `heap` with layout `old`, and is the caller's alone.
     unsafe fn resize(
         &self,
-        heap: &mut Heap<'_, H::Geometry>,
+        heap: &mut Heap<'_, H::Tiers, H::Geometry>,
         ptr: NonNull<u8>,
         old: Layout,
         new: Layout,
     ) -> Result<Resized, ReallocError> {
         let before_bytes = heap.usable_size(ptr)?;
-        // A block that stays is resized by whole granules, so this is what it will be charged.
-        let granule_bytes = <H::Geometry as Geometry>::GRANULE_BYTES;
-        let after_bytes = new
-            .size()
-            .checked_next_multiple_of(granule_bytes)
-            .ok_or(AllocError::TooLarge)?;
-        self.admit(after_bytes, before_bytes)?;
-        // SAFETY: the caller's promise is the one asked for.
+        self.admit(new.size(), before_bytes)?;
+        // SAFETY: as promised by the caller.
         match unsafe { heap.resize_in_place(ptr, old, new) } {
             Ok(block) => {
+                let after_bytes = heap.usable_size(ptr)?;
+                if let Err(error) = self.admit(after_bytes, before_bytes) {
+                    // Its rounding went over the limit, so it is made as long as it was: to make a block smaller never fails.
+                    // SAFETY: it is live with this layout, and the caller's.
+                    let _ = unsafe { heap.resize_in_place(ptr, new, old) };
+                    return Err(error.into());
+                }
                 self.refund_bytes(before_bytes);
-                self.charge_bytes(block.len());
-                Ok(Resized::InPlace(block))
+                self.charge_bytes(after_bytes);
+                return Ok(Resized::Done(block));
             }
-            Err(ReallocError::Alloc(AllocError::OutOfMemory)) => self
-                .take(heap, new)
-                .map(Resized::Elsewhere)
-                .map_err(Into::into),
-            Err(error) => Err(error),
+            Err(ReallocError::Alloc(AllocError::OutOfMemory)) => {}
+            Err(error) => return Err(error),
         }
+        self.admit(new.size(), 0)?;
+        if let Some(block) = heap.allocate_uncounted(new) {
+            let block = self.charge_block(heap, block, new)?;
+            return Ok(Resized::Elsewhere {
+                block,
+                old_bytes: old.size(),
+            });
+        }
+        // The last resort, which the heap alone can take: it needs no room but the block's own and what is beside it.
+        let granules = Pool::<H::Geometry>::granules(new.size());
+        // A block may hold one granule more than was asked for.
+        let after_bytes_max = (granules + 1) * <H::Geometry as Geometry>::GRANULE_BYTES;
+        self.admit(after_bytes_max, before_bytes)?;
+        // SAFETY: as promised by the caller.
+        let block = unsafe { heap.reallocate(ptr, old, new) }?;
+        self.refund_bytes(before_bytes);
+        self.charge_bytes(heap.usable_size(block.cast())?);
+        Ok(Resized::Done(block))
     }
 
     /// Allocates and charges; refuses what the limit does not admit.
-    fn take(
+    fn allocate_within(
         &self,
-        heap: &mut Heap<'_, H::Geometry>,
+        heap: &mut Heap<'_, H::Tiers, H::Geometry>,
         layout: Layout,
     ) -> Result<NonNull<[u8]>, AllocError> {
         self.admit(layout.size(), 0)?;
         let block = heap.allocate(layout)?;
-        if block.len() > self.limit_bytes - self.used() {
-            // Its rounding went over the limit.
+        self.charge_block(heap, block, layout)
+    }
+
+    /// Charges a new block; frees it if its rounding went over the limit.
+    fn charge_block(
+        &self,
+        heap: &mut Heap<'_, H::Tiers, H::Geometry>,
+        block: NonNull<[u8]>,
+        layout: Layout,
+    ) -> Result<NonNull<[u8]>, AllocError> {
+        let bytes = heap.usable_size(block.cast()).unwrap_or(block.len());
+        if let Err(error) = self.admit(bytes, 0) {
             // SAFETY: just allocated with this layout, and handed to nobody.
             unsafe { heap.deallocate(block.cast(), layout) };
-            return Err(AllocError::OutOfMemory);
+            return Err(error);
         }
-        self.charge_bytes(block.len());
+        self.charge_bytes(bytes);
         add(&self.live_blocks, 1);
         Ok(block)
     }
 
-    /// Whether `more_bytes` fit in the budget once `less_bytes` were given back.
+    /// Whether `more_bytes` fit in the budget once `less_bytes` were freed.
     fn admit(&self, more_bytes: usize, less_bytes: usize) -> Result<(), AllocError> {
         if more_bytes > self.limit_bytes {
             return Err(AllocError::TooLarge);

@@ -20,7 +20,7 @@ unsafe impl<M: lock_api::RawMutex + Sync> Lock for M {
     }
 }
 
-/// Gives the lock back even if the closure panics.
+/// Releases the lock, even if the closure panics.
 struct UnlockOnDrop<'a, M: lock_api::RawMutex>(&'a M);
 
 impl<M: lock_api::RawMutex> Drop for UnlockOnDrop<'_, M> {

@@ -5,8 +5,8 @@
 /// For references only: a `StaticHeap` holds its blocks inside itself, so it must not move while they live.
 macro_rules! impl_allocator {
     ($allocator:path, $error:path) => {
-        impl_allocator!(@one $allocator, $error, ['pool, L: Lock, G: Geometry] LockedHeap<'pool, L, G>);
-        impl_allocator!(@one $allocator, $error, [const BYTES: usize, L: Lock, const BLOCKS_ONLY: bool] StaticHeap<BYTES, L, BLOCKS_ONLY>);
+        impl_allocator!(@one $allocator, $error, ['pool, L: Lock, T: Tiers, G: Geometry] LockedHeap<'pool, L, T, G>);
+        impl_allocator!(@one $allocator, $error, [const BYTES: usize, L: Lock, T: Tiers, G: Geometry] StaticHeap<BYTES, L, T, G>);
         impl_allocator!(@one $allocator, $error, ['heap, H: SharedHeap] Budget<'heap, H>);
     };
     (@one $allocator:path, $error:path, [$($generics:tt)*] $heap:ty) => {
@@ -20,16 +20,13 @@ macro_rules! impl_allocator {
 
             #[inline]
             fn allocate_zeroed(&self, layout: Layout) -> Result<NonNull<[u8]>, $error> {
-                let block = (**self).allocate(layout).map_err(|_| $error)?;
                 // All of the block, since all of it is the caller's.
-                // SAFETY: the block is new and ours alone.
-                unsafe { block.cast::<u8>().write_bytes(0, block.len()) };
-                Ok(block)
+                (**self).allocate_zeroed(layout).map_err(|_| $error)
             }
 
             #[inline]
             unsafe fn deallocate(&self, ptr: NonNull<u8>, layout: Layout) {
-                // SAFETY: the caller's promise is the one asked for.
+                // SAFETY: as promised by the caller.
                 unsafe { (**self).deallocate(ptr, layout) };
             }
 
@@ -40,7 +37,7 @@ macro_rules! impl_allocator {
                 old: Layout,
                 new: Layout,
             ) -> Result<NonNull<[u8]>, $error> {
-                // SAFETY: the caller's promise is the one asked for.
+                // SAFETY: as promised by the caller.
                 unsafe { (**self).reallocate(ptr, old, new) }.map_err(|_| $error)
             }
 
@@ -51,7 +48,7 @@ macro_rules! impl_allocator {
                 old: Layout,
                 new: Layout,
             ) -> Result<NonNull<[u8]>, $error> {
-                // SAFETY: the caller's promise is the one asked for.
+                // SAFETY: as promised by the caller.
                 let block = unsafe { (**self).reallocate(ptr, old, new) }.map_err(|_| $error)?;
                 let added_bytes = block.len() - old.size();
                 // SAFETY: the bytes from the old size to the block's end are inside the block, which is the caller's.
@@ -66,7 +63,7 @@ macro_rules! impl_allocator {
                 old: Layout,
                 new: Layout,
             ) -> Result<NonNull<[u8]>, $error> {
-                // SAFETY: the caller's promise is the one asked for.
+                // SAFETY: as promised by the caller.
                 unsafe { (**self).reallocate(ptr, old, new) }.map_err(|_| $error)
             }
         }
@@ -79,7 +76,7 @@ mod stable {
     use core::alloc::Layout;
     use core::ptr::NonNull;
 
-    use crate::{Budget, Geometry, Lock, LockedHeap, SharedHeap, StaticHeap};
+    use crate::{Budget, Geometry, Lock, LockedHeap, SharedHeap, StaticHeap, Tiers};
 
     impl_allocator!(
         allocator_api2::alloc::Allocator,
@@ -93,7 +90,7 @@ mod nightly {
     use core::alloc::Layout;
     use core::ptr::NonNull;
 
-    use crate::{Budget, Geometry, Lock, LockedHeap, SharedHeap, StaticHeap};
+    use crate::{Budget, Geometry, Lock, LockedHeap, SharedHeap, StaticHeap, Tiers};
 
     impl_allocator!(core::alloc::Allocator, core::alloc::AllocError);
 }

@@ -2,16 +2,13 @@
 
 use core::ptr::NonNull;
 
-use crate::old::slab::LIMIT_BYTES;
-use crate::{Geometry, Heap};
-
 #[cfg(feature = "asan")]
 use super::asan;
 #[cfg(feature = "valgrind")]
 use super::valgrind;
 
 /// A block is at most so much longer than what was asked for, in bytes: a slot that was made smaller in place stays.
-const ROUNDING_BYTES_MAX: usize = LIMIT_BYTES;
+const ROUNDING_BYTES_MAX: usize = 1024;
 
 /// Calls the same function of every watcher there is.
 macro_rules! tell {
@@ -39,19 +36,12 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Closes a new pool.
+    /// Closes a new pool. One of no bytes isn't watched.
     pub(crate) fn over(pool: NonNull<u8>, bytes: usize) -> Self {
-        tell!(pool_built(pool, bytes));
-        Self { pool, bytes }
-    }
-
-    /// For a heap without a pool.
-    #[cfg(target_pointer_width = "64")]
-    pub(crate) fn nothing() -> Self {
-        Self {
-            pool: NonNull::dangling(),
-            bytes: 0,
+        if bytes > 0 {
+            tell!(pool_built(pool, bytes));
         }
+        Self { pool, bytes }
     }
 
     /// Closes what was added at the pool's end.
@@ -66,20 +56,14 @@ impl Watch {
     }
 
     /// Opens the `bytes` that were asked for of a new block, and cuts the slice to them.
-    pub(crate) fn allocated<E>(
-        &self,
-        block: Result<NonNull<[u8]>, E>,
-        bytes: usize,
-    ) -> Result<NonNull<[u8]>, E> {
-        let block = block?;
+    pub(crate) fn allocated(&self, block: NonNull<[u8]>, bytes: usize) -> NonNull<[u8]> {
         tell!(block_allocated(block.cast(), bytes));
-        Ok(cut(block, bytes))
+        cut(block, bytes)
     }
 
     /// As `allocated`, for a block to which its content was moved already, over part of its old place.
-    pub(crate) fn moved_backwards(&self, block: NonNull<[u8]>, bytes: usize) -> NonNull<[u8]> {
+    pub(crate) fn moved(&self, block: NonNull<[u8]>, bytes: usize) -> NonNull<[u8]> {
         tell!(block_allocated(block.cast(), bytes));
-        tell!(opened(block.cast(), bytes));
         cut(block, bytes)
     }
 }
@@ -93,45 +77,46 @@ impl Drop for Watch {
     }
 }
 
-/// Frees a block by `free`, and closes it if that succeeds.
-pub(crate) fn freeing<'pool, G: Geometry, E>(
-    heap: &mut Heap<'pool, G>,
+/// A block that a call is to free or to resize: what was open of it before.
+pub(crate) struct Old {
     ptr: NonNull<u8>,
-    free: impl FnOnce(&mut Heap<'pool, G>) -> Result<(), E>,
-) -> Result<(), E> {
-    let old_bytes = heap.usable_size(ptr);
-    free(heap)?;
-    if let Ok(old_bytes) = old_bytes {
-        tell!(block_freed(ptr, old_bytes));
-    }
-    Ok(())
+    bytes: Option<usize>,
 }
 
-/// Resizes or moves a block by `reallocate`, and if that succeeds closes the old one and opens `new_bytes` of the new.
-///
-/// A new block elsewhere is open already, or its content couldn't have been moved there.
-pub(crate) fn reallocating<'pool, G: Geometry, E>(
-    heap: &mut Heap<'pool, G>,
-    ptr: NonNull<u8>,
-    new_bytes: usize,
-    reallocate: impl FnOnce(&mut Heap<'pool, G>) -> Result<NonNull<[u8]>, E>,
-) -> Result<NonNull<[u8]>, E> {
-    let old_bytes = heap.usable_size(ptr);
-    let block = reallocate(heap)?;
-    let new = block.cast::<u8>();
-    if let Ok(old_bytes) = old_bytes {
-        if new == ptr {
-            tell!(block_resized(ptr, old_bytes, new_bytes));
-        } else {
-            tell!(block_freed(ptr, old_bytes));
-            // It may have been moved by less than its length.
-            let distance_bytes = ptr.addr().get().wrapping_sub(new.addr().get());
-            if distance_bytes < new_bytes {
-                tell!(opened(new, new_bytes));
-            }
+impl Old {
+    /// `bytes` says how many are open, `None` if no live block starts there.
+    pub(crate) fn block(ptr: NonNull<u8>, bytes: impl FnOnce() -> Option<usize>) -> Self {
+        Self {
+            ptr,
+            bytes: bytes(),
         }
     }
-    Ok(cut(block, new_bytes))
+
+    /// Closes it.
+    pub(crate) fn freed(self) {
+        if let Some(bytes) = self.bytes {
+            tell!(block_freed(self.ptr, bytes));
+        }
+    }
+
+    /// Closes it, and opens `bytes` of what it is now. A new block elsewhere is open already, or its content couldn't have been moved
+    /// there.
+    pub(crate) fn replaced_by(self, block: NonNull<[u8]>, bytes: usize) -> NonNull<[u8]> {
+        let new = block.cast::<u8>();
+        if let Some(old_bytes) = self.bytes {
+            if new == self.ptr {
+                tell!(block_resized(new, old_bytes, bytes));
+            } else {
+                tell!(block_freed(self.ptr, old_bytes));
+                // It may have been moved by less than its length.
+                let distance_bytes = self.ptr.addr().get().wrapping_sub(new.addr().get());
+                if distance_bytes < bytes {
+                    tell!(opened(new, bytes));
+                }
+            }
+        }
+        cut(block, bytes)
+    }
 }
 
 /// How many of a live block's `usable_bytes` were asked for: those that are open.
@@ -155,12 +140,7 @@ pub(crate) fn requested(ptr: NonNull<u8>, usable_bytes: usize) -> usize {
         .map_or(least_bytes, |last| last + 1)
 }
 
-/// Opens `bytes` that the heap is about to write for a block's owner.
-pub(crate) fn opened(ptr: NonNull<u8>, bytes: usize) {
-    tell!(opened(ptr, bytes));
-}
-
-/// Opens a free block's node for one access of the heap's own, and closes it again.
+/// Opens what a free block holds for one access of the heap's own, and closes it again.
 #[inline]
 pub(crate) fn own<T, R>(node: *mut T, access: impl FnOnce() -> R) -> R {
     let Some(start) = NonNull::new(node.cast::<u8>()) else {
@@ -170,4 +150,15 @@ pub(crate) fn own<T, R>(node: *mut T, access: impl FnOnce() -> R) -> R {
     let answer = access();
     tell!(closed(start, size_of::<T>()));
     answer
+}
+
+/// An address in the pool as the heap keeps it, so that whoever looks for lost blocks doesn't take it for their owner's.
+pub(crate) fn hidden(address: *mut u8) -> *mut u8 {
+    address.map_addr(|address| !address)
+}
+
+/// Opens both places of content that the heap is about to move within the pool.
+pub(crate) fn moving(from: NonNull<u8>, to: NonNull<u8>, bytes: usize) {
+    tell!(opened(from, bytes));
+    tell!(opened(to, bytes));
 }

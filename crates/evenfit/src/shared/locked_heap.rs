@@ -1,23 +1,29 @@
 //! A heap behind a lock, over memory that is known at run time.
 
-use core::alloc::Layout;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
-use crate::hooks::OutOfMemoryCell;
-use crate::lock::{Lock, SpinLock};
-use crate::shared::{as_raw, impl_global_alloc, sealed::Hold};
+use super::lock::{Lock, SpinLock};
+use super::methods::shared_methods;
+use super::out_of_memory::OutOfMemoryCell;
+use super::sealed::Guarded;
+use crate::InitError;
+use crate::geometry::Geometry;
+use crate::heap::{Builder, DefaultGeometry, DefaultTiers, Heap};
 use crate::sync::Protected;
-use crate::{Geometry, Heap, InitError, Standard};
+use crate::tiers::Tiers;
 
 /// A heap that several threads, cores or handlers share, over a borrowed or raw region.
 ///
-/// Its operations are those of [`SharedHeap`](crate::SharedHeap). Over a borrowed region it needs no `unsafe`:
+/// `L` is the lock, `T` the tiers, `G` the geometry; the defaults are those of [`Heap`]. Where it has no memory yet, every
+/// request fails with [`AllocError::OutOfMemory`](crate::AllocError) and every pointer is refused.
+///
+/// Over a borrowed region it needs no `unsafe`:
 ///
 /// ```
 /// use core::alloc::Layout;
 /// use core::mem::MaybeUninit;
-/// use evenfit::{LockedHeap, SharedHeap};
+/// use evenfit::LockedHeap;
 ///
 /// let mut region = [MaybeUninit::uninit(); 16 * 1024];
 /// let heap: LockedHeap = LockedHeap::from_region(&mut region)?;
@@ -39,7 +45,7 @@ use crate::{Geometry, Heap, InitError, Standard};
 ///
 /// ```compile_fail,E0506
 /// use core::mem::MaybeUninit;
-/// use evenfit::{LockedHeap, SharedHeap};
+/// use evenfit::LockedHeap;
 ///
 /// let mut region = [MaybeUninit::<u8>::uninit(); 16 * 1024];
 /// let heap: LockedHeap = LockedHeap::from_region(&mut region).unwrap();
@@ -48,16 +54,19 @@ use crate::{Geometry, Heap, InitError, Standard};
 /// ```
 ///
 /// As a kernel's global allocator it starts [`empty`](Self::empty) and is given memory at boot.
-pub struct LockedHeap<'pool, L = SpinLock, G: Geometry = Standard> {
+pub struct LockedHeap<'pool, L = SpinLock, T: Tiers = DefaultTiers, G: Geometry = DefaultGeometry> {
     lock: L,
     out_of_memory: OutOfMemoryCell,
-    heap: Protected<Option<Heap<'pool, G>>>,
+    heap: Protected<Option<Heap<'pool, T, G>>>,
 }
 
-// SAFETY: the heap is reached only through `hold`, with the lock held.
-unsafe impl<'pool, L: Lock, G: Geometry> Sync for LockedHeap<'pool, L, G> where Heap<'pool, G>: Send {}
+// SAFETY: the heap is reached only through `with_heap`, with the lock held.
+unsafe impl<'pool, L: Lock, T: Tiers, G: Geometry> Sync for LockedHeap<'pool, L, T, G> where
+    Heap<'pool, T, G>: Send
+{
+}
 
-impl<'pool, L: Lock, G: Geometry> LockedHeap<'pool, L, G> {
+impl<'pool, L: Lock, T: Tiers, G: Geometry> LockedHeap<'pool, L, T, G> {
     /// A heap without memory: every request fails until [`init`](Self::init) gives it some.
     #[must_use]
     pub const fn empty() -> Self {
@@ -70,7 +79,7 @@ impl<'pool, L: Lock, G: Geometry> LockedHeap<'pool, L, G> {
 
     /// Puts a heap behind a lock.
     #[must_use]
-    pub const fn new(heap: Heap<'pool, G>) -> Self {
+    pub const fn new(heap: Heap<'pool, T, G>) -> Self {
         Self {
             lock: L::UNLOCKED,
             out_of_memory: OutOfMemoryCell::new(),
@@ -78,15 +87,16 @@ impl<'pool, L: Lock, G: Geometry> LockedHeap<'pool, L, G> {
         }
     }
 
-    /// Builds a heap over a borrowed region. Linear in the region's map.
+    /// Builds a heap over a borrowed region. Linear in the metadata. For choices that types don't name, build a [`Heap`] and
+    /// put it behind a lock by [`new`](Self::new).
     ///
     /// # Errors
     /// [`InitError`] where the region is too small or too large.
     pub fn from_region(region: &'pool mut [MaybeUninit<u8>]) -> Result<Self, InitError> {
-        Heap::from_region(region).map(Self::new)
+        Builder::new().build(region).map(Self::new)
     }
 
-    /// Builds a heap over `len_bytes` bytes at `base`. Linear in the region's map.
+    /// Builds a heap over `len_bytes` bytes at `base`. Linear in the metadata.
     ///
     /// # Safety
     /// The memory is valid for reads and writes for `'pool`, and used by nothing else.
@@ -95,7 +105,7 @@ impl<'pool, L: Lock, G: Geometry> LockedHeap<'pool, L, G> {
     /// [`InitError`] where the region is too small or too large.
     pub unsafe fn from_raw(base: NonNull<u8>, len_bytes: usize) -> Result<Self, InitError> {
         // SAFETY: the caller's promise is the one asked for.
-        unsafe { Heap::from_raw(base, len_bytes) }.map(Self::new)
+        unsafe { Builder::new().build_raw(base, len_bytes) }.map(Self::new)
     }
 
     /// Gives an [`empty`](Self::empty) heap its memory.
@@ -104,7 +114,7 @@ impl<'pool, L: Lock, G: Geometry> LockedHeap<'pool, L, G> {
     /// [`InitError`] where the region is too small or too large;
     /// [`InitError::AlreadyBuilt`] where the heap has memory already, which then stays as it was.
     pub fn init(&self, region: &'pool mut [MaybeUninit<u8>]) -> Result<(), InitError> {
-        self.fill(|| Heap::from_region(region))
+        self.fill(|| Builder::new().build(region))
     }
 
     /// Gives an [`empty`](Self::empty) heap `len_bytes` bytes at `base`.
@@ -116,15 +126,15 @@ impl<'pool, L: Lock, G: Geometry> LockedHeap<'pool, L, G> {
     /// As [`init`](Self::init).
     pub unsafe fn init_raw(&self, base: NonNull<u8>, len_bytes: usize) -> Result<(), InitError> {
         // SAFETY: the caller's promise is the one asked for.
-        self.fill(|| unsafe { Heap::from_raw(base, len_bytes) })
+        self.fill(|| unsafe { Builder::new().build_raw(base, len_bytes) })
     }
 
     fn fill(
         &self,
-        build: impl FnOnce() -> Result<Heap<'pool, G>, InitError>,
+        build: impl FnOnce() -> Result<Heap<'pool, T, G>, InitError>,
     ) -> Result<(), InitError> {
-        let fill = |heap: *mut Option<Heap<'pool, G>>| {
-            // SAFETY: the lock is held, and no other reference outlives a `hold`.
+        let fill = |heap: *mut Option<Heap<'pool, T, G>>| {
+            // SAFETY: the lock is held, and no other reference outlives a `with_heap`.
             let heap = unsafe { &mut *heap };
             if heap.is_some() {
                 return Err(InitError::AlreadyBuilt);
@@ -141,11 +151,11 @@ impl<'pool, L: Lock, G: Geometry> LockedHeap<'pool, L, G> {
     /// As for [`Heap::extend`].
     pub unsafe fn extend(&self, added_bytes: usize) -> usize {
         // SAFETY: the caller's promise is the one asked for.
-        self.hold(|heap| unsafe { heap.extend(added_bytes) })
+        self.with_heap(|heap| unsafe { heap.extend(added_bytes) })
             .unwrap_or(0)
     }
 
-    /// Gives all blocks back at once: see [`Heap::reset`]. No collection can live in the heap then, since it would borrow it.
+    /// Frees all blocks at once: see [`Heap::reset`]. No collection can be alive in the heap then, since it would borrow it.
     pub fn reset(&mut self) {
         if let Some(heap) = self.heap.get_mut() {
             heap.reset();
@@ -154,20 +164,21 @@ impl<'pool, L: Lock, G: Geometry> LockedHeap<'pool, L, G> {
 
     /// The heap itself, without the lock.
     #[must_use]
-    pub fn into_inner(self) -> Option<Heap<'pool, G>> {
+    pub fn into_inner(self) -> Option<Heap<'pool, T, G>> {
         self.heap.into_inner()
     }
 }
 
-impl<L: Lock, G: Geometry> Hold for LockedHeap<'_, L, G> {
+impl<L: Lock, T: Tiers, G: Geometry> Guarded for LockedHeap<'_, L, T, G> {
+    type Tiers = T;
     type Geometry = G;
 
     #[inline]
-    fn hold<R>(&self, f: impl FnOnce(&mut Heap<'_, G>) -> R) -> Option<R> {
-        let with_heap = |heap: *mut Option<Heap<'_, G>>| {
-            // SAFETY: the lock is held, and no other reference outlives a `hold`. The callers of `hold`, all
+    fn with_heap<R>(&self, f: impl FnOnce(&mut Heap<'_, T, G>) -> R) -> Option<R> {
+        let with_heap = |heap: *mut Option<Heap<'_, T, G>>| {
+            // SAFETY: the lock is held, and no other reference outlives a `with_heap`. The callers of `with_heap`, all
             // in this crate, never replace the heap, so a shorter lifetime can't be smuggled in.
-            let heap = unsafe { &mut *heap.cast::<Option<Heap<'_, G>>>() };
+            let heap = unsafe { &mut *heap.cast::<Option<Heap<'_, T, G>>>() };
             heap.as_mut().map(f)
         };
         self.lock.hold(|| self.heap.with(with_heap))
@@ -179,4 +190,4 @@ impl<L: Lock, G: Geometry> Hold for LockedHeap<'_, L, G> {
     }
 }
 
-impl_global_alloc!(['pool, L: Lock, G: Geometry] LockedHeap<'pool, L, G>);
+shared_methods!(['pool, L: Lock, T: Tiers, G: Geometry] LockedHeap<'pool, L, T, G>, T, G);

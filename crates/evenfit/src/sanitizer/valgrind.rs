@@ -2,7 +2,9 @@
 //! `memcheck.h`): an instruction sequence that does nothing on the processor, and calls Valgrind where it runs.
 //!
 //! The pool is a *meta pool* of one chunk, in which every live block is one as of `malloc`: so an address is named after
-//! the block it lies in or just behind, blocks that are lost are found, and all are forgotten with the chunk.
+//! the block it lies in or just behind, blocks that are lost are found, and all are forgotten with the chunk. Memcheck looks blocks
+//! up among chunks and blocks together, so when it looks for leaks it may take a pointer to a block for one to the pool, and list a block
+//! as lost that is still known; the pool's first block, which has the pool's address, it never lists.
 //!
 //! On processors other than x86-64 and 64-bit Arm nothing is told.
 

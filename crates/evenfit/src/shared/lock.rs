@@ -1,4 +1,4 @@
-//! Who may touch a shared heap, and when.
+//! Locks for shared heaps, and where each deadlocks or inverts priorities.
 
 use crate::sync::AtomicBool;
 #[cfg(target_has_atomic = "8")]
@@ -72,7 +72,7 @@ unsafe impl Lock for SpinLock {
     }
 }
 
-/// Gives the lock back even if the closure panics.
+/// Releases the lock, even if the closure panics.
 #[cfg(target_has_atomic = "8")]
 struct ReleaseOnDrop<'a>(&'a AtomicBool);
 

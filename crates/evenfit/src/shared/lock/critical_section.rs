@@ -8,7 +8,7 @@ use super::Lock;
 /// used from interrupt handlers as well (feature `critical-section`).
 ///
 /// *Where it deadlocks:* nowhere on a single core. A heap used again from inside
-/// [`SharedHeap::inspect`](crate::SharedHeap::inspect) is refused by a panic, since critical sections nest.
+/// [`LockedHeap::inspect`](crate::LockedHeap::inspect) is refused by a panic, since critical sections nest.
 ///
 /// *Where it inverts priority:* every interrupt waits for the longest heap operation, which is bounded.
 /// The copy of a reallocation that moves is made outside it.
@@ -39,7 +39,7 @@ unsafe impl Lock for CriticalSection {
     }
 }
 
-/// Gives the lock back even if the closure panics.
+/// Releases the lock, even if the closure panics.
 struct ReleaseOnDrop<'a>(&'a Cell<bool>);
 
 impl Drop for ReleaseOnDrop<'_> {

@@ -1,4 +1,4 @@
-//! What a program may do when memory runs out, and when a pointer is refused.
+//! What a program may do when a pointer is refused.
 
 use crate::FreeError;
 use crate::sync::{AtomicPtr, Ordering};
@@ -6,7 +6,7 @@ use core::alloc::Layout;
 use core::fmt;
 use core::ptr::{self, NonNull};
 
-/// A refused pointer, as the misuse hook is told of it.
+/// A refused pointer: what the misuse hook is called with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Misuse {
@@ -33,7 +33,7 @@ impl fmt::Display for Misuse {
     }
 }
 
-/// Told of every pointer that a `deallocate` refused. If it returns, the call has had no effect.
+/// Called with every pointer that a `deallocate` refused. If it returns, that call has had no effect.
 pub type MisuseHook = fn(&Misuse);
 
 /// Null while the default stands, so the static needs no room in `.data`.
@@ -46,10 +46,10 @@ loom::lazy_static! {
 }
 
 /// Replaces what happens on misuse, for all heaps of the program. Without a hook the program is aborted by an
-/// undefined instruction: the one end that needs no operating system and can't unwind out of an allocator.
+/// undefined instruction, which needs no operating system and doesn't unwind out of an allocator.
 ///
-/// A hook that returns keeps the program alive; the refused block then stays as it was. It must not use the
-/// heap it is told about, and must not panic where that heap is the global allocator.
+/// If the hook returns, the program goes on and the heap is unchanged. It runs outside the locks of shared heaps, and must not
+/// panic where the heap is the global allocator.
 ///
 /// # Example
 /// ```
@@ -62,7 +62,7 @@ pub fn set_misuse_hook(hook: MisuseHook) {
 /// Reports a refused pointer to the hook.
 #[cold]
 #[inline(never)]
-pub(crate) fn misuse(error: FreeError, ptr: NonNull<u8>, layout: Option<Layout>) {
+pub(crate) fn report(error: FreeError, ptr: NonNull<u8>, layout: Option<Layout>) {
     let misuse = Misuse { error, ptr, layout };
     let raw = MISUSE_HOOK.load(Ordering::Acquire);
     if raw.is_null() {
@@ -96,54 +96,5 @@ fn abort() -> ! {
     #[allow(unreachable_code)]
     loop {
         core::hint::spin_loop();
-    }
-}
-
-/// A request that found no free block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct OutOfMemory {
-    /// What was asked for.
-    pub layout: Layout,
-    /// How often this same request has been retried: 0 the first time the hook sees it.
-    pub retries: u32,
-}
-
-/// What to do with a request that found no free block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WhenFull {
-    /// Something was freed: try once more.
-    Retry,
-    /// Let the request fail.
-    Fail,
-}
-
-/// Asked when a request found no free block. It runs outside the lock, so it may free blocks of the
-/// same heap; a request it makes itself must be one that may fail, since it would ask the hook again.
-pub type OutOfMemoryHook = fn(&OutOfMemory) -> WhenFull;
-
-/// Where a heap keeps its out-of-memory hook; null while there is none.
-pub struct OutOfMemoryCell(AtomicPtr<()>);
-
-impl OutOfMemoryCell {
-    pub(crate) const fn new() -> Self {
-        Self(AtomicPtr::new(ptr::null_mut()))
-    }
-
-    pub(crate) fn set(&self, hook: Option<OutOfMemoryHook>) {
-        let raw = hook.map_or(ptr::null_mut(), |hook| hook as *mut ());
-        self.0.store(raw, Ordering::Release);
-    }
-
-    /// Asks the hook whether a failed request shall be tried again.
-    #[cold]
-    pub(crate) fn ask(&self, layout: Layout, retries: u32) -> WhenFull {
-        let raw = self.0.load(Ordering::Acquire);
-        if raw.is_null() {
-            return WhenFull::Fail;
-        }
-        // SAFETY: `set` is the only writer, and stores null or an `OutOfMemoryHook`.
-        let hook: OutOfMemoryHook = unsafe { core::mem::transmute(raw) };
-        hook(&OutOfMemory { layout, retries })
     }
 }

@@ -1,0 +1,276 @@
+//! What another process needs to see a heap: where its metadata and counters lie, and how to walk a copy of them.
+//!
+//! Nothing here costs the heap anything: a reader copies the metadata out of the process's memory whenever it likes. The
+//! heap goes on meanwhile, so what a copy says may never have been true at one moment; every walk over it ends all the same.
+//!
+//! A reader copies the counters first; [`Whereabouts::pieces`] then says what else to copy, and [`walk`] walks it.
+
+use core::ptr::NonNull;
+
+use crate::Block;
+use crate::blocks::{Blocks, Directory, Map};
+use crate::geometry::{Aligned, Compact, Geometry, Standard, Wide};
+use crate::heap::Heap;
+use crate::slabs::Slabs;
+use crate::tiers::{Tiers, WithSlabs};
+
+/// Where in its process's memory a heap keeps what describes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Whereabouts {
+    /// How this build of the library lays out its metadata: [`layout`]. A reader needs the same.
+    pub layout: u64,
+    /// Which geometry the pool has.
+    pub geometry: u64,
+    /// How long the region is, in bytes.
+    pub region_bytes: u64,
+    /// The address of the words that say where slabs begin; 0 for a heap without slabs.
+    pub begins: u64,
+    /// The address of the directory, where slabs have their descriptors too.
+    pub directory: u64,
+    /// The address of the map.
+    pub map: u64,
+    /// The addresses of [`Counters`], in their order, each of 64 bits.
+    pub counters: [u64; Counters::COUNT],
+}
+
+/// What the heap counts, in granules where not said otherwise: see [`Whereabouts::counters`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counters {
+    /// The pool's length.
+    pub end: u64,
+    /// Where the never-used tail begins now.
+    pub top: u64,
+    /// The highest it ever was.
+    pub top_peak: u64,
+    /// Where the free block begins that short requests are cut from, which the directory doesn't know; and where it ends.
+    pub rest: [u64; 2],
+    /// The most in used blocks at once.
+    pub used_peak: u64,
+    /// Requests that failed.
+    pub failed_requests: u64,
+    /// Frees and reallocations refused.
+    pub refused_frees: u64,
+}
+
+impl Counters {
+    /// How many words they are.
+    pub const COUNT: usize = 8;
+
+    /// From what was read at the addresses.
+    pub fn from_words(words: [u64; Self::COUNT]) -> Self {
+        let [
+            end,
+            top,
+            lowered_from,
+            rest,
+            rest_end,
+            used_peak,
+            failed_requests,
+            refused_frees,
+        ] = words;
+        Self {
+            end,
+            top,
+            // The heap keeps the peak only when it lowers the top.
+            top_peak: lowered_from.max(top),
+            rest: [rest, rest_end],
+            used_peak,
+            failed_requests,
+            refused_frees,
+        }
+    }
+}
+
+/// Bytes to copy from another process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Where they lie.
+    pub address: u64,
+    /// How many they are.
+    pub len_bytes: usize,
+}
+
+impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
+    /// Where this heap lies: good until it is moved or dropped. O(1).
+    pub fn whereabouts(&self) -> Whereabouts {
+        let blocks = &self.blocks;
+        let [end, top, top_peak, rest, rest_end] = blocks.places();
+        let stats = self.stats();
+        Whereabouts {
+            layout: layout(),
+            geometry: number::<G>(),
+            region_bytes: (stats.pool_bytes + stats.metadata_bytes) as u64,
+            begins: self.slabs().map_or(0, |slabs| slabs.begins().addr() as u64),
+            directory: blocks.directory.start().addr().get() as u64,
+            map: blocks.map.start().addr().get() as u64,
+            counters: [
+                end.addr() as u64,
+                top.addr() as u64,
+                top_peak.addr() as u64,
+                rest.addr() as u64,
+                rest_end.addr() as u64,
+                (&raw const blocks.counters.used_peak).addr() as u64,
+                (&raw const blocks.counters.failed).addr() as u64,
+                (&raw const blocks.counters.refused).addr() as u64,
+            ],
+        }
+    }
+}
+
+impl Whereabouts {
+    /// The unit of [`Counters`]; `None` for a geometry that this library doesn't know.
+    pub fn granule_bytes(&self) -> Option<u64> {
+        Some(View::of(self)?.granule_bytes)
+    }
+
+    /// What describes the pool up to the top: to be copied one after the other for [`walk`]. `None`: no heap has such counters.
+    ///
+    /// In all less than a twentieth of [`region_bytes`](Self::region_bytes) and 4 KiB, whatever the counters say.
+    pub fn pieces(&self, counters: &Counters) -> Option<[Piece; 3]> {
+        let view = View::of(self)?;
+        let is_possible = counters.top <= counters.end
+            && counters.end <= view.granules_max
+            && counters.end.saturating_mul(view.granule_bytes) <= self.region_bytes
+            && (view.has_slabs || self.begins == 0);
+        if !is_possible {
+            return None;
+        }
+        let [begins_bytes, directory_bytes, map_bytes] = (view.lengths)(counters.top as usize);
+        let piece = |address, len_bytes| Piece { address, len_bytes };
+        Some([
+            piece(self.begins, if self.begins == 0 { 0 } else { begins_bytes }),
+            piece(self.directory, directory_bytes),
+            piece(self.map, map_bytes),
+        ])
+    }
+}
+
+/// Walks what a copy of [`Whereabouts::pieces`] says, in address order, as [`Heap::blocks`] does. Whole where the last block is the
+/// top, or ends with the pool; ends early where the heap was in the midst of an operation. False: the copy is shorter than that, or no
+/// heap has such counters.
+pub fn walk(
+    whereabouts: &Whereabouts,
+    counters: &Counters,
+    copy: &[u32],
+    visit: &mut dyn FnMut(Block),
+) -> bool {
+    let (Some(view), Some(pieces)) = (View::of(whereabouts), whereabouts.pieces(counters)) else {
+        return false;
+    };
+    let lengths = pieces.map(|piece| piece.len_bytes);
+    if lengths.iter().sum::<usize>() > size_of_val(copy) {
+        return false;
+    }
+    (view.walk)(counters, copy, lengths, visit);
+    true
+}
+
+/// What a reader needs of a geometry.
+struct View {
+    number: u64,
+    granule_bytes: u64,
+    granules_max: u64,
+    has_slabs: bool,
+    /// Of the pieces that describe so many granules.
+    lengths: fn(usize) -> [usize; 3],
+    walk: WalkCopy,
+}
+
+/// Walks the copy of pieces of such lengths.
+type WalkCopy = fn(&Counters, &[u32], [usize; 3], &mut dyn FnMut(Block));
+
+impl View {
+    const fn new<G: Geometry>() -> Self {
+        Self {
+            number: number::<G>(),
+            granule_bytes: G::GRANULE_BYTES as u64,
+            granules_max: G::GRANULES_MAX as u64,
+            has_slabs: G::HAS_SLABS,
+            lengths: lengths::<G>,
+            walk: walk_as::<G>,
+        }
+    }
+
+    fn of(whereabouts: &Whereabouts) -> Option<&'static Self> {
+        const ALL: [View; 4] = [
+            View::new::<Standard>(),
+            View::new::<Aligned>(),
+            View::new::<Wide>(),
+            View::new::<Compact>(),
+        ];
+        ALL.iter().find(|view| view.number == whereabouts.geometry)
+    }
+}
+
+/// Names a geometry by its constants.
+const fn number<G: Geometry>() -> u64 {
+    let (granule, align) = (G::GRANULE_BYTES as u64, G::ALIGN_BYTES as u64);
+    granule | align << 16 | (G::SHORT_END as u64) << 32 | (size_of::<G::Length>() as u64) << 48
+}
+
+fn lengths<G: Geometry>(granules: usize) -> [usize; 3] {
+    [
+        Slabs::<G>::begins_bytes(granules),
+        Directory::<G>::bytes(granules),
+        Map::bytes(granules),
+    ]
+}
+
+fn walk_as<G: Geometry>(
+    counters: &Counters,
+    copy: &[u32],
+    [begins_bytes, directory_bytes, _]: [usize; 3],
+    visit: &mut dyn FnMut(Block),
+) {
+    let [end, top, rest, rest_end] = [
+        counters.end,
+        counters.top,
+        counters.rest[0],
+        counters.rest[1],
+    ]
+    .map(|word| word as usize);
+    let begins = NonNull::from(copy).cast::<u32>();
+    // SAFETY: the pieces lie in the copy one after the other, as long as `lengths` says for `top`, and it is borrowed as long as the
+    // walk takes. The begins are whole words, so what follows them is aligned for a directory; a map need not be. The replica is only
+    // walked: that reads no more than what describes the pool up to the top, bears whatever is there, and writes nothing.
+    let heap: Heap<'_, WithSlabs, G> = unsafe {
+        let directory = begins.byte_add(begins_bytes);
+        let map = Map::new(directory.byte_add(directory_bytes).cast());
+        let slabs = match begins_bytes {
+            0 => Slabs::none(),
+            _ => Slabs::replica(begins, directory.cast(), top),
+        };
+        let directory = Directory::new(directory.cast());
+        Heap::replica(
+            Blocks::replica(map, directory, end, top, [rest, rest_end]),
+            slabs,
+        )
+    };
+    heap.blocks().for_each(visit);
+}
+
+/// Names how the metadata is laid out: the package's version, and what the geometries and classes of slabs are.
+pub fn layout() -> u64 {
+    /// To be raised where the metadata changes in a way that the lengths don't show. 1 had the map in words.
+    const FORM: u64 = 2;
+    // Without Cargo there is none.
+    let version = option_env!("CARGO_PKG_VERSION").unwrap_or_default();
+    let version = version.bytes().map(u64::from);
+    let form = [FORM, Counters::COUNT as u64];
+    // FNV-1a.
+    (version.chain(form))
+        .chain(lengths_of::<Standard>())
+        .chain(lengths_of::<Aligned>())
+        .chain(lengths_of::<Wide>())
+        .chain(lengths_of::<Compact>())
+        .fold(0xCBF2_9CE4_8422_2325, |hash, value| {
+            (hash ^ value).wrapping_mul(0x0000_0100_0000_01B3)
+        })
+}
+
+fn lengths_of<G: Geometry>() -> impl Iterator<Item = u64> {
+    let slabs = Slabs::<G>::layout().map(|length| length as u64);
+    [number::<G>()].into_iter().chain(slabs)
+}

@@ -1,0 +1,279 @@
+//! What every heap behind a lock offers, as methods of its own type.
+
+use core::alloc::Layout;
+use core::ptr::NonNull;
+
+use super::move_to;
+use super::out_of_memory::{Failure, WhenFull};
+use super::sealed::Guarded;
+use crate::{AllocError, FreeError, ReallocError, Resized, misuse};
+
+/// Runs `request`, again as often as the out-of-memory hook asks for it.
+#[inline]
+fn ask_while_full<H: Guarded, B, E: Failure>(
+    heap: &H,
+    layout: Layout,
+    request: impl Fn() -> Result<B, E>,
+) -> Result<B, E> {
+    let mut retries = 0;
+    loop {
+        let answer = request();
+        let Err(error) = &answer else { return answer };
+        let Some(error) = error.no_memory() else {
+            return answer;
+        };
+        if heap.out_of_memory().ask(layout, error, retries) == WhenFull::Fail {
+            return answer;
+        }
+        retries = retries.saturating_add(1);
+    }
+}
+
+#[inline]
+pub(super) fn allocate<H: Guarded>(heap: &H, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
+    ask_while_full(heap, layout, || {
+        heap.with_heap(|heap| heap.allocate(layout))
+            .unwrap_or(Err(AllocError::OutOfMemory))
+    })
+}
+
+/// # Safety
+/// As for [`Heap::deallocate`](crate::Heap::deallocate).
+#[inline]
+pub(super) unsafe fn deallocate<H: Guarded>(heap: &H, ptr: NonNull<u8>, layout: Layout) {
+    // SAFETY: as promised by the caller.
+    if let Err(error) = unsafe { try_deallocate(heap, ptr, layout) } {
+        misuse::report(error, ptr, Some(layout));
+    }
+}
+
+/// # Safety
+/// As for [`Heap::try_deallocate`](crate::Heap::try_deallocate).
+#[inline]
+pub(super) unsafe fn try_deallocate<H: Guarded>(
+    heap: &H,
+    ptr: NonNull<u8>,
+    layout: Layout,
+) -> Result<(), FreeError> {
+    // SAFETY: as promised by the caller.
+    heap.with_heap(|heap| unsafe { heap.try_deallocate(ptr, layout) })
+        .unwrap_or(Err(FreeError::OutsidePool))
+}
+
+/// # Safety
+/// As for [`Heap::reallocate`](crate::Heap::reallocate).
+pub(super) unsafe fn reallocate<H: Guarded>(
+    heap: &H,
+    ptr: NonNull<u8>,
+    old: Layout,
+    new: Layout,
+) -> Result<NonNull<[u8]>, ReallocError> {
+    let resized = ask_while_full(heap, new, || {
+        // SAFETY: as promised by the caller.
+        heap.with_heap(|heap| unsafe { heap.resize_or_allocate(ptr, Some(old), new) })
+            .unwrap_or(Err(FreeError::OutsidePool.into()))
+    })?;
+    match resized {
+        Resized::Done(block) => Ok(block),
+        // SAFETY: the old block is live and the caller's, the new one was just allocated.
+        Resized::Elsewhere { block, .. } => unsafe {
+            move_to(block, ptr, old, new, |ptr, layout| {
+                try_deallocate(heap, ptr, layout)
+            })
+        },
+    }
+}
+
+/// The methods of a shared heap, and `GlobalAlloc`.
+macro_rules! shared_methods {
+    ([$($generics:tt)*] $heap:ty, $tiers:ty, $geometry:ty) => {
+        impl<$($generics)*> $heap {
+            /// Allocates a block for `layout`: at least `layout.size()` bytes, uninitialised. O(1).
+            ///
+            /// If there is no room the out-of-memory hook is asked, outside the lock.
+            ///
+            /// # Errors
+            /// [`AllocError`](crate::AllocError) says why no block could be had.
+            #[inline]
+            pub fn allocate(
+                &self,
+                layout: core::alloc::Layout,
+            ) -> Result<core::ptr::NonNull<[u8]>, crate::AllocError> {
+                $crate::shared::methods::allocate(self, layout)
+            }
+
+            /// Allocates a block for `layout` and zeroes all of it, outside the lock.
+            ///
+            /// # Errors
+            /// As [`allocate`](Self::allocate).
+            pub fn allocate_zeroed(
+                &self,
+                layout: core::alloc::Layout,
+            ) -> Result<core::ptr::NonNull<[u8]>, crate::AllocError> {
+                let block = self.allocate(layout)?;
+                // SAFETY: the block is new, ours alone, and so long.
+                unsafe { block.cast::<u8>().write_bytes(0, block.len()) };
+                Ok(block)
+            }
+
+            /// Frees a block. A refused pointer goes to the misuse hook, outside the lock. O(1).
+            ///
+            /// # Safety
+            /// `ptr` came from this heap with this `layout`, is live, and is not used after the call.
+            #[inline]
+            pub unsafe fn deallocate(&self, ptr: core::ptr::NonNull<u8>, layout: core::alloc::Layout) {
+                // SAFETY: as promised by the caller.
+                unsafe { $crate::shared::methods::deallocate(self, ptr, layout) }
+            }
+
+            /// Frees a block, or says why the pointer is refused. O(1).
+            ///
+            /// # Safety
+            /// If `ptr` is the start of a live block of this heap, that block is not used after the call.
+            ///
+            /// # Errors
+            /// [`FreeError`](crate::FreeError); the heap is then as it was.
+            #[inline]
+            pub unsafe fn try_deallocate(
+                &self,
+                ptr: core::ptr::NonNull<u8>,
+                layout: core::alloc::Layout,
+            ) -> Result<(), crate::FreeError> {
+                // SAFETY: as promised by the caller.
+                unsafe { $crate::shared::methods::try_deallocate(self, ptr, layout) }
+            }
+
+            /// Changes the layout of a live block: in place where it can, else in a new block, whose copy is made
+            /// outside the lock unless the pool is so full that the block can only move over itself. O(1) but for that copy
+            /// of `min(old.size(), new.size())` bytes. To make a block smaller at its alignment never fails.
+            ///
+            /// # Safety
+            /// `ptr` came from this heap with layout `old`, is live, and no one else uses it during the call; after
+            /// `Ok` only the returned block may be used.
+            ///
+            /// # Errors
+            /// [`ReallocError`](crate::ReallocError); the old block is then live and unchanged.
+            #[inline]
+            pub unsafe fn reallocate(
+                &self,
+                ptr: core::ptr::NonNull<u8>,
+                old: core::alloc::Layout,
+                new: core::alloc::Layout,
+            ) -> Result<core::ptr::NonNull<[u8]>, crate::ReallocError> {
+                // SAFETY: as promised by the caller.
+                unsafe { $crate::shared::methods::reallocate(self, ptr, old, new) }
+            }
+
+            /// How many bytes the caller may use at `ptr`. O(1).
+            ///
+            /// # Errors
+            /// [`FreeError`](crate::FreeError) where no live block starts at `ptr`.
+            pub fn usable_size(&self, ptr: core::ptr::NonNull<u8>) -> Result<usize, crate::FreeError> {
+                self.with_heap(|heap| heap.usable_size(ptr))
+                    .unwrap_or(Err(crate::FreeError::OutsidePool))
+            }
+
+            /// The largest request, in bytes, that succeeds now: exact, and outdated as soon as another thread
+            /// allocates. O(1).
+            pub fn largest_free(&self) -> usize {
+                self.with_heap(|heap| heap.largest_free()).unwrap_or(0)
+            }
+
+            /// The largest request, in bytes, that succeeds now at an alignment of `align` bytes: see
+            /// [`Heap::largest_free_aligned`](crate::Heap::largest_free_aligned). O(1).
+            pub fn largest_free_aligned(&self, align: usize) -> usize {
+                self.with_heap(|heap| heap.largest_free_aligned(align))
+                    .unwrap_or(0)
+            }
+
+            /// The heap's counters; all zero where there is no heap yet. O(1).
+            pub fn stats(&self) -> crate::Stats {
+                self.with_heap(|heap| heap.stats()).unwrap_or_default()
+            }
+
+            /// Checks the whole heap. Linear in the pool, with the lock held throughout.
+            ///
+            /// # Errors
+            /// [`CheckError`](crate::CheckError): the first thing found wrong.
+            pub fn check(&self) -> Result<(), crate::CheckError> {
+                self.with_heap(|heap| heap.check()).unwrap_or(Ok(()))
+            }
+
+            /// Runs `f` on the heap with the lock held, as to walk its blocks; `None` where there is no heap yet.
+            ///
+            /// `f` must not use this heap through any other path: see the lock for what happens then.
+            pub fn inspect<R>(
+                &self,
+                f: impl FnOnce(&crate::Heap<'_, $tiers, $geometry>) -> R,
+            ) -> Option<R> {
+                self.with_heap(|heap| f(heap))
+            }
+
+            /// Sets the hook to ask when a request finds no free block; `None` removes it.
+            ///
+            /// ```
+            /// use evenfit::{OutOfMemory, StaticHeap, WhenFull};
+            ///
+            /// static HEAP: StaticHeap<{ 16 * 1024 }> = StaticHeap::new();
+            ///
+            /// fn drop_caches(request: &OutOfMemory) -> WhenFull {
+            ///     // Free something here, then:
+            ///     if request.retries == 0 { WhenFull::Retry } else { WhenFull::Fail }
+            /// }
+            /// HEAP.set_out_of_memory_hook(Some(drop_caches));
+            /// ```
+            pub fn set_out_of_memory_hook(&self, hook: Option<crate::OutOfMemoryHook>) {
+                self.out_of_memory().set(hook);
+            }
+
+            /// A named quota over this heap: its holder can use at most `limit_bytes` of the pool.
+            pub const fn budget(
+                &self,
+                name: &'static str,
+                limit_bytes: usize,
+            ) -> crate::Budget<'_, Self> {
+                crate::Budget::new(self, name, limit_bytes)
+            }
+        }
+
+        // SAFETY: blocks come from the heap, which hands out live, disjoint, aligned memory and never
+        // unwinds; each method passes the caller's promise on.
+        unsafe impl<$($generics)*> core::alloc::GlobalAlloc for $heap {
+            #[inline]
+            unsafe fn alloc(&self, layout: core::alloc::Layout) -> *mut u8 {
+                $crate::shared::as_raw(self.allocate(layout))
+            }
+
+            #[inline]
+            unsafe fn alloc_zeroed(&self, layout: core::alloc::Layout) -> *mut u8 {
+                $crate::shared::as_raw(self.allocate_zeroed(layout))
+            }
+
+            #[inline]
+            unsafe fn dealloc(&self, ptr: *mut u8, layout: core::alloc::Layout) {
+                if let Some(ptr) = core::ptr::NonNull::new(ptr) {
+                    // SAFETY: as promised by the caller.
+                    unsafe { self.deallocate(ptr, layout) };
+                }
+            }
+
+            #[inline]
+            unsafe fn realloc(
+                &self,
+                ptr: *mut u8,
+                layout: core::alloc::Layout,
+                new_size: usize,
+            ) -> *mut u8 {
+                let (Some(ptr), Ok(new)) = (
+                    core::ptr::NonNull::new(ptr),
+                    core::alloc::Layout::from_size_align(new_size, layout.align()),
+                ) else {
+                    return core::ptr::null_mut();
+                };
+                // SAFETY: as promised by the caller.
+                $crate::shared::as_raw(unsafe { self.reallocate(ptr, layout, new) })
+            }
+        }
+    };
+}
+pub(super) use shared_methods;

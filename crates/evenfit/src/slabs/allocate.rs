@@ -1,0 +1,125 @@
+//! Allocation of slots: from the word of free bits that the class looks at, another word, another slab, a new slab.
+
+use core::ptr::NonNull;
+
+use super::Slabs;
+use super::classes::WORD_BITS;
+use super::descriptor::{Class, Descriptor, Record, SlabId};
+use crate::blocks::{Allocated, Blocks};
+use crate::geometry::Geometry;
+use crate::sanitizer::hidden;
+
+impl<G: Geometry> Slabs<G> {
+    /// Allocates a slot for a request of `size` bytes that slabs serve. `None`: there is no free slot, and no room for a slab.
+    #[inline(always)]
+    pub(crate) fn allocate(&mut self, size: usize, blocks: &mut Blocks<G>) -> Allocated {
+        let record = self.record(Self::class_of(size));
+        // SAFETY: a class's record; the word is one of free bits (S5).
+        unsafe {
+            match (*record).word.read_unaligned() {
+                0 => self.allocate_elsewhere(record, blocks),
+                free => Some(Self::take_lowest(record, free)),
+            }
+        }
+    }
+
+    /// Takes the first slot that the record's word has free.
+    ///
+    /// # Safety
+    /// `free` is what the word holds, and not 0.
+    #[inline(always)]
+    unsafe fn take_lowest(record: *mut Record, free: usize) -> NonNull<[u8]> {
+        debug_assert!(free != 0);
+        // SAFETY: the slot is nobody's (S3).
+        unsafe {
+            (*record).word.write_unaligned(free & (free - 1));
+            (*record).live = (*record).live.wrapping_add(1);
+            let slot_bytes = (*record).slot_bytes;
+            let slot =
+                hidden((*record).slot).wrapping_add(free.trailing_zeros() as usize * slot_bytes);
+            NonNull::slice_from_raw_parts(NonNull::new_unchecked(slot), slot_bytes)
+        }
+    }
+
+    /// Allocates a slot where the record's word has none free: from the other word, the next slab, or one that is opened for it.
+    ///
+    /// # Safety
+    /// A class's record.
+    #[inline(never)]
+    unsafe fn allocate_elsewhere(
+        &mut self,
+        record: *mut Record,
+        blocks: &mut Blocks<G>,
+    ) -> Allocated {
+        // SAFETY: what the list links to are descriptors, and behind the first all have a free slot (S4).
+        unsafe {
+            let head = (*record).head;
+            let first = (*self.descriptor(head)).next;
+            if !Descriptor::has_free(self.descriptor(first)) {
+                // The first is full, and leaves the list. Or it is the head.
+                let next = (*self.descriptor(first)).next;
+                if next == head {
+                    return self.open(record, blocks);
+                }
+                (*self.descriptor(head)).next = next;
+                (*self.descriptor(next)).prev = head;
+                self.look_at(record, next);
+            } else {
+                self.look_at(record, first);
+            }
+            Some(Self::take_lowest(record, (*record).word.read_unaligned()))
+        }
+    }
+
+    /// Slots are taken from the first word of this slab that has a free one from now on.
+    ///
+    /// # Safety
+    /// A class's record, and a slab of that class or its head.
+    #[inline(always)]
+    pub(super) unsafe fn look_at(&self, record: *mut Record, slab: SlabId) {
+        // SAFETY: as promised by the caller.
+        unsafe {
+            let descriptor = self.descriptor(slab);
+            let word = usize::from(Descriptor::word(descriptor, 0).read_unaligned() == 0);
+            (*record).word = Descriptor::word(descriptor, word);
+            let begin_bytes = self.begin(slab) * G::GRANULE_BYTES;
+            let first_bytes = word * WORD_BITS * (*record).slot_bytes;
+            (*record).slot = hidden(self.origin.wrapping_add(begin_bytes + first_bytes));
+        }
+    }
+
+    /// Opens a slab for a class that has no free slot, and allocates its first slot. `None`: there is no room.
+    ///
+    /// # Safety
+    /// A class's record.
+    #[inline(never)]
+    unsafe fn open(&mut self, record: *mut Record, blocks: &mut Blocks<G>) -> Allocated {
+        // SAFETY: the block is nobody's else, and as long as a slab; what the class's list had was full.
+        unsafe {
+            let run = blocks.allocate_for_slab()?;
+            let block = run.cast::<u8>();
+            let granule = self.granule_at(block);
+            *self.begin_of(granule) = granule as u32;
+            self.open += 1;
+            self.granules_more += (run.len() / G::GRANULE_BYTES - Self::SLAB_GRANULES) as u32;
+            let slab = Self::slab_at(granule as u32);
+            let descriptor = self.descriptor(slab);
+            (*descriptor).begin_low = granule as u32 % G::SHORT_END as u32;
+            let class = Class::at(record.addr() - self.records.get().addr());
+            (*descriptor).class = class;
+            (*descriptor).least = class;
+            let head = (*record).head;
+            (*descriptor).next = head;
+            (*descriptor).prev = head;
+            (*self.descriptor(head)).next = slab;
+            (*self.descriptor(head)).prev = slab;
+            let [first, second] = (*record).all_free;
+            Descriptor::word(descriptor, 0).write_unaligned(first - 1);
+            Descriptor::word(descriptor, 1).write_unaligned(second);
+            (*record).word = Descriptor::word(descriptor, 0);
+            (*record).slot = hidden(block.as_ptr());
+            (*record).live = (*record).live.wrapping_add(1);
+            Some(NonNull::slice_from_raw_parts(block, (*record).slot_bytes))
+        }
+    }
+}
