@@ -5,8 +5,7 @@
 
 use crate::exhaustive::Step;
 use crate::geometry::Cut;
-use crate::next;
-use crate::policy::{Handle, Placement, WithRest, good_fit};
+use crate::policy::{Evenfit, Handle, Placement};
 use crate::safe::Demand;
 
 /// A program and the pool that it needs.
@@ -14,7 +13,7 @@ use crate::safe::Demand;
 pub struct Witness {
     /// What it does.
     pub steps: Vec<Step>,
-    /// The furthest granule that it makes the heap use.
+    /// The shortest pool such that it is served from it and from every longer one.
     pub granules: u64,
     /// How it goes about it.
     pub method: &'static str,
@@ -28,50 +27,9 @@ const ROW_MAX: u64 = 500;
 const RANDOM_STEPS: usize = 4000;
 const RANDOM_PROGRAMS: u64 = 24;
 
-/// The block tier that an adversary plays against.
-#[derive(Clone, Copy)]
-enum Tier {
-    Landed(Cut),
-    Next(next::Cut),
-}
-
-impl Tier {
-    fn pool(self) -> Box<dyn Placement> {
-        match self {
-            Self::Landed(cut) => Box::new(good_fit(cut, 1 << 62)),
-            Self::Next(cut) => Box::new(WithRest::new(cut, 1 << 62)),
-        }
-    }
-
-    /// The shortest block of the bin that `granules` belong to.
-    fn bin_begin(self, granules: u64) -> u64 {
-        match self {
-            Self::Landed(cut) => cut.smallest(cut.bin(granules)),
-            Self::Next(cut) => cut.smallest(cut.bin(granules)),
-        }
-    }
-
-    /// The alignment in granules that has this slack.
-    fn align(self, slack: u64) -> u64 {
-        match self {
-            Self::Landed(_) => slack + 1,
-            Self::Next(_) => slack.saturating_sub(1).max(1),
-        }
-    }
-}
-
 /// The worst program found for the contract's demands. Deterministic.
 pub fn worst(cut: Cut, demands: &[Demand]) -> Witness {
-    worst_in(Tier::Landed(cut), demands)
-}
-
-/// The same for `evenfit::next`.
-pub fn worst_in_next(cut: next::Cut, demands: &[Demand]) -> Witness {
-    worst_in(Tier::Next(cut), demands)
-}
-
-fn worst_in(tier: Tier, demands: &[Demand]) -> Witness {
-    let mut worst = all_at_once(tier, demands);
+    let mut worst = all_at_once(cut, demands);
     let mut consider = |game: Game, method| {
         let witness = game.witness(method);
         if witness.granules > worst.granules {
@@ -79,18 +37,18 @@ fn worst_in(tier: Tier, demands: &[Demand]) -> Witness {
         }
     };
     consider(
-        holes_moved_up(tier, demands),
+        holes_moved_up(cut, demands),
         "holes moved up one by one between the largest blocks",
     );
     for pin in 0..demands.len() {
         consider(
-            pinned_holes(tier, demands, pin),
+            pinned_holes(cut, demands, pin),
             "each hole pinned by a small block as it appears",
         );
     }
     for seed in 0..RANDOM_PROGRAMS {
         consider(
-            random(tier, demands, seed),
+            random(cut, demands, seed),
             "random, the largest gaps spared",
         );
     }
@@ -98,8 +56,8 @@ fn worst_in(tier: Tier, demands: &[Demand]) -> Witness {
 }
 
 /// Every block, the smallest first: what no contract can do without.
-fn all_at_once(tier: Tier, demands: &[Demand]) -> Witness {
-    let mut game = Game::new(tier, demands);
+fn all_at_once(cut: Cut, demands: &[Demand]) -> Witness {
+    let mut game = Game::new(cut, demands);
     let mut order: Vec<usize> = (0..demands.len()).collect();
     order.sort_by_key(|&at| demands[at].max);
     for demand in order {
@@ -121,8 +79,8 @@ struct Live {
 /// A program being made, and the pool it acts on.
 struct Game<'a> {
     demands: &'a [Demand],
-    tier: Tier,
-    space: Box<dyn Placement>,
+    cut: Cut,
+    space: Evenfit,
     live: Vec<Live>,
     count: Vec<u64>,
     steps: Vec<Step>,
@@ -133,11 +91,11 @@ struct Game<'a> {
 }
 
 impl<'a> Game<'a> {
-    fn new(tier: Tier, demands: &'a [Demand]) -> Self {
+    fn new(cut: Cut, demands: &'a [Demand]) -> Self {
         Self {
             demands,
-            tier,
-            space: tier.pool(),
+            cut,
+            space: Evenfit::new(cut, 1 << 62),
             live: Vec::new(),
             count: vec![0; demands.len()],
             steps: Vec::new(),
@@ -153,7 +111,8 @@ impl<'a> Game<'a> {
 
     /// Allocates if the contract allows it; the block's place in `live`.
     fn allocate(&mut self, demand: usize, granules: u64) -> Option<usize> {
-        let align = self.tier.align(self.demands[demand].slack);
+        let granules = granules.next_multiple_of(self.cut.align_granules);
+        let align = Cut::align_of(self.demands[demand].slack);
         let handle = self
             .may(demand)
             .then(|| self.space.allocate(granules, align))
@@ -193,11 +152,37 @@ impl<'a> Game<'a> {
 
     fn witness(mut self, method: &'static str) -> Witness {
         self.steps.truncate(self.useful);
+        // In a pool so long, none of its requests finds the top too short.
+        let slack = self.demands.iter().map(|demand| demand.slack).max();
+        let mut granules =
+            self.reach + slack.unwrap_or(0).next_multiple_of(self.cut.align_granules);
+        while granules > 0 && self.is_served(granules - self.cut.align_granules) {
+            granules -= self.cut.align_granules;
+        }
         Witness {
             steps: self.steps,
-            granules: self.reach,
+            granules,
             method,
         }
+    }
+
+    /// Whether a pool of so many granules serves the program.
+    fn is_served(&self, granules: u64) -> bool {
+        let mut space = Evenfit::new(self.cut, granules);
+        let mut handles: Vec<Handle> = Vec::new();
+        self.steps.iter().all(|step| match *step {
+            Step::Alloc { demand, granules } => {
+                let align = Cut::align_of(self.demands[demand].slack);
+                let found = space.allocate(granules, align);
+                handles.extend(found);
+                found.is_some()
+            }
+            Step::Free { block } => {
+                space.free(handles[block]);
+                true
+            }
+            Step::Resize { block, granules } => space.resize(handles[block], granules),
+        })
     }
 }
 
@@ -206,10 +191,10 @@ impl<'a> Game<'a> {
 /// Begins with blocks just shorter than the largest, in a row: the holes to come. Each in turn is freed, from the
 /// last to the first, and a largest block, which doesn't fit, goes to the end of the row. Then every largest
 /// block is moved down into the joined space before it, which carries the hole up between the last two.
-fn holes_moved_up<'a>(tier: Tier, demands: &'a [Demand]) -> Game<'a> {
-    let mut game = Game::new(tier, demands);
+fn holes_moved_up<'a>(cut: Cut, demands: &'a [Demand]) -> Game<'a> {
+    let mut game = Game::new(cut, demands);
     // The size at which a bin begins, so that a hole one shorter is never taken.
-    let large = |demand: &Demand| tier.bin_begin(demand.max).max(demand.min);
+    let large = |demand: &Demand| cut.smallest(cut.bin(demand.max)).max(demand.min);
     let Some(top) = (0..demands.len()).max_by_key(|&at| large(&demands[at])) else {
         return game;
     };
@@ -223,7 +208,8 @@ fn holes_moved_up<'a>(tier: Tier, demands: &'a [Demand]) -> Game<'a> {
         .map(|&at| demands[at].most_live)
         .sum::<u64>()
         .min(ROW_MAX);
-    if size < 2 || blocks < 3 {
+    let hole = size.saturating_sub(cut.align_granules);
+    if hole < Cut::BLOCK_MIN || blocks < 3 {
         return game;
     }
     let mut holes = Vec::new();
@@ -232,7 +218,7 @@ fn holes_moved_up<'a>(tier: Tier, demands: &'a [Demand]) -> Game<'a> {
         let Some(demand) = pick(&game) else {
             return game;
         };
-        let Some(at) = game.allocate(demand, size - 1) else {
+        let Some(at) = game.allocate(demand, hole) else {
             return game;
         };
         holes.push(game.live[at].id);
@@ -259,8 +245,8 @@ fn holes_moved_up<'a>(tier: Tier, demands: &'a [Demand]) -> Game<'a> {
 }
 
 /// For demands of few sizes: two of the largest blocks leapfrog; into each hole they leave goes a block of `pin`.
-fn pinned_holes<'a>(tier: Tier, demands: &'a [Demand], pin: usize) -> Game<'a> {
-    let mut game = Game::new(tier, demands);
+fn pinned_holes<'a>(cut: Cut, demands: &'a [Demand], pin: usize) -> Game<'a> {
+    let mut game = Game::new(cut, demands);
     let Some(top) = (0..demands.len()).max_by_key(|&at| demands[at].max + demands[at].slack) else {
         return game;
     };
@@ -283,8 +269,8 @@ fn pinned_holes<'a>(tier: Tier, demands: &'a [Demand], pin: usize) -> Game<'a> {
 }
 
 /// Allocates the largest, now and then something else, and frees what lies beside no gap.
-fn random<'a>(tier: Tier, demands: &'a [Demand], seed: u64) -> Game<'a> {
-    let mut game = Game::new(tier, demands);
+fn random<'a>(cut: Cut, demands: &'a [Demand], seed: u64) -> Game<'a> {
+    let mut game = Game::new(cut, demands);
     let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
     for _ in 0..RANDOM_STEPS {
         let open: Vec<usize> = (0..demands.len()).filter(|&at| game.may(at)).collect();

@@ -24,11 +24,11 @@ pub struct Site {
     pub grows: bool,
 }
 
-/// What a whole program allocates.
+/// What a whole program allocates, and in which geometry: `standard` (unless named), `aligned`, `wide` or `compact`.
 ///
 /// ```
 /// let contract = evenfit_contract::Contract::parse(r#"
-///     granule = 16
+///     geometry = "compact"
 ///     [[site]]
 ///     name = "packet"
 ///     size = [20, 1500]
@@ -60,6 +60,8 @@ impl std::error::Error for ContractError {}
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
+    geometry: Option<String>,
+    /// What named the geometry once: now two have the same granule.
     granule: Option<Bytes>,
     #[serde(default)]
     site: Vec<FileSite>,
@@ -130,16 +132,16 @@ impl Contract {
     pub fn parse(text: &str) -> Result<Self, ContractError> {
         let file: File =
             toml::from_str(text).map_err(|e| ContractError(e.to_string().trim_end().to_owned()))?;
-        let granule = file.granule.as_ref().map_or(Some(16), Bytes::value);
-        let cut = match granule {
-            Some(16) => Cut::STANDARD,
-            Some(8) => Cut::COMPACT,
-            _ => {
-                return Err(ContractError(
-                    "granule must be 16 (the standard heap) or 8 (the compact one)".into(),
-                ));
-            }
-        };
+        let geometry = file.geometry.as_deref().unwrap_or("standard");
+        let cut = Cut::named(geometry).filter(|_| file.granule.is_none());
+        let cut = cut.ok_or_else(|| {
+            let names = Cut::NAMED.map(|(name, _)| format!("\"{name}\"")).join(", ");
+            let wrong = match file.granule {
+                Some(_) => "a granule names no geometry".to_owned(),
+                None => format!("'{geometry}' is no geometry"),
+            };
+            ContractError(format!("{wrong}: write geometry = {names}"))
+        })?;
         if file.site.is_empty() {
             return Err(ContractError(
                 "no [[site]] is declared: name at least one".into(),
@@ -239,7 +241,7 @@ mod tests {
     #[test]
     fn a_contract_reads_as_written() {
         let contract = Contract::parse(
-            "granule = 8\n[[site]]\nname='a'\nsize='4KiB'\nmost_live=2\n\
+            "geometry = 'compact'\n[[site]]\nname='a'\nsize='4KiB'\nmost_live=2\n\
              [[site]]\nname='b'\nsize=[1, '2k']\nalign=64\nmost_live=3\ngrows=true",
         )
         .unwrap();
@@ -252,12 +254,23 @@ mod tests {
         assert_eq!(
             demand,
             Demand {
-                min: 1,
+                min: 2,
                 max: 256,
-                slack: 7,
+                slack: 9,
                 most_live: 4
             }
         );
+    }
+
+    #[test]
+    fn every_geometry_has_a_name() {
+        for (name, cut) in Cut::NAMED {
+            let text = format!("geometry='{name}'\n[[site]]\nname='x'\nsize=1\nmost_live=1");
+            let contract = Contract::parse(&text).unwrap();
+            assert_eq!((contract.cut, cut.name()), (cut, Some(name)));
+        }
+        let unnamed = Contract::parse("[[site]]\nname='x'\nsize=1\nmost_live=1").unwrap();
+        assert_eq!(unnamed.cut, Cut::STANDARD);
     }
 
     #[test]
@@ -266,8 +279,12 @@ mod tests {
         for (text, part) in [
             (String::new(), "no [[site]]"),
             (
-                "granule=4\n[[site]]\nname='x'\nsize=1\nmost_live=1".into(),
-                "granule",
+                "geometry='round'\n[[site]]\nname='x'\nsize=1\nmost_live=1".into(),
+                "'round' is no geometry: write geometry = \"standard\", ",
+            ),
+            (
+                "granule=8\n[[site]]\nname='x'\nsize=1\nmost_live=1".into(),
+                "a granule names no geometry: write geometry = ",
             ),
             (site("size=1"), "most_live"),
             (site("size=[9,1]\nmost_live=1"), "smaller"),

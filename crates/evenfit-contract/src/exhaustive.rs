@@ -5,28 +5,27 @@
 //!
 //! Where a policy takes the end of the pool only when nothing else fits, pools of all lengths behave alike until the
 //! shorter one fails; so one search without an end tells the exact minimum: the furthest granule ever reached.
+//! evenfit's block tier grows blocks into the end and looks there before it looks for a longer hole for an aligned block, so
+//! that a longer pool may fail where a shorter one doesn't. Its minimum is the shortest pool from which on none fails: searched
+//! downwards from one that is proved safe.
 
 mod space;
+mod with_rest;
 
 use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::rc::Rc;
 
 use self::space::Space;
+use self::with_rest::WithRest;
 use crate::geometry::Cut;
-use crate::next;
-use crate::policy::WithRest;
-use crate::safe::Demand;
+use crate::safe::{self, Demand};
 
 /// A placement policy, in its simplest form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
-    /// evenfit's block tier: the head of the request's own bin if it is large enough, else of the next bin that
-    /// isn't empty, else the top; last in, first out.
-    GoodFit(Cut),
-    /// The block tier of `evenfit::next`: good fit as above in other bins, blocks of two granules at least, the last remainder
-    /// kept out of the bins, and a granule that would be left alone given to the block. See [`WithRest`].
-    GoodFitWithRest(next::Cut),
+    /// evenfit's block tier: see [`policy::Evenfit`](crate::policy::Evenfit).
+    Evenfit(Cut),
     /// The lowest free piece that is large enough.
     FirstFit,
     /// The smallest free piece that is large enough, the lowest of several.
@@ -43,7 +42,7 @@ pub enum Rule {
 impl Rule {
     /// Whether the pool's end is taken only when nothing else fits.
     fn has_top(self) -> bool {
-        matches!(self, Self::GoodFit(_) | Self::FirstFit | Self::BestFit)
+        matches!(self, Self::FirstFit | Self::BestFit)
     }
 
     /// The piece that a request takes.
@@ -58,7 +57,6 @@ impl Rule {
     /// Free pieces with the same number here are on one list, whose order matters.
     fn list(self, granules: u64) -> Option<u64> {
         match self {
-            Self::GoodFit(cut) => Some(cut.bin(granules)),
             Self::HalfFit { .. } => Some(u64::from(granules.ilog2())),
             _ => None,
         }
@@ -103,9 +101,9 @@ pub enum Step {
 /// The exact minimum and a program that needs it.
 #[derive(Clone, Debug)]
 pub struct Exact {
-    /// The smallest pool that serves every program.
+    /// The smallest pool that serves every program, as every longer one does.
     pub granules: u64,
-    /// A program that fails in any smaller pool.
+    /// A program that fails in the pool next smaller.
     pub witness: Vec<Step>,
     /// States visited.
     pub states: u64,
@@ -113,7 +111,12 @@ pub struct Exact {
     pub transitions: u64,
 }
 
-/// There are more states than allowed.
+/// The longest pool whose states can be told apart, in granules.
+pub const POOL_MAX: u64 = u16::MAX as u64 / 2;
+/// The most demands that blocks can be told apart by.
+pub const DEMANDS_MAX: usize = u8::MAX as usize;
+
+/// There are more states than allowed, a pool longer than [`POOL_MAX`] or more than [`DEMANDS_MAX`] demands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooMany {
     /// How many were allowed.
@@ -126,18 +129,45 @@ pub struct TooMany {
 /// [`TooMany`]: the parameters are too large for this.
 pub fn smallest(rule: Rule, programs: &Programs, states_max: usize) -> Result<Exact, TooMany> {
     match rule {
-        Rule::GoodFitWithRest(_) => smallest_of::<WithRest>(rule, programs, states_max),
-        _ => smallest_of::<Space>(rule, programs, states_max),
+        Rule::Evenfit(cut) => smallest_of_evenfit(cut, programs, states_max),
+        _ => smallest_of(rule, programs, states_max),
     }
 }
 
-fn smallest_of<S: Simulated>(
-    rule: Rule,
-    programs: &Programs,
-    states_max: usize,
-) -> Result<Exact, TooMany> {
+/// Downwards from a pool that is safe: by proof, or since no program finds the top of any longer one too short.
+fn smallest_of_evenfit(cut: Cut, programs: &Programs, states_max: usize) -> Result<Exact, TooMany> {
+    let rule = Rule::Evenfit(cut);
+    let too_many = TooMany { states: states_max };
+    let safe = safe::pool(cut, programs.demands).ok_or(too_many)?.granules;
+    if safe > POOL_MAX || programs.demands.len() > DEMANDS_MAX {
+        return Err(too_many);
+    }
+    let mut search = Search::<WithRest>::new(rule, programs, states_max, None);
+    search.run()?;
+    let slack = programs.demands.iter().map(|demand| demand.slack).max();
+    let slack = slack.unwrap_or(0).next_multiple_of(cut.align_granules);
+    let mut exact = Exact {
+        granules: safe.min(search.furthest.0 + slack),
+        ..search.exact()
+    };
+    while exact.granules > 0 {
+        let shorter = exact.granules - cut.align_granules;
+        let mut search = Search::<WithRest>::new(rule, programs, states_max, Some(shorter));
+        search.run()?;
+        exact.states += search.states.len() as u64;
+        exact.transitions += search.transitions;
+        if let Some(witness) = search.failure() {
+            exact.witness = witness;
+            break;
+        }
+        exact.granules = shorter;
+    }
+    Ok(exact)
+}
+
+fn smallest_of(rule: Rule, programs: &Programs, states_max: usize) -> Result<Exact, TooMany> {
     if rule.has_top() {
-        let mut search = Search::<S>::new(rule, programs, states_max, None);
+        let mut search = Search::<Space>::new(rule, programs, states_max, None);
         search.run()?;
         return Ok(search.exact());
     }
@@ -150,7 +180,7 @@ fn smallest_of<S: Simulated>(
     let mut witness = Vec::new();
     let (mut states, mut transitions) = (0, 0);
     loop {
-        let mut search = Search::<S>::new(rule, programs, states_max, Some(granules));
+        let mut search = Search::<Space>::new(rule, programs, states_max, Some(granules));
         search.run()?;
         states += search.states.len() as u64;
         transitions += search.transitions;
@@ -179,7 +209,7 @@ pub fn failing(
     states_max: usize,
 ) -> Result<Option<Vec<Step>>, TooMany> {
     match rule {
-        Rule::GoodFitWithRest(_) => failing_of::<WithRest>(rule, programs, granules, states_max),
+        Rule::Evenfit(_) => failing_of::<WithRest>(rule, programs, granules, states_max),
         _ => failing_of::<Space>(rule, programs, granules, states_max),
     }
 }
@@ -221,6 +251,27 @@ pub(crate) trait Simulated: Clone {
     fn give_back(&mut self, start: u64);
     /// Makes a block `granules` long where it is; whether it could be.
     fn resize(&mut self, start: u64, granules: u64) -> bool;
+}
+
+/// The state of a pool in bytes: of each piece, in address order, its length, its owner and one detail more.
+fn key_of(pieces: impl Iterator<Item = (u64, u8, u8)>) -> Rc<[u8]> {
+    pieces
+        .flat_map(|(len, owner, detail)| {
+            let [low, high] = (len as u16).to_le_bytes();
+            [low, high, owner, detail]
+        })
+        .collect()
+}
+
+/// The pieces again.
+fn pieces_of(key: &[u8]) -> impl Iterator<Item = (u64, u8, u8)> {
+    key.chunks_exact(4).map(|part| {
+        (
+            u64::from(u16::from_le_bytes([part[0], part[1]])),
+            part[2],
+            part[3],
+        )
+    })
 }
 
 /// A step, its block named by where it starts.
@@ -400,31 +451,46 @@ fn new_block(before: &impl Simulated, after: &impl Simulated) -> u64 {
         .map_or(0, |block| block.start)
 }
 
-/// Places a program's blocks one after the other, without an end: for tests that compare `rule` with a real heap.
-/// The start of every block when it was allocated or resized.
-pub fn placements(rule: Rule, demands: &[Demand], steps: &[Step]) -> Vec<u64> {
+/// Places a program's blocks one after the other in a pool of `end` granules, without an end if there is none: for
+/// tests that compare `rule` with a real heap. The start of every block when it was allocated or resized; `None` where
+/// that failed. What is done to a block that was never there is nothing.
+pub fn placements(
+    rule: Rule,
+    end: Option<u64>,
+    demands: &[Demand],
+    steps: &[Step],
+) -> Vec<Option<u64>> {
     match rule {
-        Rule::GoodFitWithRest(_) => placements_of::<WithRest>(rule, demands, steps),
-        _ => placements_of::<Space>(rule, demands, steps),
+        Rule::Evenfit(_) => placements_of::<WithRest>(rule, end, demands, steps),
+        _ => placements_of::<Space>(rule, end, demands, steps),
     }
 }
 
-fn placements_of<S: Simulated>(rule: Rule, demands: &[Demand], steps: &[Step]) -> Vec<u64> {
-    let mut space = S::new(rule, None);
-    let mut starts: Vec<u64> = Vec::new();
+fn placements_of<S: Simulated>(
+    rule: Rule,
+    end: Option<u64>,
+    demands: &[Demand],
+    steps: &[Step],
+) -> Vec<Option<u64>> {
+    let mut space = S::new(rule, end);
+    let mut starts: Vec<Option<u64>> = Vec::new();
     let mut out = Vec::new();
     for step in steps {
         match *step {
             Step::Alloc { demand, granules } => {
                 let before = space.clone();
-                space.take(demand as u8 + 1, granules, demands[demand].slack);
-                starts.push(new_block(&before, &space));
+                let served = space.take(demand as u8 + 1, granules, demands[demand].slack);
+                starts.push(served.then(|| new_block(&before, &space)));
                 out.push(starts[starts.len() - 1]);
             }
-            Step::Free { block } => space.give_back(starts[block]),
+            Step::Free { block } => {
+                if let Some(start) = starts[block] {
+                    space.give_back(start);
+                }
+            }
             Step::Resize { block, granules } => {
-                space.resize(starts[block], granules);
-                out.push(starts[block]);
+                let at = starts[block].filter(|&start| space.resize(start, granules));
+                out.push(at);
             }
         }
     }

@@ -1,50 +1,118 @@
 //! How a heap cuts its pool and searches it.
 
 /// The granule and the bins of a heap: all that its bounds depend on.
+///
+/// Those named are the heap's on 64-bit machines. On 32-bit ones `Compact` is the same, and the others have shorter bins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cut {
     /// The granule in bytes.
     pub granule_bytes: u64,
-    /// Every doubling of sizes has `1 << division_log2` bins; sizes below `2 << division_log2` granules have one each.
+    /// Every block begins at a multiple of so many granules, and its length is one: 1 or 2.
+    pub align_granules: u64,
+    /// Blocks of fewer granules have a bin for each length. A power of two.
+    pub short_end: u64,
+    /// From there on every doubling has `1 << division_log2` bins.
     pub division_log2: u32,
 }
 
 impl Cut {
+    /// The shortest block, in granules.
+    pub const BLOCK_MIN: u64 = 2;
+
     /// `evenfit::Standard`.
     pub const STANDARD: Self = Self {
+        granule_bytes: 8,
+        align_granules: 1,
+        short_end: 32,
+        division_log2: 2,
+    };
+    /// `evenfit::Aligned`.
+    pub const ALIGNED: Self = Self {
+        align_granules: 2,
+        ..Self::STANDARD
+    };
+    /// `evenfit::Wide`.
+    pub const WIDE: Self = Self {
         granule_bytes: 16,
-        division_log2: 4,
+        ..Self::STANDARD
     };
     /// `evenfit::Compact`.
     pub const COMPACT: Self = Self {
-        granule_bytes: 8,
-        division_log2: 3,
+        short_end: 16,
+        ..Self::STANDARD
     };
 
-    /// The granules of a block for `size_bytes`: at least one.
+    /// The geometries, as a contract names them.
+    pub const NAMED: [(&'static str, Self); 4] = [
+        ("standard", Self::STANDARD),
+        ("aligned", Self::ALIGNED),
+        ("wide", Self::WIDE),
+        ("compact", Self::COMPACT),
+    ];
+
+    /// The geometry of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        let found = Self::NAMED.into_iter().find(|(known, _)| *known == name);
+        found.map(|(_, cut)| cut)
+    }
+
+    /// Its name, if it is one of the heap's own.
+    pub fn name(self) -> Option<&'static str> {
+        let found = Self::NAMED.into_iter().find(|(_, cut)| *cut == self);
+        found.map(|(name, _)| name)
+    }
+
+    /// The granules that a request of `size_bytes` asks for. Its block may be one longer: see
+    /// [`absorbs`](Self::absorbs).
     pub fn granules(self, size_bytes: u64) -> u64 {
-        size_bytes.div_ceil(self.granule_bytes).max(1)
+        let align_bytes = self.granule_bytes * self.align_granules;
+        let rounded = size_bytes.div_ceil(align_bytes) * self.align_granules;
+        rounded.max(Self::BLOCK_MIN)
     }
 
-    /// Granules that an alignment may cost beside the block: none up to a granule.
+    /// Granules that an alignment may cost beside the block: none up to what every block is aligned to. What is left
+    /// before the block is none or a block, so where it would be one granule, it is as much more as the alignment.
     pub fn slack(self, align_bytes: u64) -> u64 {
-        (align_bytes / self.granule_bytes).max(1) - 1
+        if align_bytes <= self.granule_bytes * self.align_granules {
+            0
+        } else {
+            align_bytes / self.granule_bytes + 1
+        }
     }
 
-    /// The bin of a free block.
+    /// The alignment in granules that has this slack.
+    pub(crate) fn align_of(slack: u64) -> u64 {
+        slack.saturating_sub(1).max(1)
+    }
+
+    /// Whether a granule may be left alone, which then stays with the block before it.
+    pub fn absorbs(self) -> bool {
+        self.align_granules < Self::BLOCK_MIN
+    }
+
+    /// The bin of a free block. Rises with the length.
     pub fn bin(self, granules: u64) -> u64 {
-        let exponent = (granules | 1 << self.division_log2).ilog2() - self.division_log2;
-        (u64::from(exponent) << self.division_log2) + (granules >> exponent)
+        if granules < self.short_end {
+            return granules;
+        }
+        let log2 = granules.ilog2();
+        let doublings = u64::from(log2 - self.short_end.ilog2());
+        let part = granules >> (log2 - self.division_log2);
+        self.short_end + (doublings << self.division_log2) + part - (1 << self.division_log2)
     }
 
-    /// The smallest block of `bin`.
+    /// The shortest block of `bin`.
     pub fn smallest(self, bin: u64) -> u64 {
-        let division = self.division_log2;
-        let exponent = (bin >> division).saturating_sub(1);
-        (bin - (exponent << division)) << exponent
+        if bin < self.short_end {
+            return bin;
+        }
+        let above = bin - self.short_end;
+        let parts = 1 << self.division_log2;
+        let log2 = self.short_end.ilog2() + (above >> self.division_log2) as u32;
+        (parts + above % parts) << (log2 - self.division_log2)
     }
 
-    /// The smallest size at which a free block is surely found for `granules`: R(r) of the proof.
+    /// The length at which a free block is surely found for `granules`: R(r) of the proof.
     pub fn surely(self, granules: u64) -> u64 {
         let bin = self.bin(granules);
         if self.smallest(bin) == granules {
@@ -54,11 +122,23 @@ impl Cut {
         }
     }
 
-    /// Bytes of a region, based at a multiple of a granule, whose pool has `granules`: 2 bits of map a granule and
-    /// one more for the end, in pairs of 64-bit words, then the pool.
-    pub fn region_bytes(self, granules: u64) -> u64 {
-        let map_bytes = (granules / 64 + 1) * 16;
-        map_bytes + granules * self.granule_bytes
+    /// Bytes of a region, based at a multiple of what blocks are aligned to, whose pool has at least `granules`.
+    /// `None`: more than 64 bits count. The directory has 32 bits for each `short_end` granules begun and one more
+    /// (`Compact`: 16), the map one bit for each granule and 64 more.
+    pub fn region_bytes(self, granules: u64) -> Option<u64> {
+        self.region_bytes_with(granules, 0)
+    }
+
+    /// As `region_bytes`, with metadata for slabs of so many bytes before the directory.
+    pub(crate) fn region_bytes_with(self, granules: u64, slab_bytes: u64) -> Option<u64> {
+        let granules = granules.checked_next_multiple_of(self.align_granules)?;
+        let entry_bytes = if self.short_end == 16 { 2 } else { 4 };
+        let metadata_bytes =
+            slab_bytes + (granules / self.short_end + 1) * entry_bytes + granules / 8 + 8;
+        let align_bytes = self.granule_bytes * self.align_granules;
+        granules
+            .checked_mul(self.granule_bytes)?
+            .checked_add(metadata_bytes.checked_next_multiple_of(align_bytes)?)
     }
 }
 
@@ -68,25 +148,44 @@ mod tests {
 
     #[test]
     fn bins_follow_each_other_and_begin_with_their_smallest() {
-        for division_log2 in 0..5 {
-            let cut = Cut {
-                granule_bytes: 16,
-                division_log2,
-            };
-            for granules in 1..3000 {
-                let bin = cut.bin(granules);
-                assert!(cut.smallest(bin) <= granules && granules < cut.smallest(bin + 1));
-                assert!(cut.bin(granules + 1) - bin <= 1);
-                assert!(cut.surely(granules) >= granules);
+        for short_log2 in 2..6 {
+            for division_log2 in 0..=short_log2 {
+                let cut = Cut {
+                    short_end: 1 << short_log2,
+                    division_log2,
+                    ..Cut::STANDARD
+                };
+                for granules in 2..3000 {
+                    let bin = cut.bin(granules);
+                    assert!(cut.smallest(bin) <= granules && granules < cut.smallest(bin + 1));
+                    assert!(cut.bin(granules + 1) - bin <= 1);
+                    assert!(cut.surely(granules) >= granules);
+                }
             }
         }
     }
 
     #[test]
-    fn small_sizes_are_exact() {
-        assert!((1..=32).all(|r| Cut::STANDARD.surely(r) == r));
-        assert_eq!(Cut::STANDARD.surely(33), 34);
-        assert_eq!(Cut::STANDARD.surely(1001), 1024);
-        assert!((1..=16).all(|r| Cut::COMPACT.surely(r) == r));
+    fn short_sizes_are_exact_and_long_ones_within_a_quarter() {
+        assert!((2..=32).all(|r| Cut::STANDARD.surely(r) == r));
+        assert_eq!(Cut::STANDARD.surely(33), 40);
+        assert_eq!(Cut::STANDARD.surely(1025), 1280);
+        assert!((2..=16).all(|r| Cut::COMPACT.surely(r) == r));
+        assert_eq!(Cut::COMPACT.surely(17), 20);
+    }
+
+    #[test]
+    fn granules_and_slack_are_the_heaps() {
+        assert_eq!(
+            [0, 1, 16, 17].map(|n| Cut::STANDARD.granules(n)),
+            [2, 2, 2, 3]
+        );
+        assert_eq!(
+            [0, 1, 16, 17].map(|n| Cut::ALIGNED.granules(n)),
+            [2, 2, 2, 4]
+        );
+        assert_eq!([1, 32, 33].map(|n| Cut::WIDE.granules(n)), [2, 2, 3]);
+        assert_eq!([1, 8, 16, 64].map(|a| Cut::STANDARD.slack(a)), [0, 0, 3, 9]);
+        assert_eq!([8, 16, 32].map(|a| Cut::ALIGNED.slack(a)), [0, 0, 5]);
     }
 }

@@ -5,7 +5,6 @@
 //! - [`exhaustive`]: the exact answer for small contracts, by trying every program.
 //! - [`adversary`], [`slab_adversary`]: programs that need nearly that much, for large ones.
 //! - [`Monitor`]: the contract compiled into a firmware, which reports the first violation.
-//! - [`next`]: the bounds of the heap that is to come, proved in `docs/bounds-next.md`.
 //!
 //! The proofs are in `docs/bounds.md`. Everything counts in granules unless a name ends in `_bytes`.
 #![cfg_attr(not(feature = "std"), no_std)]
@@ -22,8 +21,6 @@ pub mod exhaustive;
 #[cfg(feature = "std")]
 mod geometry;
 #[cfg(feature = "std")]
-pub mod next;
-#[cfg(feature = "std")]
 pub mod policy;
 #[cfg(feature = "std")]
 pub mod robson;
@@ -33,6 +30,8 @@ pub mod safe;
 pub mod slab_adversary;
 #[cfg(feature = "std")]
 pub mod slabs;
+#[cfg(feature = "std")]
+mod slots;
 
 pub use monitor::{Class, Monitor, Violation, ViolationKind};
 
@@ -40,4 +39,5 @@ pub use monitor::{Class, Monitor, Violation, ViolationKind};
 pub use self::{
     contract::{Contract, ContractError, Site},
     geometry::Cut,
+    slots::{SlotClass, slot_classes},
 };

@@ -1,8 +1,9 @@
-//! The pool that can never fail: the theorem of `docs/bounds.md`, "The safe pool size".
+//! The pool that can never fail: the theorem of `docs/bounds.md`, "The theorem".
 //!
 //! It looks only at the moment of a failure. Then every gap below the top is too short to be surely found for the
-//! request, the top is too short for it, and there are no more gaps below the top than live blocks. So the pool is
-//! shorter than what these add up to; a pool that long never fails.
+//! request, the first of the request's own bin and the top are too short for it, there are no more gaps below the top
+//! than live blocks, and each of these may have a granule more than it asked for. So the pool is shorter than what
+//! these add up to; a pool that long never fails.
 
 use crate::geometry::Cut;
 
@@ -13,7 +14,7 @@ pub struct Demand {
     pub min: u64,
     /// Largest block.
     pub max: u64,
-    /// What its alignment may cost beside the block.
+    /// What its alignment may cost beside the block: see [`Cut::slack`].
     pub slack: u64,
     /// Most blocks live at once.
     pub most_live: u64,
@@ -24,20 +25,26 @@ pub struct Demand {
 pub struct Safe {
     /// The pool.
     pub granules: u64,
-    /// Most granules live at once.
+    /// Most granules asked for by live blocks.
     pub live: u64,
-    /// Most gaps below the top when a request fails.
+    /// Granules that a live block may have beyond what it asked for: 0 or 1.
+    pub absorbed: u64,
+    /// Most gaps below the top when a request fails, and most blocks then live.
     pub gaps: u64,
-    /// The longest that each of them can be.
+    /// The longest that each of the gaps can be, but for one.
     pub gap: u64,
+    /// The longest that this one can be: the first of the request's own bin.
+    pub head_gap: u64,
     /// Of which demand the failing request would be.
     pub binding: usize,
     /// All blocks and gaps are multiples of this.
     pub divisor: u64,
 }
 
-/// The safe pool for a contract's demands: `max over c of [M + a_c + (k - 1) g_c]`, with M the most live granules, k the
-/// most live blocks, a the slack of an alignment and g the longest gap in which the search may miss the request.
+/// The safe pool for a contract's demands: `max over c of [M + a_c + (k - 1) (g_c + e) - (g_c - h_c)]`, with M the
+/// most granules asked for, k the most live blocks, a the slack of an alignment, e the granule that a block may
+/// absorb, g the longest gap in which the search may miss the request, and h the longest that may be first of its
+/// bin.
 ///
 /// `None`: more granules than 64 bits count. O(demands).
 pub fn pool(cut: Cut, demands: &[Demand]) -> Option<Safe> {
@@ -47,102 +54,128 @@ pub fn pool(cut: Cut, demands: &[Demand]) -> Option<Safe> {
         live = live.checked_add(demand.max.checked_mul(demand.most_live)?)?;
         count = count.checked_add(demand.most_live)?;
     }
-    let divisor = common_divisor(demands);
-    let gaps = count.saturating_sub(1);
-    let mut safe = Safe {
-        granules: live,
-        live,
-        gaps,
-        gap: 0,
-        binding: 0,
-        divisor,
-    };
-    for (index, demand) in demands.iter().enumerate() {
-        let gap = longest_gap(cut, demand.max + demand.slack, divisor);
-        let granules = live
-            .checked_add(demand.slack)?
-            .checked_add(gaps.checked_mul(gap)?)?;
-        if granules > safe.granules {
-            safe = Safe {
-                granules,
-                gap,
-                binding: index,
-                ..safe
-            };
+    let divisor = common_divisor(cut, demands);
+    let mut safe = None::<Safe>;
+    for (binding, demand) in demands.iter().enumerate() {
+        let missed = Missed::by(cut, demand.max.checked_add(demand.slack)?, divisor);
+        let failing = missed.pool(live, demand.slack, count.saturating_sub(1), binding)?;
+        if safe.is_none_or(|safe| failing.granules > safe.granules) {
+            safe = Some(failing);
         }
     }
-    Some(safe)
+    safe
 }
 
-/// The safe pool for a program known by its observed maxima only: never more than `live` granules and `blocks` blocks
-/// live, and only requests of `sizes` (granules, and the slack of the alignment). `binding` is an index into `sizes`.
+/// The safe pool for a program known by its observed maxima only: never more than `live` granules asked for and
+/// `blocks` blocks live, and only requests of `sizes` (granules, and the slack of the alignment). `binding` is an
+/// index into `sizes`.
 ///
-/// `None`: more granules than 64 bits count. O(sizes).
+/// `None`: more granules than 64 bits count, or no sizes. O(sizes).
 pub fn pool_for_maxima(cut: Cut, live: u64, blocks: u64, sizes: &[(u64, u64)]) -> Option<Safe> {
-    let smallest = sizes
-        .iter()
-        .map(|&(size, _)| size)
-        .min()
-        .unwrap_or(1)
-        .max(1);
-    let mut safe = Safe {
-        granules: live,
-        live,
-        gaps: 0,
-        gap: 0,
-        binding: 0,
-        divisor: 1,
-    };
-    for (index, &(size, slack)) in sizes.iter().enumerate() {
-        let gap = longest_gap(cut, size + slack, 1);
-        let gaps = blocks
+    let smallest = sizes.iter().map(|&(size, _)| size).min()?;
+    let divisor = divisor_of_fixed(cut, sizes.iter().copied());
+    let mut safe = None::<Safe>;
+    for (binding, &(size, slack)) in sizes.iter().enumerate() {
+        let others = blocks
             .saturating_sub(1)
-            .min(live.saturating_sub(size) / smallest);
+            .min(live.saturating_sub(size) / smallest.max(Cut::BLOCK_MIN));
+        let missed = Missed::by(cut, size.checked_add(slack)?, divisor);
+        let failing = missed.pool(live, slack, others, binding)?;
+        if safe.is_none_or(|safe| failing.granules > safe.granules) {
+            safe = Some(failing);
+        }
+    }
+    safe
+}
+
+/// What may be free below the top when a request fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Missed {
+    /// The longest gap that the search may miss.
+    pub(crate) gap: u64,
+    /// The longest that the first of the request's own bin can be.
+    pub(crate) head_gap: u64,
+    /// What a live block may have absorbed.
+    pub(crate) absorbed: u64,
+    cut: Cut,
+    divisor: u64,
+}
+
+impl Missed {
+    /// By a request for `granules`, its slack included, where all blocks are multiples of `divisor`.
+    pub(crate) fn by(cut: Cut, granules: u64, divisor: u64) -> Self {
+        let smallest_of_bin = cut.smallest(cut.bin(granules));
+        // If nothing too short can be in the request's own bin, its first block is enough.
+        let surely = if smallest_of_bin.next_multiple_of(divisor) >= granules {
+            granules
+        } else {
+            cut.surely(granules)
+        };
+        let below = |len: u64| {
+            let multiple = (len - 1) / divisor * divisor;
+            if multiple < Cut::BLOCK_MIN {
+                0
+            } else {
+                multiple
+            }
+        };
+        Self {
+            gap: below(surely),
+            head_gap: below(granules),
+            // A granule is never left alone where all is a multiple of two.
+            absorbed: u64::from(cut.absorbs() && divisor == 1),
+            cut,
+            divisor,
+        }
+    }
+
+    /// One granule more than the longest pool in which the request may fail while `others` blocks are live, where its
+    /// own granules count among the `live`.
+    pub(crate) fn pool(self, live: u64, slack: u64, others: u64, binding: usize) -> Option<Safe> {
+        let beside_each = self.gap + self.absorbed;
+        let one_is_first = if others > 0 {
+            self.gap - self.head_gap
+        } else {
+            0
+        };
         let granules = live
             .checked_add(slack)?
-            .checked_add(gaps.checked_mul(gap)?)?;
-        if granules > safe.granules {
-            safe = Safe {
-                granules,
-                gaps,
-                gap,
-                binding: index,
-                ..safe
-            };
-        }
+            .checked_add(others.checked_mul(beside_each)?)?
+            .checked_sub(one_is_first)?
+            .checked_next_multiple_of(self.cut.align_granules)?;
+        Some(Safe {
+            granules,
+            live,
+            absorbed: self.absorbed,
+            gaps: others,
+            gap: self.gap,
+            head_gap: self.head_gap,
+            binding,
+            divisor: self.divisor,
+        })
     }
-    Some(safe)
 }
 
-/// The longest gap below the top that can be there when a request for `granules` fails: the largest multiple of
-/// `divisor` below the size at which the search surely finds a block.
-pub(crate) fn longest_gap(cut: Cut, granules: u64, divisor: u64) -> u64 {
-    let smallest_of_bin = cut.smallest(cut.bin(granules));
-    // The search looks at the head of the request's own bin. If nothing too short can be in that bin, that is enough.
-    let first_multiple = smallest_of_bin.div_ceil(divisor) * divisor;
-    let surely = if first_multiple >= granules {
-        granules
-    } else {
-        cut.surely(granules)
-    };
-    (surely - 1) / divisor * divisor
-}
-
-/// What divides every block, where no alignment interferes.
-fn common_divisor(demands: &[Demand]) -> u64 {
-    let fixed = demands
-        .iter()
-        .all(|demand| demand.min == demand.max && demand.slack == 0);
-    if !fixed {
-        return 1;
+/// What divides every block: all that the geometry aligns to, and more where sizes are fixed and no alignment
+/// interferes.
+fn common_divisor(cut: Cut, demands: &[Demand]) -> u64 {
+    let is_fixed = demands.iter().all(|demand| demand.min == demand.max);
+    if !is_fixed {
+        return cut.align_granules;
     }
-    demands
-        .iter()
-        .fold(0, |divisor, demand| gcd(divisor, demand.max))
-        .max(1)
+    let sizes = demands.iter().map(|demand| (demand.max, demand.slack));
+    divisor_of_fixed(cut, sizes)
 }
 
-pub(crate) fn gcd(a: u64, b: u64) -> u64 {
+/// The same for all lengths that are ever asked for, each with its slack.
+pub(crate) fn divisor_of_fixed(cut: Cut, sizes: impl Iterator<Item = (u64, u64)>) -> u64 {
+    let divisor = sizes.fold(0, |divisor, (size, slack)| {
+        gcd(divisor, if slack == 0 { size } else { 1 })
+    });
+    divisor.max(cut.align_granules)
+}
+
+fn gcd(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
@@ -155,7 +188,7 @@ pub struct Share {
     pub safe: Safe,
 }
 
-/// Divides the demands, ordered by size, among pools so that all together need the fewest bytes, maps included.
+/// Divides the demands, ordered by size, among pools so that all together need the fewest bytes, metadata included.
 ///
 /// One pool for everything is safe only at most-live times largest; blocks of like size fragment far less.
 /// `None`: more granules than 64 bits count even apart. O(demands^3).
@@ -177,7 +210,8 @@ pub fn divided(cut: Cut, demands: &[Demand]) -> Option<Vec<Share>> {
                 continue;
             };
             safe.binding = order[begin + safe.binding];
-            let Some(bytes) = before.checked_add(cut.region_bytes(safe.granules)) else {
+            let region_bytes = cut.region_bytes(safe.granules);
+            let Some(bytes) = region_bytes.and_then(|bytes| before.checked_add(bytes)) else {
                 continue;
             };
             if found.as_ref().is_none_or(|(fewest, _)| bytes < *fewest) {
@@ -209,54 +243,61 @@ mod tests {
 
     #[test]
     fn one_size_needs_no_more_than_its_blocks() {
-        for size in [1, 5, 32, 33, 100, 1001] {
-            let safe = pool(Cut::STANDARD, &[demand(size, size, 0, 10)]).unwrap();
-            assert_eq!(safe.granules, 10 * size, "{size}");
+        for cut in [Cut::STANDARD, Cut::ALIGNED, Cut::WIDE, Cut::COMPACT] {
+            for size in [2, 6, 32, 34, 100, 1002] {
+                let safe = pool(cut, &[demand(size, size, 0, 10)]).unwrap();
+                assert_eq!(safe.granules, 10 * size, "{size}");
+            }
         }
     }
 
     #[test]
-    fn small_and_large_blocks_need_a_gap_before_each() {
-        // 10 blocks of 1 and 2 of 100: every block but the failing one may have a gap of R(100) - 1 before it.
-        let safe = pool(
-            Cut::STANDARD,
-            &[demand(1, 1, 0, 10), demand(100, 100, 0, 2)],
-        )
-        .unwrap();
-        assert_eq!(
-            (safe.gap, safe.gaps, safe.granules),
-            (99, 11, 210 + 11 * 99)
-        );
-        assert_eq!(safe.binding, 1);
-        // 101 is not where a bin begins: the search may miss what is not in a higher one.
-        let safe = pool(
-            Cut::STANDARD,
-            &[demand(1, 1, 0, 10), demand(101, 101, 0, 2)],
-        )
-        .unwrap();
-        assert_eq!(safe.gap, 103);
+    fn small_and_large_blocks_need_a_gap_and_a_granule_beside_each() {
+        // 10 blocks of 3 and 2 of 128, where a bin begins.
+        let demands = [demand(3, 3, 0, 10), demand(128, 128, 0, 2)];
+        let safe = pool(Cut::STANDARD, &demands).unwrap();
+        assert_eq!((safe.gap, safe.head_gap, safe.gaps), (127, 127, 11));
+        assert_eq!(safe.granules, 286 + 11 * (127 + 1));
+        // 129 is not: the search may miss what isn't in a higher bin, but for the first of its own.
+        let demands = [demand(3, 3, 0, 10), demand(128, 129, 0, 2)];
+        let safe = pool(Cut::STANDARD, &demands).unwrap();
+        assert_eq!((safe.gap, safe.head_gap), (159, 128));
+        assert_eq!(safe.granules, 288 + 11 * 160 - 31);
     }
 
     #[test]
-    fn multiples_leave_only_multiples() {
-        let safe = pool(Cut::STANDARD, &[demand(4, 4, 0, 3), demand(8, 8, 0, 3)]).unwrap();
-        assert_eq!((safe.divisor, safe.gap, safe.granules), (4, 4, 36 + 5 * 4));
+    fn multiples_leave_only_multiples_and_no_single_granule() {
+        let demands = [demand(4, 4, 0, 3), demand(8, 8, 0, 3)];
+        let safe = pool(Cut::STANDARD, &demands).unwrap();
+        assert_eq!((safe.divisor, safe.gap, safe.absorbed), (4, 4, 0));
+        assert_eq!(safe.granules, 36 + 5 * 4);
+        // `Aligned` has even blocks only, whatever is asked for.
+        let demands = [demand(2, 8, 0, 3)];
+        let safe = pool(Cut::ALIGNED, &demands).unwrap();
+        assert_eq!((safe.divisor, safe.gap, safe.absorbed), (2, 6, 0));
+    }
+
+    #[test]
+    fn the_shortest_blocks_leave_no_gap_that_could_be_missed() {
+        let safe = pool(Cut::STANDARD, &[demand(2, 2, 0, 9)]).unwrap();
+        assert_eq!((safe.gap, safe.granules), (0, 18));
+        let safe = pool_for_maxima(Cut::STANDARD, 18, 9, &[(2, 0)]).unwrap();
+        assert_eq!((safe.gap, safe.granules), (0, 18));
     }
 
     #[test]
     fn apart_is_never_worse_than_together() {
+        let cut = Cut::STANDARD;
         let demands = [
-            demand(1, 1, 0, 1000),
+            demand(2, 2, 0, 1000),
             demand(4096, 4096, 0, 2),
-            demand(2, 3, 0, 5),
+            demand(3, 4, 0, 5),
         ];
-        let together = pool(Cut::STANDARD, &demands).unwrap();
-        let apart = divided(Cut::STANDARD, &demands).unwrap();
-        let bytes: u64 = apart
-            .iter()
-            .map(|share| Cut::STANDARD.region_bytes(share.safe.granules))
-            .sum();
-        assert!(bytes < Cut::STANDARD.region_bytes(together.granules) / 100);
+        let together = pool(cut, &demands).unwrap();
+        let apart = divided(cut, &demands).unwrap();
+        let bytes = |safe: Safe| cut.region_bytes(safe.granules).unwrap();
+        let in_all: u64 = apart.iter().map(|share| bytes(share.safe)).sum();
+        assert!(in_all < bytes(together) / 100);
         let mut served: Vec<usize> = apart
             .iter()
             .flat_map(|share| share.demands.clone())
@@ -267,6 +308,6 @@ mod tests {
 
     #[test]
     fn what_64_bits_can_not_count_is_none() {
-        assert_eq!(pool(Cut::STANDARD, &[demand(1, 1 << 40, 0, 1 << 40)]), None);
+        assert_eq!(pool(Cut::STANDARD, &[demand(2, 1 << 40, 0, 1 << 40)]), None);
     }
 }

@@ -6,14 +6,13 @@
 
 use std::collections::BTreeMap;
 
-use evenfit::SlotClass;
-
 use crate::adversary;
 use crate::contract::Site;
 use crate::exhaustive::Step;
 use crate::geometry::Cut;
 use crate::safe::Demand;
-use crate::slabs::{SlabDemand, class};
+use crate::slabs::SlabDemand;
+use crate::slots::SlotClass;
 
 /// One step of a program. Blocks are named in the order of their allocation, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,9 +46,9 @@ pub struct SlabProgram {
 const FILL_MAX: u64 = 100_000;
 
 /// Programs of which one is likely to be the worst. Deterministic.
-pub fn programs<'a>(sites: &'a [Site]) -> Vec<SlabProgram> {
+pub fn programs<'a>(cut: Cut, sites: &'a [Site]) -> Vec<SlabProgram> {
     let program = |method, moves: &[fn(&mut Game<'a>)]| {
-        let mut game = Game::new(sites);
+        let mut game = Game::new(cut, sites);
         for each in moves {
             each(&mut game);
         }
@@ -72,10 +71,8 @@ pub fn programs<'a>(sites: &'a [Site]) -> Vec<SlabProgram> {
     ]
 }
 
-/// A site, and the size and alignment of a request.
-type Choice = (usize, (u64, u64));
-
 struct Game<'a> {
+    cut: Cut,
     sites: &'a [Site],
     demands: Vec<SlabDemand>,
     live: Vec<u64>,
@@ -84,10 +81,11 @@ struct Game<'a> {
 }
 
 impl<'a> Game<'a> {
-    fn new(sites: &'a [Site]) -> Self {
+    fn new(cut: Cut, sites: &'a [Site]) -> Self {
         Self {
+            cut,
             sites,
-            demands: sites.iter().map(SlabDemand::of).collect(),
+            demands: sites.iter().map(|site| SlabDemand::of(cut, site)).collect(),
             live: vec![0; sites.len()],
             steps: Vec::new(),
             allocated: 0,
@@ -114,19 +112,11 @@ impl<'a> Game<'a> {
         self.live[site] -= 1;
     }
 
-    /// The requests of `site` that each class serves.
-    fn requests(&self, site: usize) -> BTreeMap<SlotClass, (u64, u64)> {
-        let Site {
-            min_bytes,
-            max_bytes,
-            align_bytes,
-            ..
-        } = self.sites[site];
-        let small = min_bytes..=max_bytes.min(SlotClass::REQUEST_BYTES_MAX as u64);
-        small
-            .flat_map(|bytes| [(bytes, align_bytes), (bytes, 1)])
-            .filter_map(|(bytes, align)| Some((class(bytes, align)?, (bytes, align))))
-            .collect()
+    /// The longest request of `site` that each class serves.
+    fn requests(&self, site: usize) -> impl Iterator<Item = (SlotClass, u64)> {
+        let classes = self.demands[site].classes.iter();
+        let longest = self.sites[site].max_bytes;
+        classes.map(move |&class| (class, longest.min(class.slot_bytes)))
     }
 
     fn pin(&mut self) {
@@ -149,7 +139,7 @@ impl<'a> Game<'a> {
         } = self.sites[site];
         // A granule shorter than the gaps that the blocks then leave among themselves.
         let bytes = max_bytes
-            .saturating_sub(2 * Cut::STANDARD.granule_bytes)
+            .saturating_sub(2 * self.cut.granule_bytes)
             .max(min_bytes);
         let mut gaps = Vec::new();
         self.pin_each(|game| {
@@ -165,25 +155,25 @@ impl<'a> Game<'a> {
     /// Fills slabs of each class, the one with the fewest slots first, as far as the site with most room allows, and frees all but
     /// the first slot of each. `before` comes before each slab.
     fn pin_each(&mut self, mut before: impl FnMut(&mut Self)) {
-        let mut of_class: BTreeMap<SlotClass, Vec<Choice>> = BTreeMap::new();
+        let mut of_class: BTreeMap<SlotClass, Vec<(usize, u64)>> = BTreeMap::new();
         for site in 0..self.sites.len() {
-            for (class, request) in self.requests(site) {
-                of_class.entry(class).or_default().push((site, request));
+            for (class, bytes) in self.requests(site) {
+                of_class.entry(class).or_default().push((site, bytes));
             }
         }
         for (class, choices) in of_class.into_iter().rev() {
             let most_room = choices.into_iter().max_by_key(|&(site, _)| self.room(site));
-            let Some((site, (bytes, align_bytes))) = most_room else {
+            let Some((site, bytes)) = most_room else {
                 continue;
             };
             let count = self.room(site).min(FILL_MAX);
             let mut others = Vec::new();
             for at in 0..count {
-                let opens = at % class.slots as u64 == 0;
+                let opens = at % class.slots == 0;
                 if opens {
                     before(self);
                 }
-                let block = self.allocate(site, bytes, align_bytes);
+                let block = self.allocate(site, bytes, 1);
                 if !opens {
                     others.push(block);
                 }
@@ -212,7 +202,7 @@ impl<'a> Game<'a> {
             return;
         }
         let mut blocks = Vec::new();
-        for step in adversary::worst(Cut::STANDARD, &demands).steps {
+        for step in adversary::worst(self.cut, &demands).steps {
             match step {
                 Step::Alloc { demand, granules } => {
                     let site = sites[demand];
@@ -221,8 +211,7 @@ impl<'a> Game<'a> {
                         max_bytes,
                         ..
                     } = self.sites[site];
-                    let bytes =
-                        (granules * Cut::STANDARD.granule_bytes).clamp(min_bytes, max_bytes);
+                    let bytes = (granules * self.cut.granule_bytes).clamp(min_bytes, max_bytes);
                     blocks.push((site, self.allocate(site, bytes, 1)));
                 }
                 Step::Free { block } => {
@@ -269,7 +258,7 @@ mod tests {
             site("mixed", 100, 2_000, 5),
             site("large", 3_000, 5_000, 6),
         ];
-        for program in programs(&sites) {
+        for program in programs(Cut::STANDARD, &sites) {
             let mut live = [0_u64; 3];
             let mut blocks = Vec::new();
             for step in &program.steps {

@@ -1,17 +1,15 @@
 //! The pool that can never fail, for a heap with slabs: the theorem of `docs/bounds.md`, "With slabs".
 //!
-//! Each live block of a program stands in the block tier as a block of its own, or as what keeps a slab from being given back, or
-//! as nothing, where another slot of its slab stands for it. The bound takes the worst of these for each, as far as each class can
-//! have slabs; gaps then cost what they cost without slabs.
+//! Each live block of a program stands in the block tier as a block of its own, or as what keeps a slab from being
+//! given back, or as nothing, where another slot of its slab stands for it. The bound takes the worst of these for
+//! each, as far as each class can have slabs; gaps and absorbed granules then cost what they cost without slabs.
 
-use std::alloc::Layout;
 use std::collections::BTreeMap;
-
-use evenfit::SlotClass;
 
 use crate::contract::Site;
 use crate::geometry::Cut;
-use crate::safe::longest_gap;
+use crate::safe::{Missed, Safe, divisor_of_fixed};
+use crate::slots::{SlotClass, slot_classes};
 
 /// What one site asks of a heap with slabs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,81 +36,48 @@ pub struct Blocks {
 }
 
 impl SlabDemand {
-    /// What `site` asks of the standard heap with slabs.
-    pub fn of(site: &Site) -> Self {
-        let cut = Cut::STANDARD;
-        let most_small = site.max_bytes.min(SlotClass::REQUEST_BYTES_MAX as u64);
-        let aligns = (0..64).map(|log2| 1_u64 << log2);
-        let aligns: Vec<u64> = aligns
-            .take_while(|&align| align <= site.align_bytes)
-            .collect();
+    /// What `site` asks of a heap with slabs.
+    pub fn of(cut: Cut, site: &Site) -> Self {
+        let most_small = site.max_bytes.min(cut.slot_bytes_max());
+        let all_aligned = cut.granule_bytes * cut.align_granules;
         let mut demand = Self {
             classes: Vec::new(),
             blocks: None,
             fallback: cut.granules(most_small),
             most_live: site.most_live + u64::from(site.grows),
         };
-        for bytes in site.min_bytes..=most_small {
-            for &align in &aligns {
-                match class(bytes, align) {
-                    Some(class) => demand.classes.push(class),
-                    None => demand.add_blocks(bytes, bytes, align),
-                }
-            }
+        if site.min_bytes <= most_small {
+            let smallest = cut.slot_class(site.min_bytes, 1);
+            let largest = cut.slot_class(most_small, 1);
+            let mut classes = slot_classes(cut);
+            classes.retain(|&class| smallest <= Some(class) && Some(class) <= largest);
+            demand.classes = classes;
         }
-        let first_large = site.min_bytes.max(SlotClass::REQUEST_BYTES_MAX as u64 + 1);
-        if first_large <= site.max_bytes {
-            demand.add_blocks(first_large, site.max_bytes, site.align_bytes);
+        if site.align_bytes > all_aligned {
+            demand.add_blocks(cut, site.min_bytes, site);
+        } else if site.max_bytes > cut.slot_bytes_max() {
+            let first_large = site.min_bytes.max(cut.slot_bytes_max() + 1);
+            demand.add_blocks(cut, first_large, site);
         }
-        demand.classes.sort_unstable();
-        demand.classes.dedup();
         demand
     }
 
-    fn add_blocks(&mut self, min_bytes: u64, max_bytes: u64, align_bytes: u64) {
-        let cut = Cut::STANDARD;
-        let (min, max) = (cut.granules(min_bytes), cut.granules(max_bytes));
-        let slack = cut.slack(align_bytes);
-        let so_far = self.blocks.unwrap_or(Blocks { min, max, slack });
+    fn add_blocks(&mut self, cut: Cut, min_bytes: u64, site: &Site) {
         self.blocks = Some(Blocks {
-            min: so_far.min.min(min),
-            max: so_far.max.max(max),
-            slack: so_far.slack.max(slack),
+            min: cut.granules(min_bytes),
+            max: cut.granules(site.max_bytes),
+            slack: cut.slack(site.align_bytes),
         });
     }
-}
-
-/// The class of a small request.
-pub fn class(bytes: u64, align_bytes: u64) -> Option<SlotClass> {
-    let layout = Layout::from_size_align(bytes as usize, align_bytes as usize).ok()?;
-    SlotClass::of(layout)
-}
-
-/// A slab's length in granules.
-pub fn slab_granules() -> u64 {
-    SlotClass::SLAB_BYTES as u64 / Cut::STANDARD.granule_bytes
-}
-
-/// Bytes of a region, based at a multiple of a granule, whose pool with slabs has `granules`. `None`: more than 64 bits count.
-pub fn region_bytes(granules: u64) -> Option<u64> {
-    let pool_bytes = granules.checked_mul(Cut::STANDARD.granule_bytes)?;
-    let metadata_bytes = SlotClass::metadata_bytes(usize::try_from(granules).ok()?);
-    pool_bytes.checked_add(metadata_bytes as u64)
 }
 
 /// A pool that never fails, and what makes it so large.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SafeWithSlabs {
-    /// The pool.
-    pub granules: u64,
+    /// As without slabs; `live` counts slabs as the blocks that they are.
+    pub safe: Safe,
     /// Most slabs at once.
     pub slabs: u64,
-    /// Most granules in blocks and slabs at once.
-    pub live: u64,
-    /// Most gaps below the top when a request fails.
-    pub gaps: u64,
-    /// The longest that each of them can be.
-    pub gap: u64,
     /// What fails if the pool is shorter.
     pub binding: Binding,
 }
@@ -128,26 +93,26 @@ pub enum Binding {
 
 /// The safe pool for these demands. `None`: more granules than 64 bits count. O(demands^2).
 ///
-/// The shorter of two that are both safe: one in which slabs can always be had, and one in which small requests may have to take
-/// blocks instead.
-pub fn pool(demands: &[SlabDemand]) -> Option<SafeWithSlabs> {
-    let always = Slabs::of(demands, false)?.pool()?;
-    let fallback = Slabs::of(demands, true).and_then(|slabs| slabs.pool());
+/// The shorter of two that are both safe: one in which slabs can always be had, and one in which small requests may
+/// have to take blocks instead.
+pub fn pool(cut: Cut, demands: &[SlabDemand]) -> Option<SafeWithSlabs> {
+    let always = Standing::of(cut, demands, false)?.pool()?;
+    let fallback = Standing::of(cut, demands, true).and_then(|standing| standing.pool());
     Some(match fallback {
-        Some(fallback) if fallback.granules < always.granules => fallback,
+        Some(fallback) if fallback.safe.granules < always.safe.granules => fallback,
         _ => always,
     })
 }
 
-/// What is known of a program by its observed maxima only, none of which need be at the same moment. A block that a reallocation is
-/// moving counts twice.
+/// What is known of a program by its observed maxima only, none of which need be at the same moment. A block that a
+/// reallocation is moving counts twice; one that shrank to what slots serve stays a block.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Maxima {
     /// By class: most slots live.
     pub slots: BTreeMap<SlotClass, u64>,
     /// Most slots live, of all classes.
     pub all_slots: u64,
-    /// Most granules live in blocks, and most blocks.
+    /// Most granules live in blocks, as asked for.
     pub block_granules: u64,
     /// Most blocks live.
     pub blocks: u64,
@@ -158,51 +123,48 @@ pub struct Maxima {
 /// The safe pool for a program known by its maxima. `None`: more granules than 64 bits count. O(sizes).
 ///
 /// `Binding::Demand` is an index into `sizes`.
-pub fn pool_for_maxima(maxima: &Maxima) -> Option<SafeWithSlabs> {
+pub fn pool_for_maxima(cut: Cut, maxima: &Maxima) -> Option<SafeWithSlabs> {
     let of_class = maxima.slots.iter();
     let slabs = of_class
-        .map(|(class, live)| live.div_ceil(class.slots as u64))
+        .map(|(class, live)| live.div_ceil(class.slots))
         .try_fold(0_u64, u64::checked_add)?
         // Each holds a live slot.
         .min(maxima.all_slots);
     let live = maxima
         .block_granules
-        .checked_add(slabs.checked_mul(slab_granules())?)?;
+        .checked_add(slabs.checked_mul(cut.slab_granules())?)?;
+    let slab = (slabs > 0).then_some((cut.slab_granules(), 0));
+    let divisor = divisor_of_fixed(cut, maxima.sizes.iter().copied().chain(slab));
     let shortest = maxima.sizes.iter().map(|&(size, _)| size).min();
-    let shortest = shortest.unwrap_or(1).max(1);
-    let failing = |binding, granules: u64, slack: u64, other_slabs: u64, blocks: u64| {
-        let gap = longest_gap(Cut::STANDARD, granules.checked_add(slack)?, 1);
-        let gaps = blocks.checked_add(other_slabs)?;
-        Some(SafeWithSlabs {
-            granules: live
-                .checked_add(slack)?
-                .checked_add(gaps.checked_mul(gap)?)?,
-            slabs,
-            live,
-            gaps,
-            gap,
-            binding,
-        })
-    };
-    let blocks = maxima.blocks.min(maxima.block_granules / shortest);
-    let mut worst = failing(
-        Binding::Slab,
-        if slabs > 0 { slab_granules() } else { 1 },
-        0,
-        slabs.saturating_sub(1),
-        blocks,
-    )?;
-    for (index, &(size, slack)) in maxima.sizes.iter().enumerate() {
-        let others = maxima
-            .blocks
-            .saturating_sub(1)
-            .min(maxima.block_granules.saturating_sub(size) / shortest);
-        let safe = failing(Binding::Demand(index), size, slack, slabs, others)?;
-        if safe.granules > worst.granules {
-            worst = safe;
+    let shortest = shortest.unwrap_or(0).max(Cut::BLOCK_MIN);
+    let requests = maxima.sizes.iter().enumerate();
+    let requests = requests.map(|(at, &request)| (Binding::Demand(at), request));
+    let mut worst = None::<SafeWithSlabs>;
+    for (binding, (size, slack)) in slab
+        .map(|slab| (Binding::Slab, slab))
+        .into_iter()
+        .chain(requests)
+    {
+        let (blocks, granules, slabs_beside) = match binding {
+            Binding::Slab => (maxima.blocks, maxima.block_granules, slabs - 1),
+            Binding::Demand(_) => (
+                maxima.blocks.saturating_sub(1),
+                maxima.block_granules.saturating_sub(size),
+                slabs,
+            ),
+        };
+        let others = blocks.min(granules / shortest).checked_add(slabs_beside)?;
+        let missed = Missed::by(cut, size.checked_add(slack)?, divisor);
+        let safe = missed.pool(live, slack, others, 0)?;
+        if worst.is_none_or(|worst| safe.granules > worst.safe.granules) {
+            worst = Some(SafeWithSlabs {
+                safe,
+                slabs,
+                binding,
+            });
         }
     }
-    Some(worst)
+    worst
 }
 
 /// Most slabs that each class can have at once: a class opens one only when all its others are full.
@@ -215,12 +177,13 @@ fn most_slabs(demands: &[SlabDemand]) -> BTreeMap<SlotClass, u64> {
         }
     }
     live.into_iter()
-        .map(|(class, live)| (class, live.div_ceil(class.slots as u64)))
+        .map(|(class, live)| (class, live.div_ceil(class.slots)))
         .collect()
 }
 
-/// The live blocks that stand in the block tier.
-struct Slabs<'a> {
+/// The live blocks, as they stand in the block tier.
+struct Standing<'a> {
+    cut: Cut,
     demands: &'a [SlabDemand],
     /// Whether small requests may take blocks.
     falls_back: bool,
@@ -233,8 +196,8 @@ struct Slabs<'a> {
     divisor: u64,
 }
 
-impl<'a> Slabs<'a> {
-    fn of(demands: &'a [SlabDemand], falls_back: bool) -> Option<Self> {
+impl<'a> Standing<'a> {
+    fn of(cut: Cut, demands: &'a [SlabDemand], falls_back: bool) -> Option<Self> {
         let of_class = most_slabs(demands);
         let block = |demand: &SlabDemand| {
             let own = demand.blocks.map_or(0, |blocks| blocks.max);
@@ -249,15 +212,16 @@ impl<'a> Slabs<'a> {
         let sum = |counts: &[u64]| counts.iter().try_fold(0_u64, |sum, &n| sum.checked_add(n));
         let by_class: Vec<u64> = of_class.values().copied().collect();
         Some(Self {
+            cut,
             demands,
             falls_back,
             block: demands.iter().map(block).collect(),
             most: sum(&by_class)?.min(sum(&keepers)?),
             keepers,
             divisor: if falls_back {
-                1
+                cut.align_granules
             } else {
-                common_divisor(demands)
+                common_divisor(cut, demands)
             },
         })
     }
@@ -266,9 +230,9 @@ impl<'a> Slabs<'a> {
     fn pool(&self) -> Option<SafeWithSlabs> {
         let mut worst = None::<SafeWithSlabs>;
         for (binding, granules, slack) in self.may_fail() {
-            let safe = self.failing(binding, granules, slack)?;
-            if worst.is_none_or(|worst| safe.granules > worst.granules) {
-                worst = Some(safe);
+            let failing = self.failing(binding, granules, slack)?;
+            if worst.is_none_or(|worst| failing.safe.granules > worst.safe.granules) {
+                worst = Some(failing);
             }
         }
         worst
@@ -287,15 +251,15 @@ impl<'a> Slabs<'a> {
             requests.push(if self.falls_back {
                 (Binding::Demand(index), demand.fallback, 0)
             } else {
-                (Binding::Slab, slab_granules(), 0)
+                (Binding::Slab, self.cut.slab_granules(), 0)
             });
         }
         requests
     }
 
-    /// The longest pool in which a request of `granules` and `slack` may fail, and one granule more.
+    /// One granule more than the longest pool in which a request of `granules` and `slack` may fail.
     fn failing(&self, binding: Binding, granules: u64, slack: u64) -> Option<SafeWithSlabs> {
-        let gap = longest_gap(Cut::STANDARD, granules.checked_add(slack)?, self.divisor);
+        let slab = self.cut.slab_granules();
         // Every live block as a block of its own, where it may be one.
         let (mut live, mut pieces) = (0_u64, 0_u64);
         let mut gains = Vec::new();
@@ -304,12 +268,13 @@ impl<'a> Slabs<'a> {
             if block > 0 {
                 live = live.checked_add(block.checked_mul(demand.most_live)?)?;
                 pieces = pieces.checked_add(demand.most_live)?;
-                gains.push((slab_granules().saturating_sub(block), 0, self.keepers[at]));
+                gains.push((slab.saturating_sub(block), 0, self.keepers[at]));
             } else {
-                gains.push((slab_granules(), 1, self.keepers[at]));
+                gains.push((slab, 1, self.keepers[at]));
             }
         }
-        // Then as many slabs as there may be, in place of what they lengthen most. One that is also a piece more gains most.
+        // Then as many slabs as there may be, in place of what they lengthen most. One that is also a piece more
+        // gains most.
         gains.sort_unstable_by_key(|&(gain, piece, _)| std::cmp::Reverse((piece, gain)));
         let mut slabs = 0;
         for (gain, piece, keepers) in gains {
@@ -321,33 +286,34 @@ impl<'a> Slabs<'a> {
             live = live.checked_add(gain.checked_mul(count)?)?;
             pieces = pieces.checked_add(piece * count)?;
         }
-        let gaps = pieces.saturating_sub(1);
+        let missed = Missed::by(self.cut, granules.checked_add(slack)?, self.divisor);
+        let binding_demand = match binding {
+            Binding::Slab => 0,
+            Binding::Demand(at) => at,
+        };
         Some(SafeWithSlabs {
-            granules: live
-                .checked_add(slack)?
-                .checked_add(gaps.checked_mul(gap)?)?,
+            safe: missed.pool(live, slack, pieces.saturating_sub(1), binding_demand)?,
             slabs: self.most,
-            live,
-            gaps,
-            gap,
             binding,
         })
     }
 }
 
-/// What divides every block and slab, where all sizes are fixed and no alignment interferes.
-fn common_divisor(demands: &[SlabDemand]) -> u64 {
-    let mut divisor = 0;
+/// What divides every block and slab: all that the geometry aligns to, and more where sizes are fixed and no
+/// alignment interferes. A block that shrinks to what slots serve stays a block, so a site with both kinds has no
+/// fixed size.
+fn common_divisor(cut: Cut, demands: &[SlabDemand]) -> u64 {
+    let mut sizes = Vec::new();
     for demand in demands {
         if let Some(blocks) = demand.blocks {
-            if blocks.min != blocks.max || blocks.slack != 0 {
-                return 1;
+            if blocks.min != blocks.max || !demand.classes.is_empty() {
+                return cut.align_granules;
             }
-            divisor = crate::safe::gcd(divisor, blocks.max);
+            sizes.push((blocks.max, blocks.slack));
         }
         if !demand.classes.is_empty() {
-            divisor = crate::safe::gcd(divisor, slab_granules());
+            sizes.push((cut.slab_granules(), 0));
         }
     }
-    divisor.max(1)
+    divisor_of_fixed(cut, sizes.into_iter())
 }

@@ -1,116 +1,234 @@
-//! The simulated policies against the heap itself, against their simplest forms, and against a shadow model.
+//! The simulated policies: evenfit's against the heap itself, others and evenfit's against their simplest forms, all
+//! against a shadow model.
+#![allow(clippy::undocumented_unsafe_blocks)] // All blocks of a program are its own, and freed once.
+
+mod heap;
 
 use std::alloc::Layout;
 use std::collections::BTreeMap;
-use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
-use evenfit::{Heap, Standard, Tiers};
+use evenfit::{Aligned, BlocksOnly, Compact, Geometry, Heap, Standard, Wide};
 use evenfit_contract::Cut;
 use evenfit_contract::exhaustive::{Rule, Step, placements};
-use evenfit_contract::policy::{Handle, Placement, Policy, good_fit};
+use evenfit_contract::policy::{Evenfit, Handle, Placement, Policy};
 use evenfit_contract::safe::Demand;
 
-struct Random(u64);
+use heap::{Memory, Random};
 
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % end
+struct Live {
+    ptr: NonNull<u8>,
+    layout: Layout,
+    handle: Handle,
+}
+
+/// The same program in both.
+struct Both<'a, G: Geometry> {
+    cut: Cut,
+    heap: Heap<'a, BlocksOnly, G>,
+    policy: Evenfit,
+    live: Vec<Live>,
+    random: Random,
+    /// Blocks that a granule was left to, requests refused, blocks resized.
+    seen: [u64; 3],
+}
+
+impl<G: Geometry> Both<'_, G> {
+    fn layout(&mut self, longest: u64) -> Layout {
+        let granules = match self.random.below(3) {
+            0 => 1 + self.random.below(6),
+            1 => 1 + self.random.below(40.min(longest)),
+            _ => 1 + self.random.below(longest),
+        };
+        let bytes = granules * self.cut.granule_bytes - self.random.below(self.cut.granule_bytes);
+        let align = match self.random.below(8) {
+            0 => 8 << self.random.below(5),
+            _ => 8,
+        };
+        Layout::from_size_align(bytes as usize, align).unwrap()
+    }
+
+    fn granules(&self, layout: Layout) -> u64 {
+        self.cut.granules(layout.size() as u64)
+    }
+
+    fn granule_of(&self, ptr: NonNull<u8>) -> u64 {
+        let offset = ptr.addr().get() - self.heap.pool_start().addr();
+        offset as u64 / self.cut.granule_bytes
+    }
+
+    fn allocate(&mut self, layout: Layout) {
+        let align = (layout.align() as u64 / self.cut.granule_bytes).max(1);
+        let asked = self.granules(layout);
+        let handle = self.policy.allocate(asked, align);
+        let block = self.heap.allocate(layout).ok();
+        let extent = handle.map(|handle| self.policy.extent(handle));
+        let real = block.map(|block| {
+            let granules = block.len() as u64 / self.cut.granule_bytes;
+            (self.granule_of(block.cast()), granules)
+        });
+        assert_eq!(extent, real, "{layout:?}");
+        let (Some(handle), Some(block)) = (handle, block) else {
+            self.seen[1] += 1;
+            return;
+        };
+        self.seen[0] += u64::from(extent.is_some_and(|(_, len)| len > asked));
+        self.live.push(Live {
+            ptr: block.cast(),
+            layout,
+            handle,
+        });
+    }
+
+    fn free(&mut self, at: usize) {
+        let Live {
+            ptr,
+            layout,
+            handle,
+        } = self.live.swap_remove(at);
+        self.policy.free(handle);
+        unsafe { self.heap.try_deallocate(ptr, layout).unwrap() };
+    }
+
+    fn resize(&mut self, at: usize, longest: u64) {
+        let new = self.layout(longest);
+        let Live {
+            ptr,
+            layout,
+            handle,
+        } = self.live[at];
+        let new = Layout::from_size_align(new.size(), layout.align()).unwrap();
+        let resized = self.policy.resize(handle, self.granules(new));
+        let real = unsafe { self.heap.resize_in_place(ptr, layout, new) };
+        assert_eq!(resized, real.is_ok(), "{layout:?} to {new:?}");
+        if resized {
+            self.live[at].layout = new;
+            self.seen[2] += 1;
+        }
+    }
+
+    fn play(&mut self, steps: u64, longest: u64) {
+        for step in 0..steps {
+            let at = self.random.below(self.live.len() as u64) as usize;
+            match self.random.below(7) {
+                0..4 => {
+                    let layout = self.layout(longest);
+                    self.allocate(layout);
+                }
+                4 | 5 if !self.live.is_empty() => self.free(at),
+                6 if !self.live.is_empty() => self.resize(at, longest),
+                _ => {}
+            }
+            if step % 16 == 0 {
+                let largest = self.policy.largest() * self.cut.granule_bytes;
+                assert_eq!(self.heap.largest_free() as u64, largest);
+            }
+        }
+        self.heap.check().unwrap();
     }
 }
 
-/// A random program of one demand of 1 to 80 granules.
-fn program(random: &mut Random, steps: usize, resizes: bool) -> Vec<Step> {
+/// Programs over pools so short that many requests fail, and over long ones.
+fn compare<G: Geometry>(cut: Cut) {
+    let mut seen = [0; 3];
+    for seed in 0..80 {
+        let mut random = Random::new(seed);
+        let (pool, longest) = match seed % 3 {
+            0 => (40 + random.below(100), 20),
+            1 => (400 + random.below(1_000), 100),
+            _ => (3_000 + random.below(3_000), 700),
+        };
+        let pool = pool.next_multiple_of(cut.align_granules);
+        let region_bytes = cut.region_bytes(pool).unwrap();
+        let mut memory = Memory::new(region_bytes);
+        let mut both = Both::<G> {
+            cut,
+            heap: memory.heap(cut, pool, region_bytes),
+            policy: Evenfit::new(cut, pool),
+            live: Vec::new(),
+            random,
+            seen: [0; 3],
+        };
+        both.play(1_500, longest);
+        for (sum, more) in seen.iter_mut().zip(both.seen) {
+            *sum += more;
+        }
+    }
+    println!("{cut:?}: absorbed, refused, resized: {seen:?}");
+    assert_eq!(seen[0] > 0, cut.absorbs());
+    assert!(seen[1] > 1_000 && seen[2] > 1_000);
+}
+
+#[test]
+fn the_policy_places_blocks_where_the_heap_does() {
+    compare::<Standard>(Cut::STANDARD);
+    compare::<Aligned>(Cut::ALIGNED);
+    compare::<Wide>(Cut::WIDE);
+    compare::<Compact>(Cut::COMPACT);
+}
+
+/// Blocks of any size at each of these alignments, in granules.
+fn demands(aligns: &[u64]) -> Vec<Demand> {
+    let demand = |&align: &u64| Demand {
+        min: 2,
+        max: 80,
+        slack: if align == 1 { 0 } else { align + 1 },
+        most_live: 1 << 40,
+    };
+    aligns.iter().map(demand).collect()
+}
+
+/// A random program of so many demands of 2 to 80 granules; a third of its blocks are short.
+fn program(random: &mut Random, steps: usize, demands: u64, resizes: bool) -> Vec<Step> {
     let (mut live, mut allocations, mut out) = (Vec::new(), 0, Vec::new());
     for _ in 0..steps {
+        let granules = match random.below(3) {
+            0 => 2 + random.below(6),
+            _ => 2 + random.below(79),
+        };
+        let at = random.below(live.len() as u64) as usize;
         match random.below(if resizes { 6 } else { 5 }) {
             0..3 => {
                 live.push(allocations);
                 allocations += 1;
-                let granules = if random.below(2) == 0 {
-                    1 + random.below(6)
-                } else {
-                    1 + random.below(80)
-                };
                 out.push(Step::Alloc {
-                    demand: 0,
+                    demand: random.below(demands) as usize,
                     granules,
                 });
             }
-            3..5 if !live.is_empty() => {
-                let at = random.below(live.len() as u64) as usize;
-                out.push(Step::Free {
-                    block: live.swap_remove(at),
-                });
-            }
-            5 if !live.is_empty() => {
-                // To one granule: a shrink is always in place.
-                let at = random.below(live.len() as u64) as usize;
-                out.push(Step::Resize {
-                    block: live[at],
-                    granules: 1,
-                });
-            }
+            3..5 if !live.is_empty() => out.push(Step::Free {
+                block: live.swap_remove(at),
+            }),
+            5 if !live.is_empty() => out.push(Step::Resize {
+                block: live[at],
+                granules,
+            }),
             _ => {}
         }
     }
     out
 }
 
-fn simulated(steps: &[Step], mut space: impl Placement) -> Vec<u64> {
-    let mut handles: Vec<Handle> = Vec::new();
+/// The same answers as [`placements`].
+fn simulated(steps: &[Step], demands: &[Demand], space: &mut dyn Placement) -> Vec<Option<u64>> {
+    let mut handles: Vec<Option<Handle>> = Vec::new();
     let mut out = Vec::new();
     for step in steps {
         match *step {
-            Step::Alloc { granules, .. } => {
-                let handle = space.allocate(granules, 1).expect("room");
+            Step::Alloc { demand, granules } => {
+                let align = demands[demand].slack.saturating_sub(1).max(1);
+                let handle = space.allocate(granules, align);
                 handles.push(handle);
-                out.push(space.extent(handle).0);
-            }
-            Step::Free { block } => space.free(handles[block]),
-            Step::Resize { block, granules } => {
-                assert!(space.resize(handles[block], granules));
-                out.push(space.extent(handles[block]).0);
-            }
-        }
-    }
-    out
-}
-
-fn in_the_heap(steps: &[Step], region: &mut [MaybeUninit<u8>]) -> Vec<u64> {
-    let heap = Heap::<Standard>::from_region_with(region, Tiers::BlocksOnly);
-    let mut heap = heap.expect("large enough");
-    let base = heap.pool_start().addr();
-    let offset = |block: NonNull<u8>| ((block.addr().get() - base) / 16) as u64;
-    let layout =
-        |granules: u64| Layout::from_size_align(granules as usize * 16, 16).expect("small");
-    let mut blocks: Vec<(NonNull<u8>, Layout)> = Vec::new();
-    let mut out = Vec::new();
-    for step in steps {
-        match *step {
-            Step::Alloc { granules, .. } => {
-                let block = heap.allocate(layout(granules)).expect("room").cast();
-                blocks.push((block, layout(granules)));
-                out.push(offset(block));
+                out.push(handle.map(|handle| space.extent(handle).0));
             }
             Step::Free { block } => {
-                let (ptr, layout) = blocks[block];
-                // SAFETY: the program frees live blocks only.
-                unsafe { heap.try_deallocate(ptr, layout).expect("live") };
+                if let Some(handle) = handles[block] {
+                    space.free(handle);
+                }
             }
             Step::Resize { block, granules } => {
-                let (ptr, old) = blocks[block];
-                // SAFETY: the program resizes live blocks only, and the old layout is forgotten.
-                let moved = unsafe {
-                    heap.reallocate(ptr, old, layout(granules))
-                        .expect("shorter")
-                };
-                blocks[block] = (moved.cast(), layout(granules));
-                out.push(offset(moved.cast()));
+                let handle = handles[block].filter(|&handle| space.resize(handle, granules));
+                out.push(handle.map(|handle| space.extent(handle).0));
             }
         }
     }
@@ -118,65 +236,54 @@ fn in_the_heap(steps: &[Step], region: &mut [MaybeUninit<u8>]) -> Vec<u64> {
 }
 
 #[test]
-fn the_simulated_good_fit_places_blocks_where_the_heap_does() {
-    let mut random = Random(7);
-    let mut region = vec![MaybeUninit::uninit(); 1 << 20];
-    let demands = [Demand {
-        min: 1,
-        max: 80,
-        slack: 0,
-        most_live: 1 << 40,
-    }];
-    for round in 0..60 {
-        let steps = program(&mut random, 400, round % 2 == 0);
-        let heap = in_the_heap(&steps, &mut region);
-        assert_eq!(simulated(&steps, good_fit(Cut::STANDARD, 1 << 30)), heap);
-        assert_eq!(
-            placements(Rule::GoodFit(Cut::STANDARD), &demands, &steps),
-            heap
-        );
+fn evenfit_agrees_with_its_simplest_form_in_full_pools_too() {
+    let mut random = Random::new(7);
+    let short_bins = Cut {
+        short_end: 8,
+        ..Cut::STANDARD
+    };
+    let mut refused = 0;
+    for round in 0..120 {
+        let cut = if round % 2 == 0 {
+            Cut::STANDARD
+        } else {
+            short_bins
+        };
+        let aligns: &[u64] = if round % 3 == 0 { &[1] } else { &[1, 2, 8] };
+        let demands = demands(aligns);
+        let steps = program(&mut random, 400, aligns.len() as u64, round % 4 < 2);
+        let end = 300 + random.below(1_500);
+        let placed = simulated(&steps, &demands, &mut Evenfit::new(cut, end));
+        let simplest = placements(Rule::Evenfit(cut), Some(end), &demands, &steps);
+        assert_eq!(placed, simplest, "{cut:?}, {end}");
+        refused += placed.iter().filter(|at| at.is_none()).count();
     }
+    assert!(refused > 1_000, "{refused}");
 }
 
 #[test]
 fn first_and_best_fit_agree_with_their_simplest_forms() {
-    let mut random = Random(99);
-    let demands = [Demand {
-        min: 1,
-        max: 80,
-        slack: 0,
-        most_live: 1 << 40,
-    }];
+    let mut random = Random::new(99);
+    let demands = demands(&[1]);
     for _ in 0..30 {
-        let steps = program(&mut random, 300, false);
+        let steps = program(&mut random, 300, 1, false);
         for (policy, rule) in [
             (Policy::FirstFit, Rule::FirstFit),
             (Policy::BestFit, Rule::BestFit),
         ] {
-            let mut space = policy.over(1 << 16);
-            let mut handles = Vec::new();
-            let mut out = Vec::new();
-            for step in &steps {
-                match *step {
-                    Step::Alloc { granules, .. } => {
-                        handles.push(space.allocate(granules, 1).expect("room"));
-                        out.push(space.extent(handles[handles.len() - 1]).0);
-                    }
-                    Step::Free { block } => space.free(handles[block]),
-                    Step::Resize { .. } => {}
-                }
-            }
-            assert_eq!(out, placements(rule, &demands, &steps), "{}", policy.name());
+            let placed = simulated(&steps, &demands, &mut *policy.over(Cut::STANDARD, 1 << 16));
+            let simplest = placements(rule, None, &demands, &steps);
+            assert_eq!(placed, simplest, "{}", policy.name());
         }
     }
 }
 
 #[test]
 fn no_policy_hands_out_what_is_used_or_not_there() {
-    let mut random = Random(3);
+    let mut random = Random::new(3);
     for policy in Policy::ALL {
         let pool = 1500 + random.below(1500);
-        let mut space = policy.over(pool);
+        let mut space = policy.over(Cut::STANDARD, pool);
         // The shadow: where live blocks are, by start.
         let mut shadow: BTreeMap<u64, (u64, Handle)> = BTreeMap::new();
         let mut failed = 0;
@@ -184,7 +291,7 @@ fn no_policy_hands_out_what_is_used_or_not_there() {
             match random.below(7) {
                 0..3 => {
                     let align = [1, 1, 1, 4][random.below(4) as usize];
-                    let granules = 1 + random.below(60);
+                    let granules = 2 + random.below(59);
                     let largest = space.largest();
                     let Some(handle) = space.allocate(granules, align) else {
                         assert!(
@@ -215,7 +322,7 @@ fn no_policy_hands_out_what_is_used_or_not_there() {
                 _ => {
                     let at = random.below(pool);
                     if let Some((&start, &(_, handle))) = shadow.range(at..).next()
-                        && space.resize(handle, 1 + random.below(60))
+                        && space.resize(handle, 2 + random.below(59))
                     {
                         let (moved, len) = space.extent(handle);
                         assert_eq!(moved, start);

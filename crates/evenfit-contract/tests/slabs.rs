@@ -1,17 +1,20 @@
-//! The safe pool with slabs, against the heap itself: programs that keep a contract and do their worst never fail in it, and
-//! formulas that forget a part of the argument are refuted by the same programs.
+//! The safe pool with slabs, against the heap itself: programs that keep a contract and do their
+//! worst never fail in it, and formulas that forget a part of the argument are refuted by the same programs.
 #![allow(clippy::undocumented_unsafe_blocks)] // All blocks of a game are its own, and freed once.
+
+mod heap;
 
 use std::alloc::Layout;
 use std::collections::HashSet;
-use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
-use evenfit::{BlockState, Heap, Standard, Tiers};
+use evenfit::{Aligned, BlockState, Geometry, Heap, Standard, Wide, WithSlabs};
 use evenfit_contract::exhaustive::Step;
 use evenfit_contract::safe::{self, Demand};
 use evenfit_contract::slabs::{self, SafeWithSlabs, SlabDemand};
-use evenfit_contract::{Contract, Cut, Site, adversary};
+use evenfit_contract::{Cut, Site, adversary, slot_classes};
+
+use heap::{Memory, Random};
 
 fn site(size: (u64, u64), align_bytes: u64, most_live: u64, grows: bool) -> Site {
     Site {
@@ -24,32 +27,53 @@ fn site(size: (u64, u64), align_bytes: u64, most_live: u64, grows: bool) -> Site
     }
 }
 
-/// Contracts of a few sites, chosen so that pins, gaps beside slabs, gaps beside blocks and alignment each matter somewhere.
+/// Contracts of a few sites, chosen so that pins, gaps beside slabs, gaps beside blocks and alignment each matter
+/// somewhere.
 fn grid() -> Vec<Vec<Site>> {
     let mut grid = Vec::new();
     for most_live in [1, 2, 7, 40] {
-        grid.push(vec![site((1, 256), 8, most_live, false)]);
-        grid.push(vec![site((1, 256), 16, most_live, true)]);
+        grid.push(vec![site((1, 512), 8, most_live, false)]);
+        grid.push(vec![site((1, 512), 16, most_live, true)]);
         grid.push(vec![site((64, 64), 8, 33 * most_live, false)]);
-        grid.push(vec![site((200, 300), 8, most_live, false)]);
+        grid.push(vec![site((400, 600), 8, most_live, false)]);
+        grid.push(vec![site((300, 700), 8, most_live, true)]);
+        grid.push(vec![site((513, 1_032), 8, most_live, true)]);
+        grid.push(vec![site((513, 5_000), 8, most_live, true)]);
         for large in [2_048, 3_200, 5_000] {
             let blocks = site((large, large), 8, 2, false);
             grid.push(vec![site((16, 256), 8, most_live, false), blocks.clone()]);
             grid.push(vec![site((100, 100), 8, 3 * most_live, false), blocks]);
-            let range = site((257, large), 8, 3, false);
-            grid.push(vec![site((8, 128), 8, most_live, false), range.clone()]);
+            let range = site((513, large), 8, 3, false);
+            grid.push(vec![site((8, 512), 8, most_live, false), range.clone()]);
             grid.push(vec![site((40, 40), 8, 60 * most_live, false), range]);
         }
         grid.push(vec![
-            site((1, 256), 64, most_live, false),
-            site((300, 1_000), 128, 3, true),
+            site((1, 512), 64, most_live, false),
+            site((600, 1_000), 128, 3, true),
         ]);
     }
     grid
 }
 
-fn demands(sites: &[Site]) -> Vec<SlabDemand> {
-    sites.iter().map(SlabDemand::of).collect()
+fn demands(cut: Cut, sites: &[Site]) -> Vec<SlabDemand> {
+    sites.iter().map(|site| SlabDemand::of(cut, site)).collect()
+}
+
+/// A geometry, and what is computed of it.
+trait Known: Geometry {
+    const CUT: Cut;
+}
+
+impl Known for Standard {
+    const CUT: Cut = Cut::STANDARD;
+}
+
+impl Known for Aligned {
+    const CUT: Cut = Cut::ALIGNED;
+}
+
+impl Known for Wide {
+    const CUT: Cut = Cut::WIDE;
 }
 
 struct Live {
@@ -59,40 +83,34 @@ struct Live {
 }
 
 /// A program that keeps the contract, and the heap that it runs in.
-struct Game<'a> {
-    heap: Heap<'a, Standard>,
+struct Game<'a, G: Known> {
+    heap: Heap<'a, WithSlabs, G>,
     sites: &'a [Site],
     live: Vec<Live>,
     count: Vec<u64>,
-    random: u64,
+    random: Random,
     failed: bool,
 }
 
 /// A request was refused.
 struct Failed;
 
-impl<'a> Game<'a> {
-    fn new(region: &'a mut [MaybeUninit<u8>], granules: u64, sites: &'a [Site], seed: u64) -> Self {
-        let base = region.as_ptr().align_offset(16);
-        let bytes = slabs::region_bytes(granules).unwrap() as usize;
-        let region = &mut region[base..base + bytes];
-        let heap = Heap::from_region_with(region, Tiers::WithSlabs).unwrap();
-        assert_eq!(heap.stats().pool_bytes as u64, granules * 16);
+impl<'a, G: Known> Game<'a, G> {
+    fn new(memory: &'a mut Memory, granules: u64, sites: &'a [Site], seed: u64) -> Self {
+        let granules = granules.next_multiple_of(G::CUT.align_granules);
+        let region_bytes = G::CUT.region_bytes_with_slabs(granules).unwrap();
         Self {
-            heap,
+            heap: memory.heap(G::CUT, granules, region_bytes),
             sites,
             live: Vec::new(),
             count: vec![0; sites.len()],
-            random: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1,
+            random: Random::new(seed),
             failed: false,
         }
     }
 
     fn below(&mut self, end: u64) -> u64 {
-        self.random ^= self.random >> 12;
-        self.random ^= self.random << 25;
-        self.random ^= self.random >> 27;
-        (self.random.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % end.max(1)
+        self.random.below(end)
     }
 
     fn may(&self, site: usize) -> bool {
@@ -181,7 +199,8 @@ impl<'a> Game<'a> {
         Ok(())
     }
 
-    /// Takes the longest blocks, then pins slabs behind them, then frees the blocks: what is left before the slabs is a gap.
+    /// Takes the longest blocks, then pins slabs behind them, then frees the blocks: what is left before the slabs is
+    /// a gap.
     fn gaps(&mut self, blocks: usize, small: usize) -> Result<(), Failed> {
         let Site { max_bytes, .. } = self.sites[blocks];
         let shorter = max_bytes
@@ -234,68 +253,79 @@ impl<'a> Game<'a> {
     }
 }
 
+/// Memory for a pool of so many granules.
+fn memory(cut: Cut, granules: u64) -> Memory {
+    Memory::new(cut.region_bytes_with_slabs(granules + 1).unwrap())
+}
+
 /// Whether some program that keeps the contract fails in a pool of so many granules.
-fn is_broken(sites: &[Site], granules: u64, seeds: std::ops::Range<u64>, steps: u64) -> bool {
-    let bytes = slabs::region_bytes(granules).unwrap() as usize;
-    let mut region = vec![MaybeUninit::uninit(); bytes + 16];
+fn is_broken<G: Known>(
+    sites: &[Site],
+    granules: u64,
+    seeds: std::ops::Range<u64>,
+    steps: u64,
+) -> bool {
+    let mut memory = memory(G::CUT, granules);
     seeds.into_iter().any(|seed| {
-        let mut game = Game::new(&mut region, granules, sites, seed);
+        let mut game = Game::<G>::new(&mut memory, granules, sites, seed);
         game.failed = game.play(steps).is_err();
         game.heap.check().unwrap();
         game.failed
     })
 }
 
-#[test]
-fn no_program_fails_in_the_safe_pool() {
+fn none_is_broken<G: Known>() {
     for sites in grid() {
-        let safe = slabs::pool(&demands(&sites)).unwrap();
+        let safe = slabs::pool(G::CUT, &demands(G::CUT, &sites)).unwrap();
+        let granules = safe.safe.granules;
         assert!(
-            !is_broken(&sites, safe.granules, 0..60, 400),
+            !is_broken::<G>(&sites, granules, 0..60, 400),
             "{sites:?}: {safe:?}"
         );
     }
 }
 
 #[test]
+fn no_program_fails_in_the_safe_pool() {
+    none_is_broken::<Standard>();
+    none_is_broken::<Aligned>();
+    none_is_broken::<Wide>();
+}
+
+#[test]
 fn formulas_that_forget_something_are_refuted() {
+    const CUT: Cut = Cut::STANDARD;
     // What a formula says, of a contract whose safe pool is this.
     type Formula = fn(&[Site], &SafeWithSlabs) -> u64;
     let wrong: [(&str, Formula); 4] = [
-        ("no gaps", |_, safe| safe.live),
+        ("no gaps", |_, safe| safe.safe.live),
         ("one slab fewer", |_, safe| {
-            safe.granules - slabs::slab_granules()
+            safe.safe.granules - CUT.slab_granules()
         }),
         (
             "slabs as if all slots of all classes were in full ones",
             |sites, safe| {
-                let full: u64 = demands(sites)
+                let full: u64 = demands(CUT, sites)
                     .iter()
                     .filter_map(|demand| Some((demand.most_live, demand.classes.last()?)))
-                    .map(|(live, class)| live.div_ceil(class.slots as u64))
+                    .map(|(live, class)| live.div_ceil(class.slots))
                     .sum();
-                safe.granules
-                    - (safe.slabs - full.min(safe.slabs))
-                        .min(safe.granules / slabs::slab_granules())
-                        * slabs::slab_granules()
+                let fewer = safe.slabs - full.min(safe.slabs);
+                let fewer = fewer.min(safe.safe.granules / CUT.slab_granules());
+                safe.safe.granules - fewer * CUT.slab_granules()
             },
         ),
         ("the heap without slabs", |sites, _| {
-            let contract = Contract {
-                cut: Cut::STANDARD,
-                sites: sites.to_vec(),
-            };
-            safe::pool(Cut::STANDARD, &contract.demands())
-                .unwrap()
-                .granules
+            let demands: Vec<Demand> = sites.iter().map(|site| site.demand(CUT)).collect();
+            safe::pool(CUT, &demands).unwrap().granules
         }),
     ];
     for (name, formula) in wrong {
         let grid = grid();
         let refuted = grid.iter().filter(|sites| {
-            let safe = slabs::pool(&demands(sites)).unwrap();
-            let granules = formula(sites, &safe).max(1);
-            granules < safe.granules && is_broken(sites, granules, 0..60, 300)
+            let safe = slabs::pool(CUT, &demands(CUT, sites)).unwrap();
+            let granules = formula(sites, &safe).max(CUT.slab_granules());
+            granules < safe.safe.granules && is_broken::<Standard>(sites, granules, 0..60, 300)
         });
         let count = refuted.count();
         println!("{name}: {count}");
@@ -303,15 +333,17 @@ fn formulas_that_forget_something_are_refuted() {
     }
 }
 
-/// Gaps before pinned slabs, each a granule too short for the holes that the worst program without slabs then moves up.
-fn gaps_before_slabs_then_holes(game: &mut Game, blocks: Demand) -> Result<(), Failed> {
+/// Gaps before pinned slabs, each a granule too short for the holes that the worst program without slabs then moves
+/// up.
+fn gaps_before_slabs_then_holes(game: &mut Game<Standard>, blocks: Demand) -> Result<(), Failed> {
     const SMALL: usize = 0;
     const BLOCKS: usize = 1;
-    let bytes = |granules: u64| Layout::from_size_align(granules as usize * 16, 8).unwrap();
-    let small = SlabDemand::of(&game.sites[SMALL]);
+    let cut = Cut::STANDARD;
+    let bytes = |granules: u64| Layout::from_size_align(granules as usize * 8, 8).unwrap();
+    let small = SlabDemand::of(cut, &game.sites[SMALL]);
     for class in small.classes.iter().take(small.most_live as usize) {
         game.allocate(BLOCKS, bytes(blocks.max - 2))?;
-        let slot = Layout::from_size_align(class.slot_bytes, 8).unwrap();
+        let slot = Layout::from_size_align(class.slot_bytes as usize, 8).unwrap();
         game.allocate(SMALL, slot)?;
     }
     for at in (0..game.live.len()).rev() {
@@ -320,7 +352,7 @@ fn gaps_before_slabs_then_holes(game: &mut Game, blocks: Demand) -> Result<(), F
         }
     }
     let mut at = Vec::new();
-    for step in adversary::worst(Cut::STANDARD, &[blocks]).steps {
+    for step in adversary::worst(cut, &[blocks]).steps {
         match step {
             Step::Alloc { granules, .. } => {
                 game.allocate(BLOCKS, bytes(granules))?;
@@ -340,15 +372,15 @@ fn gaps_before_slabs_then_holes(game: &mut Game, blocks: Demand) -> Result<(), F
 fn gaps_beside_slabs_count_too() {
     let sites = [
         site((8, 128), 8, 10, false),
-        site((257, 3_200), 8, 20, false),
+        site((520, 3_072), 8, 20, false),
     ];
     let blocks = sites[1].demand(Cut::STANDARD);
-    let safe = slabs::pool(&demands(&sites)).unwrap();
-    assert_eq!((safe.gaps, safe.gap), (29, 199));
+    let safe = slabs::pool(Cut::STANDARD, &demands(Cut::STANDARD, &sites)).unwrap();
+    let safe = safe.safe;
+    assert_eq!((safe.gaps, safe.gap), (29, 383));
     let fails = |granules: u64| {
-        let bytes = slabs::region_bytes(granules).unwrap() as usize;
-        let mut region = vec![MaybeUninit::uninit(); bytes + 16];
-        let mut game = Game::new(&mut region, granules, &sites, 1);
+        let mut memory = memory(Cut::STANDARD, granules);
+        let mut game = Game::new(&mut memory, granules, &sites, 1);
         gaps_before_slabs_then_holes(&mut game, blocks).is_err()
     };
     assert!(!fails(safe.granules));
@@ -360,41 +392,71 @@ fn gaps_beside_slabs_count_too() {
 
 #[test]
 fn without_small_requests_it_is_the_bound_of_blocks() {
-    let first = evenfit::SlotClass::REQUEST_BYTES_MAX as u64 + 1;
-    for sites in [
-        vec![site((first, 5_000), 8, 7, false)],
-        vec![
-            site((1_000, 1_000), 8, 7, false),
-            site((4_000, 4_000), 64, 2, true),
-        ],
-        vec![
-            site((2_048, 2_048), 8, 7, false),
-            site((4_096, 4_096), 8, 2, false),
-        ],
-    ] {
-        let blocks: Vec<_> = sites
-            .iter()
-            .map(|site| site.demand(Cut::STANDARD))
-            .collect();
-        let blocks = safe::pool(Cut::STANDARD, &blocks).unwrap();
-        let slabs = slabs::pool(&demands(&sites)).unwrap();
-        assert_eq!(slabs.granules, blocks.granules, "{sites:?}");
-        assert_eq!(slabs.slabs, 0);
+    for cut in [Cut::STANDARD, Cut::ALIGNED, Cut::WIDE] {
+        let bytes = cut.granule_bytes;
+        for sites in [
+            vec![site((66 * bytes, 500 * bytes), 8, 7, false)],
+            vec![site((128 * bytes, 128 * bytes), 8, 7, false)],
+            vec![
+                site((1_040, 1_040), 8, 7, false),
+                site((4_000, 4_000), 64, 2, true),
+            ],
+        ] {
+            let blocks: Vec<Demand> = sites.iter().map(|site| site.demand(cut)).collect();
+            let blocks = safe::pool(cut, &blocks).unwrap();
+            let safe = slabs::pool(cut, &demands(cut, &sites)).unwrap();
+            assert_eq!((safe.safe, safe.slabs), (blocks, 0), "{sites:?}");
+        }
     }
 }
 
 #[test]
 fn one_class_needs_its_full_slabs_and_nothing_more() {
-    let class = slabs::class(64, 8).unwrap();
+    let cut = Cut::STANDARD;
+    let class = cut.slot_class(64, 8).unwrap();
     for live in [1, 31, 32, 33, 64, 65, 1_000] {
-        let safe = slabs::pool(&demands(&[site((64, 64), 8, live, false)])).unwrap();
-        let full = live.div_ceil(class.slots as u64) * slabs::slab_granules();
-        assert_eq!((safe.granules, safe.gap), (full, 0), "{live}");
+        let sites = [site((64, 64), 8, live, false)];
+        let safe = slabs::pool(cut, &demands(cut, &sites)).unwrap();
+        let full = live.div_ceil(class.slots) * cut.slab_granules();
+        assert_eq!((safe.safe.granules, safe.safe.gap), (full, 0), "{live}");
+    }
+}
+
+fn slots_are_the_heaps<G: Known>() {
+    let (cut, granules) = (G::CUT, 1 << 16);
+    let mut memory = memory(cut, granules);
+    let mut game = Game::<G>::new(&mut memory, granules, &[], 1);
+    for size_bytes in 0..=cut.slot_bytes_max() {
+        let layout = Layout::from_size_align(size_bytes as usize, 8).unwrap();
+        let block = game.heap.allocate(layout).unwrap();
+        let class = cut.slot_class(size_bytes, 8).unwrap();
+        assert_eq!(block.len() as u64, class.slot_bytes, "{size_bytes}");
+    }
+    let first_block = Layout::from_size_align(cut.slot_bytes_max() as usize + 1, 8).unwrap();
+    let before = game.heap.blocks().count();
+    game.heap.allocate(first_block).unwrap();
+    assert_eq!(game.heap.blocks().count(), before + 1);
+    for class in slot_classes(cut) {
+        let layout = Layout::from_size_align(class.slot_bytes as usize, 8).unwrap();
+        game.heap.reset();
+        // One slot more than a slab has needs another slab; before the top there are as many blocks.
+        for slot in 0..=class.slots {
+            game.heap.allocate(layout).unwrap();
+            let slabs = game.heap.blocks().count() as u64 - 1;
+            assert_eq!(slabs, 1 + slot / class.slots, "{class:?}");
+        }
     }
 }
 
 #[test]
+fn the_classes_of_slots_are_the_heaps() {
+    slots_are_the_heaps::<Standard>();
+    slots_are_the_heaps::<Aligned>();
+    slots_are_the_heaps::<Wide>();
+}
+
+#[test]
 fn what_64_bits_can_not_count_is_none() {
-    let huge = site((1, 1 << 48), 8, 1 << 40, false);
-    assert_eq!(slabs::pool(&demands(&[huge])), None);
+    let huge = demands(Cut::STANDARD, &[site((1, 1 << 48), 8, 1 << 40, false)]);
+    assert_eq!(slabs::pool(Cut::STANDARD, &huge), None);
 }

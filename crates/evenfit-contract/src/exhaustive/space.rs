@@ -2,7 +2,8 @@
 
 use std::rc::Rc;
 
-use super::{Rule, Simulated, Used};
+use super::{Rule, Simulated, Used, key_of, pieces_of};
+use crate::geometry::Cut;
 
 /// A run of granules: free, or a live block of a demand.
 #[derive(Clone, Copy, Debug)]
@@ -47,24 +48,7 @@ impl Space {
         let found = match self.rule {
             Rule::FirstFit => fitting().next(),
             Rule::BestFit | Rule::Buddy => fitting().min_by_key(|(_, piece)| piece.len),
-            Rule::GoodFit(cut) => {
-                let own = cut.bin(granules);
-                let head = |bin: u64| {
-                    free()
-                        .filter(|(_, p)| cut.bin(p.len) == bin)
-                        .max_by_key(|(_, piece)| piece.stamp)
-                };
-                head(own)
-                    .filter(|(_, piece)| piece.len >= granules)
-                    .or_else(|| {
-                        let bin = free()
-                            .map(|(_, piece)| cut.bin(piece.len))
-                            .filter(|&bin| bin > own)
-                            .min()?;
-                        head(bin)
-                    })
-            }
-            Rule::GoodFitWithRest(_) => unreachable!("has a pool of its own"),
+            Rule::Evenfit(_) => unreachable!("has a pool of its own"),
             Rule::HalfFit { .. } => {
                 let bin = fitting().map(|(_, piece)| piece.len.ilog2()).min()?;
                 free()
@@ -176,10 +160,10 @@ impl Simulated for Space {
     }
 
     fn of_key(rule: Rule, end: Option<u64>, key: &[u8]) -> Self {
-        let pieces = key.chunks_exact(3).map(|part| Piece {
-            len: u64::from(part[0]),
-            owner: part[1],
-            stamp: 256 - u32::from(part[2]),
+        let pieces = pieces_of(key).map(|(len, owner, later)| Piece {
+            len,
+            owner,
+            stamp: 256 - u32::from(later),
         });
         Self {
             rule,
@@ -190,8 +174,7 @@ impl Simulated for Space {
     }
 
     fn key(&self) -> Rc<[u8]> {
-        let mut key = Vec::with_capacity(self.pieces.len() * 3);
-        for piece in &self.pieces {
+        key_of(self.pieces.iter().map(|piece| {
             let list = (piece.owner == 0)
                 .then(|| self.rule.list(piece.len))
                 .flatten();
@@ -201,9 +184,8 @@ impl Simulated for Space {
                     && other.stamp > piece.stamp
                     && self.rule.list(other.len) == list
             });
-            key.extend([piece.len as u8, piece.owner, later.count() as u8]);
-        }
-        key.into()
+            (piece.len, piece.owner, later.count() as u8)
+        }))
     }
 
     fn blocks(&self) -> Vec<Used> {
@@ -224,11 +206,11 @@ impl Simulated for Space {
 
     fn take(&mut self, owner: u8, granules: u64, slack: u64) -> bool {
         let len = self.rule.block(granules);
-        let align = slack + 1;
-        for least in if slack == 0 {
+        let align = Cut::align_of(slack);
+        for least in if align == 1 {
             vec![len]
         } else {
-            vec![len + slack, len]
+            vec![len + align - 1, len]
         } {
             if let Some(at) = self.find(least) {
                 let start = self.start(at);

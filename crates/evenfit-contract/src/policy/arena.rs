@@ -5,7 +5,7 @@ use super::Placement;
 /// A block of a simulated pool.
 pub type Handle = u32;
 
-const NONE: Handle = Handle::MAX;
+pub(super) const NONE: Handle = Handle::MAX;
 
 /// Free blocks, found the policy's way.
 pub(super) trait Index {
@@ -20,26 +20,23 @@ pub(super) trait Index {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Node {
-    start: u64,
-    len: u64,
-    before: Handle,
-    after: Handle,
-    free: bool,
+pub(super) struct Node {
+    pub(super) start: u64,
+    pub(super) len: u64,
+    pub(super) before: Handle,
+    pub(super) after: Handle,
+    pub(super) free: bool,
 }
 
-/// A pool under a policy that splits and coalesces at once.
-pub struct Space {
+/// All blocks of a pool, used and free, in address order.
+pub(super) struct Chain {
     nodes: Vec<Node>,
     spare: Vec<Handle>,
-    index: Box<dyn Index>,
-    /// The last node is free, outside the index, and taken only when the index finds nothing.
-    top: Option<Handle>,
-    steps: u64,
 }
 
-impl Space {
-    pub(super) fn new(granules: u64, mut index: Box<dyn Index>, has_top: bool) -> Self {
+impl Chain {
+    /// One free block, the first.
+    pub(super) fn new(granules: u64) -> Self {
         let all = Node {
             start: 0,
             len: granules,
@@ -47,28 +44,24 @@ impl Space {
             after: NONE,
             free: true,
         };
-        if !has_top && granules > 0 {
-            index.insert(0, 0, granules);
-        }
         Self {
             nodes: vec![all],
             spare: Vec::new(),
-            index,
-            top: has_top.then_some(0),
-            steps: 0,
         }
     }
 
-    /// Where the top begins: all from there on was given back or never used. The pool's end where the policy has none.
-    pub fn top(&self) -> u64 {
-        match self.top {
-            Some(top) => self.nodes[top as usize].start,
-            None => self.nodes.last().map_or(0, |node| node.start + node.len),
-        }
-    }
-
-    fn node(&self, at: Handle) -> Node {
+    pub(super) fn node(&self, at: Handle) -> Node {
         self.nodes[at as usize]
+    }
+
+    pub(super) fn set_free(&mut self, at: Handle, free: bool) {
+        self.nodes[at as usize].free = free;
+    }
+
+    /// How far from the block's start the first multiple of `align` granules is.
+    pub(super) fn lead(&self, at: Handle, align: u64) -> u64 {
+        let start = self.node(at).start;
+        start.next_multiple_of(align) - start
     }
 
     fn new_node(&mut self, node: Node) -> Handle {
@@ -80,25 +73,25 @@ impl Space {
         (self.nodes.len() - 1) as Handle
     }
 
-    /// Cuts `at` after `len` granules; the rest is a new node of the same state, in no index.
-    fn cut(&mut self, at: Handle, len: u64) -> Handle {
+    /// Cuts `at` after `len` granules; what is behind is a new node of the same state.
+    pub(super) fn cut(&mut self, at: Handle, len: u64) -> Handle {
         let node = self.node(at);
-        let rest = self.new_node(Node {
+        let behind = self.new_node(Node {
             start: node.start + len,
             len: node.len - len,
             before: at,
             ..node
         });
         self.nodes[at as usize].len = len;
-        self.nodes[at as usize].after = rest;
+        self.nodes[at as usize].after = behind;
         if node.after != NONE {
-            self.nodes[node.after as usize].before = rest;
+            self.nodes[node.after as usize].before = behind;
         }
-        rest
+        behind
     }
 
     /// Lets `at` take in the node behind it.
-    fn join(&mut self, at: Handle) {
+    pub(super) fn join(&mut self, at: Handle) {
         let behind = self.node(at).after;
         let gone = self.node(behind);
         self.nodes[at as usize].len += gone.len;
@@ -108,45 +101,54 @@ impl Space {
         }
         self.spare.push(behind);
     }
+}
+
+/// A pool under a policy that splits and coalesces at once, and has all that is free in its index.
+pub(super) struct Space {
+    chain: Chain,
+    index: Box<dyn Index>,
+    steps: u64,
+}
+
+impl Space {
+    pub(super) fn new(granules: u64, mut index: Box<dyn Index>) -> Self {
+        if granules > 0 {
+            index.insert(0, 0, granules);
+        }
+        Self {
+            chain: Chain::new(granules),
+            index,
+            steps: 0,
+        }
+    }
 
     fn list(&mut self, at: Handle) {
-        let Node { start, len, .. } = self.node(at);
+        let Node { start, len, .. } = self.chain.node(at);
         self.index.insert(at, start, len);
     }
 
     fn unlist(&mut self, at: Handle) {
-        let Node { start, len, .. } = self.node(at);
+        let Node { start, len, .. } = self.chain.node(at);
         self.index.remove(at, start, len);
     }
 
-    /// A free neighbour that is in the index.
-    fn listed(&self, at: Handle) -> bool {
-        at != NONE && self.node(at).free && Some(at) != self.top
+    fn is_free(&self, at: Handle) -> bool {
+        at != NONE && self.chain.node(at).free
     }
 
     /// Takes `granules` out of the free node `at`, which is in no index, beginning `lead` granules in.
     fn take(&mut self, at: Handle, lead: u64, granules: u64) -> Handle {
-        let is_top = Some(at) == self.top;
         let mut block = at;
         if lead > 0 {
-            block = self.cut(at, lead);
+            block = self.chain.cut(at, lead);
             self.list(at);
         }
-        if is_top {
-            // The top stays a node, even of no length.
-            let rest = self.cut(block, granules);
-            self.top = Some(rest);
-        } else if self.node(block).len > granules {
-            let rest = self.cut(block, granules);
-            self.list(rest);
+        if self.chain.node(block).len > granules {
+            let behind = self.chain.cut(block, granules);
+            self.list(behind);
         }
-        self.nodes[block as usize].free = false;
+        self.chain.set_free(block, false);
         block
-    }
-
-    fn lead(&self, at: Handle, align: u64) -> u64 {
-        let start = self.node(at).start;
-        start.next_multiple_of(align) - start
     }
 }
 
@@ -160,44 +162,37 @@ impl Placement for Space {
             let (found, steps) = self.index.find(least);
             self.steps += steps;
             if let Some(at) = found {
-                let lead = self.lead(at, align);
-                if lead + granules <= self.node(at).len {
+                let lead = self.chain.lead(at, align);
+                if lead + granules <= self.chain.node(at).len {
                     self.unlist(at);
                     return Some(self.take(at, lead, granules));
                 }
             }
         }
-        let top = self.top?;
-        let lead = self.lead(top, align);
-        (lead + granules <= self.node(top).len).then(|| self.take(top, lead, granules))
+        None
     }
 
     fn free(&mut self, block: Handle) {
         let mut at = block;
-        self.nodes[at as usize].free = true;
-        let Node { before, after, .. } = self.node(at);
-        if self.listed(after) {
+        self.chain.set_free(at, true);
+        let Node { before, after, .. } = self.chain.node(at);
+        if self.is_free(after) {
             self.unlist(after);
-            self.join(at);
+            self.chain.join(at);
         }
-        if self.listed(before) {
+        if self.is_free(before) {
             self.unlist(before);
-            self.join(before);
+            self.chain.join(before);
             at = before;
         }
-        if self.top.is_some() && self.top == Some(self.node(at).after) {
-            self.join(at);
-            self.top = Some(at);
-        } else {
-            self.list(at);
-        }
+        self.list(at);
     }
 
     fn resize(&mut self, block: Handle, granules: u64) -> bool {
-        let Node { len, after, .. } = self.node(block);
-        let behind_is_free = after != NONE && self.node(after).free;
+        let Node { len, after, .. } = self.chain.node(block);
+        let behind_is_free = self.is_free(after);
         let room = if behind_is_free {
-            self.node(after).len
+            self.chain.node(after).len
         } else {
             0
         };
@@ -207,33 +202,25 @@ impl Placement for Space {
         if granules == len {
             return true;
         }
-        let at_top = behind_is_free && Some(after) == self.top;
         if behind_is_free {
-            if !at_top {
-                self.unlist(after);
-            }
-            self.join(block);
+            self.unlist(after);
+            self.chain.join(block);
         }
-        if at_top || granules < len + room {
-            let rest = self.cut(block, granules);
-            self.nodes[rest as usize].free = true;
-            if at_top {
-                self.top = Some(rest);
-            } else {
-                self.list(rest);
-            }
+        if granules < len + room {
+            let behind = self.chain.cut(block, granules);
+            self.chain.set_free(behind, true);
+            self.list(behind);
         }
         true
     }
 
     fn extent(&self, block: Handle) -> (u64, u64) {
-        let Node { start, len, .. } = self.node(block);
+        let Node { start, len, .. } = self.chain.node(block);
         (start, len)
     }
 
     fn largest(&self) -> u64 {
-        let top = self.top.map_or(0, |top| self.node(top).len);
-        self.index.largest().max(top)
+        self.index.largest()
     }
 
     fn steps(&self) -> u64 {

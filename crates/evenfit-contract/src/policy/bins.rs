@@ -1,9 +1,7 @@
-//! Bins by size: evenfit's, TLSF's and half fit's search.
+//! Bins by size: evenfit's, TLSF's and half fit's.
 
-use super::arena::{Handle, Index};
+use super::arena::{Handle, Index, NONE};
 use crate::geometry::Cut;
-
-const NONE: Handle = Handle::MAX;
 
 #[derive(Clone, Copy)]
 struct Link {
@@ -15,8 +13,6 @@ struct Link {
 /// Lists of free blocks by bin, last in first out.
 pub(super) struct Bins {
     cut: Cut,
-    /// Whether a request looks at the head of its own bin before it goes up.
-    own_head: bool,
     heads: Vec<Handle>,
     /// Bit `b` of word `w`: bin `64 w + b` isn't empty.
     filled: Vec<u64>,
@@ -24,11 +20,10 @@ pub(super) struct Bins {
 }
 
 impl Bins {
-    pub(super) fn new(cut: Cut, own_head: bool) -> Self {
+    pub(super) fn new(cut: Cut) -> Self {
         let bins = cut.bin(u64::MAX >> 1) as usize + 2;
         Self {
             cut,
-            own_head,
             heads: vec![NONE; bins],
             filled: vec![0; bins / 64 + 1],
             links: Vec::new(),
@@ -37,6 +32,22 @@ impl Bins {
 
     fn bin(&self, len: u64) -> usize {
         self.cut.bin(len) as usize
+    }
+
+    /// The first block of a bin.
+    pub(super) fn head(&self, bin: u64) -> Option<Handle> {
+        let head = self.heads[bin as usize];
+        (head != NONE).then_some(head)
+    }
+
+    /// The first block of the first filled bin from `bin` on.
+    pub(super) fn head_from(&self, bin: u64) -> Option<Handle> {
+        self.head(self.first_filled(bin as usize)? as u64)
+    }
+
+    /// The first block of the last filled bin.
+    pub(super) fn last_head(&self) -> Option<Handle> {
+        self.head(self.last_filled()? as u64)
     }
 
     fn first_filled(&self, bin: usize) -> Option<usize> {
@@ -48,8 +59,14 @@ impl Bins {
         let later = (word + 1..self.filled.len()).find(|&word| self.filled[word] != 0)?;
         Some(later * 64 + self.filled[later].trailing_zeros() as usize)
     }
+
+    fn last_filled(&self) -> Option<usize> {
+        let word = self.filled.iter().rposition(|&word| word != 0)?;
+        Some(word * 64 + self.filled[word].ilog2() as usize)
+    }
 }
 
+/// TLSF's and half fit's search: the first bin whose every block surely fits.
 impl Index for Bins {
     fn insert(&mut self, block: Handle, _start: u64, len: u64) {
         let bin = self.bin(len);
@@ -76,9 +93,9 @@ impl Index for Bins {
         self.filled[bin / 64] |= 1 << (bin % 64);
     }
 
-    fn remove(&mut self, block: Handle, _start: u64, len: u64) {
+    fn remove(&mut self, block: Handle, _start: u64, _len: u64) {
+        let Link { next, prev, len } = self.links[block as usize];
         let bin = self.bin(len);
-        let Link { next, prev, .. } = self.links[block as usize];
         if prev == NONE {
             self.heads[bin] = next;
             if next == NONE {
@@ -93,30 +110,13 @@ impl Index for Bins {
     }
 
     fn find(&mut self, granules: u64) -> (Option<Handle>, u64) {
-        let own = self.bin(granules);
-        let exact = self.cut.smallest(own as u64) == granules;
-        if self.own_head && !exact {
-            let head = self.heads[own];
-            if head != NONE && self.links[head as usize].len >= granules {
-                return (Some(head), 1);
-            }
-        }
-        let found = self.first_filled(if exact { own } else { own + 1 });
-        (
-            found.map(|bin| self.heads[bin]),
-            1 + u64::from(self.own_head),
-        )
+        let own = self.cut.bin(granules);
+        let is_exact = self.cut.smallest(own) == granules;
+        (self.head_from(if is_exact { own } else { own + 1 }), 1)
     }
 
     fn largest(&self) -> u64 {
-        let Some(word) = self.filled.iter().rposition(|&word| word != 0) else {
-            return 0;
-        };
-        let bin = word * 64 + self.filled[word].ilog2() as usize;
-        if self.own_head {
-            self.links[self.heads[bin] as usize].len
-        } else {
-            self.cut.smallest(bin as u64)
-        }
+        self.last_filled()
+            .map_or(0, |bin| self.cut.smallest(bin as u64))
     }
 }

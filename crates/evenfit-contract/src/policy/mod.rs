@@ -6,14 +6,14 @@
 mod arena;
 mod bins;
 mod buddy;
+mod evenfit;
 mod lists;
 mod tree;
-mod with_rest;
 
-pub use arena::{Handle, Space};
-pub use with_rest::WithRest;
+pub use arena::Handle;
+pub use evenfit::Evenfit;
 
-use arena::Index;
+use arena::{Index, Space};
 
 use crate::geometry::Cut;
 
@@ -32,8 +32,7 @@ pub enum Policy {
     Buddy,
     /// TLSF's search: 32 bins a doubling, a request rounded up to the next bin (Masmano and others 2004).
     Tlsf,
-    /// evenfit's block tier: the head of the request's own bin if it is large enough, else of the next bin, else the
-    /// top.
+    /// evenfit's block tier: see [`Evenfit`].
     Evenfit,
 }
 
@@ -71,7 +70,7 @@ impl Policy {
             Self::HalfFit => "bins by powers of two; any hole of the next bin",
             Self::Buddy => "sizes rounded up to powers of two, halves joined with their twin",
             Self::Tlsf => "32 bins a doubling; requests rounded up to the next bin",
-            Self::Evenfit => "16 bins a doubling; the own bin's head first, the untouched end last",
+            Self::Evenfit => "4 bins a doubling; the last remainder first, the untouched end last",
         }
     }
 
@@ -80,42 +79,27 @@ impl Policy {
         !matches!(self, Self::FirstFit | Self::NextFit | Self::BestFit)
     }
 
-    /// The policy over an empty pool of `granules`.
-    pub fn over(self, granules: u64) -> Box<dyn Placement> {
-        let space = |index: Box<dyn Index>, top| Box::new(Space::new(granules, index, top));
+    /// The policy over an empty pool of `granules`, in the geometry `cut` if it is evenfit's.
+    pub fn over(self, cut: Cut, granules: u64) -> Box<dyn Placement> {
+        let space = |index: Box<dyn Index>| Box::new(Space::new(granules, index));
+        let bins = |short_end, division_log2| {
+            let cut = Cut {
+                short_end,
+                division_log2,
+                ..Cut::STANDARD
+            };
+            Box::new(bins::Bins::new(cut))
+        };
         match self {
-            Self::FirstFit => space(Box::new(tree::Addresses::new(granules, false)), false),
-            Self::NextFit => space(Box::new(tree::Addresses::new(granules, true)), false),
-            Self::BestFit => space(Box::<lists::Sizes>::default(), false),
-            Self::HalfFit => space(
-                Box::new(bins::Bins::new(
-                    Cut {
-                        division_log2: 0,
-                        ..Cut::STANDARD
-                    },
-                    false,
-                )),
-                false,
-            ),
-            Self::Tlsf => space(
-                Box::new(bins::Bins::new(
-                    Cut {
-                        division_log2: 5,
-                        ..Cut::STANDARD
-                    },
-                    false,
-                )),
-                false,
-            ),
-            Self::Evenfit => Box::new(good_fit(Cut::STANDARD, granules)),
+            Self::FirstFit => space(Box::new(tree::Addresses::new(granules, false))),
+            Self::NextFit => space(Box::new(tree::Addresses::new(granules, true))),
+            Self::BestFit => space(Box::<lists::Sizes>::default()),
+            Self::HalfFit => space(bins(2, 0)),
+            Self::Tlsf => space(bins(64, 5)),
+            Self::Evenfit => Box::new(Evenfit::new(cut, granules)),
             Self::Buddy => Box::new(buddy::Buddies::new(granules)),
         }
     }
-}
-
-/// evenfit's block tier over `granules`.
-pub fn good_fit(cut: Cut, granules: u64) -> Space {
-    Space::new(granules, Box::new(bins::Bins::new(cut, true)), true)
 }
 
 /// A pool under some policy.

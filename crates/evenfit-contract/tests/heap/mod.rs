@@ -1,10 +1,10 @@
-//! A heap of `evenfit::next` over a pool of just so many granules, for the tests that compare it with what is computed.
+//! A heap over a pool of just so many granules, for the tests that compare it with what is computed.
 #![allow(dead_code)] // Each test uses a part of it.
 
 use std::mem::MaybeUninit;
 
-use evenfit::next::{Builder, Geometry, Heap, Tiers};
-use evenfit_contract::next::Cut;
+use evenfit::{Builder, Geometry, Heap, Tiers};
+use evenfit_contract::Cut;
 
 /// xorshift64*: the same numbers everywhere.
 pub struct Random(u64);

@@ -1,4 +1,4 @@
-//! The block tier of `evenfit::next`, in its simplest form: good fit, with the last remainder kept out of the bins.
+//! evenfit's block tier, in its simplest form: good fit, with the last remainder kept out of the bins.
 //!
 //! A request is cut from the first block of its bin, from the *rest*, which is what was left of the block that was
 //! split last, from the next filled bin, or from the top. Blocks have two granules at least; where one would be left
@@ -6,9 +6,8 @@
 
 use std::rc::Rc;
 
-use super::{Handle, Placement};
-use crate::exhaustive::{Rule, Simulated, Used};
-use crate::next::Cut;
+use super::{Rule, Simulated, Used, key_of, pieces_of};
+use crate::geometry::Cut;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -44,24 +43,21 @@ enum Found {
 
 /// A pool, in address order up to its top.
 #[derive(Clone, Debug)]
-pub struct WithRest {
+pub(super) struct WithRest {
     cut: Cut,
     pieces: Vec<Piece>,
     end: u64,
     clock: u32,
-    /// Where the block of each handle starts.
-    handles: Vec<u64>,
 }
 
 impl WithRest {
     /// An empty pool of `granules`.
-    pub fn new(cut: Cut, granules: u64) -> Self {
+    fn empty(cut: Cut, granules: u64) -> Self {
         Self {
             cut,
             pieces: Vec::new(),
             end: granules,
             clock: 0,
-            handles: Vec::new(),
         }
     }
 
@@ -130,11 +126,10 @@ impl WithRest {
         if let Some(at) = above.or(rest) {
             return Some(Found::Piece(at));
         }
-        if len <= self.end - self.top() {
-            return Some(Found::Top);
+        if let Some(at) = self.first_of(|bin| bin == len + 1 && bin < short_end) {
+            return Some(Found::Piece(at));
         }
-        let last_choice = self.first_of(|bin| bin == len + 1 && bin < short_end);
-        last_choice.map(Found::Piece)
+        (len <= self.end - self.top()).then_some(Found::Top)
     }
 
     /// How far into what was found an aligned block begins, if it has room there. What is before it must be a block.
@@ -286,57 +281,24 @@ impl WithRest {
     }
 }
 
-impl Placement for WithRest {
-    fn allocate(&mut self, granules: u64, align: u64) -> Option<Handle> {
-        let start = self.allocate_for(1, granules, align)?;
-        self.handles.push(start);
-        Some((self.handles.len() - 1) as Handle)
-    }
-
-    fn free(&mut self, block: Handle) {
-        self.free_at(self.at(self.handles[block as usize]));
-    }
-
-    fn resize(&mut self, block: Handle, granules: u64) -> bool {
-        self.resize_at(self.at(self.handles[block as usize]), granules)
-    }
-
-    fn extent(&self, block: Handle) -> (u64, u64) {
-        let start = self.handles[block as usize];
-        (start, self.pieces[self.at(start)].len)
-    }
-
-    fn largest(&self) -> u64 {
-        let serves = |len: &u64| *len >= Cut::BLOCK_MIN && self.find(*len).is_some();
-        let free = self.pieces.iter().filter(|piece| piece.is_free());
-        let lengths = free.map(|piece| piece.len).chain([self.end - self.top()]);
-        // No list but the first block's of the last bin hides a longer one.
-        lengths.filter(serves).max().unwrap_or(0)
-    }
-
-    fn steps(&self) -> u64 {
-        0
-    }
-}
-
 impl Simulated for WithRest {
     fn new(rule: Rule, end: Option<u64>) -> Self {
         let cut = match rule {
-            Rule::GoodFitWithRest(cut) => cut,
+            Rule::Evenfit(cut) => cut,
             _ => Cut::STANDARD,
         };
-        Self::new(cut, end.unwrap_or(u64::MAX / 2))
+        Self::empty(cut, end.unwrap_or(u64::MAX / 2))
     }
 
     fn of_key(rule: Rule, end: Option<u64>, key: &[u8]) -> Self {
-        let pieces = key.chunks_exact(3).map(|part| Piece {
-            len: u64::from(part[0]),
-            state: match part[1] {
-                0 if part[2] == u8::MAX => State::Rest,
-                0 => State::Listed(256 - u32::from(part[2])),
+        let pieces = pieces_of(key).map(|(len, owner, detail)| Piece {
+            len,
+            state: match owner {
+                0 if detail == u8::MAX => State::Rest,
+                0 => State::Listed(256 - u32::from(detail)),
                 owner => State::Used {
                     owner,
-                    asked: u64::from(part[2]),
+                    asked: len - u64::from(detail),
                 },
             },
         });
@@ -348,23 +310,21 @@ impl Simulated for WithRest {
     }
 
     fn key(&self) -> Rc<[u8]> {
-        let mut key = Vec::with_capacity(self.pieces.len() * 3);
-        for piece in &self.pieces {
+        key_of(self.pieces.iter().map(|piece| {
             let bin = self.cut.bin(piece.len);
-            let [owner, detail] = match piece.state {
-                State::Used { owner, asked } => [owner, asked as u8],
-                State::Rest => [0, u8::MAX],
+            let (owner, detail) = match piece.state {
+                State::Used { owner, asked } => (owner, (piece.len - asked) as u8),
+                State::Rest => (0, u8::MAX),
                 State::Listed(stamp) => {
                     let is_before = |other: &&Piece| {
                         self.cut.bin(other.len) == bin
                             && matches!(other.state, State::Listed(later) if later > stamp)
                     };
-                    [0, self.pieces.iter().filter(is_before).count() as u8]
+                    (0, self.pieces.iter().filter(is_before).count() as u8)
                 }
             };
-            key.extend([piece.len as u8, owner, detail]);
-        }
-        key.into()
+            (piece.len, owner, detail)
+        }))
     }
 
     fn blocks(&self) -> Vec<Used> {
@@ -384,9 +344,8 @@ impl Simulated for WithRest {
     }
 
     fn take(&mut self, owner: u8, granules: u64, slack: u64) -> bool {
-        // As much as `Cut::slack` makes of an alignment.
-        let align = if slack == 0 { 1 } else { slack - 1 };
-        self.allocate_for(owner, granules, align).is_some()
+        self.allocate_for(owner, granules, Cut::align_of(slack))
+            .is_some()
     }
 
     fn give_back(&mut self, start: u64) {

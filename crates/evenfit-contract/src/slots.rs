@@ -1,6 +1,6 @@
 //! The sizes of slots.
 
-use super::Cut;
+use crate::geometry::Cut;
 
 /// The longest request that slabs serve, in bytes.
 const REQUEST_BYTES_MAX: u64 = 512;
