@@ -5,10 +5,9 @@ use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
 use clap::ValueEnum;
-use evenfit::{
-    AllocError, Block, CheckError, Compact, FirstFit, FreeError, Geometry, Heap, InitError,
-    ReallocError, Standard, Stats, Tiers,
-};
+use evenfit::{Aligned, Auto, Compact, Geometry, Heap, Standard, Tiers, Wide};
+use evenfit::{AllocError, Block, CheckError, FirstFit, FreeError, InitError, ReallocError, Stats};
+use evenfit_contract::Cut;
 use serde::Serialize;
 
 /// What a replay needs of an allocator over one pool. All as the methods of the same name of
@@ -68,6 +67,12 @@ pub trait Allocator {
     /// See [`Heap::pool_start`].
     fn pool_start(&self) -> *const u8;
 
+    /// From the pool's start to the end of the furthest block that there ever was, in bytes: what
+    /// [`Heap::never_used`] leaves. `None`: it isn't known.
+    fn reach_bytes(&self) -> Option<usize> {
+        None
+    }
+
     /// See [`Heap::blocks`].
     fn blocks(&self) -> Vec<Block>;
 
@@ -122,7 +127,7 @@ macro_rules! forward {
     };
 }
 
-impl<G: Geometry> Allocator for Heap<'_, G> {
+impl<T: Tiers, G: Geometry> Allocator for Heap<'_, T, G> {
     const HEADER_BYTES: usize = 0;
     const GRANULE_BYTES: usize = G::GRANULE_BYTES;
 
@@ -130,6 +135,10 @@ impl<G: Geometry> Allocator for Heap<'_, G> {
 
     fn allocate_zeroed(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
         Heap::allocate_zeroed(self, layout)
+    }
+
+    fn reach_bytes(&self) -> Option<usize> {
+        Some(Heap::stats(self).pool_bytes - self.never_used().len())
     }
 }
 
@@ -140,7 +149,7 @@ impl Allocator for FirstFit<'_> {
     forward!(FirstFit);
 }
 
-/// Which allocator.
+/// Which allocator. The heap's geometry is the program's: see [`Program::cut`](crate::drive::Program::cut).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
@@ -150,7 +159,7 @@ pub enum Kind {
     Blocks,
     /// The heap with slabs, however small the pool
     Slabs,
-    /// The heap with 8-byte granules, for pools up to 512 KiB
+    /// The heap for small devices: blocks only, pools up to 511 KiB
     Compact,
     /// The teaching free list: time grows with the pool, a header on every block
     FirstFit,
@@ -180,6 +189,29 @@ impl Kind {
     }
 }
 
+impl Kind {
+    /// How long a region is, if it begins at a page, whose pool has at least `pool_bytes`, in the geometry `cut`. `None`:
+    /// more than this machine can address.
+    pub fn region_bytes(self, cut: Cut, pool_bytes: usize) -> Option<usize> {
+        let granules = |cut: Cut| (pool_bytes as u64).div_ceil(cut.granule_bytes);
+        let region_bytes = match self {
+            Self::Heap => {
+                let blocks_only = Self::Blocks.region_bytes(cut, pool_bytes)?;
+                return if blocks_only < Auto::SLABS_REGION_BYTES_MIN {
+                    Some(blocks_only)
+                } else {
+                    Self::Slabs.region_bytes(cut, pool_bytes)
+                };
+            }
+            Self::Blocks => cut.region_bytes(granules(cut)),
+            Self::Slabs => cut.region_bytes_with_slabs(granules(cut)),
+            Self::Compact => Cut::COMPACT.region_bytes(granules(Cut::COMPACT)),
+            Self::FirstFit => Some(pool_bytes as u64),
+        };
+        usize::try_from(region_bytes?).ok()
+    }
+}
+
 /// Something to do with an allocator, whichever it is: see [`Kind::build`].
 pub trait Visit {
     /// What comes of it.
@@ -190,27 +222,38 @@ pub trait Visit {
 }
 
 impl Kind {
-    /// Builds the allocator over `region` and hands it to `visitor`.
+    /// Builds the allocator over `region`, in the geometry `cut` if it has several, and hands it to `visitor`.
     ///
     /// # Errors
     /// The region is too small or too large for it.
     pub fn build<V: Visit>(
         self,
+        cut: Cut,
         region: &mut [MaybeUninit<u8>],
         visitor: V,
     ) -> Result<V::Output, InitError> {
+        match self {
+            Self::FirstFit => Ok(visitor.visit(FirstFit::from_region(region)?)),
+            Self::Compact => {
+                let compact = Heap::builder().blocks_only().geometry::<Compact>();
+                Ok(visitor.visit(compact.build(region)?))
+            }
+            _ if cut == Cut::ALIGNED => self.build_of::<Aligned, V>(region, visitor),
+            _ if cut == Cut::WIDE => self.build_of::<Wide, V>(region, visitor),
+            _ => self.build_of::<Standard, V>(region, visitor),
+        }
+    }
+
+    fn build_of<G: Geometry, V: Visit>(
+        self,
+        region: &mut [MaybeUninit<u8>],
+        visitor: V,
+    ) -> Result<V::Output, InitError> {
+        let heap = Heap::builder().geometry::<G>();
         Ok(match self {
-            Self::Heap => visitor.visit(Heap::<Standard>::from_region(region)?),
-            Self::Blocks => visitor.visit(Heap::<Standard>::from_region_with(
-                region,
-                Tiers::BlocksOnly,
-            )?),
-            Self::Slabs => visitor.visit(Heap::<Standard>::from_region_with(
-                region,
-                Tiers::WithSlabs,
-            )?),
-            Self::Compact => visitor.visit(Heap::<Compact>::from_region(region)?),
-            Self::FirstFit => visitor.visit(FirstFit::from_region(region)?),
+            Self::Blocks => visitor.visit(heap.blocks_only().build(region)?),
+            Self::Slabs => visitor.visit(heap.with_slabs().build(region)?),
+            _ => visitor.visit(heap.tiers::<Auto>().build(region)?),
         })
     }
 }

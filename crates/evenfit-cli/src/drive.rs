@@ -5,16 +5,81 @@ use std::alloc::Layout;
 use std::ptr::NonNull;
 use std::time::Instant;
 
-use evenfit_trace::Event;
+use evenfit_contract::Cut;
+use evenfit_trace::{Event, Trace};
 
 use crate::allocator::{Allocator, Kind, Visit};
 use crate::output::InputError;
 use crate::region::Region;
 
+/// The fact of a trace that names the geometry of its program's heap.
+pub const GEOMETRY: &str = "geometry";
+
+/// A recorded program, perhaps changed.
+#[derive(Clone, Copy)]
+pub struct Program<'a> {
+    /// What it does, in order: the events of a valid trace.
+    pub events: &'a [Event],
+    /// How many blocks it allocates in all.
+    pub allocations: usize,
+    /// The most bytes that it has asked for and not given back.
+    pub peak_bytes: usize,
+    /// The geometry of the heap that it runs in: what the trace names, as a fact of that name; else `Aligned` if most
+    /// of its blocks are aligned to 16 bytes, as all of C's `malloc` are, else `Standard`.
+    pub cut: Cut,
+}
+
+impl<'a> Program<'a> {
+    /// A recorded one, as it was.
+    pub fn of(trace: &'a Trace) -> Self {
+        Self {
+            events: trace.events(),
+            allocations: trace.allocations() as usize,
+            peak_bytes: trace.info().peak_live_bytes as usize,
+            cut: cut_of(trace),
+        }
+    }
+
+    /// The longest request, in bytes.
+    pub fn longest_bytes(&self) -> usize {
+        let sizes = self.events.iter().map(|event| match *event {
+            Event::Alloc { size, .. } | Event::Realloc { new_size: size, .. } => size as usize,
+            Event::Free { .. } => 0,
+        });
+        sizes.max().unwrap_or(0)
+    }
+
+    /// The highest alignment that it asks for, in bytes.
+    pub fn align_bytes(&self) -> usize {
+        let aligns = self.events.iter().map(|event| match *event {
+            Event::Alloc { align_log2, .. } => 1 << align_log2.min(62),
+            _ => 1,
+        });
+        aligns.max().unwrap_or(1)
+    }
+}
+
+fn cut_of(trace: &Trace) -> Cut {
+    let mut facts = trace.facts().iter();
+    let named = facts.find(|(key, _)| key == GEOMETRY);
+    if let Some(cut) = named.and_then(|(_, name)| Cut::named(name)) {
+        return cut;
+    }
+    let aligned = trace.events().iter().map(|event| match *event {
+        Event::Alloc { align_log2, .. } => i64::from(align_log2 > 3) * 2 - 1,
+        _ => 0,
+    });
+    if aligned.sum::<i64>() > 0 {
+        Cut::ALIGNED
+    } else {
+        Cut::STANDARD
+    }
+}
+
 /// What came of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// The pool up to the end of the furthest block, and as much metadata as such a pool has, in bytes.
+    /// The pool up to the end of the furthest block, in bytes.
     pub reach_bytes: usize,
     /// Events done; fewer than all where a request failed.
     pub done: usize,
@@ -54,7 +119,7 @@ pub trait Watch {
 /// Nobody watches.
 impl Watch for () {}
 
-/// Runs `events`, those of a valid trace with so many allocations, in a pool of `bytes`, map included.
+/// Runs the program in a pool of `bytes`, metadata included.
 ///
 /// `None`: this kind of allocator can't manage so many bytes.
 ///
@@ -62,18 +127,31 @@ impl Watch for () {}
 /// The machine can't give the memory, or the allocator is wrong.
 pub fn drive(
     kind: Kind,
-    events: &[Event],
-    allocations: usize,
+    program: Program,
     bytes: usize,
     watch: &mut impl Watch,
 ) -> Result<Option<Outcome>, InputError> {
-    let mut region = Region::new(bytes)?;
+    drive_from(kind, program, bytes, 0, watch)
+}
+
+/// As [`drive`], in a pool that begins `skip_bytes` behind a page.
+///
+/// # Errors
+/// As there.
+pub fn drive_from(
+    kind: Kind,
+    program: Program,
+    bytes: usize,
+    skip_bytes: usize,
+    watch: &mut impl Watch,
+) -> Result<Option<Outcome>, InputError> {
+    let mut region = Region::new(bytes + skip_bytes)?;
     let run = Run {
-        events,
-        allocations,
+        events: program.events,
+        allocations: program.allocations,
         watch,
     };
-    match kind.build(region.bytes(), run) {
+    match kind.build(program.cut, &mut region.bytes()[skip_bytes..], run) {
         Ok(outcome) => outcome.map(Some),
         Err(evenfit::InitError::RegionTooSmall { .. }) => Ok(Some(Outcome::default())),
         Err(_) => Ok(None),
@@ -98,11 +176,9 @@ impl<W: Watch> Visit for Run<'_, W> {
             allocator,
             watch: self.watch,
         };
-        let (reach, done) = driver.run(self.events)?;
-        // As much metadata as a pool that ends there has.
-        let metadata = reach as f64 * stats.metadata_bytes as f64 / stats.pool_bytes.max(1) as f64;
+        let (reach_bytes, done) = driver.run(self.events)?;
         Ok(Outcome {
-            reach_bytes: reach + metadata.ceil() as usize,
+            reach_bytes,
             done,
             pool_bytes: stats.pool_bytes,
             metadata_bytes: stats.metadata_bytes,
@@ -121,17 +197,21 @@ struct Driver<'w, A, W> {
 }
 
 impl<A: Allocator, W: Watch> Driver<'_, A, W> {
+    /// How far it reached, and how many events it did.
     fn run(mut self, events: &[Event]) -> Result<(usize, usize), InputError> {
+        let mut all = events.len();
         for (index, &event) in events.iter().enumerate() {
             let done = self
                 .step(index, event)
                 .map_err(|what| InputError(format!("operation {}: {what}", index + 1)))?;
             if !done {
-                return Ok((self.reach, index));
+                all = index;
+                break;
             }
             self.watch.done(index, &self.allocator);
         }
-        Ok((self.reach, events.len()))
+        // Of a slab, blocks show only the slots that were used.
+        Ok((self.allocator.reach_bytes().unwrap_or(self.reach), all))
     }
 
     fn step(&mut self, index: usize, event: Event) -> Result<bool, String> {

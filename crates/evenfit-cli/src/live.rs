@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 
-use evenfit::observe::{Counters, Lengths, Replica, Whereabouts, layout};
+use evenfit::observe::{Counters, Piece, Whereabouts, layout, walk};
 use evenfit::{Block, BlockState};
 use evenfit_live::{PAGE_NAME, Page};
 
@@ -19,7 +19,7 @@ pub enum Unseen {
     NoPool,
     /// The kernel forbids to look.
     Forbidden,
-    /// Its library lays its map out in another way.
+    /// Its library lays its metadata out in another way.
     OtherVersion,
     /// Anything else.
     Io(io::Error),
@@ -66,6 +66,7 @@ pub struct Process {
     pub name: String,
     page: u64,
     whereabouts: Whereabouts,
+    granule_bytes: u64,
 }
 
 /// A pool as it was at about one moment.
@@ -91,6 +92,7 @@ impl Process {
         let mut found = None::<Self>;
         for page in pages {
             let whereabouts = read_page(id, page)?;
+            let granule_bytes = whereabouts.granule_bytes().ok_or(Unseen::NoPool)?;
             let is_larger = found
                 .as_ref()
                 .is_none_or(|other| whereabouts.region_bytes > other.whereabouts.region_bytes);
@@ -100,6 +102,7 @@ impl Process {
                     name: name(id),
                     page,
                     whereabouts,
+                    granule_bytes,
                 });
             }
         }
@@ -123,6 +126,11 @@ impl Process {
         self.whereabouts.region_bytes
     }
 
+    /// What the counters count in.
+    pub fn granule_bytes(&self) -> u64 {
+        self.granule_bytes
+    }
+
     /// What the heap counts now.
     ///
     /// # Errors
@@ -132,14 +140,16 @@ impl Process {
         if read_page(self.id, self.page)? != self.whereabouts {
             return Err(Unseen::NoPool);
         }
-        let mut words = [0_u64; Counters::COUNT];
-        for (word, &address) in words.iter_mut().zip(&self.whereabouts.counters) {
-            copy_out(self.id, address, std::slice::from_mut(word))?;
-        }
-        Ok(Counters::from_words(words))
+        let words = self.whereabouts.counters.map(|address| Piece {
+            address,
+            len_bytes: size_of::<u64>(),
+        });
+        let mut counters = [0_u64; Counters::COUNT];
+        copy_out(self.id, &words, &mut counters)?;
+        Ok(Counters::from_words(counters))
     }
 
-    /// Copies counters and map, some times over while the heap moves on underneath.
+    /// Copies counters and metadata, some times over while the heap moves on underneath.
     ///
     /// # Errors
     /// The process has ended or runs another program.
@@ -159,19 +169,21 @@ impl Process {
 
     fn try_sample(&self) -> Result<Sample, Unseen> {
         let counters = self.counters()?;
-        let lengths = Lengths::of(&self.whereabouts, &counters).ok_or(Unseen::NoPool)?;
-        let mut map = vec![0_u64; lengths.map_words];
-        let mut directory = vec![0_u64; lengths.directory_words];
-        copy_out(self.id, self.whereabouts.map, &mut map)?;
-        copy_out(self.id, self.whereabouts.directory, &mut directory)?;
-        let replica = Replica::new(&self.whereabouts, &counters, &mut map, &mut directory);
-        let blocks: Vec<Block> = replica.ok_or(Unseen::NoPool)?.blocks().collect();
+        let pieces = self.whereabouts.pieces(&counters).ok_or(Unseen::NoPool)?;
+        let copied_bytes: usize = pieces.iter().map(|piece| piece.len_bytes).sum();
+        let mut copy = vec![0_u32; copied_bytes.div_ceil(size_of::<u32>())];
+        copy_out(self.id, &pieces, &mut copy)?;
+        let mut blocks = Vec::new();
+        walk(&self.whereabouts, &counters, &copy, &mut |block| {
+            blocks.push(block);
+        });
         let reaches_the_top = blocks
             .last()
             .is_some_and(|last| last.state == BlockState::Top)
             || counters.top == counters.end;
+        let place = |counters: &Counters| (counters.top, counters.rest);
         Ok(Sample {
-            is_whole: reaches_the_top && self.counters()?.top == counters.top,
+            is_whole: reaches_the_top && place(&self.counters()?) == place(&counters),
             counters,
             blocks,
         })
@@ -198,36 +210,51 @@ fn pages(id: u32) -> Result<Vec<u64>, Unseen> {
 fn read_page(id: u32, page: u64) -> Result<Whereabouts, Unseen> {
     const WORDS: usize = size_of::<Page>() / size_of::<u64>();
     let mut words = [0_u64; WORDS];
-    copy_out(id, page, &mut words)?;
+    let piece = Piece {
+        address: page,
+        len_bytes: size_of::<Page>(),
+    };
+    copy_out(id, &[piece], &mut words)?;
     // SAFETY: a page is nothing but words and bytes, any of which are valid.
     let page: Page = unsafe { std::mem::transmute(words) };
-    if page.magic != Page::MAGIC {
+    let (name, form) = Page::MAGIC.split_at(Page::MAGIC.len() - 1);
+    if !page.magic.starts_with(name) {
         return Err(Unseen::NoPool);
     }
-    if page.whereabouts.layout != layout() {
+    if !page.magic.ends_with(form) || page.whereabouts.layout != layout() {
         return Err(Unseen::OtherVersion);
     }
     Ok(page.whereabouts)
 }
 
-/// Copies so many words from another process.
-fn copy_out(id: u32, address: u64, words: &mut [u64]) -> Result<(), Unseen> {
-    if words.is_empty() {
-        return Ok(());
-    }
+/// Copies pieces of another process's memory into `room`, one after the other.
+fn copy_out<T: Word>(id: u32, pieces: &[Piece], room: &mut [T]) -> Result<(), Unseen> {
+    let wanted_bytes: usize = pieces.iter().map(|piece| piece.len_bytes).sum();
+    assert!(wanted_bytes <= size_of_val(room), "the room is made for it");
     let local = libc::iovec {
-        iov_base: words.as_mut_ptr().cast(),
-        iov_len: size_of_val(words),
+        iov_base: room.as_mut_ptr().cast(),
+        iov_len: wanted_bytes,
     };
-    let remote = libc::iovec {
-        iov_base: std::ptr::without_provenance_mut(address as usize),
-        iov_len: size_of_val(words),
+    let remote: Vec<libc::iovec> = pieces
+        .iter()
+        .map(|piece| libc::iovec {
+            iov_base: std::ptr::without_provenance_mut(piece.address as usize),
+            iov_len: piece.len_bytes,
+        })
+        .collect();
+    // SAFETY: the kernel writes into `room` only, whose words may be anything, and reads the other process's memory or refuses to.
+    let copied = unsafe {
+        let (remote, count) = (remote.as_ptr(), remote.len() as libc::c_ulong);
+        libc::process_vm_readv(id as libc::pid_t, &local, 1, remote, count, 0)
     };
-    // SAFETY: the kernel writes into `words` only, and reads the other process's memory or refuses to.
-    let copied = unsafe { libc::process_vm_readv(id as libc::pid_t, &local, 1, &remote, 1, 0) };
     match usize::try_from(copied) {
-        Ok(copied) if copied == size_of_val(words) => Ok(()),
+        Ok(copied) if copied == wanted_bytes => Ok(()),
         Ok(_) => Err(Unseen::NoPool),
         Err(_) => Err(Unseen::of(io::Error::last_os_error())),
     }
 }
+
+/// What any bytes are one of.
+trait Word {}
+impl Word for u32 {}
+impl Word for u64 {}

@@ -3,6 +3,7 @@
 mod common;
 
 use common::{Scratch, evenfit, random_trace, save};
+use evenfit_contract::Cut;
 use evenfit_trace::{Trace, TraceBuilder};
 use serde_json::Value;
 
@@ -42,7 +43,7 @@ fn plain_trace(seed: u64) -> Trace {
 }
 
 #[test]
-fn the_simulated_evenfit_needs_what_the_heap_needs() {
+fn the_simulated_evenfit_reaches_just_as_far_as_the_heap() {
     let scratch = Scratch::new("compare-heap");
     let path = scratch.path("plain.evt");
     for seed in 1..4 {
@@ -51,19 +52,18 @@ fn the_simulated_evenfit_needs_what_the_heap_needs() {
         let pool = row(&report, "evenfit")["smallest_pool_bytes"]
             .as_u64()
             .unwrap();
-        let region = pool + (pool / 16 / 64 + 1) * 16;
-        let run = |bytes: u64| {
-            evenfit(&[
-                "replay",
-                &path,
-                "--allocator",
-                "blocks",
-                "--pool",
-                &bytes.to_string(),
-            ])
-            .code
-        };
-        assert_eq!((run(region), run(region - 16)), (0, 1), "seed {seed}");
+        let region = Cut::STANDARD.region_bytes(pool / 8).unwrap();
+        let sized = &json(&["size", &path, "--seeds", "0", "--json"])[0];
+        let pools = sized["pools"].as_array().unwrap();
+        let blocks = pools.iter().find(|pool| pool["allocator"] == "blocks");
+        assert_eq!(blocks.unwrap()["always_bytes"], region, "seed {seed}");
+        let smallest = blocks.unwrap()["smallest_bytes"].as_u64().unwrap();
+        assert!(smallest <= region);
+        for bytes in [region, region + 8, region + 200, 2 * region] {
+            let pool = bytes.to_string();
+            let run = evenfit(&["replay", &path, "--allocator", "blocks", "--pool", &pool]);
+            assert_eq!(run.code, 0, "seed {seed}: {bytes}");
+        }
     }
 }
 

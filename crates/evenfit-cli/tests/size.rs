@@ -3,7 +3,9 @@
 mod common;
 
 use common::{Scratch, evenfit, random_trace, save, shipped};
-use evenfit_trace::TraceBuilder;
+use evenfit_contract::Cut;
+use evenfit_contract::policy::{Evenfit, Placement};
+use evenfit_trace::{Event, Trace, TraceBuilder};
 use serde_json::Value;
 
 fn json(args: &[&str]) -> Value {
@@ -49,6 +51,79 @@ fn a_step_less_than_the_smallest_pool_fails() {
                 );
             }
         }
+    }
+}
+
+/// Few short blocks, aligned as all are.
+fn little_trace(seed: u64) -> Trace {
+    let mut builder = TraceBuilder::default();
+    let mut live = Vec::new();
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut random = |below: u64| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below
+    };
+    for _ in 0..300 {
+        if live.len() < 12 && random(3) > 0 {
+            live.push(builder.alloc(17 + random(40), 8).unwrap());
+        } else if !live.is_empty() {
+            let at = random(live.len() as u64) as usize;
+            builder.free(live.swap_remove(at)).unwrap();
+        }
+    }
+    builder.finish()
+}
+
+/// How far the trace reaches in a pool of so many granules, blocks only; `None`: it isn't served.
+fn reach(trace: &Trace, granules: u64) -> Option<u64> {
+    let cut = Cut::STANDARD;
+    let mut pool = Evenfit::new(cut, granules);
+    let mut handles = Vec::new();
+    let mut reach = 0;
+    for event in trace.events() {
+        match *event {
+            Event::Alloc { size, .. } => {
+                handles.push(pool.allocate(cut.granules(size), 1)?);
+                reach = reach.max(pool.top());
+            }
+            Event::Free { id } => pool.free(handles[id as usize]),
+            Event::Realloc { .. } => unreachable!("there is none"),
+        }
+    }
+    Some(reach)
+}
+
+#[test]
+fn the_answer_says_from_where_on_every_pool_serves() {
+    let scratch = Scratch::new("size-longer");
+    let path = scratch.path("little.evt");
+    let region = |granules: u64| Cut::STANDARD.region_bytes(granules).unwrap();
+    for seed in 0..40 {
+        let trace = little_trace(seed);
+        let served: Vec<bool> = (0..200)
+            .map(|granules| reach(&trace, granules).is_some())
+            .collect();
+        save(&trace, &path);
+        let sized = &json(&["size", &path, "--seeds", "0", "--json"])[0];
+        let pools = sized["pools"].as_array().unwrap();
+        let blocks = pools.iter().find(|pool| pool["allocator"] == "blocks");
+        let blocks = blocks.unwrap();
+        let (smallest, always) = (
+            number(&blocks["smallest_bytes"]),
+            number(&blocks["always_bytes"]),
+        );
+        let in_granules = |bytes: u64| (0..).find(|&g| region(g + 1) > bytes).unwrap();
+        assert!(served[in_granules(smallest) as usize]);
+        assert!(!served[in_granules(smallest - 8) as usize]);
+        assert!(smallest <= always);
+        let from = in_granules(always) as usize;
+        assert!(
+            served[from..].iter().all(|&served| served),
+            "{seed}: {from}"
+        );
+        assert_eq!(Some(from as u64), reach(&trace, 1 << 40), "{seed}");
     }
 }
 
@@ -196,6 +271,29 @@ fn what_can_not_be_used_is_named() {
         assert_eq!(run.code, 2, "{args:?}");
         assert!(run.stderr.contains(part), "{args:?}: {}", run.stderr);
     }
+}
+
+#[test]
+fn a_program_aligned_as_malloc_aligns_is_sized_in_the_geometry_that_is() {
+    let scratch = Scratch::new("size-aligned");
+    let path = scratch.path("aligned.evt");
+    let mut builder = TraceBuilder::default();
+    for n in 0..400 {
+        let id = builder.alloc(24 + n % 100, 16).unwrap();
+        if n % 3 == 0 {
+            builder.free(id).unwrap();
+        }
+    }
+    save(&builder.finish(), &path);
+    let sized = &json(&["size", &path, "--seeds", "0", "--json"])[0];
+    let maxima = &sized["maxima"];
+    assert!(number(&maxima["most_slabs"]) > 5, "{maxima}");
+    assert!(number(&maxima["live_bytes"]).is_multiple_of(16));
+    let heap = &sized["pools"][0];
+    let always = number(&heap["always_bytes"]);
+    assert!(number(&heap["smallest_bytes"]) <= always);
+    let run = |pool: u64| evenfit(&["replay", &path, "--pool", &pool.to_string()]).code;
+    assert_eq!((run(always), run(always + 1_000)), (0, 0));
 }
 
 #[test]

@@ -1,14 +1,14 @@
 //! Lets `evenfit top` see the pool of a running process.
 //!
-//! A process *publishes* its heap: one page of memory, under a name that shows in `/proc/PID/maps`, says where the heap's map and
-//! counters lie. That is all. A viewer of the same user finds the page, and copies map and counters out of the process
+//! A process *publishes* its heap: one page of memory, under a name that shows in `/proc/PID/maps`, says where the heap's metadata
+//! and counters lie. That is all. A viewer of the same user finds the page, and copies them out of the process
 //! (`process_vm_readv`) as often as it likes. Nobody is stopped, no thread or signal is added, no operation of the heap
 //! takes an instruction more, and nothing is left behind when the process ends, however it does.
 //!
 //! After `fork` the child's page says where the child's own copy of the heap lies: the same addresses.
 //!
 //! ```
-//! use evenfit::{SharedHeap, StaticHeap};
+//! use evenfit::StaticHeap;
 //!
 //! static HEAP: StaticHeap<{ 64 * 1024 }> = StaticHeap::new();
 //!
@@ -23,7 +23,7 @@
 use core::ffi::CStr;
 
 use evenfit::observe::Whereabouts;
-use evenfit::{Heap, Standard};
+use evenfit::{Geometry, Heap, Tiers};
 
 /// The page's name: `/memfd:evenfit-pool` in `/proc/PID/maps`.
 pub const PAGE_NAME: &CStr = c"evenfit-pool";
@@ -39,8 +39,8 @@ pub struct Page {
 }
 
 impl Page {
-    /// What every such page begins with.
-    pub const MAGIC: [u8; 8] = *b"evfpool1";
+    /// What every such page begins with. The last character is the number of its form.
+    pub const MAGIC: [u8; 8] = *b"evfpool2";
 }
 
 /// Says where `heap` lies, to whoever looks, until the process ends. The heap must stay where it is: once it is
@@ -48,7 +48,7 @@ impl Page {
 ///
 /// False where the kernel can't make the page; the process then goes on unseen. Call it once a heap, outside of hot paths:
 /// six system calls. Allocates nothing.
-pub fn publish(heap: &Heap<'_, Standard>) -> bool {
+pub fn publish<T: Tiers, G: Geometry>(heap: &Heap<'_, T, G>) -> bool {
     let page = Page {
         magic: Page::MAGIC,
         whereabouts: heap.whereabouts(),

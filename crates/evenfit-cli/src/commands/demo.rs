@@ -6,7 +6,9 @@ use std::ops::Range;
 use std::ptr::NonNull;
 
 use anstyle::{AnsiColor, Style};
-use evenfit::{AllocError, Block, BlockState, FreeError, Heap, Stats};
+use evenfit::Heap;
+use evenfit::{AllocError, Block, BlockState, FreeError, Stats};
+use evenfit_contract::Cut;
 
 use crate::allocator::{Allocator, Kind, Visit};
 use crate::output::{Answer, BAD, FAINT, InputError, STRONG, Table};
@@ -94,7 +96,7 @@ fn tell(kind: Kind, out: &mut String) -> Result<Lesson, InputError> {
         out,
     };
     let told = kind
-        .build(memory.bytes(), teller)
+        .build(Cut::STANDARD, memory.bytes(), teller)
         .map_err(|error| InputError(error.to_string()))?;
     told.map_err(|error| InputError(error.to_string()))
 }
@@ -182,7 +184,7 @@ impl<'o, A: Allocator> Stage<'o, A> {
             ),
             _ => (
                 "The heap",
-                "No headers: a map, two bits for each 16 bytes, stands before all blocks.",
+                "No headers: a map, one bit for each 8 bytes, stands before all blocks.",
             ),
         };
         let _ = writeln!(

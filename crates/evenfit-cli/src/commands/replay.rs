@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::open_trace;
 use crate::allocator::{Allocator, Kind, Visit};
+use crate::drive::Program;
 use crate::output::{Answer, BAD, GOOD, InputError, STRONG, Table, shell_word};
 use crate::postmortem::PostMortem;
 use crate::progress::Progress;
@@ -35,7 +36,7 @@ pub struct Args {
     /// The pool's size, metadata included: 16MiB, 4096, 1.5GiB; or `min` to find the smallest
     #[arg(long, value_name = "SIZE")]
     pool: PoolSize,
-    /// The allocator to run it in
+    /// The allocator to run it in; the heap aligns all blocks to 16 bytes if most of the program's are
     #[arg(long, value_enum, default_value_t = Kind::Heap)]
     allocator: Kind,
     /// Pattern every byte of every block and check it when the block is resized or freed, and at the end
@@ -109,7 +110,7 @@ impl Args {
         };
         let shown = self
             .allocator
-            .build(memory.bytes(), run)
+            .build(Program::of(trace).cut, memory.bytes(), run)
             .map_err(|error| InputError(format!("--pool: {error}")))?;
         Ok(Report::new(self, trace, pool_bytes, search, shown))
     }
@@ -243,7 +244,10 @@ impl Report {
             false => table.styled(BAD, "fits", "no", "measured until it failed"),
         }
         if let Some(found) = self.smallest {
-            let fails = format!("{} is too small", both(found.fails_bytes as u64));
+            let mut fails = format!("{} fails", both(found.fails_bytes as u64));
+            if let Some(always) = found.always_bytes {
+                fails += &format!("; none from {} on does", both(always as u64));
+            }
             table.row("smallest pool", both(found.fits_bytes as u64), fails);
         }
         table.row("operations", grouped(self.operations_done), self.of_all());

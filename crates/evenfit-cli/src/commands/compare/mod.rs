@@ -14,6 +14,7 @@ use self::simulate::{Outcome, Program, fits, watch};
 use super::open_trace;
 use super::report::write;
 use super::size::on_all_cores;
+use crate::drive;
 use crate::output::{Answer, FAINT, InputError, STRONG};
 use crate::progress::Progress;
 use crate::size::{self, both, grouped, human};
@@ -41,7 +42,8 @@ pub struct Args {
     json: bool,
 }
 
-const CUT: Cut = Cut::STANDARD;
+/// A pool whose end nothing reaches, in granules: evenfit's is simulated in no more memory than its blocks need.
+const ENDLESS: u64 = 1 << 48;
 /// Footprints are found to 1 part in so many.
 const TOLERANCE_DIVISOR: u64 = 250;
 
@@ -81,14 +83,16 @@ struct Row {
 impl Args {
     pub(super) fn run(self) -> Result<Answer, InputError> {
         let trace = open_trace(&self.trace)?;
+        let cut = drive::Program::of(&trace).cut;
         let program = Program {
             events: trace.events(),
             allocations: trace.allocations() as usize,
-            peak: peak(trace.events(), trace.allocations() as usize),
+            peak: peak(cut, trace.events(), trace.allocations() as usize),
+            cut,
         };
         let peak_bytes = trace.info().peak_live_bytes;
         let pool = match self.pool {
-            Some(bytes) => bytes as u64 / CUT.granule_bytes,
+            Some(bytes) => bytes as u64 / cut.granule_bytes,
             None => program.peak + program.peak / 2 + 64,
         };
         if pool.max(program.peak) > u64::from(u32::MAX) / 16 {
@@ -111,7 +115,7 @@ impl Args {
             trace: self.trace.display().to_string(),
             operations: trace.events().len() as u64,
             peak_live_bytes: peak_bytes,
-            pool_bytes: pool * CUT.granule_bytes,
+            pool_bytes: pool * cut.granule_bytes,
             policies: rows
                 .map(|(&policy, (smallest, outcome))| {
                     row(policy, *smallest, outcome, program, peak_bytes)
@@ -135,8 +139,8 @@ fn row(policy: Policy, smallest: u64, outcome: &Outcome, program: Program, peak_
         policy: policy.name(),
         does: policy.describe(),
         bounded: policy.bounded(),
-        smallest_pool_bytes: smallest * CUT.granule_bytes,
-        footprint: (smallest * CUT.granule_bytes) as f64 / peak_bytes.max(1) as f64,
+        smallest_pool_bytes: smallest * program.cut.granule_bytes,
+        footprint: (smallest * program.cut.granule_bytes) as f64 / peak_bytes.max(1) as f64,
         served: outcome.done == program.events.len(),
         operations_done: outcome.done as u64,
         apart_mean: apart.iter().map(|&share| f64::from(share)).sum::<f64>()
@@ -144,18 +148,18 @@ fn row(policy: Policy, smallest: u64, outcome: &Outcome, program: Program, peak_
         apart_max: f64::from(apart.iter().copied().fold(0.0, f32::max)),
         looked_at_mean: outcome.looked_at_mean,
         looked_at_max: outcome.looked_at_max,
-        rounding_bytes: outcome.rounding * CUT.granule_bytes,
+        rounding_bytes: outcome.rounding * program.cut.granule_bytes,
     }
 }
 
 /// Most granules live at once.
-fn peak(events: &[Event], allocations: usize) -> u64 {
+fn peak(cut: Cut, events: &[Event], allocations: usize) -> u64 {
     let mut sizes = vec![0; allocations];
     let (mut live, mut peak) = (0u64, 0u64);
     for event in events {
         let id = event.id() as usize;
         let granules = match *event {
-            Event::Alloc { size, .. } | Event::Realloc { new_size: size, .. } => CUT.granules(size),
+            Event::Alloc { size, .. } | Event::Realloc { new_size: size, .. } => cut.granules(size),
             Event::Free { .. } => 0,
         };
         live = live + granules - sizes[id];
@@ -165,14 +169,18 @@ fn peak(events: &[Event], allocations: usize) -> u64 {
     peak
 }
 
-/// The smallest pool, in granules. Policies that take the pool's end last reach exactly that far; the others are
-/// bisected, and a larger pool is not always better for them: what is found fits beside one that doesn't.
+/// The smallest pool, in granules. First fit needs as much as it reaches. evenfit may do with a little less, but from
+/// there on every pool serves. The others are bisected, and a larger pool is not always better for them: what is found
+/// fits beside one that doesn't.
 fn smallest(policy: Policy, program: Program, tick: &impl Fn()) -> Result<u64, InputError> {
     let try_pool = |granules| {
         let tried = fits(policy, program, granules)?;
         tick();
         Ok::<_, InputError>(tried)
     };
+    if policy == Policy::Evenfit {
+        return Ok(try_pool(ENDLESS)?.1);
+    }
     let mut fitting = program.peak + program.peak / 4 + 16;
     let mut failing = program.peak.saturating_sub(1);
     let reach = loop {
@@ -190,7 +198,7 @@ fn smallest(policy: Policy, program: Program, tick: &impl Fn()) -> Result<u64, I
             )));
         }
     };
-    if matches!(policy, Policy::FirstFit | Policy::Evenfit) {
+    if policy == Policy::FirstFit {
         return Ok(reach);
     }
     while fitting - failing > (fitting / TOLERANCE_DIVISOR).max(1) {
@@ -259,7 +267,7 @@ impl Report {
             );
         }
         out + &format!(
-            "\n{FAINT}Free memory apart: outside the largest free block, in a pool of {}. Sixteen-byte granules for all;\n\
+            "\n{FAINT}Free memory apart: outside the largest free block, in a pool of {}. Eight-byte granules for all;\n\
              headers and maps aren't counted, and evenfit is simulated without slabs. First fit, best fit and next fit look at\n\
              a list whose length has no bound.{FAINT:#}\n",
             human(self.pool_bytes)

@@ -8,7 +8,6 @@ use crate::commands::report::history::Span;
 use crate::drive::Place;
 use crate::output::InputError;
 
-const CUT: Cut = Cut::STANDARD;
 /// Steps of time at which fragmentation is looked at.
 pub(super) const SAMPLES: usize = 480;
 
@@ -19,6 +18,8 @@ pub(super) struct Program<'a> {
     pub(super) allocations: usize,
     /// Most granules live at once.
     pub(super) peak: u64,
+    /// The geometry.
+    pub(super) cut: Cut,
 }
 
 /// What came of it.
@@ -90,7 +91,7 @@ impl<'a> Run<'a> {
             policy,
             program,
             pool,
-            space: policy.over(pool),
+            space: policy.over(program.cut, pool),
             blocks: vec![None; program.allocations],
             watched,
             shadow: Shadow::new(if watched { pool } else { 0 }),
@@ -130,7 +131,7 @@ impl<'a> Run<'a> {
                 align_log2,
                 ..
             } => {
-                let align = (1u64 << align_log2.min(40)).div_ceil(CUT.granule_bytes);
+                let align = self.align(1 << align_log2.min(40));
                 self.allocate(index, id, size, align)
             }
             Event::Free { id } => {
@@ -144,8 +145,19 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// In granules; 1 where all blocks are so aligned.
+    fn align(&self, align_bytes: u64) -> u64 {
+        let cut = self.program.cut;
+        let align = align_bytes.div_ceil(cut.granule_bytes);
+        if align <= cut.align_granules {
+            1
+        } else {
+            align
+        }
+    }
+
     fn allocate(&mut self, index: usize, id: u32, size: u64, align: u64) -> Result<bool, String> {
-        let granules = CUT.granules(size);
+        let granules = self.program.cut.granules(size);
         let before = self.space.steps();
         let found = self.space.allocate(granules, align);
         let looked_at = self.space.steps() - before;
@@ -189,8 +201,8 @@ impl<'a> Run<'a> {
             self.shadow.take(start, len)?;
             block.span = self.outcome.spans.len();
             let place = Place {
-                offset_bytes: (start * CUT.granule_bytes) as usize,
-                len_bytes: (len * CUT.granule_bytes) as usize,
+                offset_bytes: (start * self.program.cut.granule_bytes) as usize,
+                len_bytes: (len * self.program.cut.granule_bytes) as usize,
                 size_bytes: size,
             };
             self.outcome.spans.push(Span {
@@ -225,7 +237,7 @@ impl<'a> Run<'a> {
 
     fn reallocate(&mut self, index: usize, id: u32, size: u64) -> Result<bool, String> {
         let block = self.blocks[id as usize].ok_or("a block is not live")?;
-        let granules = CUT.granules(size);
+        let granules = self.program.cut.granules(size);
         self.leave(index, block)?;
         if self.space.resize(block.handle, granules) {
             self.place(index, id, Block { granules, ..block }, size)?;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use evenfit_trace::Trace;
 
 use crate::allocator::{Allocator, Kind};
-use crate::drive::{Outcome, Place, Watch, drive};
+use crate::drive::{Outcome, Place, Program, Watch, drive};
 use crate::output::InputError;
 
 /// Steps of time that the curves have.
@@ -83,8 +83,11 @@ impl History {
     ) -> Result<Self, InputError> {
         let run = |over: usize| {
             let mut recorder = Recorder::new(trace, over);
-            let (events, allocations) = (&trace.events()[..over], trace.allocations() as usize);
-            let outcome = drive(kind, events, allocations, bytes, &mut recorder)?;
+            let program = Program {
+                events: &trace.events()[..over],
+                ..Program::of(trace)
+            };
+            let outcome = drive(kind, program, bytes, &mut recorder)?;
             let outcome = outcome.ok_or_else(|| {
                 InputError(format!(
                     "--pool: {} can't manage a pool so large",
@@ -356,13 +359,7 @@ impl Costs {
             ns: vec![u32::MAX; trace.events().len()],
         };
         for _ in 0..runs {
-            drive(
-                kind,
-                trace.events(),
-                trace.allocations() as usize,
-                bytes,
-                &mut costs,
-            )?;
+            drive(kind, Program::of(trace), bytes, &mut costs)?;
         }
         costs.ns.retain(|&ns| ns != u32::MAX);
         costs.ns.sort_unstable();

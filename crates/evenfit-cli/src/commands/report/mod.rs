@@ -14,6 +14,7 @@ use serde::Serialize;
 use self::history::{Costs, History, Moment, Pinning, Span};
 use super::open_trace;
 use crate::allocator::{Allocator, Kind, Visit};
+use crate::drive::Program;
 use crate::output::{Answer, BAD, GOOD, InputError, STRONG, Table};
 use crate::postmortem::PostMortem;
 use crate::progress::Progress;
@@ -45,7 +46,7 @@ pub struct Args {
     /// Write map and curves as PNG
     #[arg(long, value_name = "OUT.png")]
     png: Option<PathBuf>,
-    /// The allocator to run it in
+    /// The allocator to run it in; the heap aligns all blocks to 16 bytes if most of the program's are
     #[arg(long, value_enum, default_value_t = Kind::Heap)]
     allocator: Kind,
     /// Answer in JSON: the same numbers as on the page
@@ -408,5 +409,6 @@ fn post_mortem(trace: &Trace, kind: Kind, bytes: usize) -> Result<Option<PostMor
         trace,
         region: memory.addresses(),
     };
-    Ok(kind.build(memory.bytes(), run).unwrap_or_default())
+    let cut = Program::of(trace).cut;
+    Ok(kind.build(cut, memory.bytes(), run).unwrap_or_default())
 }

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use evenfit::SlotClass;
 use evenfit_contract::safe::{self, Demand, Safe};
-use evenfit_contract::{Cut, robson, slabs};
+use evenfit_contract::{Cut, SlotClass, robson, slabs, slot_classes};
 use evenfit_trace::Event;
 
 /// Observed maxima, in granules.
@@ -20,7 +19,7 @@ pub(super) struct Maxima {
     classes: Vec<Demand>,
 }
 
-/// A proved pool, in bytes, map included.
+/// A proved pool, in bytes, metadata included.
 pub(super) struct Proved {
     pub(super) bytes: u64,
     pub(super) safe: Safe,
@@ -67,7 +66,7 @@ impl Maxima {
     pub(super) fn safe(&self) -> Option<Proved> {
         let safe = safe::pool_for_maxima(self.cut, self.live, self.blocks, &self.sizes)?;
         Some(Proved {
-            bytes: self.region_bytes(safe.granules)?,
+            bytes: self.cut.region_bytes(safe.granules)?,
             safe,
             binding_bytes: self.sizes.get(safe.binding)?.0 * self.cut.granule_bytes,
         })
@@ -77,7 +76,7 @@ impl Maxima {
     pub(super) fn apart(&self) -> Option<(usize, u64)> {
         let shares = safe::divided(self.cut, &self.classes)?;
         let bytes = shares.iter().try_fold(0u64, |sum, share| {
-            sum.checked_add(self.region_bytes(share.safe.granules)?)
+            sum.checked_add(self.cut.region_bytes(share.safe.granules)?)
         })?;
         Some((shares.len(), bytes))
     }
@@ -86,12 +85,6 @@ impl Maxima {
     pub(super) fn floor_bytes(&self) -> u64 {
         let largest = self.sizes.iter().map(|&(size, _)| size).max().unwrap_or(0);
         robson::floor(self.live, largest) * self.cut.granule_bytes
-    }
-
-    fn region_bytes(&self, granules: u64) -> Option<u64> {
-        granules
-            .checked_mul(self.cut.granule_bytes)?
-            .checked_add((granules / 64 + 1) * 16)
     }
 }
 
@@ -164,10 +157,14 @@ impl Tally {
 /// What a trace asks of the heap with slabs.
 ///
 /// A block that became as short as a slot, and then longer again, may have moved to a slot or not: it counts as both.
-pub(super) fn with_slabs(events: &[Event], allocations: usize) -> slabs::Maxima {
+pub(super) fn with_slabs(cut: Cut, events: &[Event], allocations: usize) -> slabs::Maxima {
     let mut tally = SlabTally {
+        cut,
+        classes: slot_classes(cut),
         places: vec![Place::default(); allocations],
-        ..SlabTally::default()
+        now: slabs::Maxima::default(),
+        most: slabs::Maxima::default(),
+        sizes: BTreeSet::new(),
     };
     for &event in events {
         tally.take(event);
@@ -187,8 +184,10 @@ struct Place {
     block: Option<u64>,
 }
 
-#[derive(Default)]
 struct SlabTally {
+    cut: Cut,
+    /// Of slots, the shortest first.
+    classes: Vec<SlotClass>,
     places: Vec<Place>,
     now: slabs::Maxima,
     most: slabs::Maxima,
@@ -204,14 +203,14 @@ impl SlabTally {
                 align_log2,
                 ..
             } => {
-                let place = Self::fresh(size, 1 << align_log2.min(62));
+                let place = self.fresh(size, 1 << align_log2.min(62));
                 self.places[id as usize] = place;
                 self.born(place);
             }
             Event::Free { id } => self.died(self.places[id as usize]),
             Event::Realloc { id, new_size } => {
                 let old = self.places[id as usize];
-                let new = Self::resized(old, new_size);
+                let new = self.resized(old, new_size);
                 if Self::stays(old, new) {
                     self.died(old);
                     self.born(new);
@@ -225,21 +224,28 @@ impl SlabTally {
         }
     }
 
-    fn fresh(size: u64, align_bytes: u64) -> Place {
-        let slot = slabs::class(size, align_bytes);
+    fn fresh(&self, size: u64, align_bytes: u64) -> Place {
+        let slot = if align_bytes > self.cut.granule_bytes * self.cut.align_granules {
+            None
+        } else {
+            let first = self
+                .classes
+                .partition_point(|class| class.slot_bytes < size);
+            self.classes.get(first).copied()
+        };
         Place {
             align_bytes,
             slot,
-            block: slot.is_none().then(|| Cut::STANDARD.granules(size)),
+            block: slot.is_none().then(|| self.cut.granules(size)),
         }
     }
 
-    fn resized(old: Place, new_size: u64) -> Place {
-        let fresh = Self::fresh(new_size, old.align_bytes);
+    fn resized(&self, old: Place, new_size: u64) -> Place {
+        let fresh = self.fresh(new_size, old.align_bytes);
         if old.block.is_none() {
             return fresh;
         }
-        let granules = Cut::STANDARD.granules(new_size);
+        let granules = self.cut.granules(new_size);
         let shrinks = old.block.is_some_and(|block| granules <= block);
         Place {
             slot: fresh.slot.filter(|_| !shrinks || old.slot.is_some()),
@@ -273,7 +279,7 @@ impl SlabTally {
             now.blocks += 1;
             most.block_granules = most.block_granules.max(now.block_granules);
             most.blocks = most.blocks.max(now.blocks);
-            let slack = Cut::STANDARD.slack(place.align_bytes);
+            let slack = self.cut.slack(place.align_bytes);
             self.sizes.insert((granules, slack));
         }
     }
@@ -299,24 +305,32 @@ mod tests {
 
     #[test]
     fn slots_and_blocks_are_counted_apart_and_what_may_be_either_as_both() {
-        let class = |bytes| slabs::class(bytes, 8).unwrap();
+        let class = |bytes| Cut::STANDARD.slot_class(bytes, 8).unwrap();
         let resize = |id, new_size| Event::Realloc { id, new_size };
         // A slot that moves to another class is in both for a moment.
-        let maxima = with_slabs(&[alloc(0, 64), resize(0, 60), resize(0, 100)], 1);
+        let maxima = with_slabs(
+            Cut::STANDARD,
+            &[alloc(0, 64), resize(0, 60), resize(0, 100)],
+            1,
+        );
         let both = [(class(64), 1), (class(100), 1)];
         assert_eq!(maxima.slots, both.into_iter().collect());
         assert_eq!((maxima.all_slots, maxima.blocks), (2, 0));
         // A block that shrinks stays one; when it grows it may become a slot.
         let shrunk = [alloc(0, 1_000), resize(0, 48)];
-        let maxima = with_slabs(&shrunk, 1);
+        let maxima = with_slabs(Cut::STANDARD, &shrunk, 1);
         assert_eq!(
             (maxima.all_slots, maxima.blocks, maxima.block_granules),
-            (0, 1, 63)
+            (0, 1, 125)
         );
-        let maxima = with_slabs(&[shrunk[0], shrunk[1], resize(0, 64)], 1);
+        let maxima = with_slabs(Cut::STANDARD, &[shrunk[0], shrunk[1], resize(0, 64)], 1);
         assert_eq!((maxima.all_slots, maxima.blocks), (1, 2));
         // A request of no bytes takes a slot too.
-        let maxima = with_slabs(&[alloc(0, 64), alloc(1, 0), Event::Free { id: 0 }], 2);
+        let maxima = with_slabs(
+            Cut::STANDARD,
+            &[alloc(0, 64), alloc(1, 0), Event::Free { id: 0 }],
+            2,
+        );
         assert_eq!(
             (maxima.all_slots, maxima.blocks, maxima.block_granules),
             (2, 0, 0)
@@ -345,12 +359,12 @@ mod tests {
             Event::Free { id: 1 },
         ];
         let maxima = Maxima::of(Cut::STANDARD, &events, 2);
-        assert_eq!((maxima.live, maxima.blocks), (7 + 1 + 13, 3));
-        assert_eq!(maxima.sizes, [(1, 3), (7, 0), (13, 0)]);
+        assert_eq!((maxima.live, maxima.blocks), (13 + 2 + 25, 3));
+        assert_eq!(maxima.sizes, [(2, 9), (13, 0), (25, 0)]);
         let proved = maxima.safe().unwrap();
-        // Binding: a request of 13, the two other blocks with a gap of 12 before each.
-        assert_eq!(proved.safe.granules, 21 + 2 * 12);
-        assert_eq!(proved.binding_bytes, 208);
+        // Binding: a request of 25, the two other blocks with a gap of 24 before each and one granule absorbed.
+        assert_eq!(proved.safe.granules, 40 + 2 * (24 + 1));
+        assert_eq!(proved.binding_bytes, 200);
         assert!(maxima.apart().is_some());
     }
 }

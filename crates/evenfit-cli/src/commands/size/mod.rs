@@ -11,17 +11,17 @@ use std::thread;
 
 use clap::ValueEnum;
 use evenfit_contract::policy::{Handle, Policy};
-use evenfit_contract::{Cut, slabs};
+use evenfit_contract::slabs;
 use evenfit_trace::Event;
 use serde::Serialize;
 
 use self::maxima::Maxima;
 use super::open_trace;
 use crate::allocator::Kind;
-use crate::drive::{Tightest, drive};
+use crate::drive::{Program, Tightest, drive};
 use crate::output::{Answer, InputError};
 use crate::progress::Progress;
-use crate::smallest::{Found, Program, reach, smallest};
+use crate::smallest::{Found, enough, smallest};
 
 /// Find the smallest pool that serves recorded programs, how near it is to failing, and the pool that never fails.
 ///
@@ -33,7 +33,9 @@ Examples:
   evenfit size traces/*.evt --seeds 0
   evenfit size --ci base.evt new.evt --tolerance 1
 
-The safe pools are the proved bounds of docs/bounds.md for any program with the same maxima.")]
+The smallest pool serves the program, and 8 bytes less don't. A longer one may fail all the same, as blocks then lie
+elsewhere: `always_bytes` is the length from which on none does. Size a pool by that, or by the safe pools: the proved
+bounds of docs/bounds.md for any program with the same maxima.")]
 pub struct Args {
     /// The recorded programs: .evt or .ytr files; with --ci the base and the new build's
     #[arg(required = true)]
@@ -117,6 +119,8 @@ struct Pool {
     allocator: &'static str,
     /// `None`: it can't manage a pool so large.
     smallest_bytes: Option<u64>,
+    /// From so many bytes on every pool serves it, if that is known.
+    always_bytes: Option<u64>,
     footprint: Option<f64>,
     replays: u32,
     /// Placed by the same policy, without running the allocator itself.
@@ -128,6 +132,8 @@ struct Pool {
 struct Margin {
     percent_of_smallest: u64,
     pool_bytes: u64,
+    /// A longer pool than the smallest may fail all the same.
+    serves: bool,
     /// At the tightest moment: how many bytes more the request could have asked for.
     spare_bytes: u64,
     operation: u64,
@@ -219,6 +225,7 @@ enum Task {
 /// A pool in bytes, and how many replays it took.
 struct FoundPool {
     bytes: Option<u64>,
+    always_bytes: Option<u64>,
     replays: u32,
 }
 
@@ -234,6 +241,9 @@ impl Task {
                 let found = smallest(kind, program, |_| tick())?;
                 return Ok(FoundPool {
                     bytes: found.map(|Found { fits_bytes, .. }| fits_bytes as u64),
+                    always_bytes: found
+                        .and_then(|found| found.always_bytes)
+                        .map(|bytes| bytes as u64),
                     replays: found.map_or(0, |found| found.replays),
                 });
             }
@@ -241,6 +251,7 @@ impl Task {
                 tick();
                 return Ok(FoundPool {
                     bytes: first_fit(program),
+                    always_bytes: None,
                     replays: 1,
                 });
             }
@@ -252,10 +263,11 @@ impl Task {
             events: &changed,
             ..program
         };
-        let bytes = reach(Kind::Heap, changed)?;
+        let bytes = enough(Kind::Heap, changed)?;
         tick();
         Ok(FoundPool {
             bytes: bytes.map(|bytes| bytes as u64),
+            always_bytes: None,
             replays: 1,
         })
     }
@@ -273,6 +285,7 @@ impl Task {
         Some(Pool {
             allocator,
             smallest_bytes: found.bytes,
+            always_bytes: found.always_bytes,
             footprint,
             replays: found.replays,
             simulated,
@@ -314,12 +327,13 @@ pub(super) fn on_all_cores<T: Sync, R: Send>(
 
 /// First fit with the header of the teaching free list: 16 bytes, and no block under 32.
 fn first_fit(program: Program) -> Option<u64> {
+    const GRANULE: u64 = 16;
     const HEADER: u64 = 1;
-    let granules = |size: u64| Cut::STANDARD.granules(size) + HEADER;
-    let align = |align_log2: u8| (1u64 << align_log2.min(40)).div_ceil(Cut::STANDARD.granule_bytes);
-    let room = Cut::STANDARD.granules(program.peak_bytes as u64) * 4 + (1 << 16);
+    let granules = |size: u64| size.div_ceil(GRANULE).max(1) + HEADER;
+    let align = |align_log2: u8| (1u64 << align_log2.min(40)).div_ceil(GRANULE);
+    let room = granules(program.peak_bytes as u64) * 4 + (1 << 16);
     let room = u32::try_from(room).ok()?;
-    let mut space = Policy::FirstFit.over(u64::from(room));
+    let mut space = Policy::FirstFit.over(program.cut, u64::from(room));
     let mut blocks: Vec<Option<(Handle, u64)>> = vec![None; program.allocations];
     let mut reach = 0;
     for &event in program.events {
@@ -351,7 +365,7 @@ fn first_fit(program: Program) -> Option<u64> {
         let (start, len) = space.extent(block);
         reach = reach.max(start + len);
     }
-    Some(reach * Cut::STANDARD.granule_bytes)
+    Some(reach * GRANULE)
 }
 
 fn margin(
@@ -364,17 +378,12 @@ fn margin(
         .div_ceil(100)
         .next_multiple_of(8);
     let mut tightest = Tightest::default();
-    drive(
-        Kind::Heap,
-        program.events,
-        program.allocations,
-        pool as usize,
-        &mut tightest,
-    )?;
+    let outcome = drive(Kind::Heap, program, pool as usize, &mut tightest)?;
     tick();
     Ok(Margin {
         percent_of_smallest: percent,
         pool_bytes: pool,
+        serves: outcome.is_some_and(|outcome| outcome.done == program.events.len()),
         spare_bytes: if tightest.spare_bytes == usize::MAX {
             pool
         } else {
@@ -407,12 +416,12 @@ fn perturbed(tasks: &[Task], found: &[FoundPool]) -> Vec<Perturbed> {
 }
 
 fn maxima(program: Program) -> MaximaReport {
-    let cut = Cut::STANDARD;
+    let cut = program.cut;
     let maxima = Maxima::of(cut, program.events, program.allocations);
     let proved = maxima.safe();
     let apart = maxima.apart();
-    let with_slabs = maxima::with_slabs(program.events, program.allocations);
-    let with_slabs = slabs::pool_for_maxima(&with_slabs);
+    let with_slabs = maxima::with_slabs(cut, program.events, program.allocations);
+    let with_slabs = slabs::pool_for_maxima(cut, &with_slabs);
     MaximaReport {
         live_bytes: maxima.live * cut.granule_bytes,
         live_blocks: maxima.blocks,
@@ -425,7 +434,8 @@ fn maxima(program: Program) -> MaximaReport {
             .map(|proved| proved.safe.gap * cut.granule_bytes),
         apart_pools: apart.map(|(pools, _)| pools as u64),
         apart_bytes: apart.map(|(_, bytes)| bytes),
-        safe_with_slabs_bytes: with_slabs.and_then(|safe| slabs::region_bytes(safe.granules)),
+        safe_with_slabs_bytes: with_slabs
+            .and_then(|safe| cut.region_bytes_with_slabs(safe.safe.granules)),
         most_slabs: with_slabs.map(|safe| safe.slabs),
     }
 }

@@ -50,10 +50,14 @@ fn pools(sized: &Sized) -> Table {
             table.row(pool.allocator, "none", "it can't manage a pool so large");
             continue;
         };
-        let how = if pool.simulated {
-            "simulated"
-        } else {
-            "a step of 8 bytes less fails"
+        let how = match pool.always_bytes {
+            _ if pool.simulated => "simulated".to_owned(),
+            Some(always) if always == bytes => "8 bytes less fail, no longer pool does".to_owned(),
+            Some(always) => format!(
+                "8 bytes less fail, none from {} on does",
+                counted(always, "byte")
+            ),
+            None => "8 bytes less fail, a longer pool may too".to_owned(),
         };
         let footprint = pool.footprint.map_or(String::new(), |footprint| {
             format!("footprint {footprint:.3}, ")
@@ -71,8 +75,9 @@ fn pools(sized: &Sized) -> Table {
 fn margins(sized: &Sized) -> Table {
     let mut table = Table::default();
     for margin in &sized.margins {
+        let fails = if margin.serves { "" } else { ", fails" };
         let note = format!(
-            "beside {}, at operation {}",
+            "beside {}, at operation {}{fails}",
             human(margin.request_bytes),
             grouped(margin.operation)
         );

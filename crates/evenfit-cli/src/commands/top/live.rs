@@ -107,7 +107,7 @@ struct Now {
 
 impl Now {
     fn of(process: &Process, sample: &Sample) -> Self {
-        let granule = GRANULE_BYTES;
+        let granule = process.granule_bytes();
         let counters = &sample.counters;
         let pool_bytes = counters.end.saturating_mul(granule);
         let mut now = Self {
@@ -179,8 +179,6 @@ impl Now {
         }
     }
 }
-
-const GRANULE_BYTES: u64 = <evenfit::Standard as evenfit::Geometry>::GRANULE_BYTES as u64;
 
 /// A cell in two bytes: how full, and eighths of doublings of the largest block.
 #[derive(Clone, Copy, Default)]
