@@ -12,6 +12,9 @@ static unsigned char memory[64 * 1024];
 static unsigned char large_memory[4 * 1024 * 1024];
 static int failures;
 
+/* The library has slabs on 64-bit machines only. */
+static const bool has_slabs = sizeof(void *) == 8;
+
 #define EXPECT(condition) \
     ((condition) ? (void)0 : (void)(failures++, printf("line %d: not so: %s\n", __LINE__, #condition)))
 
@@ -57,7 +60,7 @@ static void blocks(evf_heap *heap) {
     volatile size_t huge = SIZE_MAX; /* volatile, or the compiler sees through it by the attributes */
     int i;
     EXPECT(first && aligned && zeroed);
-    EXPECT((uintptr_t)first % 8 == 0 && (uintptr_t)aligned % 256 == 0);
+    EXPECT((uintptr_t)first % (2 * sizeof(void *)) == 0 && (uintptr_t)aligned % 256 == 0);
     EXPECT(evf_usable_size(heap, first) >= 100);
     for (i = 0; i < 1000; i++) EXPECT(zeroed[i] == 0);
     memset(first, 'a', 100);
@@ -86,7 +89,7 @@ static void small_blocks(void) {
         EXPECT(slots[i] != NULL && (i % 300 <= 8 || (uintptr_t)slots[i] % (2 * sizeof(void *)) == 0));
         memset(slots[i], (int)(i % 251), i % 300);
     }
-    EXPECT(evf_walk(heap, add_up, sums) == EVF_OK && sums[EVF_SLAB] > 0);
+    EXPECT(evf_walk(heap, add_up, sums) == EVF_OK && (sums[EVF_SLAB] > 0) == has_slabs);
     for (i = 0; i < 4000; i++) {
         size_t before = i % 300, after = i * 7 % 300, kept = before < after ? before : after, j;
         unsigned char *slot = evf_realloc(heap, slots[i], after);
@@ -95,6 +98,29 @@ static void small_blocks(void) {
         EXPECT(evf_free_sized(heap, slot, after) == EVF_OK);
     }
     EXPECT(evf_check(heap) == EVF_OK);
+}
+
+/* In a full pool a block still becomes shorter, and grows into what is free before it. */
+static void full_pool(evf_heap *heap) {
+    unsigned char *before = evf_alloc(heap, 10000), *block = evf_alloc(heap, 20000), *grown;
+    size_t aligned = evf_largest_free_aligned(heap, 4096);
+    EXPECT(aligned > 0 && aligned < evf_largest_free(heap) && evf_largest_free_aligned(heap, 48) == 0);
+    EXPECT(evf_alloc_aligned(heap, 4096, aligned + 1) == NULL);
+    while (evf_alloc(heap, evf_largest_free(heap)) != NULL && evf_largest_free(heap) > 0) continue;
+    memset(block, 'd', 20000);
+    EXPECT(evf_realloc(heap, block, 25000) == NULL && block[19999] == 'd');
+    EXPECT(evf_free(heap, before) == EVF_OK);
+    grown = evf_realloc(heap, block, 25000);
+    EXPECT(grown == before && grown[0] == 'd' && grown[19999] == 'd');
+    EXPECT(evf_realloc(heap, grown, 300) == grown);
+    EXPECT(evf_free_sized(heap, grown, 300) == EVF_OK && evf_check(heap) == EVF_OK);
+    EXPECT(evf_reset(heap) == EVF_OK);
+}
+
+/* The next bank of memory is there when it is needed. */
+static bool add_bank(void *context, evf_heap *heap, size_t bytes, uint32_t retries) {
+    (void)bytes;
+    return retries == 0 && evf_extend(heap, *(size_t *)context) > 0;
 }
 
 static void misuse(evf_heap *heap, struct counts *counts) {
@@ -140,9 +166,13 @@ static void options(void) {
     EXPECT(evf_walk(heap, add_up, sums) == EVF_OK && sums[EVF_SLAB] == 0 && sums[EVF_USED] >= 40);
 
     options.tiers = EVF_WITH_SLABS;
-    EXPECT(evf_init_with(memory, sizeof memory, &options, &heap) == EVF_OK);
-    EXPECT(evf_alloc(heap, 40) != NULL);
-    EXPECT(evf_walk(heap, add_up, sums) == EVF_OK && sums[EVF_SLAB] > 0);
+    if (has_slabs) {
+        EXPECT(evf_init_with(memory, sizeof memory, &options, &heap) == EVF_OK);
+        EXPECT(evf_alloc(heap, 40) != NULL);
+        EXPECT(evf_walk(heap, add_up, sums) == EVF_OK && sums[EVF_SLAB] > 0);
+    } else {
+        EXPECT(evf_init_with(memory, sizeof memory, &options, &heap) == EVF_NO_SLABS && heap == NULL);
+    }
 
     options.tiers = 3;
     EXPECT(evf_init_with(memory, sizeof memory, &options, &heap) == EVF_BAD_ARGUMENT && heap == NULL);
@@ -166,6 +196,12 @@ static void options(void) {
     EXPECT(evf_largest_free(heap) > told + sizeof large_memory / 2);
     EXPECT(evf_alloc(heap, small) != NULL && evf_check(heap) == EVF_OK);
     EXPECT(evf_extend(heap, 4096) == 0 && evf_extend(NULL, 4096) == 0);
+
+    EXPECT(evf_init_with(large_memory, small, &options, &heap) == EVF_OK);
+    told = sizeof large_memory - small;
+    EXPECT(evf_set_out_of_memory(heap, add_bank, &told) == EVF_OK);
+    EXPECT(evf_alloc(heap, 2 * small) != NULL && evf_check(heap) == EVF_OK);
+    EXPECT(evf_alloc(heap, 2 * small) == NULL);
 }
 
 int main(void) {
@@ -183,6 +219,7 @@ int main(void) {
     EXPECT(evf_set_lock(heap, &lock) == EVF_OK);
 
     blocks(heap);
+    full_pool(heap);
     small_blocks();
     misuse(heap, &counts);
     out_of_memory(heap, &counts);

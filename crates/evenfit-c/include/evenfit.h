@@ -35,7 +35,7 @@ typedef enum evf_status {
   EVF_NOT_A_HEAP = 1,
   // A pointer or number that the call can't work with, as an alignment that is no power of two.
   EVF_BAD_ARGUMENT = 2,
-  // The memory is too small for the control structure, the map and one granule.
+  // The memory is too small for the control structure, the pool's metadata and one block.
   EVF_REGION_TOO_SMALL = 3,
   // The memory is larger than the links can number.
   EVF_REGION_TOO_LARGE = 4,
@@ -51,8 +51,10 @@ typedef enum evf_status {
   EVF_ALREADY_FREE = 9,
   // A live block starts there, but it was allocated with another size or alignment.
   EVF_WRONG_LAYOUT = 10,
-  // A free block or the map was overwritten.
+  // A free block or the pool's metadata was overwritten.
   EVF_CORRUPT = 11,
+  // Slabs were asked for, and this library has none: it is one for a 32-bit machine.
+  EVF_NO_SLABS = 12,
 } evf_status;
 
 // What a piece of the pool holds.
@@ -69,11 +71,11 @@ typedef enum evf_state {
 
 // Whether small requests are served from slabs: the values of `evf_options_t`'s `tiers`.
 typedef enum evf_tiers {
-  // Slabs from 1 MiB of memory on, where they are faster and tighter; blocks only below.
+  // Slabs from 1 MiB of memory on, where they are faster; blocks only below, and on 32-bit machines.
   EVF_TIERS_AUTO = 0,
-  // Blocks only: slower for small requests, and the choice where the proved bound on space is what counts.
+  // Blocks only: slower for small requests, and the tightest.
   EVF_BLOCKS_ONLY = 1,
-  // Slabs whatever the length of the memory.
+  // Slabs whatever the length of the memory. Not on 32-bit machines, where this library has none.
   EVF_WITH_SLABS = 2,
 } evf_tiers;
 
@@ -88,18 +90,18 @@ typedef struct evf_options_t {
   size_t struct_bytes;
   // An `evf_tiers`.
   int tiers;
-  // How many bytes `memory` may become by `evf_extend`; 0 where it stays as it is. The map is made for so many.
+  // How many bytes `memory` may become by `evf_extend`; 0 where it stays as it is. The metadata is made for so many.
   size_t max_bytes;
 } evf_options_t;
 
 // How to let one caller at a time into a heap. `context` is handed to both functions.
 //
-// The lock is never taken twice by one thread; it is held for one bounded heap operation, not while
-// payload is zeroed or copied nor while a callback runs.
+// The lock is never acquired twice by one thread; it is held for one bounded heap operation, not while
+// payload is zeroed or copied (but see `evf_realloc`) nor while a callback runs.
 typedef struct evf_lock_t {
-  // Waits until no one else holds the lock, and takes it.
+  // Waits until no one else holds the lock, and acquires it.
   void (*acquire)(void *context);
-  // Gives it back.
+  // Releases it.
   void (*release)(void *context);
   // Yours.
   void *context;
@@ -116,7 +118,7 @@ typedef struct evf_stats_t {
   size_t metadata_bytes;
   // Bytes in live blocks, as the heap rounds them.
   size_t used_bytes;
-  // The most bytes ever taken at once.
+  // The most bytes ever in use at once.
   size_t peak_used_bytes;
   // Bytes not in live blocks.
   size_t free_bytes;
@@ -135,8 +137,9 @@ extern "C" {
 // A sentence for a status, in English; never null, never freed.
 const char *evf_message(int status);
 
-// How many of `bytes` bytes given to `evf_init` the control structure takes, beyond the map and the directory of slabs
-// (in all 1/64 to 1/32; of `max_bytes`, where that is chosen): about 2.3 KiB, or a quarter of that below 64 KiB on 32-bit machines.
+// How many of `bytes` bytes given to `evf_init` the control structure takes, beyond the metadata of the pool (1/32 to 1/30; of
+// `max_bytes`, where that is chosen): about 0.8 KiB, or 2.4 KiB from 1 MiB on; on 32-bit machines
+// 0.4 KiB, or 0.7 KiB above 512 KiB.
 size_t evf_control_bytes(size_t bytes);
 
 // Builds a heap in `bytes` bytes at `memory` and writes where it is to `*heap`. The memory may have any
@@ -148,7 +151,7 @@ size_t evf_control_bytes(size_t bytes);
 EVF_NODISCARD enum evf_status evf_init(void *memory, size_t bytes, struct evf_heap **heap);
 
 // As `evf_init`, with choices; null `options` are the defaults. EVF_BAD_ARGUMENT also for options that make no sense,
-// or that this library doesn't know.
+// or that this library doesn't know; EVF_NO_SLABS where slabs are asked for and it has none.
 //
 // As `evf_init`; `options` is null or has `options->struct_bytes` bytes.
 EVF_NODISCARD enum evf_status evf_init_with(void *memory, size_t bytes, const struct evf_options_t *options, struct evf_heap **heap);
@@ -166,7 +169,7 @@ enum evf_status evf_set_lock(struct evf_heap *heap, const struct evf_lock_t *loc
 enum evf_status evf_set_misuse(struct evf_heap *heap, void (*function)(void *context, struct evf_heap *heap, void *pointer, enum evf_status status), void *context);
 
 // Sets the function to ask when a request for `bytes` finds no free block; null removes it. It runs
-// outside the lock, may free blocks, and returns true to have the request tried once more. `retries`
+// outside the lock, may free blocks or make the pool longer, and returns true to have the request tried once more. `retries`
 // counts how often this request was tried again.
 //
 // `heap` came from `evf_init`; no other thread uses it during the call.
@@ -189,10 +192,9 @@ EVF_NODISCARD EVF_MALLOC EVF_ALLOC_ALIGN(2) EVF_ALLOC_SIZE(3) void *evf_alloc_al
 // `heap` came from `evf_init`.
 EVF_NODISCARD EVF_MALLOC EVF_ALLOC_SIZE(2, 3) void *evf_calloc(struct evf_heap *heap, size_t count, size_t bytes);
 
-// Gives a block `bytes` bytes: in place where it can, else in a new block, copied outside the lock. A null
-// `pointer` allocates. Null where there is no room or the pointer is refused: the old block is then as it was.
-// Zero bytes shrink the block; they do not free it. In a full pool even a shorter block may find no room: a slot of
-// another size can't become it where it lies.
+// Gives a block `bytes` bytes: in place where it can, else in a new block, copied outside the lock; where there is no room for
+// one, moved into free memory before it, with the lock held. A null `pointer` allocates. Null where there is no room or the pointer
+// is refused: the old block is then as it was. Zero bytes shrink the block; they do not free it. To shrink a block never fails.
 //
 // `heap` came from `evf_init`; a live block at `pointer` is not used by others during the call, and after
 // success no longer under its old address.
@@ -221,7 +223,7 @@ enum evf_status evf_free_aligned_sized(struct evf_heap *heap, void *pointer, siz
 // `heap` came from `evf_init_with`; the bytes right behind its memory are the heap's from here on.
 size_t evf_extend(struct evf_heap *heap, size_t added_bytes);
 
-// Frees all blocks at once. Linear in the part of the map that was used.
+// Frees all blocks at once. Linear in the part of the metadata that was used.
 //
 // `heap` came from `evf_init`; none of its blocks is used after the call.
 enum evf_status evf_reset(struct evf_heap *heap);
@@ -232,10 +234,17 @@ enum evf_status evf_reset(struct evf_heap *heap);
 // `heap` came from `evf_init`.
 size_t evf_usable_size(struct evf_heap *heap, void *pointer);
 
-// The largest request that succeeds now, in bytes, exact; 0 for what is no heap.
+// The largest request that succeeds now by `evf_alloc`, in bytes, exact; 0 for what is no heap. The next call may change it, even a
+// request that fails.
 //
 // `heap` came from `evf_init`.
 size_t evf_largest_free(struct evf_heap *heap);
+
+// The largest request that succeeds now by `evf_alloc_aligned` at this alignment, in bytes, exact; 0 where the alignment is no power of
+// two, and for what is no heap. Gives the empty slab that is kept, where there is one, back to the pool.
+//
+// `heap` came from `evf_init`.
+size_t evf_largest_free_aligned(struct evf_heap *heap, size_t alignment);
 
 // Fills `*stats` in constant time. EVF_BAD_ARGUMENT where it is null or has room for less than
 // `struct_bytes` itself.

@@ -1,25 +1,78 @@
-//! A heap of either granule size.
+//! A heap of one of two types, by the machine and the options.
 
 use core::alloc::Layout;
 use core::ptr::NonNull;
 
-use evenfit::{AllocError, Block, FreeError, Geometry, Heap, ReallocError, Stats};
+#[cfg(target_pointer_width = "64")]
+use evenfit::{Aligned, Auto, WithSlabs};
+use evenfit::{
+    AllocError, Block, BlocksOnly, FreeError, Geometry, Heap, ReallocError, Resized, Stats, Tiers,
+};
+#[cfg(not(target_pointer_width = "64"))]
+use evenfit::{Compact, Standard};
 
-/// What the C functions ask of a heap, whatever its granule. Each method is the one of the same name of [`Heap`].
+use crate::Status;
+use crate::options::TierChoice;
+
+/// For little memory: blocks only. All blocks are aligned for any C type.
+#[cfg(target_pointer_width = "64")]
+pub(crate) type SmallHeap = Heap<'static, BlocksOnly, Aligned>;
+/// For more memory: small requests are served from slabs.
+#[cfg(target_pointer_width = "64")]
+pub(crate) type LargeHeap = Heap<'static, WithSlabs, Aligned>;
+
+/// For little memory: narrow metadata. All blocks are aligned for any C type.
+#[cfg(not(target_pointer_width = "64"))]
+pub(crate) type SmallHeap = Heap<'static, BlocksOnly, Compact>;
+/// For more memory than the narrow metadata can number. No slabs: their code is more than devices have room for.
+#[cfg(not(target_pointer_width = "64"))]
+pub(crate) type LargeHeap = Heap<'static, BlocksOnly, Standard>;
+
+/// Which type a heap has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Small,
+    Large,
+}
+
+impl Kind {
+    /// For memory that has, or may come to have, so many bytes.
+    #[cfg(target_pointer_width = "64")]
+    pub(crate) fn of(max_bytes: usize, tiers: TierChoice) -> Result<Self, Status> {
+        let has_slabs = match tiers {
+            TierChoice::EVF_TIERS_AUTO => max_bytes >= Auto::SLABS_REGION_BYTES_MIN,
+            TierChoice::EVF_BLOCKS_ONLY => false,
+            TierChoice::EVF_WITH_SLABS => true,
+        };
+        Ok(if has_slabs { Self::Large } else { Self::Small })
+    }
+
+    /// For memory that has, or may come to have, so many bytes.
+    #[cfg(not(target_pointer_width = "64"))]
+    pub(crate) fn of(max_bytes: usize, tiers: TierChoice) -> Result<Self, Status> {
+        if tiers == TierChoice::EVF_WITH_SLABS {
+            return Err(Status::EVF_NO_SLABS);
+        }
+        let is_small = max_bytes <= Compact::GRANULES_MAX * Compact::GRANULE_BYTES;
+        Ok(if is_small { Self::Small } else { Self::Large })
+    }
+}
+
+/// What the C functions ask of a heap, whatever its type. Each method is the one of the same name of [`Heap`].
 #[allow(clippy::missing_safety_doc)]
 pub(crate) trait AnyHeap {
     fn allocate(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError>;
-    fn allocate_unsized(&mut self, bytes: usize) -> Result<NonNull<[u8]>, AllocError>;
-    fn fits_unsized(&self, ptr: NonNull<u8>, bytes: usize) -> bool;
-    unsafe fn try_deallocate(&mut self, ptr: NonNull<u8>, layout: Layout) -> Result<(), FreeError>;
-    unsafe fn try_deallocate_unsized(&mut self, ptr: NonNull<u8>) -> Result<(), FreeError>;
-    unsafe fn resize_in_place_unsized(
+    fn malloc(&mut self, bytes: usize) -> Result<NonNull<[u8]>, AllocError>;
+    unsafe fn realloc_uncopied(
         &mut self,
         ptr: NonNull<u8>,
         new_bytes: usize,
-    ) -> Result<NonNull<[u8]>, ReallocError>;
+    ) -> Result<Resized, ReallocError>;
+    unsafe fn try_deallocate(&mut self, ptr: NonNull<u8>, layout: Layout) -> Result<(), FreeError>;
+    unsafe fn try_free(&mut self, ptr: NonNull<u8>) -> Result<(), FreeError>;
     fn usable_size(&self, ptr: NonNull<u8>) -> Result<usize, FreeError>;
-    fn largest_free_unsized(&self) -> usize;
+    fn largest_free(&self) -> usize;
+    fn largest_free_aligned(&mut self, align: usize) -> usize;
     fn stats(&self) -> Stats;
     fn is_sound(&self) -> bool;
     fn reset(&mut self);
@@ -28,17 +81,22 @@ pub(crate) trait AnyHeap {
     fn walk(&self, visit: &mut dyn FnMut(Block) -> bool);
 }
 
-impl<G: Geometry> AnyHeap for Heap<'static, G> {
+impl<T: Tiers, G: Geometry> AnyHeap for Heap<'static, T, G> {
     fn allocate(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
         self.allocate(layout)
     }
 
-    fn allocate_unsized(&mut self, bytes: usize) -> Result<NonNull<[u8]>, AllocError> {
-        self.allocate_unsized(bytes)
+    fn malloc(&mut self, bytes: usize) -> Result<NonNull<[u8]>, AllocError> {
+        self.malloc(bytes)
     }
 
-    fn fits_unsized(&self, ptr: NonNull<u8>, bytes: usize) -> bool {
-        self.fits_unsized(ptr, bytes)
+    unsafe fn realloc_uncopied(
+        &mut self,
+        ptr: NonNull<u8>,
+        new_bytes: usize,
+    ) -> Result<Resized, ReallocError> {
+        // SAFETY: the caller's promise is the one asked for.
+        unsafe { self.realloc_uncopied(ptr, new_bytes) }
     }
 
     unsafe fn try_deallocate(&mut self, ptr: NonNull<u8>, layout: Layout) -> Result<(), FreeError> {
@@ -46,26 +104,21 @@ impl<G: Geometry> AnyHeap for Heap<'static, G> {
         unsafe { self.try_deallocate(ptr, layout) }
     }
 
-    unsafe fn try_deallocate_unsized(&mut self, ptr: NonNull<u8>) -> Result<(), FreeError> {
+    unsafe fn try_free(&mut self, ptr: NonNull<u8>) -> Result<(), FreeError> {
         // SAFETY: the caller's promise is the one asked for.
-        unsafe { self.try_deallocate_unsized(ptr) }
-    }
-
-    unsafe fn resize_in_place_unsized(
-        &mut self,
-        ptr: NonNull<u8>,
-        new_bytes: usize,
-    ) -> Result<NonNull<[u8]>, ReallocError> {
-        // SAFETY: the caller's promise is the one asked for.
-        unsafe { self.resize_in_place_unsized(ptr, new_bytes) }
+        unsafe { self.try_free(ptr) }
     }
 
     fn usable_size(&self, ptr: NonNull<u8>) -> Result<usize, FreeError> {
         self.usable_size(ptr)
     }
 
-    fn largest_free_unsized(&self) -> usize {
-        self.largest_free_unsized()
+    fn largest_free(&self) -> usize {
+        self.largest_free()
+    }
+
+    fn largest_free_aligned(&mut self, align: usize) -> usize {
+        Heap::largest_free_aligned(self, align)
     }
 
     fn stats(&self) -> Stats {

@@ -3,11 +3,11 @@
 use core::ffi::c_void;
 use core::ptr::NonNull;
 
-use evenfit::{Compact, Geometry, Heap, Standard, Tiers};
+use evenfit::{Builder, Geometry, Heap, Tiers};
 
 use crate::Status;
-use crate::any_heap::AnyHeap;
-use crate::options::{Choices, OptionsV1};
+use crate::any_heap::{AnyHeap, Kind, LargeHeap, SmallHeap};
+use crate::options::{Choices, OptionsV1, TierChoice};
 
 /// What every block is aligned to: enough for any C type, as with `malloc`.
 pub(crate) const ALIGN_BYTES: usize = 2 * size_of::<usize>();
@@ -17,14 +17,14 @@ const MAGIC: u64 = u64::from_be_bytes(*b"evenfit1");
 
 /// How to let one caller at a time into a heap. `context` is handed to both functions.
 ///
-/// The lock is never taken twice by one thread; it is held for one bounded heap operation, not while
-/// payload is zeroed or copied nor while a callback runs.
+/// The lock is never acquired twice by one thread; it is held for one bounded heap operation, not while
+/// payload is zeroed or copied (but see `evf_realloc`) nor while a callback runs.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct LockTable {
-    /// Waits until no one else holds the lock, and takes it.
+    /// Waits until no one else holds the lock, and acquires it.
     pub acquire: Option<unsafe extern "C" fn(context: *mut c_void)>,
-    /// Gives it back.
+    /// Releases it.
     pub release: Option<unsafe extern "C" fn(context: *mut c_void)>,
     /// Yours.
     pub context: *mut c_void,
@@ -52,53 +52,26 @@ struct Callback<F> {
 }
 
 /// A heap in the caller's memory: this head, then the heap's own control structure, then the pool.
+#[repr(align(8))]
 pub struct HeapInMemory {
     magic: u64,
-    grain: Grain,
+    kind: Kind,
     lock: Option<LockTable>,
     misuse: Option<Callback<Misuse>>,
     out_of_memory: Option<Callback<OutOfMemory>>,
 }
 
-/// How finely the pool is cut. Little memory gets small granules and narrow links, so that the control
-/// structure does not eat it up.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Grain {
-    Compact,
-    Standard,
+/// From the start of the head to the pool's region.
+const fn control_bytes(kind: Kind) -> usize {
+    size_of::<HeapInMemory>()
+        + match kind {
+            Kind::Small => size_of::<SmallHeap>(),
+            Kind::Large => size_of::<LargeHeap>(),
+        }
 }
 
-impl Grain {
-    /// Compact for little memory, but not where C's alignment is more than a small granule: each block would have
-    /// to be aligned anew.
-    const fn for_memory(bytes: usize) -> Self {
-        if ALIGN_BYTES <= Compact::GRANULE_BYTES && bytes <= 64 * 1024 {
-            Self::Compact
-        } else {
-            Self::Standard
-        }
-    }
-
-    /// Compact pools have no slabs.
-    const fn for_choices(bytes: usize, choices: &Choices) -> Self {
-        match choices.tiers {
-            Tiers::WithSlabs => Self::Standard,
-            _ => Self::for_memory(bytes),
-        }
-    }
-
-    /// From the start of the head to the pool.
-    const fn control_bytes(self) -> usize {
-        size_of::<HeapInMemory>()
-            + match self {
-                Self::Compact => size_of::<Heap<'static, Compact>>(),
-                Self::Standard => size_of::<Heap<'static, Standard>>(),
-            }
-    }
-}
-
-const _: () = assert!(align_of::<Heap<'static, Compact>>() <= align_of::<HeapInMemory>());
-const _: () = assert!(align_of::<Heap<'static, Standard>>() <= align_of::<HeapInMemory>());
+const _: () = assert!(align_of::<SmallHeap>() <= align_of::<HeapInMemory>());
+const _: () = assert!(align_of::<LargeHeap>() <= align_of::<HeapInMemory>());
 
 /// A pointer from C behind which `evf_init` built a heap.
 #[derive(Clone, Copy)]
@@ -125,16 +98,16 @@ impl Handle {
     }
 
     /// Runs `f` on the heap with the lock held.
-    pub(crate) fn hold<R>(self, f: impl FnOnce(&mut dyn AnyHeap) -> R) -> R {
+    pub(crate) fn with_heap<R>(self, f: impl FnOnce(&mut dyn AnyHeap) -> R) -> R {
         let head = self.head();
-        let _held = head.lock.as_ref().map(Held::new);
-        // SAFETY: `build` wrote a heap of this grain behind the head. Without a lock the caller promised to be
+        let _locked = head.lock.as_ref().map(Locked::new);
+        // SAFETY: `build` wrote a heap of this type behind the head. Without a lock the caller promised to be
         // alone; with one it is held.
         unsafe {
             let heap = self.0.add(1);
-            match head.grain {
-                Grain::Compact => f(heap.cast::<Heap<'static, Compact>>().as_mut()),
-                Grain::Standard => f(heap.cast::<Heap<'static, Standard>>().as_mut()),
+            match head.kind {
+                Kind::Small => f(heap.cast::<SmallHeap>().as_mut()),
+                Kind::Large => f(heap.cast::<LargeHeap>().as_mut()),
             }
         }
     }
@@ -159,10 +132,10 @@ impl Handle {
     }
 }
 
-/// The caller's lock, held.
-struct Held<'a>(&'a LockTable);
+/// The caller's lock, held until this is dropped.
+struct Locked<'a>(&'a LockTable);
 
-impl<'a> Held<'a> {
+impl<'a> Locked<'a> {
     fn new(lock: &'a LockTable) -> Self {
         if let Some(acquire) = lock.acquire {
             // SAFETY: a function that the caller gave for this, with its context.
@@ -172,7 +145,7 @@ impl<'a> Held<'a> {
     }
 }
 
-impl Drop for Held<'_> {
+impl Drop for Locked<'_> {
     fn drop(&mut self) {
         if let Some(release) = self.0.release {
             // SAFETY: as for `acquire`, which went before.
@@ -181,11 +154,14 @@ impl Drop for Held<'_> {
     }
 }
 
-/// How many of `bytes` bytes given to `evf_init` the control structure takes, beyond the map and the directory of slabs
-/// (in all 1/64 to 1/32; of `max_bytes`, where that is chosen): about 2.3 KiB, or a quarter of that below 64 KiB on 32-bit machines.
+/// How many of `bytes` bytes given to `evf_init` the control structure takes, beyond the metadata of the pool (1/32 to 1/30; of
+/// `max_bytes`, where that is chosen): about 0.8 KiB, or 2.4 KiB from 1 MiB on; on 32-bit machines
+/// 0.4 KiB, or 0.7 KiB above 512 KiB.
 #[unsafe(no_mangle)]
 pub extern "C" fn evf_control_bytes(bytes: usize) -> usize {
-    Grain::for_memory(bytes).control_bytes() + align_of::<HeapInMemory>() - 1
+    Kind::of(bytes, TierChoice::EVF_TIERS_AUTO).map_or(0, control_bytes)
+        + align_of::<HeapInMemory>()
+        - 1
 }
 
 /// Builds a heap in `bytes` bytes at `memory` and writes where it is to `*heap`. The memory may have any
@@ -208,7 +184,7 @@ pub unsafe extern "C" fn evf_init(
 }
 
 /// As `evf_init`, with choices; null `options` are the defaults. EVF_BAD_ARGUMENT also for options that make no sense,
-/// or that this library doesn't know.
+/// or that this library doesn't know; EVF_NO_SLABS where slabs are asked for and it has none.
 ///
 /// # Safety
 /// As `evf_init`; `options` is null or has `options->struct_bytes` bytes.
@@ -250,48 +226,56 @@ unsafe fn build(
     choices: &Choices,
 ) -> Result<*mut HeapInMemory, Status> {
     let max_bytes = choices.max_bytes.max(bytes);
-    let grain = Grain::for_choices(max_bytes, choices);
+    let kind = Kind::of(max_bytes, choices.tiers)?;
     let before_bytes = memory.align_offset(align_of::<HeapInMemory>());
-    let control_bytes = before_bytes.saturating_add(grain.control_bytes());
-    let Some(pool_bytes) = bytes.checked_sub(control_bytes) else {
+    let control_bytes = before_bytes.saturating_add(control_bytes(kind));
+    let Some(region_bytes) = bytes.checked_sub(control_bytes) else {
         return Err(Status::EVF_REGION_TOO_SMALL);
     };
-    let pool_max_bytes = max_bytes - control_bytes;
-    let tiers = choices.tiers;
-    // SAFETY: `control_bytes <= bytes`, so all of it lies inside the memory, aligned, and head, heap and pool are
+    let region_max_bytes = max_bytes - control_bytes;
+    // SAFETY: `control_bytes <= bytes`, so all of it lies inside the memory, aligned, and head, heap and region are
     // disjoint. The magic number comes last, with the head.
     unsafe {
         let head = memory.add(before_bytes).cast::<HeapInMemory>();
-        let pool = NonNull::new(memory.add(control_bytes)).ok_or(Status::EVF_BAD_ARGUMENT)?;
-        match grain {
-            Grain::Compact => {
-                let heap = Heap::<Compact>::from_raw_extendable_with(
-                    pool,
-                    pool_bytes,
-                    pool_max_bytes,
-                    tiers,
-                )?;
-                head.add(1).cast::<Heap<'static, Compact>>().write(heap);
+        let region = NonNull::new(memory.add(control_bytes)).ok_or(Status::EVF_BAD_ARGUMENT)?;
+        let heap = head.add(1);
+        match kind {
+            Kind::Small => {
+                let heap = heap.cast::<SmallHeap>();
+                heap.write(build_heap(region, region_bytes, region_max_bytes)?);
             }
-            Grain::Standard => {
-                let heap = Heap::<Standard>::from_raw_extendable_with(
-                    pool,
-                    pool_bytes,
-                    pool_max_bytes,
-                    tiers,
-                )?;
-                head.add(1).cast::<Heap<'static, Standard>>().write(heap);
+            Kind::Large => {
+                let heap = heap.cast::<LargeHeap>();
+                heap.write(build_heap(region, region_bytes, region_max_bytes)?);
             }
         }
         head.write(HeapInMemory {
             magic: MAGIC,
-            grain,
+            kind,
             lock: None,
             misuse: None,
             out_of_memory: None,
         });
         Ok(head)
     }
+}
+
+/// # Safety
+/// The region is the heap's from here on.
+unsafe fn build_heap<T: Tiers, G: Geometry>(
+    region: NonNull<u8>,
+    len_bytes: usize,
+    max_bytes: usize,
+) -> Result<Heap<'static, T, G>, Status> {
+    const {
+        assert!(
+            G::ALIGN_BYTES >= ALIGN_BYTES,
+            "every block is for any C type"
+        )
+    };
+    let builder = Builder::<T, G>::new().max_bytes(max_bytes);
+    // SAFETY: the caller's promise is the one asked for.
+    Ok(unsafe { builder.build_raw(region, len_bytes) }?)
 }
 
 /// Lets a lock guard the heap; null removes it. Without one, one thread at a time may use the heap.
@@ -334,7 +318,7 @@ pub unsafe extern "C" fn evf_set_misuse(
 }
 
 /// Sets the function to ask when a request for `bytes` finds no free block; null removes it. It runs
-/// outside the lock, may free blocks, and returns true to have the request tried once more. `retries`
+/// outside the lock, may free blocks or make the pool longer, and returns true to have the request tried once more. `retries`
 /// counts how often this request was tried again.
 ///
 /// # Safety

@@ -1,4 +1,4 @@
-//! The C face: a heap whose control structure lies at the start of memory that the caller owns.
+//! The C interface: a heap whose control structure lies at the start of memory that the caller owns.
 //!
 //! No globals, no libc, no allocation of its own. Built with `panic = "abort"` (the release profiles) it is
 //! freestanding; built with unwinding, as for this crate's tests, it links `std` for the panic machinery only.
@@ -16,7 +16,8 @@ pub use control::{
     evf_set_misuse, evf_set_out_of_memory,
 };
 pub use observe::{
-    State, StatsV1, evf_check, evf_largest_free, evf_stats, evf_usable_size, evf_walk,
+    State, StatsV1, evf_check, evf_largest_free, evf_largest_free_aligned, evf_stats,
+    evf_usable_size, evf_walk,
 };
 pub use operations::{
     evf_alloc, evf_alloc_aligned, evf_calloc, evf_extend, evf_free, evf_free_aligned_sized,

@@ -1,4 +1,4 @@
-//! Looking at a heap without changing it.
+//! Looking at a heap.
 
 use core::ffi::c_void;
 use core::ptr::NonNull;
@@ -21,7 +21,7 @@ pub struct StatsV1 {
     pub metadata_bytes: usize,
     /// Bytes in live blocks, as the heap rounds them.
     pub used_bytes: usize,
-    /// The most bytes ever taken at once.
+    /// The most bytes ever in use at once.
     pub peak_used_bytes: usize,
     /// Bytes not in live blocks.
     pub free_bytes: usize,
@@ -62,18 +62,34 @@ pub unsafe extern "C" fn evf_usable_size(heap: *mut HeapInMemory, pointer: *mut 
     ) else {
         return 0;
     };
-    control.hold(|heap| heap.usable_size(ptr).unwrap_or(0))
+    control.with_heap(|heap| heap.usable_size(ptr).unwrap_or(0))
 }
 
-/// The largest request that succeeds now, in bytes, exact; 0 for what is no heap.
+/// The largest request that succeeds now by `evf_alloc`, in bytes, exact; 0 for what is no heap. The next call may change it, even a
+/// request that fails.
 ///
 /// # Safety
 /// `heap` came from `evf_init`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn evf_largest_free(heap: *mut HeapInMemory) -> usize {
     // SAFETY: the caller's promise is the one asked for.
+    unsafe { Handle::from_c(heap) }
+        .map_or(0, |control| control.with_heap(|heap| heap.largest_free()))
+}
+
+/// The largest request that succeeds now by `evf_alloc_aligned` at this alignment, in bytes, exact; 0 where the alignment is no power of
+/// two, and for what is no heap. Gives the empty slab that is kept, where there is one, back to the pool.
+///
+/// # Safety
+/// `heap` came from `evf_init`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn evf_largest_free_aligned(
+    heap: *mut HeapInMemory,
+    alignment: usize,
+) -> usize {
+    // SAFETY: the caller's promise is the one asked for.
     unsafe { Handle::from_c(heap) }.map_or(0, |control| {
-        control.hold(|heap| heap.largest_free_unsized())
+        control.with_heap(|heap| heap.largest_free_aligned(alignment))
     })
 }
 
@@ -98,7 +114,7 @@ pub unsafe extern "C" fn evf_stats(heap: *mut HeapInMemory, stats: *mut StatsV1)
     if filled_bytes < size_of::<usize>() {
         return Status::EVF_BAD_ARGUMENT;
     }
-    let now = control.hold(|heap| heap.stats());
+    let now = control.with_heap(|heap| heap.stats());
     let now = StatsV1 {
         struct_bytes: filled_bytes,
         pool_bytes: now.pool_bytes,
@@ -147,7 +163,7 @@ pub unsafe extern "C" fn evf_walk(
     let Some(visit) = visit else {
         return Status::EVF_BAD_ARGUMENT;
     };
-    control.hold(|heap| {
+    control.with_heap(|heap| {
         heap.walk(&mut |block| {
             let state = match block.state {
                 BlockState::Used => State::EVF_USED,
@@ -170,7 +186,7 @@ pub unsafe extern "C" fn evf_walk(
 pub unsafe extern "C" fn evf_check(heap: *mut HeapInMemory) -> Status {
     // SAFETY: the caller's promise is the one asked for.
     match unsafe { Handle::from_c(heap) } {
-        Ok(control) if control.hold(|heap| heap.is_sound()) => Status::EVF_OK,
+        Ok(control) if control.with_heap(|heap| heap.is_sound()) => Status::EVF_OK,
         Ok(_) => Status::EVF_CORRUPT,
         Err(status) => status,
     }

@@ -1,10 +1,10 @@
-//! Taking and giving back.
+//! Allocating and freeing.
 
 use core::alloc::Layout;
 use core::ffi::c_void;
 use core::ptr::{self, NonNull};
 
-use evenfit::{AllocError, ReallocError};
+use evenfit::{AllocError, ReallocError, Resized};
 
 use crate::any_heap::AnyHeap;
 use crate::control::{ALIGN_BYTES, Handle};
@@ -44,7 +44,7 @@ pub unsafe extern "C" fn evf_alloc_aligned(
         return ptr::null_mut();
     };
     as_c(ask_while_full(control, bytes, || {
-        control.hold(|heap| heap.allocate(layout).map_err(ReallocError::Alloc))
+        control.with_heap(|heap| heap.allocate(layout).map_err(ReallocError::Alloc))
     }))
 }
 
@@ -72,10 +72,9 @@ pub unsafe extern "C" fn evf_calloc(
     block
 }
 
-/// Gives a block `bytes` bytes: in place where it can, else in a new block, copied outside the lock. A null
-/// `pointer` allocates. Null where there is no room or the pointer is refused: the old block is then as it was.
-/// Zero bytes shrink the block; they do not free it. In a full pool even a shorter block may find no room: a slot of
-/// another size can't become it where it lies.
+/// Gives a block `bytes` bytes: in place where it can, else in a new block, copied outside the lock; where there is no room for
+/// one, moved into free memory before it, with the lock held. A null `pointer` allocates. Null where there is no room or the pointer
+/// is refused: the old block is then as it was. Zero bytes shrink the block; they do not free it. To shrink a block never fails.
 ///
 /// # Safety
 /// `heap` came from `evf_init`; a live block at `pointer` is not used by others during the call, and after
@@ -98,24 +97,45 @@ pub unsafe extern "C" fn evf_realloc(
     };
     let resized = ask_while_full(control, bytes, || {
         // SAFETY: the caller's promise is the one asked for.
-        control.hold(|heap| unsafe { resize_or_allocate(heap, old, bytes) })
+        control.with_heap(|heap| unsafe { heap.realloc_uncopied(old, bytes) })
     });
-    match resized {
-        Ok(Resized::InPlace(block)) => block.as_ptr().cast(),
-        Ok(Resized::Elsewhere(block, old_bytes)) => {
-            // SAFETY: the old block is live with `old_bytes`, the new one ours alone with at least `bytes`.
-            unsafe { ptr::copy_nonoverlapping(old.as_ptr(), block.as_ptr(), old_bytes.min(bytes)) };
-            // SAFETY: by the caller's promise the old block is not used from here on.
-            unsafe { evf_free(heap, pointer) };
-            block.as_ptr().cast()
-        }
-        Err(error) => {
-            if let ReallocError::Free(error) = error {
-                control.refuse(pointer, error.into());
-            }
-            ptr::null_mut()
-        }
+    let block = match resized {
+        Ok(Resized::Done(block)) => Ok(block),
+        // SAFETY: the new block is ours alone, the old one the caller's, and both are so long.
+        Ok(Resized::Elsewhere { block, old_bytes }) => unsafe {
+            move_to(control, block, old, old_bytes.min(bytes))
+        },
+        Err(error) => Err(error),
+    };
+    if let Err(ReallocError::Free(error)) = block {
+        control.refuse(pointer, error.into());
     }
+    as_c(block)
+}
+
+/// Copies the content of an old block into a new one and frees the old one. Where that is refused, since what surrounds it was
+/// overwritten, it stays, and the new one goes.
+///
+/// # Safety
+/// Both are live, and have `bytes` bytes. The old one isn't used after success.
+unsafe fn move_to(
+    control: Handle,
+    block: NonNull<[u8]>,
+    old: NonNull<u8>,
+    bytes: usize,
+) -> Result<NonNull<[u8]>, ReallocError> {
+    let new = block.cast::<u8>();
+    // SAFETY: as promised by the caller; one of the two is given up.
+    unsafe {
+        new.copy_from_nonoverlapping(old, bytes);
+        control.with_heap(|heap| {
+            heap.try_free(old).map_err(|error| {
+                let _ = heap.try_free(new);
+                ReallocError::Free(error)
+            })
+        })?;
+    }
+    Ok(block)
 }
 
 /// Frees a block; null is fine. Anything else that is no live block of this heap is refused, told to the
@@ -126,7 +146,7 @@ pub unsafe extern "C" fn evf_realloc(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn evf_free(heap: *mut HeapInMemory, pointer: *mut c_void) -> Status {
     // SAFETY: the caller's promise is the one asked for.
-    unsafe { free_with(heap, pointer, |heap, ptr| heap.try_deallocate_unsized(ptr)) }
+    unsafe { free_with(heap, pointer, |heap, ptr| heap.try_free(ptr)) }
 }
 
 /// Frees a block that was asked for with `bytes`: also refuses a size that it was not allocated with, as far
@@ -172,11 +192,11 @@ pub unsafe extern "C" fn evf_extend(heap: *mut HeapInMemory, added_bytes: usize)
     // SAFETY: the caller's promise is the one asked for.
     unsafe { Handle::from_c(heap) }.map_or(0, |control| {
         // SAFETY: as above.
-        control.hold(|heap| unsafe { heap.extend(added_bytes) })
+        control.with_heap(|heap| unsafe { heap.extend(added_bytes) })
     })
 }
 
-/// Frees all blocks at once. Linear in the part of the map that was used.
+/// Frees all blocks at once. Linear in the part of the metadata that was used.
 ///
 /// # Safety
 /// `heap` came from `evf_init`; none of its blocks is used after the call.
@@ -185,7 +205,7 @@ pub unsafe extern "C" fn evf_reset(heap: *mut HeapInMemory) -> Status {
     // SAFETY: the caller's promise is the one asked for.
     match unsafe { Handle::from_c(heap) } {
         Ok(control) => {
-            control.hold(|heap| heap.reset());
+            control.with_heap(|heap| heap.reset());
             Status::EVF_OK
         }
         Err(status) => status,
@@ -207,7 +227,7 @@ unsafe fn free_with(
     let Some(ptr) = NonNull::new(pointer.cast::<u8>()) else {
         return Status::EVF_OK;
     };
-    match control.hold(|heap| free(heap, ptr)) {
+    match control.with_heap(|heap| free(heap, ptr)) {
         Ok(()) => Status::EVF_OK,
         Err(error) => control.refuse(pointer, error.into()),
     }
@@ -221,49 +241,12 @@ unsafe fn allocate(heap: *mut HeapInMemory, bytes: usize) -> *mut c_void {
         return ptr::null_mut();
     };
     as_c(ask_while_full(control, bytes, || {
-        control.hold(|heap| heap.allocate_unsized(bytes).map_err(ReallocError::Alloc))
+        control.with_heap(|heap| heap.malloc(bytes).map_err(ReallocError::Alloc))
     }))
 }
 
 fn as_c(block: Result<NonNull<[u8]>, ReallocError>) -> *mut c_void {
     block.map_or(ptr::null_mut(), |block| block.cast().as_ptr())
-}
-
-/// What became of a block that was given a new size.
-enum Resized {
-    InPlace(NonNull<u8>),
-    /// The new block, and how many bytes the old one has.
-    Elsewhere(NonNull<u8>, usize),
-}
-
-/// The part of a reallocation that needs the lock.
-///
-/// A block that stays must be one that `evf_free_sized` accepts with its new size, so a slot of another size is
-/// always moved, as by Rust's `reallocate`.
-///
-/// # Safety
-/// A live block at `old` is the caller's alone.
-unsafe fn resize_or_allocate(
-    heap: &mut dyn AnyHeap,
-    old: NonNull<u8>,
-    bytes: usize,
-) -> Result<Resized, ReallocError> {
-    // SAFETY: the caller's promise is the one asked for.
-    match unsafe { heap.resize_in_place_unsized(old, bytes) } {
-        Ok(block) if heap.fits_unsized(old, bytes) => Ok(Resized::InPlace(block.cast())),
-        Ok(block) => {
-            let moved = heap.allocate_unsized(bytes)?;
-            Ok(Resized::Elsewhere(moved.cast(), block.len()))
-        }
-        Err(ReallocError::Alloc(AllocError::OutOfMemory)) => {
-            let old_bytes = heap.usable_size(old)?;
-            Ok(Resized::Elsewhere(
-                heap.allocate_unsized(bytes)?.cast(),
-                old_bytes,
-            ))
-        }
-        Err(error) => Err(error),
-    }
 }
 
 /// Runs `request`, again as often as the out-of-memory callback asks for it.
@@ -276,7 +259,9 @@ fn ask_while_full<T>(
     loop {
         let answer = request();
         match answer {
-            Err(ReallocError::Alloc(AllocError::OutOfMemory)) if control.retry(bytes, retries) => {
+            Err(ReallocError::Alloc(AllocError::OutOfMemory | AllocError::TooLarge))
+                if control.retry(bytes, retries) =>
+            {
                 retries = retries.saturating_add(1);
             }
             answer => return answer,

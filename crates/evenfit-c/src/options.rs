@@ -2,20 +2,19 @@
 
 use core::ffi::c_int;
 
-use evenfit::Tiers;
-
 use crate::Status;
 
 /// Whether small requests are served from slabs: the values of `evf_options_t`'s `tiers`.
 #[allow(non_camel_case_types)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub enum TierChoice {
-    /// Slabs from 1 MiB of memory on, where they are faster and tighter; blocks only below.
+    /// Slabs from 1 MiB of memory on, where they are faster; blocks only below, and on 32-bit machines.
+    #[default]
     EVF_TIERS_AUTO = 0,
-    /// Blocks only: slower for small requests, and the choice where the proved bound on space is what counts.
+    /// Blocks only: slower for small requests, and the tightest.
     EVF_BLOCKS_ONLY = 1,
-    /// Slabs whatever the length of the memory.
+    /// Slabs whatever the length of the memory. Not on 32-bit machines, where this library has none.
     EVF_WITH_SLABS = 2,
 }
 
@@ -29,14 +28,14 @@ pub struct OptionsV1 {
     pub struct_bytes: usize,
     /// An `evf_tiers`.
     pub tiers: c_int,
-    /// How many bytes `memory` may become by `evf_extend`; 0 where it stays as it is. The map is made for so many.
+    /// How many bytes `memory` may become by `evf_extend`; 0 where it stays as it is. The metadata is made for so many.
     pub max_bytes: usize,
 }
 
 /// The choices, understood.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Choices {
-    pub(crate) tiers: Tiers,
+    pub(crate) tiers: TierChoice,
     pub(crate) max_bytes: usize,
 }
 
@@ -72,12 +71,12 @@ impl Choices {
     }
 }
 
-fn tiers(choice: c_int) -> Option<Tiers> {
+fn tiers(choice: c_int) -> Option<TierChoice> {
     [
-        (TierChoice::EVF_TIERS_AUTO, Tiers::Auto),
-        (TierChoice::EVF_BLOCKS_ONLY, Tiers::BlocksOnly),
-        (TierChoice::EVF_WITH_SLABS, Tiers::WithSlabs),
+        TierChoice::EVF_TIERS_AUTO,
+        TierChoice::EVF_BLOCKS_ONLY,
+        TierChoice::EVF_WITH_SLABS,
     ]
     .into_iter()
-    .find_map(|(named, tiers)| (named as c_int == choice).then_some(tiers))
+    .find(|&named| named as c_int == choice)
 }

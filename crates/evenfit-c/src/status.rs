@@ -15,7 +15,7 @@ pub enum Status {
     EVF_NOT_A_HEAP = 1,
     /// A pointer or number that the call can't work with, as an alignment that is no power of two.
     EVF_BAD_ARGUMENT = 2,
-    /// The memory is too small for the control structure, the map and one granule.
+    /// The memory is too small for the control structure, the pool's metadata and one block.
     EVF_REGION_TOO_SMALL = 3,
     /// The memory is larger than the links can number.
     EVF_REGION_TOO_LARGE = 4,
@@ -31,8 +31,10 @@ pub enum Status {
     EVF_ALREADY_FREE = 9,
     /// A live block starts there, but it was allocated with another size or alignment.
     EVF_WRONG_LAYOUT = 10,
-    /// A free block or the map was overwritten.
+    /// A free block or the pool's metadata was overwritten.
     EVF_CORRUPT = 11,
+    /// Slabs were asked for, and this library has none: it is one for a 32-bit machine.
+    EVF_NO_SLABS = 12,
 }
 
 impl Status {
@@ -51,7 +53,10 @@ impl Status {
             Self::EVF_NOT_A_BLOCK => c"the pointer is not the start of a block",
             Self::EVF_ALREADY_FREE => c"the block is free already (double free)",
             Self::EVF_WRONG_LAYOUT => c"the block was allocated with another size or alignment",
-            Self::EVF_CORRUPT => c"a free block or the map was overwritten",
+            Self::EVF_CORRUPT => c"a free block or the metadata was overwritten",
+            Self::EVF_NO_SLABS => {
+                c"slabs were asked for, but a library for 32-bit machines has none"
+            }
         }
     }
 }
@@ -101,7 +106,7 @@ impl From<ReallocError> for Status {
 /// A sentence for a status, in English; never null, never freed.
 #[unsafe(no_mangle)]
 pub extern "C" fn evf_message(status: core::ffi::c_int) -> *const c_char {
-    const ALL: [Status; 12] = [
+    const ALL: [Status; 13] = [
         Status::EVF_OK,
         Status::EVF_NOT_A_HEAP,
         Status::EVF_BAD_ARGUMENT,
@@ -114,6 +119,7 @@ pub extern "C" fn evf_message(status: core::ffi::c_int) -> *const c_char {
         Status::EVF_ALREADY_FREE,
         Status::EVF_WRONG_LAYOUT,
         Status::EVF_CORRUPT,
+        Status::EVF_NO_SLABS,
     ];
     ALL.iter()
         .find(|known| **known as core::ffi::c_int == status)

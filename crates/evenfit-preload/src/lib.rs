@@ -4,7 +4,7 @@
 //!
 //! | variable | meaning |
 //! |---|---|
-//! | `EVENFIT_POOL` | the pool's size: `4096`, `64k`, `512MiB`, `1GiB`; 512 MiB where unset |
+//! | `EVENFIT_POOL` | the pool's size: `4096`, `64k`, `512MiB`, `1GiB`; 512 MiB where unset; at most 32 GiB |
 //! | `EVENFIT_LOCK_MEMORY` | `1`: the whole pool is brought into memory at once and stays there (`mlock`) |
 //! | `EVENFIT_SUMMARY` | unset: a summary on file descriptor 2 at the end; `none`; or a file to which one line of JSON is added |
 //! | `EVENFIT_TOP` | `1`: any process of the same user may look at the pool, where the kernel else allows only ancestors to |

@@ -6,20 +6,22 @@ use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use evenfit::{AllocError, FreeError, Heap, ReallocError, Stats};
+use evenfit::{
+    Aligned, AllocError, Auto, Builder, FreeError, Geometry, ReallocError, Resized, Stats,
+};
 
 use crate::futex::Futex;
 use crate::out::{line, refuse_to_start};
 use crate::process;
 use crate::settings::Settings;
 
-/// What C asks of `malloc`'s alignment.
-const ALIGN_BYTES: usize = 16;
+/// Every block is aligned for any C type.
+type Heap = evenfit::Heap<'static, Auto, Aligned>;
 
 pub struct Memory {
     pub lock: Futex,
     is_ready: AtomicBool,
-    heap: UnsafeCell<MaybeUninit<Heap<'static>>>,
+    heap: UnsafeCell<MaybeUninit<Heap>>,
     settings: UnsafeCell<Settings>,
     /// The smallest request that failed, in bytes; 0 while none has.
     smallest_failure_bytes: AtomicUsize,
@@ -37,13 +39,6 @@ pub static MEMORY: Memory = Memory {
     smallest_failure_bytes: AtomicUsize::new(0),
 };
 
-/// What a reallocation under the lock has come to.
-enum Resized {
-    InPlace(NonNull<u8>),
-    /// The new block, and how many bytes the old one has.
-    Elsewhere(NonNull<u8>, usize),
-}
-
 impl Memory {
     pub fn settings(&self) -> &Settings {
         // SAFETY: written only before `is_ready`.
@@ -52,7 +47,7 @@ impl Memory {
 
     /// Runs `f` on the heap with the lock held; the first call builds it.
     #[inline(always)]
-    pub fn hold<R>(&self, f: impl FnOnce(&mut Heap<'static>) -> R) -> R {
+    pub fn with_heap<R>(&self, f: impl FnOnce(&mut Heap) -> R) -> R {
         if !self.is_ready.load(Ordering::Acquire) {
             self.begin();
         }
@@ -84,7 +79,7 @@ impl Memory {
     /// A block of `bytes` bytes, aligned for any C type.
     #[inline(always)]
     pub fn allocate(&self, bytes: usize) -> Result<NonNull<u8>, AllocError> {
-        match self.hold(|heap| heap.allocate_unsized(bytes)) {
+        match self.with_heap(|heap| heap.malloc(bytes)) {
             Ok(block) => Ok(block.cast()),
             Err(error) => Err(self.failed(bytes, error)),
         }
@@ -96,12 +91,12 @@ impl Memory {
         align_bytes: usize,
         bytes: usize,
     ) -> Result<NonNull<u8>, AllocError> {
-        if align_bytes <= ALIGN_BYTES {
-            return self.allocate(bytes.max(align_bytes));
+        if align_bytes <= Aligned::ALIGN_BYTES {
+            return self.allocate(bytes);
         }
         let layout =
             Layout::from_size_align(bytes, align_bytes).map_err(|_| AllocError::TooLarge)?;
-        match self.hold(|heap| heap.allocate(layout)) {
+        match self.with_heap(|heap| heap.allocate(layout)) {
             Ok(block) => Ok(block.cast()),
             Err(error) => Err(self.failed(bytes, error)),
         }
@@ -110,19 +105,19 @@ impl Memory {
     /// A block of `bytes` zeroed bytes. Memory that no block ever covered is zero from the kernel, and stays untouched.
     #[inline(always)]
     pub fn allocate_zeroed(&self, bytes: usize) -> Result<NonNull<u8>, AllocError> {
-        let taken = self.hold(|heap| {
+        let allocated = self.with_heap(|heap| {
             let fresh = heap.never_used().cast::<u8>();
-            heap.allocate_unsized(bytes)
-                .map(|block| (block.cast::<u8>(), fresh))
+            heap.malloc(bytes).map(|block| (block.cast::<u8>(), fresh))
         });
-        let (block, fresh) = taken.map_err(|error| self.failed(bytes, error))?;
+        let (block, fresh) = allocated.map_err(|error| self.failed(bytes, error))?;
         let used_bytes = fresh.addr().get().saturating_sub(block.addr().get());
         // SAFETY: the block is new and has at least `bytes` bytes.
         unsafe { block.write_bytes(0, used_bytes.min(bytes)) };
         Ok(block)
     }
 
-    /// Gives a block `bytes` bytes: in place, or in a new block, whose copy is made without the lock.
+    /// Gives a block `bytes` bytes: in place, or in a new block, whose copy is made without the lock; in a full pool downwards, into free
+    /// memory before it, with the lock held.
     ///
     /// # Safety
     /// A live block at `ptr` is the caller's, and after success only the returned one is used.
@@ -132,10 +127,11 @@ impl Memory {
         bytes: usize,
     ) -> Result<NonNull<u8>, AllocError> {
         // SAFETY: the caller's promise is the one asked for.
-        let resized = self.hold(|heap| unsafe { resize_or_allocate(heap, ptr, bytes) });
+        let resized = self.with_heap(|heap| unsafe { heap.realloc_uncopied(ptr, bytes) });
         match resized {
-            Ok(Resized::InPlace(block)) => Ok(block),
-            Ok(Resized::Elsewhere(block, old_bytes)) => {
+            Ok(Resized::Done(block)) => Ok(block.cast()),
+            Ok(Resized::Elsewhere { block, old_bytes }) => {
+                let block = block.cast::<u8>();
                 // SAFETY: the old block is live with `old_bytes`, the new one ours alone with at least `bytes`; the
                 // old one is not used from here on.
                 unsafe {
@@ -158,13 +154,13 @@ impl Memory {
     #[inline(always)]
     pub unsafe fn free(&self, ptr: NonNull<u8>) {
         // SAFETY: the caller's promise is the one asked for.
-        if let Err(error) = self.hold(|heap| unsafe { heap.try_deallocate_unsized(ptr) }) {
+        if let Err(error) = self.with_heap(|heap| unsafe { heap.try_free(ptr) }) {
             self.refused("free", ptr, error);
         }
     }
 
     pub fn usable_size(&self, ptr: NonNull<u8>) -> usize {
-        match self.hold(|heap| heap.usable_size(ptr)) {
+        match self.with_heap(|heap| heap.usable_size(ptr)) {
             Ok(bytes) => bytes,
             Err(error) => {
                 self.refused("malloc_usable_size", ptr, error);
@@ -217,31 +213,8 @@ impl Memory {
     }
 }
 
-/// The part of a reallocation that needs the lock.
-///
-/// # Safety
-/// A live block at `ptr` is the caller's.
-unsafe fn resize_or_allocate(
-    heap: &mut Heap<'static>,
-    ptr: NonNull<u8>,
-    bytes: usize,
-) -> Result<Resized, ReallocError> {
-    // SAFETY: the caller's promise is the one asked for.
-    match unsafe { heap.resize_in_place_unsized(ptr, bytes) } {
-        Ok(block) => Ok(Resized::InPlace(block.cast())),
-        Err(ReallocError::Alloc(AllocError::OutOfMemory)) => {
-            let old_bytes = heap.usable_size(ptr)?;
-            Ok(Resized::Elsewhere(
-                heap.allocate_unsized(bytes)?.cast(),
-                old_bytes,
-            ))
-        }
-        Err(error) => Err(error),
-    }
-}
-
 /// Memory for the pool, from the kernel: reserved now, brought in page by page as it is used.
-fn map_pool(settings: &Settings) -> Heap<'static> {
+fn map_pool(settings: &Settings) -> Heap {
     let len_bytes = settings.pool_bytes;
     // SAFETY: an anonymous mapping at an address of the kernel's choice.
     let base = unsafe {
@@ -267,7 +240,10 @@ fn map_pool(settings: &Settings) -> Heap<'static> {
         refuse_to_start!("the kernel mapped the pool at address 0");
     };
     // SAFETY: the mapping is the heap's alone, never unmapped, and zero from the kernel.
-    match unsafe { Heap::from_raw_zeroed(start, len_bytes) } {
+    match unsafe {
+        let builder = Builder::<Auto, Aligned>::new().zeroed();
+        builder.build_raw(start, len_bytes)
+    } {
         Ok(heap) => heap,
         Err(error) => refuse_to_start!("EVENFIT_POOL: {error}"),
     }

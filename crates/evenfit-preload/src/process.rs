@@ -47,7 +47,7 @@ extern "C" fn in_child() {
 
 /// Runs among the first constructors: a program that never allocates has a pool and a summary too.
 extern "C" fn at_begin() {
-    MEMORY.hold(|_| {});
+    MEMORY.with_heap(|_| {});
 }
 
 #[used]

@@ -143,6 +143,23 @@ fn a_full_pool_gives_null_and_the_summary_says_so() {
 }
 
 #[test]
+fn in_a_full_pool_blocks_shrink_and_grow_into_what_is_free_before_them() {
+    // With slabs, and without.
+    for pool in ["4MiB", "900k"] {
+        succeeds(preloaded(program()).arg("full").env("EVENFIT_POOL", pool));
+    }
+}
+
+#[test]
+fn memory_that_nobody_uses_is_not_brought_in() {
+    succeeds(
+        preloaded(program())
+            .arg("untouched")
+            .env("EVENFIT_POOL", "16GiB"),
+    );
+}
+
+#[test]
 fn every_way_to_end_is_reported_once() {
     let (output, reports) = reports_of("_exit", "64MiB");
     assert_eq!(output.status.code(), Some(5));

@@ -214,12 +214,55 @@ static void fill(void) {
     printf("%zu blocks of 10000\n", count);
 }
 
+/* In a full pool a block still becomes shorter, and grows into what is free before it. */
+static void full(void) {
+    char *before = malloc(100000), *block = malloc(200000), *slot = malloc(400), *grown;
+    EXPECT(before && block && slot);
+    memset(block, 'd', 200000);
+    memset(slot, 's', 400);
+    for (size_t step = 1 << 20; step > 0; step /= 2) do kept = malloc(step);
+        while (kept);
+    grown = realloc(slot, 40);
+    EXPECT(grown == slot && grown[39] == 's');
+    errno = 0;
+    kept = realloc(block, 250000);
+    EXPECT(!kept && errno == ENOMEM && block[199999] == 'd');
+    free(before);
+    grown = realloc(block, 250000);
+    EXPECT(grown == before && grown[0] == 'd' && grown[199999] == 'd');
+    grown = realloc(grown, 10);
+    EXPECT(grown == before && malloc_usable_size(grown) < 100);
+}
+
+static size_t resident_bytes(void) {
+    size_t pages = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    EXPECT(file && fscanf(file, "%*u %zu", &pages) == 1);
+    fclose(file);
+    return pages * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+/* What nobody has used yet isn't brought into memory, neither the pool nor what describes it. */
+static void untouched(void) {
+    size_t gib = (size_t)1 << 30, mib = (size_t)1 << 20;
+    /* Volatile, since the compiler knows what calloc promises. */
+    volatile unsigned char *zeroed = calloc(3, gib);
+    EXPECT(zeroed && zeroed[0] == 0 && zeroed[3 * gib - 1] == 0);
+    EXPECT(resident_bytes() < 32 * mib);
+    for (size_t i = 0; i < 5000; i++) zeroed[mib + i] = 1;
+    free((void *)zeroed);
+    zeroed = calloc(2, mib);
+    EXPECT(zeroed && zeroed[mib] == 0 && zeroed[mib + 4999] == 0);
+}
+
 int main(int argc, char **argv) {
     const char *part = argc > 1 ? argv[1] : "family";
     if (!strcmp(part, "family")) family();
     if (!strcmp(part, "threads")) threads();
     if (!strcmp(part, "plugin")) plugin(argv[2]);
     if (!strcmp(part, "fill")) fill();
+    if (!strcmp(part, "full")) full();
+    if (!strcmp(part, "untouched")) untouched();
     if (!strcmp(part, "signals")) signals();
     if (!strcmp(part, "life")) {
         atexit(at_exit);

@@ -1,4 +1,4 @@
-//! The C face, used as C allows: any pointer, any number, null and garbage for handles.
+//! The C library, used as C allows: any pointer, any number, null and garbage for handles.
 //!
 //! The library is built for C alone, so its modules are taken in here as they are. `fuzz/` runs the same function under
 //! the fuzzer, as target `c`.
@@ -10,14 +10,14 @@ use proptest::prelude::*;
 mod any_heap;
 #[path = "../src/control.rs"]
 mod control;
-#[path = "face/customer.rs"]
-mod customer;
 #[path = "../src/observe.rs"]
 mod observe;
 #[path = "../src/operations.rs"]
 mod operations;
 #[path = "../src/options.rs"]
 mod options;
+#[path = "any_use/program.rs"]
+mod program;
 #[path = "../src/status.rs"]
 mod status;
 
@@ -31,7 +31,7 @@ fn every_kept_seed() {
     for entry in std::fs::read_dir(seeds).expect("seeds are kept") {
         let path = entry.expect("a readable directory").path();
         println!("{}", path.display());
-        customer::run(&std::fs::read(path).expect("a readable seed"));
+        program::run(&std::fs::read(path).expect("a readable seed"));
         tried += 1;
     }
     assert!(tried > 3);
@@ -42,6 +42,6 @@ proptest! {
 
     #[test]
     fn any_use_from_c(bytes in prop::collection::vec(any::<u8>(), 8..3000)) {
-        customer::run(&bytes);
+        program::run(&bytes);
     }
 }

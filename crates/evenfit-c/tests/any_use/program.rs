@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::ffi::c_void;
 use std::ptr::{self, NonNull};
 
-use evenfit_verify::customer::{Customer, Face};
+use evenfit_verify::client::{Client, Interface};
 use evenfit_verify::{Bytes, Placement, Region};
 
 use super::control::{
@@ -13,13 +13,14 @@ use super::control::{
     evf_set_out_of_memory,
 };
 use super::observe::{
-    State, StatsV1, evf_check, evf_largest_free, evf_stats, evf_usable_size, evf_walk,
+    State, StatsV1, evf_check, evf_largest_free, evf_largest_free_aligned, evf_stats,
+    evf_usable_size, evf_walk,
 };
 use super::operations::{
     evf_alloc, evf_alloc_aligned, evf_calloc, evf_free, evf_free_aligned_sized, evf_free_sized,
     evf_realloc, evf_reset,
 };
-use super::options::OptionsV1;
+use super::options::{OptionsV1, TierChoice};
 use super::{HeapInMemory, Status};
 
 /// What C aligns every block to, but for those too small for such a type.
@@ -28,20 +29,20 @@ const C_ALIGN: usize = 2 * size_of::<usize>();
 /// What the callbacks have seen.
 #[derive(Default)]
 struct Seen {
-    held: Cell<bool>,
+    locked: Cell<bool>,
     misuses: Cell<usize>,
 }
 
 unsafe extern "C" fn acquire(context: *mut c_void) {
     // SAFETY: the context is the `Seen` of this run.
     let seen = unsafe { &*context.cast::<Seen>() };
-    assert!(!seen.held.replace(true), "the lock is taken twice");
+    assert!(!seen.locked.replace(true), "the lock is acquired twice");
 }
 
 unsafe extern "C" fn release(context: *mut c_void) {
     // SAFETY: as above.
     let seen = unsafe { &*context.cast::<Seen>() };
-    assert!(seen.held.replace(false), "the lock is given back twice");
+    assert!(seen.locked.replace(false), "the lock is released twice");
 }
 
 unsafe extern "C" fn misuse(
@@ -52,7 +53,7 @@ unsafe extern "C" fn misuse(
 ) {
     // SAFETY: as above.
     let seen = unsafe { &*context.cast::<Seen>() };
-    assert!(!seen.held.get() && !heap.is_null() && status != Status::EVF_OK);
+    assert!(!seen.locked.get() && !heap.is_null() && status != Status::EVF_OK);
     seen.misuses.set(seen.misuses.get() + 1);
 }
 
@@ -64,7 +65,7 @@ unsafe extern "C" fn out_of_memory(
 ) -> bool {
     // SAFETY: as above.
     let seen = unsafe { &*context.cast::<Seen>() };
-    assert!(!seen.held.get(), "called with the lock held");
+    assert!(!seen.locked.get(), "called with the lock held");
     retries < 2
 }
 
@@ -93,7 +94,7 @@ impl CHeap<'_> {
     }
 }
 
-impl Face for CHeap<'_> {
+impl Interface for CHeap<'_> {
     fn allocate(&self, layout: Layout) -> Option<NonNull<u8>> {
         // SAFETY: the heap is one.
         let block = unsafe {
@@ -160,8 +161,10 @@ impl Face for CHeap<'_> {
     }
 
     fn largest_free(&self) -> Option<usize> {
-        // It speaks of plain requests, the customer of ones with an alignment of 8.
-        None
+        // SAFETY: the heap is one.
+        let bytes = unsafe { evf_largest_free(self.heap) };
+        // The client fills it: more would take most of the test's time. `exhaust` asks whatever the size.
+        Some(bytes).filter(|&bytes| bytes <= 64 << 10)
     }
 
     fn is_sound(&self) -> bool {
@@ -213,6 +216,7 @@ fn refused_handles(memory: &Region, bytes: &mut Bytes<'_>) {
             assert_ne!(evf_free_sized(heap, pointer, number), Status::EVF_OK);
             assert_eq!(evf_usable_size(heap, pointer), 0);
             assert_eq!(evf_largest_free(heap), 0);
+            assert_eq!(evf_largest_free_aligned(heap, 64), 0);
             assert_eq!(evf_check(heap), Status::EVF_NOT_A_HEAP);
             assert_eq!(evf_reset(heap), Status::EVF_NOT_A_HEAP);
             assert_eq!(
@@ -270,7 +274,7 @@ fn refused_arguments(c: &CHeap<'_>, bytes: &mut Bytes<'_>) {
 /// One program: its memory, its callbacks, its calls.
 ///
 /// # Panics
-/// Where the face breaks a promise.
+/// Where the library breaks a promise.
 pub fn run(bytes: &[u8]) {
     let mut bytes = Bytes::new(bytes);
     let options = bytes.byte();
@@ -287,6 +291,7 @@ pub fn run(bytes: &[u8]) {
     }
     refused_handles(&memory, &mut bytes);
     let mut heap = ptr::null_mut();
+    let tiers = i32::from(options >> 6) % 3;
     // SAFETY: the memory is this run's; null is allowed.
     let status = unsafe {
         assert_eq!(
@@ -302,15 +307,27 @@ pub fn run(bytes: &[u8]) {
             memory_bytes,
             &OptionsV1 {
                 struct_bytes: size_of::<OptionsV1>(),
-                tiers: i32::from(options >> 6) % 3,
+                tiers,
                 max_bytes: 0,
             },
             &raw mut heap,
         )
     };
     if status != Status::EVF_OK {
+        assert!(heap.is_null());
+        let has_slabs = tiers == TierChoice::EVF_WITH_SLABS as i32;
+        if has_slabs && usize::BITS < 64 {
+            assert_eq!(status, Status::EVF_NO_SLABS);
+            return;
+        }
         assert_eq!(status, Status::EVF_REGION_TOO_SMALL);
-        assert!(heap.is_null() && memory_bytes < evf_control_bytes(memory_bytes) + 2048);
+        // What a large heap has, and the heads of its classes; or nearly nothing.
+        let (like_bytes, metadata_bytes) = if has_slabs {
+            (1 << 20, 1280)
+        } else {
+            (memory_bytes, 128)
+        };
+        assert!(memory_bytes < evf_control_bytes(like_bytes) + metadata_bytes);
         return;
     }
     let seen = Seen::default();
@@ -343,20 +360,36 @@ pub fn run(bytes: &[u8]) {
     };
     refused_arguments(&c, &mut bytes);
     let start = memory.base().addr().get();
-    Customer::new(&c, start..start + memory_bytes, true, 1).run(&mut bytes);
-    exhaust(&c);
+    Client::new(&c, start..start + memory_bytes, true, 1).run(&mut bytes);
+    let alignment = 1 << (bytes.byte() % 13);
+    exhaust(&c, alignment);
     // SAFETY: no block is used any more.
     assert_eq!(unsafe { evf_reset(heap) }, Status::EVF_OK);
-    assert!(c.is_sound() && c.live_blocks() == 0 && !seen.held.get());
+    assert!(c.is_sound() && c.live_blocks() == 0 && !seen.locked.get());
     assert!(memory.surroundings_intact());
 }
 
-/// The largest plain request succeeds, a larger one doesn't.
-fn exhaust(c: &CHeap<'_>) {
+/// The largest request succeeds, plain and aligned; a larger one doesn't. (A failed one may have given an empty slab back, which may
+/// now stand before a longer block of its bin: so the largest is asked again.)
+fn exhaust(c: &CHeap<'_>, alignment: usize) {
     // SAFETY: the heap is one.
     unsafe {
+        assert!(evf_alloc(c.heap, evf_largest_free(c.heap) + 1).is_null());
         let largest = evf_largest_free(c.heap);
-        assert!(evf_alloc(c.heap, largest + 1).is_null());
-        assert!(!evf_alloc(c.heap, largest).is_null());
+        let block = evf_alloc(c.heap, largest);
+        assert!(!block.is_null());
+        assert_eq!(evf_free_sized(c.heap, block, largest), Status::EVF_OK);
+
+        let largest = evf_largest_free_aligned(c.heap, alignment);
+        assert!(evf_alloc_aligned(c.heap, alignment, largest + 1).is_null());
+        let largest_again = evf_largest_free_aligned(c.heap, alignment);
+        assert_eq!(largest_again, largest, "no slab was kept back");
+        if largest > 0 {
+            assert!(!evf_alloc_aligned(c.heap, alignment, largest).is_null());
+        }
+        assert_eq!(
+            evf_largest_free_aligned(c.heap, alignment + 2 * alignment),
+            0
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! Features `asan` and `valgrind` of the C library: a faulty C program's report names the fault's address inside the
 //! pool, and a right program's is empty.
 //!
-//! The library is installed with the feature as a user would, and `watch/program.c` linked with it. Where
+//! The library is installed with the feature as a user would, and `sanitizers/program.c` linked with it. Where
 //! AddressSanitizer's runtime or Valgrind is missing, the tests say so and pass.
 
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
@@ -43,7 +43,7 @@ fn is_here(program: &str) -> bool {
 
 /// A directory for what is built with `feature`.
 fn scratch(feature: &str) -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("watch-{feature}"))
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("sanitizer-{feature}"))
 }
 
 /// Installs the library with `feature` and compiles the program against it.
@@ -64,7 +64,7 @@ fn build(feature: &str, flags: &[&str]) -> PathBuf {
         .args(flags)
         .arg("-I")
         .arg(prefix.join("include"))
-        .arg(crate_directory.join("tests/watch/program.c"))
+        .arg(crate_directory.join("tests/sanitizers/program.c"))
         .arg(prefix.join("lib/libevenfit.a"))
         .arg("-o")
         .arg(&program);
