@@ -13,20 +13,20 @@ use crate::status::Status;
 mod any_heap;
 #[path = "../crates/evenfit-c/src/control.rs"]
 mod control;
-#[path = "../crates/evenfit-c/tests/face/customer.rs"]
-mod customer;
 #[path = "../crates/evenfit-c/src/observe.rs"]
 mod observe;
 #[path = "../crates/evenfit-c/src/operations.rs"]
 mod operations;
 #[path = "../crates/evenfit-c/src/options.rs"]
 mod options;
+#[path = "../crates/evenfit-c/tests/any_use/program.rs"]
+mod program;
 #[allow(dead_code, reason = "messages are for C")]
 #[path = "../crates/evenfit-c/src/status.rs"]
 mod status;
 
 fn targets() -> impl Iterator<Item = Target> {
-    let c: Target = ("c", customer::run);
+    let c: Target = ("c", program::run);
     evenfit_verify::fuzz::TARGETS.iter().copied().chain([c])
 }
 

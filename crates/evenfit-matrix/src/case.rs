@@ -178,27 +178,26 @@ fn layout(size: usize) -> Layout {
 }
 
 impl<P: Peer> Stage<'_, P> {
-    fn take(&mut self, size: usize) -> usize {
+    fn allocate(&mut self, size: usize) -> usize {
         self.watch
-            .take(self.peer, layout(size))
+            .allocate(self.peer, layout(size))
             .expect("room for a few blocks")
     }
 
     /// Twenty blocks of `size`, and a hole or two so that there are lists to break.
     fn set(&mut self, size: usize) {
         for _ in 0..20 {
-            self.take(size);
+            self.allocate(size);
         }
         let (first, second) = (self.watch.live[5].ptr, self.watch.live[8].ptr);
         for hole in [first, second] {
-            self.give_back(hole);
+            self.free(hole);
         }
     }
 
-    fn give_back(&mut self, ptr: *mut u8) {
+    fn free(&mut self, ptr: *mut u8) {
         let index = self.watch.live.iter().position(|live| live.ptr == ptr);
-        self.watch
-            .give_back(self.peer, index.expect("a live block"));
+        self.watch.free(self.peer, index.expect("a live block"));
     }
 
     /// The `n`th live block by address.
@@ -227,25 +226,25 @@ impl<P: Peer> Stage<'_, P> {
                 self.set(SMALL);
                 let victim = self.nth(10);
                 let neighbours = [self.nth(9), self.nth(11)];
-                self.give_back(victim);
+                self.free(victim);
                 if number == 1 {
                     let another = self.nth(15);
-                    self.give_back(another);
+                    self.free(another);
                 }
                 if number == 2 {
-                    neighbours.into_iter().for_each(|ptr| self.give_back(ptr));
+                    neighbours.into_iter().for_each(|ptr| self.free(ptr));
                 }
                 (victim, layout(SMALL))
             }
             3 => {
                 // Two neighbours of 600 bytes are freed, and the whole becomes one block.
                 for _ in 0..12 {
-                    self.take(600);
+                    self.allocate(600);
                 }
                 let (first, second) = (self.nth(5), self.nth(6));
-                self.give_back(first);
-                self.give_back(second);
-                self.take(1100);
+                self.free(first);
+                self.free(second);
+                self.allocate(1100);
                 (second, layout(600))
             }
             4 | 5 => {
@@ -257,7 +256,7 @@ impl<P: Peer> Stage<'_, P> {
             }
             6 => {
                 self.set(SMALL);
-                let index = self.take(3000);
+                let index = self.allocate(3000);
                 (self.watch.live[index].ptr.wrapping_add(1024), layout(3000))
             }
             7 => {
@@ -305,7 +304,7 @@ impl<P: Peer> Stage<'_, P> {
         unsafe { self.peer.dealloc(ptr, told) };
         let unchanged = self.bytes() == before && self.pool.is_some();
         if number >= FIRST_WRONG_LAYOUT && !unchanged {
-            // Whoever takes such a call for a right one has freed the block.
+            // Whoever mistakes such a call for a right one has freed the block.
             self.watch.live.retain(|live| live.ptr != ptr);
         }
         self.watch.look();
@@ -321,7 +320,7 @@ impl<P: Peer> Stage<'_, P> {
     fn late_write(&mut self, write: impl FnOnce(*mut u8, *mut u8)) -> Outcome {
         self.set(SMALL);
         let (victim, live) = (self.nth(10), self.nth(12));
-        self.give_back(victim);
+        self.free(victim);
         write(victim, live);
         self.go_on()
     }

@@ -5,6 +5,7 @@
 //! outside, by the bytes of the region and by what a long sequence of requests gets afterwards.
 
 pub mod case;
+pub mod heaps;
 pub mod metadata;
 pub mod outcome;
 pub mod probe;

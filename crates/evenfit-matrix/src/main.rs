@@ -7,14 +7,16 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use evenfit_bench::peers;
 use evenfit_matrix::case::{Case, Run};
+use evenfit_matrix::heaps;
 use evenfit_matrix::outcome::Outcome;
 use evenfit_matrix::table::{Answer, Answers, document};
 
-const PEERS: [&str; 10] = [
+const PEERS: [&str; 12] = [
     "evenfit-blocks",
+    "evenfit-compact",
     "evenfit-slabs",
+    "evenfit-aligned",
     "talc",
     "rlsf",
     "linked_list",
@@ -57,7 +59,7 @@ fn child(peer: &str, case: &str) -> ExitCode {
     let Some(case) = Case::parse(case) else {
         return ExitCode::from(2);
     };
-    let Some((outcome, error)) = peers::with(peer, &mut Run(case)) else {
+    let Some((outcome, error)) = heaps::with(peer, &mut Run(case)) else {
         return ExitCode::from(2);
     };
     println!("{}/{error}", outcome.word());

@@ -1,9 +1,10 @@
-//! evenfit alone: each bit of its own metadata flipped, and each byte of a free block changed.
+//! evenfit alone: each bit of its own metadata flipped, and each of its free blocks.
 
 use std::alloc::Layout;
+use std::ops::Range;
 use std::ptr::NonNull;
 
-use evenfit::{Heap, Tiers};
+use evenfit::{BlockState, Builder, Geometry, Heap, Tiers};
 use evenfit_verify::endurance::Random;
 
 /// What was found over all flips.
@@ -32,22 +33,21 @@ pub const OPERATIONS: usize = 300;
 #[repr(align(4096))]
 struct Region([u8; REGION_BYTES]);
 
-const REGION_BYTES: usize = 16 << 10;
+const REGION_BYTES: usize = 20 << 10;
 
-struct Sample {
+struct Sample<T: Tiers, G: Geometry> {
     region: Box<Region>,
-    heap: Heap<'static>,
+    heap: Heap<'static, T, G>,
     live: Vec<(NonNull<u8>, Layout)>,
-    /// Offsets in the region of free memory: blocks', and then slots'.
-    freed: Vec<(usize, usize)>,
 }
 
-/// A heap with used and free blocks, and slabs where there are any.
-fn sample(tiers: Tiers) -> Sample {
+/// A heap with used and free blocks, short and long ones, and slabs where there are any.
+fn sample<T: Tiers, G: Geometry>() -> Sample<T, G> {
     let mut region = Box::new(Region([0; REGION_BYTES]));
     let base = NonNull::from(&mut region.0).cast::<u8>();
     // SAFETY: the region is kept beside the heap, and nothing else touches it meanwhile.
-    let mut heap = unsafe { Heap::from_raw_with(base, REGION_BYTES, tiers) }.expect("room");
+    let heap = unsafe { Builder::new().build_raw(base, REGION_BYTES) };
+    let mut heap: Heap<'static, T, G> = heap.expect("room");
     let mut live = Vec::new();
     // The last four fill a slab, which is then on no list.
     for size in [
@@ -56,30 +56,20 @@ fn sample(tiers: Tiers) -> Sample {
         let layout = Layout::from_size_align(size, 8).expect("a small layout");
         live.push((heap.allocate(layout).expect("room").cast::<u8>(), layout));
     }
-    let mut freed = Vec::new();
-    for index in [8, 4, 3, 1] {
+    for index in [8, 7, 4, 3, 1] {
         let (ptr, layout) = live.remove(index);
         // SAFETY: a live block, freed once.
         unsafe { heap.try_deallocate(ptr, layout) }.expect("a right free");
-        freed.push((
-            ptr.as_ptr() as usize - base.as_ptr() as usize,
-            layout.size(),
-        ));
     }
-    Sample {
-        region,
-        heap,
-        live,
-        freed,
-    }
+    Sample { region, heap, live }
 }
 
-/// A request's offset, or that a free was taken; none where refused.
+/// A request's offset, or that a free succeeded; none where refused.
 type Answer = Option<usize>;
 
 /// What a sample answers once a bit of it was flipped, or none.
-fn aftermath(tiers: Tiers, flip: Option<(usize, usize)>) -> Vec<Answer> {
-    let mut sample = sample(tiers);
+fn aftermath<T: Tiers, G: Geometry>(flip: Option<(usize, usize)>) -> Vec<Answer> {
+    let mut sample = sample::<T, G>();
     if let Some((byte, bit)) = flip {
         sample.flip(byte, bit);
     }
@@ -104,12 +94,13 @@ fn aftermath(tiers: Tiers, flip: Option<(usize, usize)>) -> Vec<Answer> {
     answers
 }
 
-impl Sample {
+impl<T: Tiers, G: Geometry> Sample<T, G> {
     fn allocate(&mut self, size: usize) -> Answer {
         let layout = Layout::from_size_align(size, 8).expect("a small layout");
         let ptr = self.heap.allocate(layout).ok()?.cast::<u8>();
         self.live.push((ptr, layout));
-        Some(ptr.as_ptr() as usize - self.region.0.as_ptr() as usize)
+        let at = ptr.as_ptr() as usize;
+        Some(at.wrapping_sub(self.region.0.as_ptr() as usize))
     }
 
     fn free(&mut self, index: usize) -> Answer {
@@ -128,9 +119,9 @@ impl Sample {
         unsafe { base.add(byte).write(base.add(byte).read() ^ 1 << bit) };
     }
 
-    fn flip_all(&mut self, tiers: Tiers, bytes: impl Iterator<Item = usize>) -> Report {
+    fn flip_all(&mut self, bytes: impl Iterator<Item = usize>) -> Report {
         let mut report = Report::default();
-        let right = aftermath(tiers, None);
+        let right = aftermath::<T, G>(None);
         assert_eq!(self.heap.check(), Ok(()));
         for byte in bytes {
             for bit in 0..8 {
@@ -139,7 +130,8 @@ impl Sample {
                 if self.heap.check().is_err() {
                     report.named += 1;
                 } else {
-                    report.unread += usize::from(aftermath(tiers, Some((byte, bit))) == right);
+                    let same = aftermath::<T, G>(Some((byte, bit))) == right;
+                    report.unread += usize::from(same);
                 }
                 self.flip(byte, bit);
             }
@@ -149,19 +141,64 @@ impl Sample {
     }
 }
 
-/// Flips each bit of directory and map in turn and asks `check`.
-pub fn flip_metadata(tiers: Tiers) -> Report {
-    let mut sample = sample(tiers);
-    let end = REGION_BYTES - sample.heap.stats().pool_bytes;
-    let used = sample.heap.pool_start() as usize - sample.region.0.as_ptr() as usize;
-    sample.flip_all(tiers, 0..used.min(end))
+impl<T: Tiers, G: Geometry> Sample<T, G> {
+    /// Where the pool starts in the region.
+    fn pool_at(&self) -> usize {
+        self.heap.pool_start() as usize - self.region.0.as_ptr() as usize
+    }
+
+    /// Where the free blocks lie in the region.
+    fn free_ranges(&self) -> Vec<Range<usize>> {
+        let pool_at = self.pool_at();
+        let free = self.heap.blocks();
+        free.filter(|block| block.state == BlockState::Free)
+            .map(|block| {
+                let start = pool_at + block.offset_bytes;
+                start..start + block.size_bytes
+            })
+            .collect()
+    }
 }
 
-/// Flips each bit of the first `bytes` bytes of each free block in turn and asks `check`.
-pub fn flip_free(tiers: Tiers, bytes: usize) -> Report {
-    let mut sample = sample(tiers);
-    let freed = sample.freed.clone();
-    let places = freed.into_iter().filter(|(_, len)| *len > 512);
-    let places = places.flat_map(move |(at, len)| at..at + len.min(bytes));
-    sample.flip_all(tiers, places)
+/// Flips each bit of what lies before the pool in turn and asks `check`: map, directory, and what slabs have.
+pub fn flip_metadata<T: Tiers, G: Geometry>() -> Report {
+    let mut sample = sample::<T, G>();
+    let metadata = 0..sample.pool_at();
+    sample.flip_all(metadata)
+}
+
+/// Flips each bit of the map in turn, in all of its bytes that have nothing but the bits of granules.
+pub fn flip_map<T: Tiers, G: Geometry>() -> Report {
+    let mut sample = sample::<T, G>();
+    let granules = sample.heap.stats().pool_bytes / G::GRANULE_BYTES;
+    // It ends with as many bytes as a word has, of which none is a granule's, and with what aligns the pool.
+    let map_bytes = granules / 8 + size_of::<usize>();
+    let pool_at = sample.pool_at();
+    let start = (0..G::ALIGN_BYTES)
+        .map(|pad| pool_at - pad - map_bytes)
+        .find(|&start| sample.region.0[start] >> 2 & 1 == 1 && sample.region.0[start] & 0b1011 == 0)
+        .expect("the mark of the block at the first granule");
+    sample.flip_all(start + 1..start + granules / 8)
+}
+
+/// Flips each bit of the links and of the length of each free block in turn and asks `check`.
+pub fn flip_links<T: Tiers, G: Geometry>() -> Report {
+    let mut sample = sample::<T, G>();
+    let free = sample.free_ranges();
+    let places = free.into_iter().flat_map(|block| {
+        let (links, length) = (block.start..block.start + 8, block.end - 8..block.end - 4);
+        links.chain(length)
+    });
+    sample.flip_all(places)
+}
+
+/// Flips each bit of the rest of each free block in turn and asks `check`.
+pub fn flip_free<T: Tiers, G: Geometry>() -> Report {
+    let mut sample = sample::<T, G>();
+    let free = sample.free_ranges();
+    let places = free.into_iter().flat_map(|block| {
+        let (inside, end) = (block.start + 8..block.end - 8, block.end - 4..block.end);
+        inside.chain(end)
+    });
+    sample.flip_all(places)
 }

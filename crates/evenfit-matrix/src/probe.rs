@@ -48,7 +48,7 @@ impl Watch {
     }
 
     /// Allocates and writes; the index of the block, if there is one.
-    pub fn take(&mut self, peer: &mut impl Peer, layout: Layout) -> Option<usize> {
+    pub fn allocate(&mut self, peer: &mut impl Peer, layout: Layout) -> Option<usize> {
         // SAFETY: the layout is not of size zero.
         let ptr = unsafe { peer.alloc(layout) };
         if ptr.is_null() {
@@ -79,8 +79,8 @@ impl Watch {
         Some(self.live.len() - 1)
     }
 
-    /// Gives a block back.
-    pub fn give_back(&mut self, peer: &mut impl Peer, index: usize) -> Live {
+    /// Frees a block.
+    pub fn free(&mut self, peer: &mut impl Peer, index: usize) -> Live {
         self.look_at(index);
         let live = self.live.swap_remove(index);
         // SAFETY: a live block with its layout.
@@ -104,7 +104,7 @@ impl Watch {
         }
     }
 
-    /// Many requests and frees, then everything is given back and asked for again.
+    /// Many requests and frees, then everything is freed and asked for again.
     pub fn probe(&mut self, peer: &mut impl Peer) {
         let mut random = 88_172_645_463_325_252_u64;
         let mut below = |bound: usize| {
@@ -118,21 +118,21 @@ impl Watch {
                 let size_max = [40, 80, 300, 2000][below(4)];
                 let size = 1 + below(size_max);
                 let layout = Layout::from_size_align(size, 8).expect("a small layout");
-                self.take(peer, layout);
+                self.allocate(peer, layout);
             } else {
                 let index = below(self.live.len());
-                self.give_back(peer, index);
+                self.free(peer, index);
             }
         }
         self.look();
         while !self.live.is_empty() {
-            self.give_back(peer, 0);
+            self.free(peer, 0);
         }
         // Half of an empty pool in blocks of 64 bytes is what even a wasteful allocator can serve.
         let asked = Layout::from_size_align(64, 8).expect("a small layout");
         let enough = self.pool.map_or(100, |(_, len)| len / 2 / 128);
         for _ in 0..enough {
-            if self.take(peer, asked).is_none() {
+            if self.allocate(peer, asked).is_none() {
                 self.note(Outcome::Lost);
                 break;
             }

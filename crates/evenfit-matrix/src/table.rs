@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use evenfit::Tiers;
+use evenfit::{Aligned, BlocksOnly, Compact, Geometry, Standard, Tiers, WithSlabs};
 
 use crate::case::{Case, MISUSES};
-use crate::metadata::{OPERATIONS, flip_free, flip_metadata};
+use crate::metadata::{OPERATIONS, flip_free, flip_links, flip_metadata};
 use crate::outcome::Outcome;
 
 /// An outcome and, of evenfit, the error that it named.
@@ -131,39 +131,31 @@ fn integrity() -> String {
          blocks, among them a slab without a free slot; `check` is asked, and the bit is flipped back. Where it named \
          nothing, the same is done to a heap in which {OPERATIONS} requests and frees follow: *without meaning* are the bits \
          where every answer was the same as without the flip, *missed* all others.\n\n\
-         | where | tiers | bits flipped | named by `check` | without meaning | missed |\n|---|---|--:|--:|--:|--:|\n",
+         | heap | where | bits flipped | named by `check` | without meaning | missed |\n|---|---|--:|--:|--:|--:|\n",
     );
-    for (name, tiers) in [
-        ("blocks only", Tiers::BlocksOnly),
-        ("with slabs", Tiers::WithSlabs),
-    ] {
-        for (place, report) in [
-            ("map and directory", flip_metadata(tiers)),
-            (
-                "links and seal of free blocks (first 16 bytes)",
-                flip_free(tiers, 16),
-            ),
-            ("the rest of free blocks", {
-                let (whole, links) = (flip_free(tiers, usize::MAX), flip_free(tiers, 16));
-                crate::metadata::Report {
-                    flips: whole.flips - links.flips,
-                    named: whole.named - links.named,
-                    unread: whole.unread - links.unread,
-                }
-            }),
-        ] {
-            let _ = writeln!(
-                text,
-                "| {place} | {name} | {} | {} | {} | {} |",
-                report.flips,
-                report.named,
-                report.unread,
-                report.missed()
-            );
-        }
-    }
+    integrity_of::<BlocksOnly, Standard>(&mut text, "evenfit-blocks");
+    integrity_of::<BlocksOnly, Compact>(&mut text, "evenfit-compact");
+    integrity_of::<WithSlabs, Standard>(&mut text, "evenfit-slabs");
+    integrity_of::<WithSlabs, Aligned>(&mut text, "evenfit-aligned");
     text.push_str(TAIL);
     text
+}
+
+fn integrity_of<T: Tiers, G: Geometry>(text: &mut String, heap: &str) {
+    for (place, report) in [
+        ("what lies before the pool", flip_metadata::<T, G>()),
+        ("links and lengths of free blocks", flip_links::<T, G>()),
+        ("the rest of free blocks", flip_free::<T, G>()),
+    ] {
+        let _ = writeln!(
+            text,
+            "| {heap} | {place} | {} | {} | {} | {} |",
+            report.flips,
+            report.named,
+            report.unread,
+            report.missed()
+        );
+    }
 }
 
 const HEAD: &str = "# What allocators answer to misuse
@@ -186,10 +178,16 @@ is freed, and half the pool is asked for again.
 talc, rlsf, linked_list, buddy and dlmalloc are told the layout, as Rust's `dealloc` is; good_memory, o1heap and glibc
 only the pointer, so a wrong size is none to them: *accepted* is then the right answer. Where a call with a wrong
 layout had an effect, the block counts as freed. A crash may come later than the call, in the 3,000 that follow.
+evenfit-blocks is `Heap<BlocksOnly, Standard>`, evenfit-compact `Heap<BlocksOnly, Compact>`, evenfit-slabs
+`Heap<WithSlabs, Standard>` and evenfit-aligned `Heap<WithSlabs, Aligned>`. In a heap of blocks a list whose first block was
+overwritten stays as it is: requests of its sizes answer `Corrupt` from then on, which counts as *memory lost* here.
 ";
 
 const TAIL: &str = "
-What `check` can't see, nobody reads: the content of free memory beyond links and seal, the map behind the pool's end, of
-descriptors without a slab all but their class and start, the links of a slab without a free slot, which is on no list
-and gets new ones when it has, and padding. The bins and counters live in the `Heap` value, outside of the region.
+What `check` doesn't name means nothing to right calls: the content of free memory beyond links and length; entries of the
+directory where no long block begins, which are written before they are read; the map before the first granule and behind
+the last; of the heads of the classes' lists all but their links, classes and free bits, and whatever stands for classes that
+there aren't; and of a slab's descriptor the links of one without a free slot, which is on no list, and the smallest class
+that it accepts a free of: a smaller one makes a wrong size go unnoticed. The bins, the counters and the records of the
+classes live in the `Heap` value, outside of the region.
 ";

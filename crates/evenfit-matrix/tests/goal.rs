@@ -1,10 +1,10 @@
 //! The goal that the table stands for, as a test: evenfit refuses every misuse with the pool
 //! unchanged and the right error, and no late write leads to harm.
 
-use evenfit::Tiers;
-use evenfit_bench::peers;
+use evenfit::{Aligned, BlocksOnly, Compact, Geometry, Standard, Tiers, WithSlabs};
 use evenfit_matrix::case::{Case, MISUSES, Run};
-use evenfit_matrix::metadata::{flip_free, flip_metadata};
+use evenfit_matrix::heaps;
+use evenfit_matrix::metadata::{flip_free, flip_links, flip_map, flip_metadata};
 use evenfit_matrix::outcome::Outcome;
 
 const ERRORS: [&str; MISUSES.len()] = [
@@ -29,36 +29,47 @@ const ERRORS: [&str; MISUSES.len()] = [
 /// One test for all: the hook that names the error is the process's.
 #[test]
 fn every_misuse_is_refused_and_no_late_write_does_harm() {
-    for peer in ["evenfit-blocks", "evenfit-slabs"] {
+    for peer in [
+        "evenfit-blocks",
+        "evenfit-compact",
+        "evenfit-slabs",
+        "evenfit-aligned",
+    ] {
         for (number, error) in ERRORS.into_iter().enumerate() {
-            let answer = peers::with(peer, &mut Run(Case::Misuse(number)));
+            let answer = heaps::with(peer, &mut Run(Case::Misuse(number)));
             let name = MISUSES[number];
             assert_eq!(answer, Some((Outcome::Refused, error)), "{peer}: {name}");
         }
         for case in Case::all() {
-            let (outcome, _) = peers::with(peer, &mut Run(case)).expect("both are known");
+            let (outcome, _) = heaps::with(peer, &mut Run(case)).expect("all are known");
             assert!(!outcome.is_harm(), "{peer}: {case:?}: {outcome}");
         }
     }
 }
 
-/// Every bit of the map, links and seals; what is not looked at is not relied on.
+/// Every bit of the map, of links and of lengths; what is not looked at means nothing.
+fn check_names_every_flipped_bit<T: Tiers, G: Geometry>() {
+    let map = flip_map::<T, G>();
+    assert!(map.flips > 500 && map.named == map.flips, "{map:?}");
+    let links = flip_links::<T, G>();
+    assert!(links.flips > 200 && links.named == links.flips, "{links:?}");
+    let metadata = flip_metadata::<T, G>();
+    assert!(metadata.named > map.named, "{metadata:?}");
+    assert_eq!(metadata.missed(), 0, "{metadata:?}");
+    let rest = flip_free::<T, G>();
+    assert_eq!((rest.named, rest.missed()), (0, 0), "{rest:?}");
+}
+
 #[test]
-fn check_names_every_flipped_bit() {
-    let map = flip_metadata(Tiers::BlocksOnly);
-    assert_eq!(map.named, map.flips, "{map:?}");
-    for tiers in [Tiers::BlocksOnly, Tiers::WithSlabs] {
-        let links = flip_free(tiers, 16);
-        assert_eq!(links.named, links.flips, "{links:?}");
-    }
-    // Descriptors of segments without a slab are not looked at, nor are the links of a full one; but nobody reads these.
-    let with_slabs = flip_metadata(Tiers::WithSlabs);
-    assert!(with_slabs.named > map.flips, "{with_slabs:?}");
-    assert_eq!(with_slabs.missed(), 0, "{with_slabs:?}");
-    for tiers in [Tiers::BlocksOnly, Tiers::WithSlabs] {
-        let whole = flip_free(tiers, usize::MAX);
-        assert_eq!(whole.missed(), 0, "{whole:?}");
-    }
+fn check_names_every_flipped_bit_of_blocks() {
+    check_names_every_flipped_bit::<BlocksOnly, Standard>();
+    check_names_every_flipped_bit::<BlocksOnly, Compact>();
+}
+
+#[test]
+fn check_names_every_flipped_bit_with_slabs() {
+    check_names_every_flipped_bit::<WithSlabs, Standard>();
+    check_names_every_flipped_bit::<WithSlabs, Aligned>();
 }
 
 #[test]

@@ -1,13 +1,19 @@
 //! Applies operations to a heap and to the model, and panics where they differ.
 
+mod check;
+mod misuse;
+mod resize;
+
+pub use check::assert_slab_walk;
+
 use alloc::vec::Vec;
 use core::alloc::Layout;
 use core::ptr::NonNull;
 
-use evenfit::{AllocError, BlockState, FreeError, InitError, ReallocError, Stats};
+use evenfit::{AllocError, InitError, Stats};
 
-use crate::model::{Live, Model, Verdict};
-use crate::op::{Bytes, Misuse, Op, Via, layout};
+use crate::model::{Live, Model};
+use crate::op::{Bytes, Op, Via, layout, malloc_layout};
 use crate::pattern;
 use crate::region::{Placement, Region};
 use crate::subject::{Piece, Subject};
@@ -174,12 +180,14 @@ impl<S: Subject> Driver<S> {
     pub fn apply(&mut self, op: &Op) {
         self.begin();
         match *op {
-            Op::Allocate(layout) => drop(self.allocate(layout, false)),
-            Op::AllocateZeroed(layout) => drop(self.allocate(layout, true)),
-            Op::Free { k } => self.free(k, false),
-            Op::FreeUnsized { k } => self.free(k, true),
-            Op::Grow { k, new } => self.resize_pick(k, new, Via::Grow),
-            Op::Shrink { k, new } => self.resize_pick(k, new, Via::Shrink),
+            Op::Allocate(layout) => drop(self.allocate(layout)),
+            Op::AllocateZeroed(layout) => self.allocate_zeroed(layout),
+            Op::Malloc(size_bytes) => self.malloc(size_bytes),
+            Op::Free { k } => self.free(k, Via::Deallocate),
+            Op::FreeAsInC { k } => self.free(k, Via::Free),
+            Op::Realloc { k, new_bytes } => self.realloc(k, new_bytes),
+            Op::Shrink { k, new } => self.shrink(k, new),
+            Op::ResizeInPlace { k, new } => self.resize_pick(k, new, Via::InPlace),
             Op::Reallocate { k, new } => self.resize_pick(k, new, Via::Reallocate),
             Op::FreeAll { k } => self.free_all(k),
             Op::Misuse { kind, via } => self.misuse(kind, via),
@@ -191,7 +199,7 @@ impl<S: Subject> Driver<S> {
     /// Allocates, as `Op::Allocate` does, and says where, in bytes from the pool's first granule.
     pub fn allocate_at(&mut self, layout: Layout) -> Option<usize> {
         self.begin();
-        let offset = self.allocate(layout, false);
+        let offset = self.allocate(layout);
         self.assert_counters(&layout);
         offset
     }
@@ -203,7 +211,7 @@ impl<S: Subject> Driver<S> {
             .model
             .at(offset)
             .expect("the caller names a live block");
-        self.free_live(&live, false);
+        self.free_live(&live, Via::Deallocate);
         self.assert_counters(&live);
     }
 
@@ -234,21 +242,49 @@ impl<S: Subject> Driver<S> {
         );
     }
 
-    fn allocate(&mut self, layout: Layout, zeroed: bool) -> Option<usize> {
+    fn allocate(&mut self, layout: Layout) -> Option<usize> {
         self.take_snapshot();
-        let answer = if zeroed {
-            self.subject.allocate_zeroed(layout)
-        } else {
-            self.subject.allocate(layout)
-        };
+        let answer = self.subject.allocate(layout);
+        self.allocated(answer, layout)
+    }
+
+    fn allocate_zeroed(&mut self, layout: Layout) {
+        self.take_snapshot();
+        let answer = self.subject.allocate_zeroed(layout);
+        if let Ok(block) = answer {
+            let usable = self.usable(block, layout);
+            // SAFETY: a block just handed out, of so many bytes.
+            let bytes = unsafe { core::slice::from_raw_parts(block.cast().as_ptr(), usable) };
+            let dirty = bytes.iter().position(|byte: &u8| *byte != 0);
+            assert_eq!(dirty, None, "{layout:?} was to be zeroed");
+        }
+        self.allocated(answer, layout);
+    }
+
+    fn malloc(&mut self, size_bytes: usize) {
+        self.take_snapshot();
+        let answer = self.subject.malloc(size_bytes);
+        match malloc_layout(size_bytes) {
+            Some(layout) => drop(self.allocated(answer, layout)),
+            None => self.no_layout(answer.map(drop)),
+        }
+    }
+
+    /// No layout is so long.
+    fn no_layout(&mut self, answer: Result<(), AllocError>) {
+        assert_eq!(answer, Err(AllocError::TooLarge));
+        self.expected.failed_requests += 1;
+        self.assert_region_unchanged();
+    }
+
+    fn allocated(
+        &mut self,
+        answer: Result<NonNull<[u8]>, AllocError>,
+        layout: Layout,
+    ) -> Option<usize> {
         match answer {
             Ok(block) => {
                 let live = self.adopt(block, layout);
-                if zeroed {
-                    let bytes = self.contents(&live);
-                    let dirty = bytes.iter().position(|byte| *byte != 0);
-                    assert_eq!(dirty, None, "{layout:?} was to be zeroed");
-                }
                 self.fill(&live);
                 self.expect_peak_of_now();
                 self.expect_counts();
@@ -271,7 +307,7 @@ impl<S: Subject> Driver<S> {
         }
         match error {
             AllocError::TooLarge => assert!(
-                self.model.may_be_too_large(layout),
+                self.model.never_fits(layout),
                 "{layout:?} is not larger than the pool"
             ),
             AllocError::OutOfMemory => assert!(
@@ -335,21 +371,21 @@ impl<S: Subject> Driver<S> {
         assert_eq!(wrong, None, "contents of {live:?} changed");
     }
 
-    fn free(&mut self, k: usize, unsized_: bool) {
+    fn free(&mut self, k: usize, via: Via) {
         if let Some(live) = self.model.pick(k) {
-            self.free_live(&live, unsized_);
+            self.free_live(&live, via);
         }
     }
 
-    fn free_live(&mut self, live: &Live, unsized_: bool) {
+    fn free_live(&mut self, live: &Live, via: Via) {
         self.assert_contents(live);
         let ptr = self.pointer(live);
-        let answer = if unsized_ {
-            // SAFETY: a live block, not used again.
-            unsafe { self.subject.try_deallocate_unsized(ptr) }
-        } else {
-            // SAFETY: as above, with the layout it was asked with.
-            unsafe { self.subject.try_deallocate(ptr, live.layout) }
+        // SAFETY: a live block, not used again, with the layout it was asked with.
+        let answer = unsafe {
+            match via {
+                Via::Free => self.subject.try_free(ptr),
+                _ => self.subject.try_deallocate(ptr, live.layout),
+            }
         };
         assert_eq!(answer, Ok(()), "free of {live:?}");
         self.forget(live.offset);
@@ -369,90 +405,8 @@ impl<S: Subject> Driver<S> {
 
     fn free_all(&mut self, k: usize) {
         while self.model.live_count() > 0 {
-            self.free(k, false);
+            self.free(k, Via::Deallocate);
         }
-    }
-
-    fn resize_pick(&mut self, k: usize, new: Layout, via: Via) {
-        if let Some(live) = self.model.pick(k) {
-            self.resize(&live, new, via);
-        }
-    }
-
-    /// Where the block is now, if it was resized.
-    fn resize(&mut self, live: &Live, new: Layout, via: Via) -> Option<usize> {
-        let old = live.layout;
-        let new = match via {
-            Via::Shrink => layout(new.size() % (old.size() + 1), new.align()),
-            Via::Grow if new.size() < old.size() => return None,
-            _ => new,
-        };
-        self.assert_contents(live);
-        self.take_snapshot();
-        match self.call_resize(self.pointer(live), old, new, via) {
-            Ok(block) => Some(self.resized(live, block, new)),
-            Err(ReallocError::Alloc(error)) => {
-                assert!(
-                    !self.model.must_resize(live, new),
-                    "{error:?}: {live:?} to {new:?} fits"
-                );
-                self.refused_request(new, error);
-                None
-            }
-            Err(error) => panic!("{error:?}: {via:?} of {live:?} to {new:?}"),
-        }
-    }
-
-    fn call_resize(
-        &mut self,
-        ptr: NonNull<u8>,
-        old: Layout,
-        new: Layout,
-        via: Via,
-    ) -> Result<NonNull<[u8]>, ReallocError> {
-        // SAFETY: a live block with its layout, or a misuse, which must be refused.
-        unsafe {
-            match via {
-                Via::Grow => self.subject.grow(ptr, old, new),
-                Via::Shrink => self.subject.shrink(ptr, old, new),
-                _ => self.subject.reallocate(ptr, old, new),
-            }
-        }
-    }
-
-    fn resized(&mut self, old: &Live, block: NonNull<[u8]>, new: Layout) -> usize {
-        let used_before = self.model.used_bytes();
-        let old_address = self.model.pool_base() + old.offset;
-        let stays = block.cast::<u8>().as_ptr() as usize == old_address;
-        let live = if stays {
-            self.stayed(old, block, new)
-        } else {
-            self.forget(old.offset);
-            self.adopt(block, new)
-        };
-        let kept = old.layout.size().min(new.size());
-        let wrong = pattern::first_difference(&self.contents(&live)[..kept], old.seed);
-        assert_eq!(wrong, None, "{old:?} lost contents on its way to {new:?}");
-        self.fill(&live);
-        self.expect_peak(used_before, &live, stays);
-        self.expect_counts();
-        live.offset
-    }
-
-    /// Records a block that was resized where it is. It is kept longer than need be only if there is no other memory.
-    fn stayed(&mut self, old: &Live, block: NonNull<[u8]>, new: Layout) -> Live {
-        if self.usable(block, new) != old.len {
-            self.model.remove(old.offset);
-            return self.adopt(block, new);
-        }
-        if self.model.is_kept(new.size(), old.len) && self.search_credit >= self.model.live_count()
-        {
-            self.search_credit -= self.model.live_count();
-            let fits = self.model.must_fit(new);
-            assert!(!fits, "{old:?} was kept for {new:?}, which fits elsewhere");
-        }
-        self.seed += 1;
-        self.model.keep(old, new, self.seed)
     }
 
     fn expect_peak_of_now(&mut self) {
@@ -469,104 +423,10 @@ impl<S: Subject> Driver<S> {
         }
     }
 
-    /// A block that moved may have been counted twice for a moment: either peak is honest.
-    fn expect_peak(&mut self, used_before: usize, live: &Live, stays: bool) {
-        let peak = self.expected.peak_used_bytes;
-        let least = peak.max(self.model.used_bytes());
-        let both = peak.max(used_before + live.len);
-        let said = self.subject.stats().peak_used_bytes;
-        assert!(
-            said == least || (said == both && !stays) || (S::HAS_SLABS && said > least),
-            "peak {said} after a reallocation: {least}, or {both} if both blocks were held"
-        );
-        self.expected.peak_used_bytes = said;
-    }
-
     fn expect_counts(&mut self) {
         self.expected.used_bytes = self.model.used_bytes();
         self.expected.free_bytes = self.model.pool_bytes() - self.model.used_bytes();
         self.expected.live_blocks = self.model.live_count();
-    }
-
-    /// The wrong pointer and layout that `kind` names now; none where there is no such thing.
-    fn wrong_argument(&self, kind: Misuse) -> Option<(usize, Layout)> {
-        let base = self.region.base().as_ptr() as usize;
-        let address_of = |live: &Live| self.model.pool_base() + live.offset;
-        let some_layout = layout(S::GRANULE_BYTES, 1);
-        Some(match kind {
-            Misuse::Stale { pick } => *self.stale.get(pick % self.stale.len().max(1))?,
-            Misuse::Interior { k, delta } => {
-                let live = self.model.pick(k)?;
-                (address_of(&live) + delta % live.len, live.layout)
-            }
-            Misuse::InFree { offset } => {
-                let offset = offset % self.model.pool_bytes();
-                let (start, end) = self.model.gap_from(offset)?;
-                (
-                    self.model.pool_base() + offset.max(start),
-                    layout(end - start, 1),
-                )
-            }
-            Misuse::InRegion { offset } => (base + offset % self.region.len_bytes(), some_layout),
-            Misuse::Foreign { address } => (address.max(1), some_layout),
-            Misuse::OtherHeap => (self.other.0.as_ptr() as usize, self.other.1),
-            Misuse::PastEnd { delta } => (base + self.region.len_bytes() + delta, some_layout),
-            Misuse::WrongSize { k, size } => {
-                let live = self.model.pick(k)?;
-                (address_of(&live), layout(size, live.layout.align()))
-            }
-            Misuse::WrongAlign { k, doublings } => {
-                let live = self.model.pick(k)?;
-                let address = address_of(&live);
-                let log2 = (address.trailing_zeros() + 1 + doublings).min(usize::BITS - 2);
-                (address, layout(live.layout.size(), 1 << log2))
-            }
-        })
-    }
-
-    fn misuse(&mut self, kind: Misuse, via: Via) {
-        let Some((address, wrong)) = self.wrong_argument(kind) else {
-            return;
-        };
-        let told = (!matches!(via, Via::Unsized | Via::UsableSize)).then_some(wrong);
-        let verdict = self.model.verdict(address, told);
-        if matches!(verdict, Verdict::Valid | Verdict::Unknown) {
-            return;
-        }
-        let ptr = NonNull::new(core::ptr::without_provenance_mut::<u8>(address))
-            .expect("no kind of misuse makes a null pointer");
-        self.take_snapshot();
-        let answer = self.call_with(ptr, wrong, via);
-        assert!(
-            verdict.allows(answer),
-            "{via:?} of {kind:?} at {address:#x} as {wrong:?} answered {answer:?}, \
-             and the model {verdict:?}"
-        );
-        if via != Via::UsableSize {
-            self.expected.refused_frees += 1;
-        }
-        self.assert_region_unchanged();
-    }
-
-    fn call_with(&mut self, ptr: NonNull<u8>, wrong: Layout, via: Via) -> Result<(), FreeError> {
-        let new = match via {
-            Via::Shrink => layout(wrong.size() / 2, wrong.align()),
-            _ => layout(wrong.size().saturating_mul(2), wrong.align()),
-        };
-        match via {
-            // SAFETY: a misuse: the heap promises to refuse it.
-            Via::Deallocate => unsafe { self.subject.try_deallocate(ptr, wrong) },
-            // SAFETY: as above.
-            Via::Unsized => unsafe { self.subject.try_deallocate_unsized(ptr) },
-            Via::UsableSize => self.subject.usable_size(ptr).map(drop),
-            Via::Grow | Via::Shrink | Via::Reallocate => {
-                match self.call_resize(ptr, wrong, new, via) {
-                    Ok(_) => Ok(()),
-                    Err(ReallocError::Free(error)) => Err(error),
-                    Err(error) => panic!("{error:?}: a wrong pointer was not noticed first"),
-                }
-            }
-        }
     }
 
     /// Copies the region where the budget allows it; a small region is copied every time.
@@ -592,128 +452,6 @@ impl<S: Subject> Driver<S> {
         }
     }
 
-    /// Compares everything that can be seen of the heap with the model.
-    ///
-    /// # Panics
-    /// Where they differ.
-    pub fn check(&mut self) {
-        assert_eq!(self.subject.check(), Ok(()));
-        self.assert_blocks();
-        for live in self.model.live() {
-            self.assert_contents(live);
-        }
-        assert!(
-            self.region.surroundings_intact(),
-            "a byte outside the region was written"
-        );
-    }
-
-    /// `check`, and now and then the largest request: it takes the pool's peak to what it can be.
-    fn check_all(&mut self) {
-        self.check();
-        if self.ops.is_multiple_of(4) {
-            self.assert_largest_free();
-            self.assert_largest_free_aligned(S::RULES.align_bytes << (1 + self.ops / 4 % 12));
-        }
-    }
-
-    /// The walk is the model's ranges: no two free neighbours, nothing lost, the tail on top.
-    fn assert_blocks(&self) {
-        if S::HAS_SLABS {
-            return assert_slab_walk(&self.subject, &self.model);
-        }
-        let pool_bytes = self.model.pool_bytes();
-        let free_bytes_min = S::RULES.granules_min * S::GRANULE_BYTES;
-        for (start, end) in self.model.gaps() {
-            let is_block = end - start >= free_bytes_min || end == pool_bytes;
-            assert!(is_block, "{start} to {end} is too short for a block");
-        }
-        let used = self.model.live().map(|live| Piece {
-            offset_bytes: live.offset,
-            size_bytes: live.len,
-            state: BlockState::Used,
-        });
-        let free = self.model.gaps().map(|(start, end)| Piece {
-            offset_bytes: start,
-            size_bytes: end - start,
-            state: if end == pool_bytes {
-                BlockState::Top
-            } else {
-                BlockState::Free
-            },
-        });
-        let mut expected: Vec<_> = used.chain(free).collect();
-        expected.sort_unstable_by_key(|block| block.offset_bytes);
-        let mut walked = self.subject.blocks();
-        for block in expected {
-            assert_eq!(walked.next(), Some(block), "walk of the blocks");
-        }
-        assert_eq!(walked.next(), None, "the walk ends with the pool");
-    }
-
-    /// The largest request succeeds and one byte more does not.
-    fn assert_largest_free(&mut self) {
-        let largest = self.subject.largest_free();
-        let widest = self
-            .model
-            .gaps()
-            .map(|(start, end)| end - start)
-            .max()
-            .unwrap_or(0);
-        assert!(
-            largest <= widest,
-            "largest_free {largest}, and the widest run is {widest}"
-        );
-        assert!(
-            !self.model.must_fit(layout(largest + 1, 1)),
-            "more than {largest} must fit"
-        );
-        if largest > 0 {
-            self.take_and_free(layout(largest, 1));
-        }
-        let refused = self.subject.allocate(layout(largest + 1, 1));
-        assert!(
-            refused.is_err(),
-            "largest_free said {largest}, and more was had"
-        );
-        self.expected.failed_requests += 1;
-    }
-
-    /// The same at an alignment. It is asked first whether more is had: that changes nothing.
-    fn assert_largest_free_aligned(&mut self, align: usize) {
-        let Some(largest) = self.subject.largest_free_aligned(align) else {
-            return;
-        };
-        let more = layout(largest + 1, align);
-        assert!(
-            !self.model.must_fit(more),
-            "more than {largest} aligned to {align} must fit"
-        );
-        let refused = self.subject.allocate(more);
-        assert!(
-            refused.is_err(),
-            "largest_free_aligned({align}) said {largest}, and more was had"
-        );
-        self.expected.failed_requests += 1;
-        if largest > 0 {
-            self.take_and_free(layout(largest, align));
-        }
-    }
-
-    /// A request that must succeed, and the block given back.
-    fn take_and_free(&mut self, layout: Layout) {
-        let taken = self.subject.allocate(layout);
-        let taken = taken.unwrap_or_else(|error| panic!("{error:?}: largest_free said {layout:?}"));
-        let address = taken.cast::<u8>().as_ptr() as usize;
-        let usable = self.usable(taken, layout);
-        self.model.insert(address, usable, layout, 0);
-        self.expect_peak_of_now();
-        // SAFETY: just taken.
-        let freed = unsafe { self.subject.try_deallocate(taken.cast(), layout) };
-        assert_eq!(freed, Ok(()));
-        self.model.remove(address - self.model.pool_base());
-    }
-
     /// Frees everything and checks that the pool is whole again. Returns the operations run.
     ///
     /// # Panics
@@ -732,61 +470,6 @@ impl<S: Subject> Driver<S> {
         assert_eq!(self.subject.stats(), self.expected);
         self.ops
     }
-}
-
-/// The walk holds the model's blocks and no other, slot by slot, and leaves no byte out.
-///
-/// # Panics
-/// Where they differ.
-pub fn assert_slab_walk<S: Subject>(subject: &S, model: &Model) {
-    let mut live = model.live().peekable();
-    let (mut at, mut free_before, mut empty_slabs) = (0, false, 0);
-    for piece in subject.blocks() {
-        assert_eq!(piece.offset_bytes, at, "the walk leaves nothing out");
-        at += piece.size_bytes;
-        let mut within = Vec::new();
-        while let Some(block) = live.next_if(|live| live.offset < at) {
-            within.push(block);
-        }
-        let is_free = matches!(piece.state, BlockState::Free | BlockState::Top);
-        assert!(
-            !(is_free && free_before),
-            "two free neighbours at {piece:?}"
-        );
-        free_before = is_free;
-        match piece.state {
-            BlockState::Used => {
-                assert!(
-                    within.len() == 1 && within[0].len == piece.size_bytes,
-                    "{piece:?}"
-                );
-            }
-            BlockState::Slab {
-                slot_bytes,
-                used_slots,
-                ..
-            } => {
-                assert_eq!(within.len(), used_slots, "{piece:?}");
-                empty_slabs += usize::from(used_slots == 0);
-                assert!(
-                    within.iter().all(|slot| slot.len == slot_bytes),
-                    "{piece:?}"
-                );
-            }
-            _ => assert_eq!(within, Vec::<&Live>::new(), "{piece:?}"),
-        }
-        assert_eq!(
-            piece.state == BlockState::Top,
-            is_free && at == model.pool_bytes(),
-            "the tail is the top, and nothing else"
-        );
-    }
-    assert_eq!(
-        (at, live.next()),
-        (model.pool_bytes(), None),
-        "the walk is whole"
-    );
-    assert!(empty_slabs <= 1, "{empty_slabs} slabs are kept empty");
 }
 
 /// A live block of a heap that is not the one under test.

@@ -8,7 +8,9 @@ use crate::driver::{Config, Driver};
 use crate::hostile::Hostile;
 use crate::op::Bytes;
 use crate::shared;
-use crate::subject::{Blocks, CompactBlocks, Slabs, Subject, next};
+use crate::subject::{
+    AlignedBlocks, AlignedSlabs, Blocks, CompactBlocks, Slabs, Subject, WideBlocks, WideSlabs,
+};
 
 /// The longest region a target builds, in bytes.
 const LEN_BYTES_MAX: usize = 1 << 20;
@@ -34,23 +36,20 @@ pub const TARGETS: &[Target] = &[
 /// Heaps of blocks only.
 pub fn blocks(bytes: &[u8]) {
     heap::<Blocks>(bytes);
-    heap::<next::Blocks>(bytes);
-    heap::<next::AlignedBlocks>(bytes);
-    heap::<next::WideBlocks>(bytes);
+    heap::<AlignedBlocks>(bytes);
+    heap::<WideBlocks>(bytes);
 }
 
 /// Heaps with slabs.
 pub fn slabs(bytes: &[u8]) {
     heap::<Slabs>(bytes);
-    heap::<next::Slabs>(bytes);
-    heap::<next::AlignedSlabs>(bytes);
-    heap::<next::WideSlabs>(bytes);
+    heap::<AlignedSlabs>(bytes);
+    heap::<WideSlabs>(bytes);
 }
 
 /// Heaps for small devices.
 pub fn compact(bytes: &[u8]) {
     heap::<CompactBlocks>(bytes);
-    heap::<next::CompactBlocks>(bytes);
 }
 
 /// Operations on a heap, right and wrong ones, against the model.
@@ -63,65 +62,41 @@ pub fn heap<S: Subject>(bytes: &[u8]) {
 /// Writes to free memory, in any of the heaps.
 pub fn late_writer(bytes: &[u8]) {
     hostile(
-        [
+        &[
             Hostile::<Blocks>::late_writer,
             Hostile::<Slabs>::late_writer,
             Hostile::<CompactBlocks>::late_writer,
+            Hostile::<AlignedBlocks>::late_writer,
+            Hostile::<AlignedSlabs>::late_writer,
+            Hostile::<WideBlocks>::late_writer,
+            Hostile::<WideSlabs>::late_writer,
         ],
         bytes,
     );
+}
+
+/// Garbage over the whole region, in any of the heaps.
+pub fn garbage(bytes: &[u8]) {
     hostile(
-        [
-            Hostile::<next::Blocks>::late_writer,
-            Hostile::<next::Slabs>::late_writer,
-            Hostile::<next::CompactBlocks>::late_writer,
-        ],
-        bytes,
-    );
-    hostile(
-        [
-            Hostile::<next::AlignedBlocks>::late_writer,
-            Hostile::<next::AlignedSlabs>::late_writer,
-            Hostile::<next::WideSlabs>::late_writer,
+        &[
+            Hostile::<Blocks>::garbage,
+            Hostile::<Slabs>::garbage,
+            Hostile::<CompactBlocks>::garbage,
+            Hostile::<AlignedBlocks>::garbage,
+            Hostile::<AlignedSlabs>::garbage,
+            Hostile::<WideBlocks>::garbage,
+            Hostile::<WideSlabs>::garbage,
         ],
         bytes,
     );
 }
 
 /// The first byte chooses one of the heaps.
-fn hostile(heaps: [fn(Config, &mut Bytes); 3], bytes: &[u8]) {
+fn hostile(heaps: &[fn(Config, &mut Bytes)], bytes: &[u8]) {
     let mut bytes = Bytes::new(bytes);
     let which = bytes.byte() as usize % heaps.len();
     let config = Config::decode(&mut bytes, 64 << 10);
     heaps[which](config, &mut bytes);
-}
-
-/// Garbage over the whole region, in any of the heaps.
-pub fn garbage(bytes: &[u8]) {
-    hostile(
-        [
-            Hostile::<Blocks>::garbage,
-            Hostile::<Slabs>::garbage,
-            Hostile::<CompactBlocks>::garbage,
-        ],
-        bytes,
-    );
-    hostile(
-        [
-            Hostile::<next::Blocks>::garbage,
-            Hostile::<next::Slabs>::garbage,
-            Hostile::<next::CompactBlocks>::garbage,
-        ],
-        bytes,
-    );
-    hostile(
-        [
-            Hostile::<next::AlignedBlocks>::garbage,
-            Hostile::<next::AlignedSlabs>::garbage,
-            Hostile::<next::WideSlabs>::garbage,
-        ],
-        bytes,
-    );
 }
 
 /// The reader of traces in all its formats: an error, or a trace that survives being written.

@@ -62,7 +62,7 @@ impl<S: Subject> Hostile<S> {
                 11 => hostile.reallocate(bytes.number(2), size(bytes)),
                 12 => hostile.wrong_free(bytes.number(3)),
                 13 => hostile.write_free(bytes.number(3), &bytes.number(8).to_le_bytes()),
-                14 if S::RULES.has_footers && bytes.byte().is_multiple_of(2) => {
+                14 if bytes.byte().is_multiple_of(2) => {
                     hostile.forge_footer(bytes.number(1), bytes.number(2));
                 }
                 14 => hostile.forge(bytes.number(3), bytes.number(1), bytes.number(1)),
@@ -181,7 +181,7 @@ impl<S: Subject> Hostile<S> {
         if self.model.verdict(address, None) != Verdict::Valid {
             let ptr = self.pointer(address - self.model.pool_base());
             // SAFETY: a misuse, which the heap promises to refuse.
-            let answer = unsafe { self.subject.try_deallocate_unsized(ptr) };
+            let answer = unsafe { self.subject.try_free(ptr) };
             assert!(answer.is_err(), "offset {offset} is no live block");
         }
     }
@@ -202,12 +202,9 @@ impl<S: Subject> Hostile<S> {
         self.write(start, &bytes[..len]);
     }
 
-    /// Writes to free memory; not if that forges a pair of links, where those are believed.
+    /// Writes to free memory; not if that forges a pair of links, which is believed.
     fn write(&mut self, offset: usize, bytes: &[u8]) {
         let at = self.pointer(offset);
-        if !S::RULES.believes_pairs {
-            return self.write_at(at, bytes);
-        }
         let before = self.pairs();
         let mut saved = vec![0; bytes.len()];
         // SAFETY: free memory of the pool, and no call is running.
@@ -234,8 +231,7 @@ impl<S: Subject> Hostile<S> {
         }
     }
 
-    /// Writes a free block's first bytes so that they read as numbers of other free blocks,
-    /// in the widths that links have.
+    /// Writes a free block's first bytes so that they read as numbers of other free blocks, as links do.
     fn forge(&mut self, at: usize, next: usize, prev: usize) {
         let gaps: Vec<_> = self.model.gaps().map(|(start, _)| start).collect();
         let Some(start) = gaps.get(at % gaps.len().max(1)).copied() else {
@@ -243,13 +239,8 @@ impl<S: Subject> Hostile<S> {
         };
         let number = |pick: usize| gaps[pick % gaps.len()] / S::GRANULE_BYTES;
         let (next, prev) = (number(next), number(prev));
-        if S::RULES.link_bytes == 2 {
-            let links = [(next as u16).to_le_bytes(), (prev as u16).to_le_bytes()];
-            self.write(start, links.as_flattened());
-        } else {
-            let links = [(next as u32).to_le_bytes(), (prev as u32).to_le_bytes()];
-            self.write(start, links.as_flattened());
-        }
+        let links = [(next as u32).to_le_bytes(), (prev as u32).to_le_bytes()];
+        self.write(start, links.as_flattened());
     }
 
     /// The pairs of free blocks that lead to each other, by number: as next, and as the one before.

@@ -7,7 +7,7 @@
 //!   coverage-guided fuzzer.
 //! - [`exhaustive`] visits every reachable state of a small pool.
 //! - [`hostile`] overwrites the pool and asks the heap about it.
-//! - [`customer::Customer`] uses a face of a heap (shared, budgeted, C) and believes nothing that it says.
+//! - [`client::Client`] uses an interface of a heap (shared, budgeted, C) and believes nothing that it says.
 //! - [`endurance`] runs recorded programs and adversaries for as long as it is told.
 //!
 //! Without the feature `std` it needs an allocator only, so that the same oracles run on a device.
@@ -19,7 +19,7 @@
 
 extern crate alloc;
 
-pub mod customer;
+pub mod client;
 pub mod driver;
 #[cfg(feature = "std")]
 pub mod endurance;

@@ -10,13 +10,15 @@ use evenfit_trace::Trace;
 use evenfit_verify::Subject;
 use evenfit_verify::endurance::{Adversary, Tally, replay};
 use evenfit_verify::exhaustive::{Plan, explore};
-use evenfit_verify::subject::{Blocks, CompactBlocks, Slabs, next};
+use evenfit_verify::subject::{
+    AlignedBlocks, AlignedSlabs, Blocks, CompactBlocks, Slabs, WideBlocks, WideSlabs,
+};
 
 /// Evidence for evenfit, in the forms that take minutes or hours.
 ///
 /// Every difference between heap and model ends the run with a panic that names it.
 #[derive(Parser)]
-#[command(after_help = "Example: evenfit-verify exhaustive --granules 12 --geometry both")]
+#[command(after_help = "Example: evenfit-verify exhaustive --granules 12 --geometry all")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -33,7 +35,7 @@ enum Command {
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
         unit: u16,
         /// Which geometry.
-        #[arg(long, value_enum, default_value_t = Geometries::Both)]
+        #[arg(long, value_enum, default_value_t = Geometries::All)]
         geometry: Geometries,
     },
     /// Visit states of a pool with slabs of eight slots, the nearest first.
@@ -45,9 +47,9 @@ enum Command {
         #[arg(long, default_value_t = 1_000_000)]
         states: usize,
         /// Which heap.
-        #[arg(long, value_enum, default_value_t = SlabHeaps::Standard)]
+        #[arg(long, value_enum, default_value_t = SlabHeaps::All)]
         heap: SlabHeaps,
-        /// Requests of two classes, so that slots are kept for smaller ones (the new core only).
+        /// Requests of two classes, so that slots are kept for smaller ones.
         #[arg(long)]
         kept: bool,
     },
@@ -62,9 +64,6 @@ enum Command {
         /// Names the run's random numbers.
         #[arg(long, default_value_t = 1)]
         seed: u64,
-        /// Run the new core instead.
-        #[arg(long)]
-        next: bool,
         /// How many threads, each with pools of its own.
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
         threads: u16,
@@ -74,20 +73,18 @@ enum Command {
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Geometries {
     Standard,
+    Aligned,
+    Wide,
     Compact,
-    Both,
-    NextStandard,
-    NextAligned,
-    NextWide,
-    NextCompact,
+    All,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum SlabHeaps {
     Standard,
-    NextStandard,
-    NextAligned,
-    NextWide,
+    Aligned,
+    Wide,
+    All,
 }
 
 fn main() -> ExitCode {
@@ -98,17 +95,18 @@ fn main() -> ExitCode {
             geometry,
         } => {
             let (granules, unit) = (granules.into(), unit.into());
-            match geometry {
-                Geometries::Standard => visit::<Blocks>(granules, unit),
-                Geometries::Compact => visit::<CompactBlocks>(granules, unit),
-                Geometries::Both => {
-                    visit::<Blocks>(granules, unit);
-                    visit::<CompactBlocks>(granules, unit);
-                }
-                Geometries::NextStandard => visit::<next::Blocks>(granules, unit),
-                Geometries::NextAligned => visit::<next::AlignedBlocks>(granules, unit),
-                Geometries::NextWide => visit::<next::WideBlocks>(granules, unit),
-                Geometries::NextCompact => visit::<next::CompactBlocks>(granules, unit),
+            let is_asked = |one| geometry == one || geometry == Geometries::All;
+            if is_asked(Geometries::Standard) {
+                visit::<Blocks>(granules, unit);
+            }
+            if is_asked(Geometries::Aligned) {
+                visit::<AlignedBlocks>(granules, unit);
+            }
+            if is_asked(Geometries::Wide) {
+                visit::<WideBlocks>(granules, unit);
+            }
+            if is_asked(Geometries::Compact) {
+                visit::<CompactBlocks>(granules, unit);
             }
             ExitCode::SUCCESS
         }
@@ -119,11 +117,15 @@ fn main() -> ExitCode {
             kept,
         } => {
             let slabs = slabs.into();
-            match heap {
-                SlabHeaps::Standard => visit_slabs::<Slabs>(slabs, states, kept),
-                SlabHeaps::NextStandard => visit_slabs::<next::Slabs>(slabs, states, kept),
-                SlabHeaps::NextAligned => visit_slabs::<next::AlignedSlabs>(slabs, states, kept),
-                SlabHeaps::NextWide => visit_slabs::<next::WideSlabs>(slabs, states, kept),
+            let is_asked = |one| heap == one || heap == SlabHeaps::All;
+            if is_asked(SlabHeaps::Standard) {
+                visit_slabs::<Slabs>(slabs, states, kept);
+            }
+            if is_asked(SlabHeaps::Aligned) {
+                visit_slabs::<AlignedSlabs>(slabs, states, kept);
+            }
+            if is_asked(SlabHeaps::Wide) {
+                visit_slabs::<WideSlabs>(slabs, states, kept);
             }
             ExitCode::SUCCESS
         }
@@ -131,7 +133,6 @@ fn main() -> ExitCode {
             operations,
             traces,
             seed,
-            next,
             threads,
         } => {
             let mut opened = Vec::new();
@@ -144,13 +145,15 @@ fn main() -> ExitCode {
                     }
                 }
             }
-            endure(operations, &opened, seed, next, threads.into());
+            endure(operations, &opened, seed, threads.into());
             ExitCode::SUCCESS
         }
     }
 }
 
 fn visit<S: Subject>(granules: usize, unit: usize) {
+    // Where blocks are aligned to two granules a pool has an even number.
+    let granules = granules.next_multiple_of(S::RULES.align_bytes / S::GRANULE_BYTES);
     let plan = match unit {
         1 => Plan::every_size(granules),
         _ => Plan::scaled(unit, granules),
@@ -184,7 +187,7 @@ fn visit_plan<S: Subject>(plan: &Plan, what: &str) {
     );
 }
 
-fn endure(operations: u64, traces: &[Trace], seed: u64, next: bool, threads: u64) {
+fn endure(operations: u64, traces: &[Trace], seed: u64, threads: u64) {
     let start = Instant::now();
     let done = AtomicU64::new(0);
     let tally = std::thread::scope(|scope| {
@@ -192,8 +195,7 @@ fn endure(operations: u64, traces: &[Trace], seed: u64, next: bool, threads: u64
             .map(|thread| {
                 let done = &done;
                 let seed = seed + thread * 1_000_003;
-                let turns: Turn = if next { &turn_of_next } else { &turn_of_old };
-                scope.spawn(move || worker(operations, traces, seed, turns, done))
+                scope.spawn(move || worker(operations, traces, seed, done))
             })
             .collect();
         let mut tally = Tally::default();
@@ -214,9 +216,6 @@ fn endure(operations: u64, traces: &[Trace], seed: u64, next: bool, threads: u64
     );
 }
 
-/// A run of a trace in a pool of so many bytes, or of an adversary; the number chooses the heap.
-type Turn<'t> = &'t (dyn Fn(Kind, u64, usize) -> Tally + Sync);
-
 /// What a turn runs.
 enum Kind<'t> {
     Trace(&'t Trace),
@@ -229,47 +228,30 @@ const SHARE: u64 = 1_000_000;
 /// The longest region that suits a heap for small devices.
 const COMPACT_BYTES_MAX: usize = 500_000;
 
-fn turn_of<S: Subject>(kind: Kind, round: u64, len_bytes: usize) -> Tally {
+fn run<S: Subject>(kind: Kind, round: u64, len_bytes: usize) -> Tally {
     match kind {
         Kind::Trace(trace) => replay::<S>(trace, len_bytes, 100_000),
         Kind::Adversary(adversary) => adversary.run::<S>(round, len_bytes, SHARE),
     }
 }
 
-fn turn_of_old(kind: Kind, round: u64, len_bytes: usize) -> Tally {
-    match (&kind, round % 6) {
-        (Kind::Adversary(_), 0 | 3) => {
-            turn_of::<CompactBlocks>(kind, round, len_bytes.min(COMPACT_BYTES_MAX))
-        }
-        (Kind::Adversary(_), 1 | 4) | (Kind::Trace(_), 0 | 2 | 4) => {
-            turn_of::<Slabs>(kind, round, len_bytes)
-        }
-        _ => turn_of::<Blocks>(kind, round, len_bytes),
-    }
-}
-
-fn turn_of_next(kind: Kind, round: u64, len_bytes: usize) -> Tally {
+/// A run of a trace in a pool of so many bytes, or of an adversary; the round chooses the heap.
+fn take_turn(kind: Kind, round: u64, len_bytes: usize) -> Tally {
     match (&kind, round % 7) {
         (Kind::Adversary(_), 0) => {
-            turn_of::<next::CompactBlocks>(kind, round, len_bytes.min(COMPACT_BYTES_MAX))
+            run::<CompactBlocks>(kind, round, len_bytes.min(COMPACT_BYTES_MAX))
         }
-        (_, 1) => turn_of::<next::AlignedBlocks>(kind, round, len_bytes),
-        (_, 2) => turn_of::<next::WideBlocks>(kind, round, len_bytes),
-        (_, 3) => turn_of::<next::AlignedSlabs>(kind, round, len_bytes),
-        (_, 4) => turn_of::<next::WideSlabs>(kind, round, len_bytes),
-        (_, 5) => turn_of::<next::Slabs>(kind, round, len_bytes),
-        _ => turn_of::<next::Blocks>(kind, round, len_bytes),
+        (_, 1) => run::<AlignedBlocks>(kind, round, len_bytes),
+        (_, 2) => run::<WideBlocks>(kind, round, len_bytes),
+        (_, 3) => run::<AlignedSlabs>(kind, round, len_bytes),
+        (_, 4) => run::<WideSlabs>(kind, round, len_bytes),
+        (_, 5) => run::<Slabs>(kind, round, len_bytes),
+        _ => run::<Blocks>(kind, round, len_bytes),
     }
 }
 
 /// Takes turns between traces and adversaries until `operations` are done by all workers.
-fn worker(
-    operations: u64,
-    traces: &[Trace],
-    seed: u64,
-    take_turn: Turn,
-    done: &AtomicU64,
-) -> Tally {
+fn worker(operations: u64, traces: &[Trace], seed: u64, done: &AtomicU64) -> Tally {
     let mut tally = Tally::default();
     let mut of_traces = 0;
     for round in seed.. {

@@ -6,7 +6,7 @@ use core::alloc::Layout;
 
 use evenfit::FreeError;
 
-use crate::subject::{Rules, SLOT_BYTES_MAX, SlabRules, Subject};
+use crate::subject::{GRANULES_MIN, Rules, SLOT_BYTES_MAX, SlabRules, Subject};
 
 /// A live block, as its owner knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,12 +58,12 @@ impl Verdict {
 }
 
 /// The size, in granules, of which a free block surely serves a request of `granules` without a
-/// walk along a list: exact below `exact_end`, and `classes` sizes to a doubling above.
-pub fn search_rounding(granules: usize, exact_end: usize, classes: usize) -> usize {
+/// walk along a list: exact below `exact_end`, and four sizes to a doubling above.
+pub fn search_rounding(granules: usize, exact_end: usize) -> usize {
     if granules < exact_end {
         return granules;
     }
-    let step = 1 << (granules.ilog2() - classes.ilog2());
+    let step = 1 << (granules.ilog2() - 2);
     granules.next_multiple_of(step)
 }
 
@@ -122,7 +122,12 @@ impl Model {
     pub fn rounded(&self, size: usize) -> usize {
         let align = self.rules.align_bytes;
         let aligned = size.div_ceil(align).saturating_mul(align);
-        aligned.max(self.rules.granules_min * self.rules.granule_bytes)
+        aligned.max(self.block_bytes_min())
+    }
+
+    /// The length of the shortest block.
+    fn block_bytes_min(&self) -> usize {
+        GRANULES_MIN * self.rules.granule_bytes
     }
 
     /// Whether a block of `len` bytes may serve a request for `size`.
@@ -235,12 +240,8 @@ impl Model {
             offset < self.pool_bytes && len <= self.pool_bytes - offset,
             "{layout:?} at {address:#x} is not inside the pool"
         );
-        let align = match self.rules.slabs {
-            Some(slabs) if len <= SLOT_BYTES_MAX => slabs.align_bytes,
-            _ => self.rules.align_bytes,
-        };
         assert!(
-            offset.is_multiple_of(align),
+            offset.is_multiple_of(self.rules.align_bytes),
             "{layout:?} at offset {offset} is misaligned"
         );
         let rounded = len;
@@ -291,8 +292,7 @@ impl Model {
     /// If it isn't for such a layout.
     pub fn keep(&mut self, live: &Live, layout: Layout, seed: u64) -> Live {
         let len = self.remove(live.offset).len;
-        if let (Some(slabs), Some(slot)) = (self.rules.slabs, self.slot_for(layout.size()))
-            && slabs.keeps_slots
+        if let Some(slot) = self.slot_for(layout.size())
             && self.slot_for(len) == Some(len)
             && slot < len
         {
@@ -312,7 +312,7 @@ impl Model {
             return false;
         };
         let rules = &self.rules;
-        let whole = search_rounding(granules, rules.exact_end, rules.classes_per_doubling);
+        let whole = search_rounding(granules, rules.exact_end);
         // A slab reaches into a run without live blocks by less than its length, from each side.
         let slab = self.slab_bytes_max();
         let holds = |(start, end): (usize, usize), lost: usize, granules: usize| {
@@ -323,7 +323,7 @@ impl Model {
                 if layout.align() <= rules.align_bytes {
                     holds(gap, slab, granules)
                 } else {
-                    rules.aligns_by_place && slab == 0 && self.holds_aligned(gap, layout)
+                    slab == 0 && self.holds_aligned(gap, layout)
                 }
             })
     }
@@ -339,7 +339,7 @@ impl Model {
     fn holds_aligned(&self, (start, end): (usize, usize), layout: Layout) -> bool {
         let address = self.pool_base + start;
         let mut before = address.wrapping_neg() & (layout.align() - 1);
-        if before != 0 && before < self.rules.granules_min * self.rules.granule_bytes {
+        if before != 0 && before < self.block_bytes_min() {
             before += layout.align();
         }
         before <= end - start && self.rounded(layout.size()) <= end - start - before
@@ -349,20 +349,26 @@ impl Model {
     pub fn must_resize(&self, live: &Live, new: Layout) -> bool {
         let rounded = self.rounded(new.size());
         let is_aligned = |offset: usize| (self.pool_base + offset).is_multiple_of(new.align());
-        if let Some(slabs) = self.rules.slabs {
-            if slabs.keeps_slots {
-                return new.size() <= live.len && is_aligned(live.offset);
-            }
-            // What lies around a block may be a slab's; but a long block that gets shorter stays.
-            let stays_long = live.len > SLOT_BYTES_MAX
-                && (SLOT_BYTES_MAX..=live.layout.size()).contains(&new.size());
-            return stays_long && new.align() <= live.layout.align();
+        if self.rules.slabs.is_some() {
+            // What lies around a block may be a slab's.
+            return new.size() <= live.len && is_aligned(live.offset);
         }
         let (start, end) = self.gap_without(live);
         let forwards = rounded <= end - live.offset && is_aligned(live.offset);
-        let aligned = new.align() <= self.rules.align_bytes
-            || self.rules.aligns_by_place && is_aligned(start);
+        let aligned = new.align() <= self.rules.align_bytes || is_aligned(start);
         forwards || aligned && rounded <= end - start
+    }
+
+    /// Whether a block must become one for `new` just where it is.
+    pub fn must_resize_in_place(&self, live: &Live, new: Layout) -> bool {
+        let is_aligned = (self.pool_base + live.offset).is_multiple_of(new.align());
+        let end = match self.rules.slabs {
+            // What isn't a slot can always be made shorter; a slot is of one size.
+            Some(_) if live.len > SLOT_BYTES_MAX => live.offset + live.len,
+            Some(_) => live.offset,
+            None => self.gap_without(live).1,
+        };
+        is_aligned && self.rounded(new.size()) <= end - live.offset
     }
 
     /// The free run at the pool's end. (It is outside the bins: no rounding applies.)
@@ -390,11 +396,7 @@ impl Model {
         if layout.align() <= rules.align_bytes {
             return Some(granules);
         }
-        let before = match rules.granules_min {
-            1 => layout.align() / rules.granule_bytes - 1,
-            min => layout.align() / rules.granule_bytes - 1 + min,
-        };
-        granules.checked_add(before)
+        granules.checked_add(layout.align() / rules.granule_bytes - 1 + GRANULES_MIN)
     }
 
     /// Whether no state of this pool could serve the request.
@@ -402,24 +404,11 @@ impl Model {
         self.rounded(layout.size()) > self.pool_bytes
     }
 
-    /// Whether `TooLarge` is no wrong answer to a request that fails.
-    pub fn may_be_too_large(&self, layout: Layout) -> bool {
-        let padded = self.granules_searched(layout);
-        self.never_fits(layout)
-            || !self.rules.too_large_is_exact
-                && padded.is_none_or(|g| g > self.pool_bytes / self.rules.granule_bytes)
-    }
-
     /// Whether a slot of `len` bytes serves `layout`; none where a slab of such slots may accept it.
-    /// A larger alignment than a slot's may take a larger slot.
     fn may_be_slot(&self, layout: Layout, len: usize) -> Option<bool> {
-        let (Some(slabs), Some(slot)) = (self.rules.slabs, self.slot_for(layout.size())) else {
+        let Some(slot) = self.slot_for(layout.size()) else {
             return Some(false);
         };
-        if layout.align() > slabs.align_bytes && slabs.aligned_over_bytes_max > 0 {
-            let larger = slot..=slot + slabs.aligned_over_bytes_max;
-            return Some(len <= SLOT_BYTES_MAX && larger.contains(&len) && len.is_multiple_of(8));
-        }
         let is_kept = self.kept.get(&len).is_some_and(|least| *least <= slot) && slot < len;
         if is_kept { None } else { Some(len == slot) }
     }
@@ -431,14 +420,8 @@ impl Model {
             return Some(false);
         }
         let as_block = self.is_block_for(told.size(), live.len);
-        let Some(slabs) = self.rules.slabs else {
-            return Some(as_block);
-        };
         if live.len > SLOT_BYTES_MAX || self.slot_for(live.layout.size()).is_none() {
             return Some(as_block);
-        }
-        if told.align() > slabs.align_bytes && slabs.aligned_over_bytes_max > 0 {
-            return None;
         }
         let was_block = self.is_block_for(live.layout.size(), live.len);
         let was_slot = self.may_be_slot(live.layout, live.len) != Some(false);
@@ -482,9 +465,17 @@ mod tests {
         Layout::from_size_align(size, 1).unwrap()
     }
 
+    const RULES: Rules = Rules {
+        granule_bytes: 8,
+        align_bytes: 8,
+        granules_over_max: 0,
+        exact_end: 32,
+        slabs: None,
+    };
+
     fn sample() -> Model {
-        let mut model = Model::new(Rules::exact(16, 16, 4, None), 0x1000, 160);
-        model.insert(0x1010, 32, layout(20), 1);
+        let mut model = Model::new(RULES, 0x1000, 160);
+        model.insert(0x1010, 32, layout(28), 1);
         model.insert(0x1050, 16, layout(0), 2);
         model
     }
@@ -532,7 +523,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "overlaps")]
     fn an_overlap_is_noticed() {
-        sample().insert(0x1000, 32, layout(17), 3);
+        sample().insert(0x1000, 32, layout(25), 3);
     }
 
     #[test]
@@ -558,11 +549,8 @@ mod tests {
 
     #[test]
     fn rounding_of_the_search() {
-        for (granules, searched) in [(1, 1), (31, 31), (32, 32), (33, 34), (63, 64), (65, 68)] {
-            assert_eq!(search_rounding(granules, 32, 16), searched);
-        }
         for (granules, searched) in [(31, 31), (32, 32), (33, 40), (41, 48), (57, 64), (65, 80)] {
-            assert_eq!(search_rounding(granules, 32, 4), searched);
+            assert_eq!(search_rounding(granules, 32), searched);
         }
     }
 }

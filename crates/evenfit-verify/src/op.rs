@@ -60,12 +60,12 @@ pub enum Misuse {
 pub enum Via {
     /// `try_deallocate`
     Deallocate,
-    /// `try_deallocate_unsized`
-    Unsized,
-    /// `grow`
-    Grow,
-    /// `shrink`
-    Shrink,
+    /// `try_free`
+    Free,
+    /// `realloc`
+    Realloc,
+    /// `resize_in_place`
+    InPlace,
     /// `reallocate`
     Reallocate,
     /// `usable_size`
@@ -79,25 +79,34 @@ pub enum Op {
     Allocate(Layout),
     /// `allocate_zeroed`
     AllocateZeroed(Layout),
+    /// `malloc` of so many bytes.
+    Malloc(usize),
     /// `try_deallocate` of the `k`-th live block.
     Free {
         /// Which live block.
         k: usize,
     },
-    /// `try_deallocate_unsized` of the `k`-th live block.
-    FreeUnsized {
+    /// `try_free` of the `k`-th live block.
+    FreeAsInC {
         /// Which live block.
         k: usize,
     },
-    /// `grow` of the `k`-th live block; skipped where the new size is smaller.
-    Grow {
+    /// `realloc` of the `k`-th live block.
+    Realloc {
+        /// Which live block.
+        k: usize,
+        /// The new size.
+        new_bytes: usize,
+    },
+    /// `reallocate` of the `k`-th live block; the new size is taken modulo one more than the old.
+    Shrink {
         /// Which live block.
         k: usize,
         /// The new layout.
         new: Layout,
     },
-    /// `shrink` of the `k`-th live block; the new size is taken modulo the old.
-    Shrink {
+    /// `resize_in_place` of the `k`-th live block.
+    ResizeInPlace {
         /// Which live block.
         k: usize,
         /// The new layout.
@@ -193,6 +202,16 @@ fn align(bytes: &mut Bytes, pool_bytes: usize) -> usize {
     }
 }
 
+/// What `malloc` and `realloc` of so many bytes ask for; none where the language allows no such layout.
+pub fn malloc_layout(size_bytes: usize) -> Option<Layout> {
+    let align = if size_bytes <= 8 {
+        8
+    } else {
+        2 * size_of::<usize>()
+    };
+    Layout::from_size_align(size_bytes, align).ok()
+}
+
 /// The layout nearest to what was asked that the language allows.
 pub fn layout(size: usize, align: usize) -> Layout {
     let largest = isize::MAX as usize - (align - 1);
@@ -248,28 +267,33 @@ impl Op {
             layout(size, align(bytes, pool_bytes))
         };
         match choice {
-            0..=84 => Self::Allocate(new(bytes)),
+            0..=74 => Self::Allocate(new(bytes)),
+            75..=84 => Self::Malloc(new(bytes).size()),
             85..=94 => Self::AllocateZeroed(new(bytes)),
             95..=139 => Self::Free { k: k(bytes) },
-            140..=159 => Self::FreeUnsized { k: k(bytes) },
-            160..=174 => Self::Grow {
+            140..=159 => Self::FreeAsInC { k: k(bytes) },
+            160..=174 => Self::Realloc {
                 k: k(bytes),
-                new: new(bytes),
+                new_bytes: new(bytes).size(),
             },
             175..=189 => Self::Shrink {
                 k: k(bytes),
                 new: new(bytes),
             },
-            190..=209 => Self::Reallocate {
+            190..=203 => Self::Reallocate {
+                k: k(bytes),
+                new: new(bytes),
+            },
+            204..=209 => Self::ResizeInPlace {
                 k: k(bytes),
                 new: new(bytes),
             },
             210..=247 => {
                 let via = match bytes.byte() % 8 {
                     0..=2 => Via::Deallocate,
-                    3 => Via::Unsized,
-                    4 => Via::Grow,
-                    5 => Via::Shrink,
+                    3 => Via::Free,
+                    4 => Via::Realloc,
+                    5 => Via::InPlace,
                     6 => Via::Reallocate,
                     _ => Via::UsableSize,
                 };
@@ -290,7 +314,7 @@ mod tests {
 
     #[test]
     fn every_choice_of_bytes_decodes_and_every_kind_of_operation_occurs() {
-        let mut seen = [false; 10];
+        let mut seen = [false; 12];
         for first in 0..=255 {
             for second in 0..=255_u8 {
                 let bytes = [first, second, 255, second, 7, first];
@@ -299,17 +323,19 @@ mod tests {
                     Op::Allocate(_) => 0,
                     Op::AllocateZeroed(_) => 1,
                     Op::Free { .. } => 2,
-                    Op::FreeUnsized { .. } => 3,
-                    Op::Grow { .. } => 4,
+                    Op::FreeAsInC { .. } => 3,
+                    Op::Realloc { .. } => 4,
                     Op::Shrink { .. } => 5,
                     Op::Reallocate { .. } => 6,
                     Op::FreeAll { .. } => 7,
                     Op::Misuse { .. } => 8,
                     Op::Check => 9,
+                    Op::Malloc(_) => 10,
+                    Op::ResizeInPlace { .. } => 11,
                 };
                 seen[kind] = true;
             }
         }
-        assert_eq!(seen, [true; 10]);
+        assert_eq!(seen, [true; 12]);
     }
 }

@@ -1,70 +1,103 @@
-//! The faces of heaps behind a lock: `StaticHeap`, `LockedHeap`, `Budget`, used by one thread or by three.
+//! Heaps behind a lock, `StaticHeap`, `LockedHeap` and `Budget`, used by one thread or by three.
 
 use core::alloc::Layout;
 use core::cell::Cell;
 use core::mem::MaybeUninit;
+use core::ops::Range;
 use core::ptr::NonNull;
 
 use evenfit::{
-    Budget, Compact, Geometry, Heap, LockedHeap, OutOfMemory, SharedHeap, StaticHeap, Tiers,
-    WhenFull, set_misuse_hook,
+    Aligned, BlocksOnly, Budget, Compact, Geometry, Heap, Lock, LockedHeap, OutOfMemory, SpinLock,
+    Standard, StaticHeap, Stats, Tiers, WhenFull, Wide, WithSlabs, set_misuse_hook,
 };
 
-use crate::customer::{Customer, Face};
+use crate::client::{Client, Interface};
 use crate::op::Bytes;
 
 /// How many threads use a heap at once.
 const THREADS: usize = 3;
 
 /// A heap behind a lock.
-struct Shared<'heap, H: SharedHeap>(&'heap H);
-
-impl<H: SharedHeap> Face for Shared<'_, H> {
-    fn allocate(&self, layout: Layout) -> Option<NonNull<u8>> {
-        self.0.allocate(layout).ok().map(NonNull::cast)
-    }
-    fn allocate_zeroed(&self, layout: Layout) -> Option<NonNull<u8>> {
-        self.0.allocate_zeroed(layout).ok().map(NonNull::cast)
-    }
-    unsafe fn free(&self, ptr: NonNull<u8>, layout: Layout) -> bool {
-        // SAFETY: passed on to the caller.
-        unsafe { self.0.try_deallocate(ptr, layout) }.is_ok()
-    }
-    unsafe fn reallocate(&self, ptr: NonNull<u8>, old: Layout, new: Layout) -> Option<NonNull<u8>> {
-        // SAFETY: passed on to the caller.
-        unsafe { self.0.reallocate(ptr, old, new) }
-            .ok()
-            .map(NonNull::cast)
-    }
-    fn usable_bytes(&self, ptr: NonNull<u8>) -> Option<usize> {
-        self.0.usable_size(ptr).ok()
-    }
-    fn live_blocks(&self) -> usize {
-        self.0.stats().live_blocks
-    }
-    fn largest_free(&self) -> Option<usize> {
-        Some(self.0.largest_free())
-    }
-    fn is_sound(&self) -> bool {
-        let counted = self.0.inspect(|heap| heap.blocks().count());
-        self.0.check().is_ok() && counted != Some(0)
-    }
+trait Shared: Interface + Sync {
+    /// The addresses of the pool.
+    fn pool(&self) -> Range<usize>;
+    fn stats(&self) -> Stats;
+    /// Asks a hook that has nothing to give.
+    fn set_futile_hook(&self);
 }
+
+macro_rules! shared {
+    ([$($generics:tt)*] $heap:ty) => {
+        impl<$($generics)*> Interface for $heap {
+            fn allocate(&self, layout: Layout) -> Option<NonNull<u8>> {
+                self.allocate(layout).ok().map(NonNull::cast)
+            }
+            fn allocate_zeroed(&self, layout: Layout) -> Option<NonNull<u8>> {
+                self.allocate_zeroed(layout).ok().map(NonNull::cast)
+            }
+            unsafe fn free(&self, ptr: NonNull<u8>, layout: Layout) -> bool {
+                // SAFETY: passed on to the caller.
+                unsafe { self.try_deallocate(ptr, layout) }.is_ok()
+            }
+            unsafe fn reallocate(
+                &self,
+                ptr: NonNull<u8>,
+                old: Layout,
+                new: Layout,
+            ) -> Option<NonNull<u8>> {
+                // SAFETY: passed on to the caller.
+                unsafe { self.reallocate(ptr, old, new) }.ok().map(NonNull::cast)
+            }
+            fn usable_bytes(&self, ptr: NonNull<u8>) -> Option<usize> {
+                self.usable_size(ptr).ok()
+            }
+            fn live_blocks(&self) -> usize {
+                self.stats().live_blocks
+            }
+            fn largest_free(&self) -> Option<usize> {
+                Some(self.largest_free())
+            }
+            fn is_sound(&self) -> bool {
+                let counted = self.inspect(|heap| heap.blocks().count());
+                self.check().is_ok() && counted != Some(0)
+            }
+        }
+
+        impl<$($generics)*> Shared for $heap {
+            fn pool(&self) -> Range<usize> {
+                let start = self.inspect(|heap| heap.pool_start().addr());
+                start.map_or(0..0, |start| start..start + self.stats().pool_bytes)
+            }
+            fn stats(&self) -> Stats {
+                self.stats()
+            }
+            fn set_futile_hook(&self) {
+                self.set_out_of_memory_hook(Some(give_up_later));
+            }
+        }
+    };
+}
+
+shared!([const BYTES: usize, L: Lock, T: Tiers, G: Geometry] StaticHeap<BYTES, L, T, G>);
+shared!([L: Lock, T: Tiers, G: Geometry] LockedHeap<'_, L, T, G>);
 
 std::thread_local! {
     /// Whether the misuse hook was called on this thread.
     static REFUSED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// A budget: its refusals are told to the hook alone.
-struct Budgeted<'budget, 'heap, H: SharedHeap>(&'budget Budget<'heap, H>, &'heap H);
+/// A heap that budgets share.
+type SharedOut<'pool, T> = LockedHeap<'pool, SpinLock, T, Standard>;
 
-impl<H: SharedHeap> Face for Budgeted<'_, '_, H> {
+/// A budget: its refusals are told to the hook alone.
+struct Budgeted<'budget, 'heap, 'pool, T: Tiers>(
+    &'budget Budget<'heap, SharedOut<'pool, T>>,
+    &'heap SharedOut<'pool, T>,
+);
+
+impl<T: Tiers> Interface for Budgeted<'_, '_, '_, T> {
     fn allocate(&self, layout: Layout) -> Option<NonNull<u8>> {
-        let block = self.0.allocate(layout).ok().map(NonNull::cast);
-        let stats = self.0.stats();
-        assert!(stats.peak_used_bytes <= stats.limit_bytes, "{stats:?}");
-        block
+        self.0.allocate(layout).ok().map(NonNull::cast)
     }
     fn allocate_zeroed(&self, layout: Layout) -> Option<NonNull<u8>> {
         self.0.allocate_zeroed(layout).ok().map(NonNull::cast)
@@ -96,6 +129,9 @@ impl<H: SharedHeap> Face for Budgeted<'_, '_, H> {
     }
 }
 
+/// How many heaps [`run`] chooses from.
+pub const HEAPS: u8 = 9;
+
 /// Uses one of the heaps as the bytes say.
 ///
 /// # Panics
@@ -106,13 +142,20 @@ pub fn run(bytes: &[u8]) {
     let which = bytes.byte();
     let hook = bytes.byte().is_multiple_of(4);
     let region_bytes = 2048 + bytes.number(3) % (512 << 10);
-    match which % 6 {
-        0 => with_heap(&StaticHeap::<{ 64 << 10 }>::new(), hook, &mut bytes),
-        1 => with_region::<evenfit::Standard>(region_bytes, Tiers::BlocksOnly, hook, &mut bytes),
-        2 => with_region::<evenfit::Standard>(region_bytes, Tiers::WithSlabs, hook, &mut bytes),
-        3 => with_region::<Compact>(region_bytes % (256 << 10), Tiers::Auto, hook, &mut bytes),
-        4 => with_budgets(region_bytes, Tiers::BlocksOnly, &mut bytes),
-        _ => with_budgets(region_bytes, Tiers::WithSlabs, &mut bytes),
+    let bytes = &mut bytes;
+    match which % HEAPS {
+        0 => with_heap(&StaticHeap::<{ 64 << 10 }>::new(), hook, bytes),
+        1 => with_region::<BlocksOnly, Standard>(region_bytes, hook, bytes),
+        2 => with_region::<WithSlabs, Standard>(region_bytes, hook, bytes),
+        3 => with_region::<BlocksOnly, Compact>(region_bytes % (256 << 10), hook, bytes),
+        4 => with_budgets::<BlocksOnly>(region_bytes, bytes),
+        5 => with_budgets::<WithSlabs>(region_bytes, bytes),
+        6 => with_region::<WithSlabs, Aligned>(region_bytes, hook, bytes),
+        7 => with_region::<WithSlabs, Wide>(region_bytes, hook, bytes),
+        _ => {
+            let heap = StaticHeap::<{ 64 << 10 }, SpinLock, WithSlabs>::new();
+            with_heap(&heap, hook, bytes);
+        }
     }
 }
 
@@ -120,10 +163,11 @@ fn region(bytes: usize) -> Vec<MaybeUninit<u8>> {
     vec![MaybeUninit::new(0xDB); bytes]
 }
 
-fn with_region<G: Geometry>(region_bytes: usize, tiers: Tiers, hook: bool, bytes: &mut Bytes<'_>) {
+fn with_region<T: Tiers, G: Geometry>(region_bytes: usize, hook: bool, bytes: &mut Bytes<'_>) {
     let mut region = region(region_bytes);
-    if let Ok(heap) = Heap::<G>::from_region_with(&mut region, tiers) {
-        let heap: LockedHeap<'_, evenfit::SpinLock, G> = LockedHeap::new(heap);
+    let builder = Heap::builder().tiers::<T>().geometry::<G>();
+    if let Ok(heap) = builder.build(&mut region) {
+        let heap: LockedHeap<'_, SpinLock, T, G> = LockedHeap::new(heap);
         with_heap(&heap, hook, bytes);
     }
 }
@@ -137,24 +181,21 @@ fn give_up_later(request: &OutOfMemory) -> WhenFull {
     }
 }
 
-fn with_heap<H: SharedHeap + Sync>(heap: &H, hook: bool, bytes: &mut Bytes<'_>) {
+fn with_heap<H: Shared>(heap: &H, hook: bool, bytes: &mut Bytes<'_>) {
     if hook {
-        heap.set_out_of_memory_hook(Some(give_up_later));
+        heap.set_futile_hook();
     }
-    let memory = heap
-        .inspect(|heap| heap.pool_start().addr())
-        .map_or(0..0, |start| start..start + heap.stats().pool_bytes);
-    let face = Shared(heap);
+    let memory = heap.pool();
     if bytes.byte().is_multiple_of(2) {
-        Customer::new(&face, memory, true, 1).run(bytes);
+        Client::new(heap, memory, true, 1).run(bytes);
     } else {
         let script = bytes.rest();
         std::thread::scope(|threads| {
             for (thread, part) in script.chunks(script.len() / THREADS + 1).enumerate() {
-                let (face, memory) = (&face, memory.clone());
+                let memory = memory.clone();
                 threads.spawn(move || {
-                    Customer::new(face, memory, false, thread as u64 + 1)
-                        .run(&mut Bytes::new(part));
+                    let client = Client::new(heap, memory, false, thread as u64 + 1);
+                    client.run(&mut Bytes::new(part));
                 });
             }
         });
@@ -163,25 +204,24 @@ fn with_heap<H: SharedHeap + Sync>(heap: &H, hook: bool, bytes: &mut Bytes<'_>) 
 }
 
 /// Two budgets over one heap, whose limits together exceed it, used in turns.
-fn with_budgets(region_bytes: usize, tiers: Tiers, bytes: &mut Bytes<'_>) {
+fn with_budgets<T: Tiers>(region_bytes: usize, bytes: &mut Bytes<'_>) {
     let mut region = region(region_bytes);
-    let Ok(heap) = Heap::<evenfit::Standard>::from_region_with(&mut region, tiers) else {
+    let builder = Heap::builder().tiers::<T>().geometry::<Standard>();
+    let Ok(heap) = builder.build(&mut region) else {
         return;
     };
-    let heap: LockedHeap = LockedHeap::new(heap);
-    let pool_bytes = heap.stats().pool_bytes;
-    let start = heap.inspect(|heap| heap.pool_start().addr()).unwrap_or(0);
-    let limits = [bytes.number(3), bytes.number(3)].map(|limit| limit % pool_bytes);
+    let heap: SharedOut<'_, T> = LockedHeap::new(heap);
+    let pool = heap.pool();
+    let limits = [bytes.number(3), bytes.number(3)].map(|limit| limit % pool.len());
     let script = bytes.rest();
     std::thread::scope(|threads| {
         for (index, part) in script.chunks(script.len() / 2 + 1).enumerate() {
-            let heap = &heap;
+            let (heap, pool) = (&heap, pool.clone());
             threads.spawn(move || {
                 let budget = heap.budget("one of two", limits[index]);
-                let face = Budgeted(&budget, heap);
-                let memory = start..start + pool_bytes;
-                let customer = Customer::new(&face, memory, false, index as u64 + 1);
-                customer.run(&mut Bytes::new(part));
+                let budgeted = Budgeted(&budget, heap);
+                let client = Client::new(&budgeted, pool, false, index as u64 + 1);
+                client.run(&mut Bytes::new(part));
                 assert_eq!(budget.stats().live_blocks, 0);
                 assert_eq!(budget.stats().used_bytes, 0);
             });
@@ -190,8 +230,8 @@ fn with_budgets(region_bytes: usize, tiers: Tiers, bytes: &mut Bytes<'_>) {
     expect_empty(&heap);
 }
 
-fn expect_empty(heap: &impl SharedHeap) {
-    assert_eq!(heap.check(), Ok(()));
+fn expect_empty<H: Shared>(heap: &H) {
+    assert!(heap.is_sound());
     let stats = heap.stats();
     assert_eq!((stats.live_blocks, stats.used_bytes), (0, 0));
 }

@@ -2,7 +2,9 @@
 
 use evenfit_verify::Subject;
 use evenfit_verify::exhaustive::{Plan, explore};
-use evenfit_verify::subject::{Blocks, CompactBlocks, Slabs, next};
+use evenfit_verify::subject::{
+    AlignedBlocks, AlignedSlabs, Blocks, CompactBlocks, GRANULES_MIN, Slabs, WideBlocks, WideSlabs,
+};
 
 fn every_state_up_to<S: Subject>(granules_max: usize) {
     let granules_max = match std::env::var("EVENFIT_GRANULES") {
@@ -12,7 +14,7 @@ fn every_state_up_to<S: Subject>(granules_max: usize) {
         Err(_) => granules_max,
     };
     let step = S::RULES.align_bytes / S::GRANULE_BYTES;
-    let min = S::RULES.granules_min.next_multiple_of(step);
+    let min = GRANULES_MIN.next_multiple_of(step);
     for granules in (min..=granules_max).step_by(step) {
         let report = explore::<S>(&Plan::every_size(granules));
         println!("{} of {granules} granules: {report:?}", S::NAME);
@@ -22,32 +24,22 @@ fn every_state_up_to<S: Subject>(granules_max: usize) {
 
 #[test]
 fn standard() {
-    every_state_up_to::<Blocks>(9);
+    every_state_up_to::<Blocks>(13);
+}
+
+#[test]
+fn aligned() {
+    every_state_up_to::<AlignedBlocks>(16);
+}
+
+#[test]
+fn wide() {
+    every_state_up_to::<WideBlocks>(13);
 }
 
 #[test]
 fn compact() {
-    every_state_up_to::<CompactBlocks>(9);
-}
-
-#[test]
-fn next_standard() {
-    every_state_up_to::<next::Blocks>(10);
-}
-
-#[test]
-fn next_aligned() {
-    every_state_up_to::<next::AlignedBlocks>(16);
-}
-
-#[test]
-fn next_wide() {
-    every_state_up_to::<next::WideBlocks>(10);
-}
-
-#[test]
-fn next_compact() {
-    every_state_up_to::<next::CompactBlocks>(10);
+    every_state_up_to::<CompactBlocks>(13);
 }
 
 fn long_blocks<S: Subject>() {
@@ -68,35 +60,28 @@ fn long_blocks_standard() {
 }
 
 #[test]
-fn long_blocks_compact() {
-    long_blocks::<CompactBlocks>();
-}
-
-#[test]
-fn long_blocks_next_standard() {
-    long_blocks::<next::Blocks>();
-}
-
-#[test]
-fn long_blocks_next_aligned() {
+fn long_blocks_aligned() {
     for (unit, count) in [(32, 5), (64, 5), (130, 5)] {
-        assert!(explore::<next::AlignedBlocks>(&Plan::scaled(unit, count)).complete);
+        assert!(explore::<AlignedBlocks>(&Plan::scaled(unit, count)).complete);
     }
 }
 
 #[test]
-fn long_blocks_next_wide() {
-    long_blocks::<next::WideBlocks>();
+fn long_blocks_wide() {
+    long_blocks::<WideBlocks>();
 }
 
 #[test]
-fn long_blocks_next_compact() {
-    long_blocks::<next::CompactBlocks>();
+fn long_blocks_compact() {
+    long_blocks::<CompactBlocks>();
 }
 
 fn one_slab_and_the_blocks_around_it<S: Subject>() {
     let report = explore::<S>(&Plan::slabs::<S>(1, 3000));
     println!("{}: one slab and a half: {report:?}", S::NAME);
+    assert!(report.states > 1000, "{report:?}");
+    let report = explore::<S>(&Plan::kept_slots::<S>(1, 1000));
+    println!("{}: slabs of two classes: {report:?}", S::NAME);
     assert!(report.states > 1000, "{report:?}");
 }
 
@@ -105,16 +90,12 @@ fn one_slab_and_the_blocks_around_it_standard() {
     one_slab_and_the_blocks_around_it::<Slabs>();
 }
 
-fn next_slabs<S: Subject>() {
-    one_slab_and_the_blocks_around_it::<S>();
-    let report = explore::<S>(&Plan::kept_slots::<S>(1, 1000));
-    println!("{}: slabs of two classes: {report:?}", S::NAME);
-    assert!(report.states > 1000, "{report:?}");
+#[test]
+fn one_slab_and_the_blocks_around_it_aligned() {
+    one_slab_and_the_blocks_around_it::<AlignedSlabs>();
 }
 
 #[test]
-fn one_slab_and_the_blocks_around_it_next() {
-    next_slabs::<next::Slabs>();
-    next_slabs::<next::AlignedSlabs>();
-    next_slabs::<next::WideSlabs>();
+fn one_slab_and_the_blocks_around_it_wide() {
+    one_slab_and_the_blocks_around_it::<WideSlabs>();
 }

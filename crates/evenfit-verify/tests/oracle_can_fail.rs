@@ -4,7 +4,8 @@ use core::alloc::Layout;
 use core::ptr::NonNull;
 
 use evenfit::{AllocError, BlockState, CheckError, FreeError, InitError, ReallocError, Stats};
-use evenfit_verify::subject::{Piece, Rules};
+use evenfit_verify::op::malloc_layout;
+use evenfit_verify::subject::{GRANULES_MIN as MIN, Piece, Rules};
 use evenfit_verify::{Bytes, Config, Driver, Placement, Subject};
 
 const GRANULE: usize = 16;
@@ -31,11 +32,16 @@ mod fault {
     pub const ALIGNED_LARGEST_TOO_SMALL: u8 = 16;
     pub const ALIGNED_LARGEST_TOO_LARGE: u8 = 17;
     pub const SHRINK_FAILS: u8 = 18;
+    pub const REFUSES_TO_RESIZE_IN_PLACE: u8 = 19;
+    pub const MOVES_IN_PLACE: u8 = 20;
+    pub const COUNTS_WHAT_ONLY_A_MOVE_DOES: u8 = 21;
+    pub const REALLOC_LOSES_THE_END: u8 = 22;
+    pub const MALLOC_MISALIGNS: u8 = 23;
 }
 
-/// A heap that keeps its blocks in a vector: first fit, exact coalescing. Its blocks have `MIN` granules at least; a shorter
-/// remainder stays with the block.
-struct Plain<const FAULT: u8, const MIN: usize> {
+/// A heap that keeps its blocks in a vector: first fit, exact coalescing. A remainder that is
+/// too short for a block stays with the one it is cut from.
+struct Plain<const FAULT: u8> {
     base: usize,
     ptr: NonNull<u8>,
     len: usize,
@@ -44,7 +50,7 @@ struct Plain<const FAULT: u8, const MIN: usize> {
     stats: Stats,
 }
 
-impl<const FAULT: u8, const MIN: usize> Plain<FAULT, MIN> {
+impl<const FAULT: u8> Plain<FAULT> {
     fn rounded(size: usize) -> usize {
         size.div_ceil(GRANULE).max(MIN).saturating_mul(GRANULE)
     }
@@ -129,6 +135,45 @@ impl<const FAULT: u8, const MIN: usize> Plain<FAULT, MIN> {
         self.count();
     }
 
+    /// Frees block `i` and allocates one for `new`, with the first `old_bytes` of its content; or changes nothing.
+    fn move_to(
+        &mut self,
+        i: usize,
+        ptr: NonNull<u8>,
+        old_bytes: usize,
+        new: Layout,
+    ) -> Result<NonNull<[u8]>, ReallocError> {
+        let before = (self.blocks.clone(), self.stats);
+        let bytes: Vec<u8> = {
+            let len = old_bytes.min(new.size());
+            // SAFETY: a live block of at least `len` bytes.
+            unsafe { core::slice::from_raw_parts(ptr.as_ptr(), len) }.to_vec()
+        };
+        self.blocks[i].2 = false;
+        self.merge();
+        match self.allocate(new) {
+            Ok(block) => {
+                let kept = if FAULT == fault::LOSES_CONTENTS {
+                    bytes.len() / 2
+                } else {
+                    bytes.len()
+                };
+                // SAFETY: the new block holds at least `bytes.len()` bytes.
+                unsafe {
+                    block
+                        .cast::<u8>()
+                        .copy_from_nonoverlapping(NonNull::from(&bytes[..kept]).cast(), kept)
+                };
+                Ok(block)
+            }
+            Err(error) => {
+                (self.blocks, self.stats) = before;
+                self.stats.failed_requests += 1;
+                Err(error.into())
+            }
+        }
+    }
+
     fn slice(&self, offset: usize, len: usize) -> NonNull<[u8]> {
         // SAFETY: `ptr` is the region's base, and the pool follows the metadata in it.
         let at = unsafe {
@@ -139,14 +184,14 @@ impl<const FAULT: u8, const MIN: usize> Plain<FAULT, MIN> {
     }
 }
 
-impl<const FAULT: u8, const MIN: usize> Subject for Plain<FAULT, MIN> {
+impl<const FAULT: u8> Subject for Plain<FAULT> {
     const NAME: &'static str = "Plain";
     const RULES: Rules = Rules {
-        granules_min: MIN,
+        granule_bytes: GRANULE,
+        align_bytes: GRANULE,
         granules_over_max: MIN - 1,
-        aligns_by_place: MIN > 1,
-        too_large_is_exact: MIN > 1,
-        ..Rules::exact(GRANULE, 1 << 20, 4, None)
+        exact_end: 1 << 20,
+        slabs: None,
     };
 
     unsafe fn build(ptr: NonNull<u8>, len_bytes: usize) -> Result<Self, InitError> {
@@ -240,7 +285,7 @@ impl<const FAULT: u8, const MIN: usize> Subject for Plain<FAULT, MIN> {
         }
     }
 
-    unsafe fn try_deallocate_unsized(&mut self, ptr: NonNull<u8>) -> Result<(), FreeError> {
+    unsafe fn try_free(&mut self, ptr: NonNull<u8>) -> Result<(), FreeError> {
         match self.at(ptr.as_ptr() as usize, None) {
             Ok(i) => {
                 self.free_at(i);
@@ -250,7 +295,21 @@ impl<const FAULT: u8, const MIN: usize> Subject for Plain<FAULT, MIN> {
         }
     }
 
-    unsafe fn grow(
+    fn malloc(&mut self, size_bytes: usize) -> Result<NonNull<[u8]>, AllocError> {
+        let Some(layout) = malloc_layout(size_bytes) else {
+            self.stats.failed_requests += 1;
+            return Err(AllocError::TooLarge);
+        };
+        let block = self.allocate(layout)?;
+        if FAULT == fault::MALLOC_MISALIGNS && block.len() > MIN * GRANULE {
+            // SAFETY: the block is longer.
+            let moved = unsafe { block.cast::<u8>().add(8) };
+            return Ok(NonNull::slice_from_raw_parts(moved, block.len() - 8));
+        }
+        Ok(block)
+    }
+
+    unsafe fn reallocate(
         &mut self,
         ptr: NonNull<u8>,
         old: Layout,
@@ -260,61 +319,62 @@ impl<const FAULT: u8, const MIN: usize> Subject for Plain<FAULT, MIN> {
             Ok(i) => i,
             Err(error) => return Err(self.refuse(error).into()),
         };
-        let before = (self.blocks.clone(), self.stats);
-        let bytes: Vec<u8> = {
-            let len = old.size().min(new.size());
-            // SAFETY: a live block of at least `len` bytes.
-            unsafe { core::slice::from_raw_parts(ptr.as_ptr(), len) }.to_vec()
-        };
-        self.blocks[i].2 = false;
-        self.merge();
-        match self.allocate(new) {
-            Ok(block) => {
-                let kept = if FAULT == fault::LOSES_CONTENTS {
-                    bytes.len() / 2
-                } else {
-                    bytes.len()
-                };
-                // SAFETY: the new block holds at least `bytes.len()` bytes.
-                unsafe {
-                    block
-                        .cast::<u8>()
-                        .copy_from_nonoverlapping(NonNull::from(&bytes[..kept]).cast(), kept)
-                };
-                Ok(block)
-            }
-            Err(error) => {
-                (self.blocks, self.stats) = before;
-                self.stats.failed_requests += 1;
-                Err(error.into())
-            }
-        }
-    }
-
-    unsafe fn shrink(
-        &mut self,
-        ptr: NonNull<u8>,
-        old: Layout,
-        new: Layout,
-    ) -> Result<NonNull<[u8]>, ReallocError> {
-        if FAULT == fault::SHRINK_FAILS && self.blocks.len() > 6 {
-            self.at(ptr.as_ptr() as usize, Some(old))
-                .map_err(|error| self.refuse(error))?;
+        let stingy = FAULT == fault::SHRINK_FAILS && self.blocks.len() > 6;
+        if stingy && new.size() < old.size() {
             self.stats.failed_requests += 1;
             return Err(AllocError::OutOfMemory.into());
         }
-        // SAFETY: passed on to the caller.
-        unsafe { self.grow(ptr, old, new) }
+        self.move_to(i, ptr, old.size(), new)
     }
 
-    unsafe fn reallocate(
+    unsafe fn resize_in_place(
         &mut self,
         ptr: NonNull<u8>,
         old: Layout,
         new: Layout,
     ) -> Result<NonNull<[u8]>, ReallocError> {
-        // SAFETY: passed on to the caller.
-        unsafe { self.grow(ptr, old, new) }
+        let i = match self.at(ptr.as_ptr() as usize, Some(old)) {
+            Ok(i) => i,
+            Err(error) => return Err(self.refuse(error).into()),
+        };
+        if FAULT == fault::MOVES_IN_PLACE {
+            return self.move_to(i, ptr, old.size(), new);
+        }
+        let (offset, mut room, _) = self.blocks[i];
+        let next = self.blocks.get(i + 1).filter(|next| !next.2);
+        room += next.map_or(0, |next| next.1);
+        let stays = next.map_or(i + 1, |_| i + 2);
+        let size = Self::rounded(new.size());
+        let stingy = FAULT == fault::REFUSES_TO_RESIZE_IN_PLACE && self.blocks.len() > 6;
+        if stingy || size > room || !(self.base + offset).is_multiple_of(new.align()) {
+            let counts = FAULT == fault::COUNTS_WHAT_ONLY_A_MOVE_DOES;
+            self.stats.failed_requests += u64::from(counts);
+            return Err(AllocError::OutOfMemory.into());
+        }
+        let left = room - size;
+        let len = if left < MIN * GRANULE { room } else { size };
+        let pieces = [(offset, len, true), (offset + len, room - len, false)];
+        self.blocks
+            .splice(i..stays, pieces.into_iter().filter(|piece| piece.1 > 0));
+        self.count();
+        Ok(self.slice(offset, len))
+    }
+
+    unsafe fn realloc(
+        &mut self,
+        ptr: NonNull<u8>,
+        new_bytes: usize,
+    ) -> Result<NonNull<[u8]>, ReallocError> {
+        let Some(new) = malloc_layout(new_bytes) else {
+            self.stats.failed_requests += 1;
+            return Err(AllocError::TooLarge.into());
+        };
+        let i = match self.at(ptr.as_ptr() as usize, None) {
+            Ok(i) => i,
+            Err(error) => return Err(self.refuse(error).into()),
+        };
+        let lost = usize::from(FAULT == fault::REALLOC_LOSES_THE_END);
+        self.move_to(i, ptr, self.blocks[i].1 - lost, new)
     }
 
     fn usable_size(&self, ptr: NonNull<u8>) -> Result<usize, FreeError> {
@@ -334,7 +394,7 @@ impl<const FAULT: u8, const MIN: usize> Subject for Plain<FAULT, MIN> {
         largest - usize::from(stingy && largest > 0) * GRANULE
     }
 
-    fn largest_free_aligned(&mut self, align: usize) -> Option<usize> {
+    fn largest_free_aligned(&mut self, align: usize) -> usize {
         let room = |&(offset, len, used): &(usize, usize, bool)| {
             let before = self.before(offset, align).filter(|_| !used)?;
             len.checked_sub(before)
@@ -342,12 +402,11 @@ impl<const FAULT: u8, const MIN: usize> Subject for Plain<FAULT, MIN> {
         };
         let largest = self.blocks.iter().filter_map(room).max().unwrap_or(0);
         let wrong = self.blocks.len() > 3 && largest > 0;
-        let largest = match FAULT {
+        match FAULT {
             fault::ALIGNED_LARGEST_TOO_SMALL if wrong => largest - 1,
             fault::ALIGNED_LARGEST_TOO_LARGE if wrong => largest + 1,
             _ => largest,
-        };
-        (MIN > 1).then_some(largest)
+        }
     }
 
     fn stats(&self) -> Stats {
@@ -372,7 +431,7 @@ impl<const FAULT: u8, const MIN: usize> Subject for Plain<FAULT, MIN> {
 }
 
 /// Drives a heap through many scripts; returns the first complaint.
-fn complaint<const FAULT: u8, const MIN: usize>() -> Option<String> {
+fn complaint<const FAULT: u8>() -> Option<String> {
     let mut state = 0x1234_5678_u64;
     let script = |state: &mut u64| -> Vec<u8> {
         (0..600)
@@ -391,7 +450,7 @@ fn complaint<const FAULT: u8, const MIN: usize>() -> Option<String> {
             placement: Placement::AfterGuard(round),
         };
         let run = std::panic::catch_unwind(|| {
-            Driver::<Plain<FAULT, MIN>>::run(config, &mut Bytes::new(&bytes));
+            Driver::<Plain<FAULT>>::run(config, &mut Bytes::new(&bytes));
         });
         if let Err(payload) = run {
             let fixed = payload
@@ -405,41 +464,42 @@ fn complaint<const FAULT: u8, const MIN: usize>() -> Option<String> {
 
 #[test]
 fn a_correct_heap_passes() {
-    assert_eq!(complaint::<{ fault::NONE }, 1>(), None);
-    assert_eq!(complaint::<{ fault::NONE }, 2>(), None);
+    assert_eq!(complaint::<{ fault::NONE }>(), None);
 }
 
 macro_rules! noticed {
-    ($($test:ident: $fault:ident of $($min:literal)+, $words:literal;)*) => {$(
+    ($($test:ident: $fault:ident, $words:literal;)*) => {$(
         #[test]
         fn $test() {
-            $(
-                let said = complaint::<{ fault::$fault }, $min>();
-                let said = said.expect("the fault went unnoticed");
-                assert!(said.contains($words), "noticed for another reason: {said}");
-            )+
+            let said = complaint::<{ fault::$fault }>();
+            let said = said.expect("the fault went unnoticed");
+            assert!(said.contains($words), "noticed for another reason: {said}");
         }
     )*};
 }
 
 noticed! {
-    a_missed_merge: FORGETS_TO_MERGE of 1 2, "";
-    an_accepted_double_free: OVERLAPS_AFTER_DOUBLE_FREE of 1 2, "AlreadyFree";
-    a_lost_alignment: LOSES_ALIGNMENT of 1 2, "misaligned";
-    lost_contents: LOSES_CONTENTS of 1 2, "lost contents";
-    a_needless_refusal: REFUSES_WHAT_FITS of 1 2, "fits";
-    a_request_that_takes_the_pool: TAKES_TOO_MUCH of 1 2, "usable size";
-    a_write_past_the_pool: WRITES_PAST_THE_POOL of 1 2, "outside the region";
-    a_wrong_counter: MISCOUNTS of 1 2, "counters";
-    an_accepted_wrong_size: CALLS_WRONG_SIZE_FINE of 1, "not noticed first";
-    an_accepted_wrong_size_of_longer_blocks: CALLS_WRONG_SIZE_FINE of 2, "WrongLayout";
-    a_write_before_a_refusal: WRITES_BEFORE_REFUSING of 1 2, "changed the region";
-    a_dirty_zeroed_block: FORGETS_TO_ZERO of 1 2, "zeroed";
-    a_wrong_error: WRONG_ERROR of 1 2, "AlreadyFree";
-    a_modest_largest_free: LARGEST_TOO_SMALL of 1 2, "";
-    a_granule_left_alone: LEAVES_A_GRANULE of 2, "too short";
-    two_granules_left_with_a_block: KEEPS_TWO_GRANULES of 2, "usable size";
-    a_modest_largest_free_aligned: ALIGNED_LARGEST_TOO_SMALL of 2, "more was had";
-    a_boastful_largest_free_aligned: ALIGNED_LARGEST_TOO_LARGE of 2, "largest_free said";
-    a_block_that_can_not_be_made_smaller: SHRINK_FAILS of 2, "fits";
+    a_missed_merge: FORGETS_TO_MERGE, "";
+    an_accepted_double_free: OVERLAPS_AFTER_DOUBLE_FREE, "AlreadyFree";
+    a_lost_alignment: LOSES_ALIGNMENT, "misaligned";
+    lost_contents: LOSES_CONTENTS, "lost contents";
+    a_needless_refusal: REFUSES_WHAT_FITS, "fits";
+    a_request_that_takes_the_pool: TAKES_TOO_MUCH, "usable size";
+    a_write_past_the_pool: WRITES_PAST_THE_POOL, "outside the region";
+    a_wrong_counter: MISCOUNTS, "counters";
+    an_accepted_wrong_size: CALLS_WRONG_SIZE_FINE, "WrongLayout";
+    a_write_before_a_refusal: WRITES_BEFORE_REFUSING, "changed the region";
+    a_dirty_zeroed_block: FORGETS_TO_ZERO, "zeroed";
+    a_wrong_error: WRONG_ERROR, "AlreadyFree";
+    a_modest_largest_free: LARGEST_TOO_SMALL, "";
+    a_granule_left_alone: LEAVES_A_GRANULE, "too short";
+    two_granules_left_with_a_block: KEEPS_TWO_GRANULES, "usable size";
+    a_modest_largest_free_aligned: ALIGNED_LARGEST_TOO_SMALL, "more was had";
+    a_boastful_largest_free_aligned: ALIGNED_LARGEST_TOO_LARGE, "largest_free said";
+    a_block_that_can_not_be_made_smaller: SHRINK_FAILS, "fits";
+    a_block_that_is_not_resized_in_place: REFUSES_TO_RESIZE_IN_PLACE, "fits in place";
+    a_block_that_moves_in_place: MOVES_IN_PLACE, "";
+    a_move_not_made_that_is_counted: COUNTS_WHAT_ONLY_A_MOVE_DOES, "counters";
+    an_end_that_realloc_loses: REALLOC_LOSES_THE_END, "lost contents";
+    a_misaligned_malloc: MALLOC_MISALIGNS, "";
 }

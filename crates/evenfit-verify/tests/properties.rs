@@ -1,11 +1,10 @@
 //! Random operations, right and wrong ones, against the model: any pool, any region.
 
-use evenfit_verify::subject::{Blocks, CompactBlocks, Slabs, next};
+use evenfit_verify::subject::{
+    AlignedBlocks, AlignedSlabs, Blocks, CompactBlocks, Slabs, WideBlocks, WideSlabs,
+};
 use evenfit_verify::{Bytes, Config, Driver, Op, Placement, Subject};
 use proptest::prelude::*;
-
-type Large = Blocks;
-type Small = CompactBlocks;
 
 fn run<S: Subject>(bytes: &[u8], len_bytes_max: usize) {
     let mut bytes = Bytes::new(bytes);
@@ -29,52 +28,37 @@ proptest! {
 
     #[test]
     fn any_operations_in_any_pool_standard(bytes in script(2000)) {
-        run::<Large>(&bytes, 128 << 10);
+        run::<Blocks>(&bytes, 128 << 10);
     }
 
     #[test]
-    fn any_operations_in_any_pool_slabs(bytes in script(2000)) {
+    fn any_operations_in_any_pool_standard_slabs(bytes in script(2000)) {
         run::<Slabs>(&bytes, 128 << 10);
     }
 
     #[test]
+    fn any_operations_in_any_pool_aligned(bytes in script(2000)) {
+        run::<AlignedBlocks>(&bytes, 128 << 10);
+    }
+
+    #[test]
+    fn any_operations_in_any_pool_aligned_slabs(bytes in script(2000)) {
+        run::<AlignedSlabs>(&bytes, 128 << 10);
+    }
+
+    #[test]
+    fn any_operations_in_any_pool_wide(bytes in script(2000)) {
+        run::<WideBlocks>(&bytes, 128 << 10);
+    }
+
+    #[test]
+    fn any_operations_in_any_pool_wide_slabs(bytes in script(2000)) {
+        run::<WideSlabs>(&bytes, 128 << 10);
+    }
+
+    #[test]
     fn any_operations_in_any_pool_compact(bytes in script(2000)) {
-        run::<Small>(&bytes, 128 << 10);
-    }
-
-    #[test]
-    fn any_operations_in_any_pool_next_standard(bytes in script(2000)) {
-        run::<next::Blocks>(&bytes, 128 << 10);
-    }
-
-    #[test]
-    fn any_operations_in_any_pool_next_slabs(bytes in script(2000)) {
-        run::<next::Slabs>(&bytes, 128 << 10);
-    }
-
-    #[test]
-    fn any_operations_in_any_pool_next_aligned(bytes in script(2000)) {
-        run::<next::AlignedBlocks>(&bytes, 128 << 10);
-    }
-
-    #[test]
-    fn any_operations_in_any_pool_next_aligned_slabs(bytes in script(2000)) {
-        run::<next::AlignedSlabs>(&bytes, 128 << 10);
-    }
-
-    #[test]
-    fn any_operations_in_any_pool_next_wide(bytes in script(2000)) {
-        run::<next::WideBlocks>(&bytes, 128 << 10);
-    }
-
-    #[test]
-    fn any_operations_in_any_pool_next_wide_slabs(bytes in script(2000)) {
-        run::<next::WideSlabs>(&bytes, 128 << 10);
-    }
-
-    #[test]
-    fn any_operations_in_any_pool_next_compact(bytes in script(2000)) {
-        run::<next::CompactBlocks>(&bytes, 128 << 10);
+        run::<CompactBlocks>(&bytes, 128 << 10);
     }
 }
 
@@ -83,52 +67,37 @@ proptest! {
 
     #[test]
     fn long_runs_standard(bytes in script(40_000)) {
-        run::<Large>(&bytes, 1 << 20);
+        run::<Blocks>(&bytes, 1 << 20);
     }
 
     #[test]
-    fn long_runs_slabs(bytes in script(40_000)) {
+    fn long_runs_standard_slabs(bytes in script(40_000)) {
         run::<Slabs>(&bytes, 1 << 20);
     }
 
     #[test]
+    fn long_runs_aligned(bytes in script(40_000)) {
+        run::<AlignedBlocks>(&bytes, 1 << 20);
+    }
+
+    #[test]
+    fn long_runs_aligned_slabs(bytes in script(40_000)) {
+        run::<AlignedSlabs>(&bytes, 1 << 20);
+    }
+
+    #[test]
+    fn long_runs_wide(bytes in script(40_000)) {
+        run::<WideBlocks>(&bytes, 1 << 20);
+    }
+
+    #[test]
+    fn long_runs_wide_slabs(bytes in script(40_000)) {
+        run::<WideSlabs>(&bytes, 1 << 20);
+    }
+
+    #[test]
     fn long_runs_compact(bytes in script(40_000)) {
-        run::<Small>(&bytes, 500 << 10);
-    }
-
-    #[test]
-    fn long_runs_next_standard(bytes in script(40_000)) {
-        run::<next::Blocks>(&bytes, 1 << 20);
-    }
-
-    #[test]
-    fn long_runs_next_slabs(bytes in script(40_000)) {
-        run::<next::Slabs>(&bytes, 1 << 20);
-    }
-
-    #[test]
-    fn long_runs_next_aligned(bytes in script(40_000)) {
-        run::<next::AlignedBlocks>(&bytes, 1 << 20);
-    }
-
-    #[test]
-    fn long_runs_next_aligned_slabs(bytes in script(40_000)) {
-        run::<next::AlignedSlabs>(&bytes, 1 << 20);
-    }
-
-    #[test]
-    fn long_runs_next_wide(bytes in script(40_000)) {
-        run::<next::WideBlocks>(&bytes, 1 << 20);
-    }
-
-    #[test]
-    fn long_runs_next_wide_slabs(bytes in script(40_000)) {
-        run::<next::WideSlabs>(&bytes, 1 << 20);
-    }
-
-    #[test]
-    fn long_runs_next_compact(bytes in script(40_000)) {
-        run::<next::CompactBlocks>(&bytes, 500 << 10);
+        run::<CompactBlocks>(&bytes, 500 << 10);
     }
 }
 
@@ -138,10 +107,8 @@ proptest! {
     #[test]
     fn pools_of_up_to_64_mib(bytes in script(1500), len_bytes in 1_usize << 20..=64 << 20, slack in 0_usize..64) {
         let config = Config { len_bytes, placement: Placement::AfterGuard(slack) };
-        Driver::<Large>::run(config, &mut Bytes::new(&bytes));
+        Driver::<Blocks>::run(config, &mut Bytes::new(&bytes));
         Driver::<Slabs>::run(config, &mut Bytes::new(&bytes));
-        Driver::<next::Blocks>::run(config, &mut Bytes::new(&bytes));
-        Driver::<next::Slabs>::run(config, &mut Bytes::new(&bytes));
     }
 }
 
@@ -165,11 +132,10 @@ fn small_requests_are_served_from_slabs<S: Subject>(slabs_min: usize) {
 }
 
 #[test]
-fn small_requests_are_served_from_slabs_in_each_core() {
+fn small_requests_are_served_from_slabs_in_each_geometry() {
     small_requests_are_served_from_slabs::<Slabs>(19);
-    small_requests_are_served_from_slabs::<next::Slabs>(19);
-    small_requests_are_served_from_slabs::<next::AlignedSlabs>(12);
-    small_requests_are_served_from_slabs::<next::WideSlabs>(6);
+    small_requests_are_served_from_slabs::<AlignedSlabs>(12);
+    small_requests_are_served_from_slabs::<WideSlabs>(6);
 }
 
 /// Every region from none to a few pairs of map, at every address modulo a line: built or refused
@@ -216,26 +182,27 @@ fn every_small_region<S: Subject>() {
 
 #[test]
 fn every_small_region_standard() {
-    every_small_region::<Large>();
+    every_small_region::<Blocks>();
+}
+
+#[test]
+fn every_small_region_aligned() {
+    every_small_region::<AlignedBlocks>();
+}
+
+#[test]
+fn every_small_region_wide() {
+    every_small_region::<WideBlocks>();
 }
 
 #[test]
 fn every_small_region_compact() {
-    every_small_region::<Small>();
-}
-
-#[test]
-fn every_small_region_next() {
-    every_small_region::<next::Blocks>();
-    every_small_region::<next::AlignedBlocks>();
-    every_small_region::<next::WideBlocks>();
-    every_small_region::<next::CompactBlocks>();
+    every_small_region::<CompactBlocks>();
 }
 
 #[test]
 fn a_region_too_large_for_the_links_is_refused_with_one_that_is_not() {
-    a_region_too_large::<Small>();
-    a_region_too_large::<next::CompactBlocks>();
+    a_region_too_large::<CompactBlocks>();
 }
 
 fn a_region_too_large<S: Subject>() {
@@ -271,7 +238,7 @@ proptest! {
 
     /// Each of the shared heaps and budgets, by one thread and by three.
     #[test]
-    fn any_use_of_shared_heaps(which in 0_u8..6, bytes in script(3000)) {
+    fn any_use_of_shared_heaps(which in 0..evenfit_verify::shared::HEAPS, bytes in script(3000)) {
         evenfit_verify::shared::run(&[&[which], bytes.as_slice()].concat());
     }
 

@@ -6,9 +6,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use evenfit::lock::PiFutex;
-use evenfit::{
-    AllocError, InitError, Lock, LockedHeap, SharedHeap, SpinLock, StaticHeap, WhenFull,
-};
+use evenfit::{AllocError, InitError, Lock, LockedHeap, SpinLock, StaticHeap, WhenFull};
 use loom::sync::Arc;
 use loom::thread;
 
@@ -113,8 +111,8 @@ fn layout(bytes: usize) -> Layout {
     Layout::from_size_align(bytes, 8).expect("a layout")
 }
 
-/// Takes a block, writes it, reads it again, gives it back.
-fn use_block(heap: &impl SharedHeap, bytes: usize, stamp: u8) {
+/// Allocates a block, writes it, reads it again, frees it.
+fn use_block<L: Lock>(heap: &StaticHeap<1024, L>, bytes: usize, stamp: u8) {
     let block = heap
         .allocate(layout(bytes))
         .expect("the pool has room")
@@ -128,7 +126,7 @@ fn use_block(heap: &impl SharedHeap, bytes: usize, stamp: u8) {
     }
 }
 
-fn is_empty_and_sound(heap: &impl SharedHeap) {
+fn is_empty_and_sound<L: Lock>(heap: &StaticHeap<1024, L>) {
     assert_eq!(heap.check(), Ok(()));
     assert_eq!((heap.stats().live_blocks, heap.stats().used_bytes), (0, 0));
 }
@@ -150,10 +148,10 @@ fn shared_by_two<L: Lock + Send + 'static>() {
     explore(ALL, || {
         let heap = static_heap::<L>();
         let other = heap.clone();
-        let thread = thread::spawn(move || use_block(&*other, 100, 1));
-        use_block(&*heap, 60, 2);
+        let thread = thread::spawn(move || use_block(&other, 100, 1));
+        use_block(&heap, 60, 2);
         thread.join().expect("no panic");
-        is_empty_and_sound(&*heap);
+        is_empty_and_sound(&heap);
     });
 }
 
@@ -173,15 +171,15 @@ fn a_static_heap_is_built_once() {
     explore(ALL, || {
         // A heap that was moved is built anew.
         let heap = Arc::new(used::<SpinLock>());
-        let take = |heap: &StaticHeap<1024>| {
+        let allocate = |heap: &StaticHeap<1024>| {
             heap.allocate(layout(64))
                 .expect("the pool has room")
                 .cast::<u8>()
                 .addr()
         };
         let other = heap.clone();
-        let thread = thread::spawn(move || take(&other));
-        let mine = take(&heap);
+        let thread = thread::spawn(move || allocate(&other));
+        let mine = allocate(&heap);
         let theirs = thread.join().expect("no panic");
         assert!(mine.get().abs_diff(theirs.get()) >= 64);
         assert_eq!(heap.stats().live_blocks, 2);
@@ -216,7 +214,7 @@ fn an_empty_heap_is_given_memory_once() {
     });
 }
 
-/// A block that must move is copied with no lock held, while another thread takes and gives back.
+/// A block that must move is copied with no lock held, while another thread allocates and frees.
 #[test]
 fn a_moving_reallocation_keeps_what_it_moves() {
     explore(ALL, || {
@@ -229,7 +227,7 @@ fn a_moving_reallocation_keeps_what_it_moves() {
         // SAFETY: the block is live, and this thread's.
         unsafe { block.write_bytes(7, 48) };
         let other = heap.clone();
-        let thread = thread::spawn(move || use_block(&*other, 48, 1));
+        let thread = thread::spawn(move || use_block(&other, 48, 1));
         // SAFETY: as above.
         unsafe {
             let moved = heap

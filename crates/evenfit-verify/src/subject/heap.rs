@@ -1,37 +1,37 @@
-//! The new core: [`evenfit::next`].
+//! [`evenfit::Heap`], in every geometry, with slabs and without.
 
 use core::alloc::Layout;
 use core::ptr::NonNull;
 
-use evenfit::next::{
-    Aligned, BlocksOnly, Compact, Geometry, Heap, Standard, Tiers, Wide, WithSlabs,
+use evenfit::{
+    Aligned, AllocError, BlocksOnly, CheckError, Compact, FreeError, Geometry, Heap, InitError,
+    ReallocError, Standard, Stats, Tiers, Wide, WithSlabs,
 };
-use evenfit::{AllocError, CheckError, FreeError, InitError, ReallocError, Stats};
 
-use super::{Piece, Rules, SLOT_BYTES_MAX, SlabRules, Subject};
+use super::{GRANULES_MIN, Piece, Rules, SLOT_BYTES_MAX, SlabRules, Subject};
 
-/// Any heap of the new core.
-pub struct Next<T: Tiers, G: Geometry>(pub Heap<'static, T, G>);
+/// A heap under test.
+pub struct Tested<T: Tiers, G: Geometry>(pub Heap<'static, T, G>);
 
 /// Blocks only, in granules of 8 bytes.
-pub type Blocks = Next<BlocksOnly, Standard>;
+pub type Blocks = Tested<BlocksOnly, Standard>;
 /// Slabs whatever the region's length, in granules of 8 bytes.
-pub type Slabs = Next<WithSlabs, Standard>;
+pub type Slabs = Tested<WithSlabs, Standard>;
 /// Blocks only, all aligned to 16 bytes.
-pub type AlignedBlocks = Next<BlocksOnly, Aligned>;
+pub type AlignedBlocks = Tested<BlocksOnly, Aligned>;
 /// Slabs, all slots and blocks aligned to 16 bytes.
-pub type AlignedSlabs = Next<WithSlabs, Aligned>;
+pub type AlignedSlabs = Tested<WithSlabs, Aligned>;
 /// Blocks only, in granules of 16 bytes.
-pub type WideBlocks = Next<BlocksOnly, Wide>;
+pub type WideBlocks = Tested<BlocksOnly, Wide>;
 /// Slabs, in granules of 16 bytes.
-pub type WideSlabs = Next<WithSlabs, Wide>;
+pub type WideSlabs = Tested<WithSlabs, Wide>;
 /// Blocks only, with a directory of 16-bit numbers.
-pub type CompactBlocks = Next<BlocksOnly, Compact>;
+pub type CompactBlocks = Tested<BlocksOnly, Compact>;
 
 /// A geometry and what it promises.
 pub trait Promised: Geometry {
-    /// Its name in messages.
-    const NAME: &'static str;
+    /// Its name in messages: with slabs, and with blocks only.
+    const NAMES: [&'static str; 2];
     /// Blocks of fewer granules have a bin for each length.
     const EXACT_END: usize;
     /// What a slab rounds a request to.
@@ -43,22 +43,22 @@ pub trait Promised: Geometry {
 const EXACT_END: usize = if usize::BITS == 64 { 32 } else { 16 };
 
 impl Promised for Standard {
-    const NAME: &'static str = "next::Standard";
+    const NAMES: [&'static str; 2] = ["Standard with slabs", "Standard"];
     const EXACT_END: usize = EXACT_END;
 }
 
 impl Promised for Aligned {
-    const NAME: &'static str = "next::Aligned";
+    const NAMES: [&'static str; 2] = ["Aligned with slabs", "Aligned"];
     const EXACT_END: usize = EXACT_END;
 }
 
 impl Promised for Wide {
-    const NAME: &'static str = "next::Wide";
+    const NAMES: [&'static str; 2] = ["Wide with slabs", "Wide"];
     const EXACT_END: usize = EXACT_END;
 }
 
 impl Promised for Compact {
-    const NAME: &'static str = "next::Compact";
+    const NAMES: [&'static str; 2] = ["none", "Compact"];
     const EXACT_END: usize = 16;
 }
 
@@ -72,7 +72,8 @@ const fn slab_bytes(granule_bytes: usize) -> usize {
 fn slot_bytes(size: usize, granule_bytes: usize, align_bytes: usize) -> Option<usize> {
     let linear_end = 16 * granule_bytes;
     if size <= linear_end {
-        return Some(size.next_multiple_of(align_bytes).max(2 * granule_bytes));
+        let slot = size.next_multiple_of(align_bytes);
+        return Some(slot.max(GRANULES_MIN * granule_bytes));
     }
     let slab_bytes = slab_bytes(granule_bytes);
     let mut last = linear_end;
@@ -92,38 +93,28 @@ fn slot_bytes(size: usize, granule_bytes: usize, align_bytes: usize) -> Option<u
     None
 }
 
+const fn has_slabs<T: Tiers>() -> bool {
+    T::SLABS_REGION_BYTES_MIN == 0
+}
+
 const fn rules<T: Tiers, G: Promised>() -> Rules {
     let is_one_granule = G::ALIGN_BYTES == G::GRANULE_BYTES;
+    let slabs = SlabRules {
+        slab_bytes: slab_bytes(G::GRANULE_BYTES),
+        slot_bytes: G::slot_bytes,
+    };
     Rules {
         granule_bytes: G::GRANULE_BYTES,
         align_bytes: G::ALIGN_BYTES,
-        granules_min: 2,
         // No remainder of one granule is left where lengths are multiples of two.
         granules_over_max: is_one_granule as usize,
         exact_end: G::EXACT_END,
-        classes_per_doubling: 4,
-        aligns_by_place: true,
-        too_large_is_exact: true,
-        link_bytes: 4,
-        believes_pairs: true,
-        has_footers: true,
-        has_rest: true,
-        slabs: if T::SLABS_REGION_BYTES_MIN == 0 {
-            Some(SlabRules {
-                slab_bytes: slab_bytes(G::GRANULE_BYTES),
-                slot_bytes: G::slot_bytes,
-                align_bytes: G::ALIGN_BYTES,
-                aligned_over_bytes_max: 0,
-                keeps_slots: true,
-            })
-        } else {
-            None
-        },
+        slabs: if has_slabs::<T>() { Some(slabs) } else { None },
     }
 }
 
-impl<T: Tiers, G: Promised> Subject for Next<T, G> {
-    const NAME: &'static str = G::NAME;
+impl<T: Tiers, G: Promised> Subject for Tested<T, G> {
+    const NAME: &'static str = G::NAMES[!has_slabs::<T>() as usize];
     const RULES: Rules = rules::<T, G>();
 
     unsafe fn build(base: NonNull<u8>, len_bytes: usize) -> Result<Self, InitError> {
@@ -137,31 +128,16 @@ impl<T: Tiers, G: Promised> Subject for Next<T, G> {
     fn allocate_zeroed(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
         self.0.allocate_zeroed(layout)
     }
+    fn malloc(&mut self, size_bytes: usize) -> Result<NonNull<[u8]>, AllocError> {
+        self.0.malloc(size_bytes)
+    }
     unsafe fn try_deallocate(&mut self, ptr: NonNull<u8>, layout: Layout) -> Result<(), FreeError> {
         // SAFETY: passed on to the caller.
         unsafe { self.0.try_deallocate(ptr, layout) }
     }
-    unsafe fn try_deallocate_unsized(&mut self, ptr: NonNull<u8>) -> Result<(), FreeError> {
+    unsafe fn try_free(&mut self, ptr: NonNull<u8>) -> Result<(), FreeError> {
         // SAFETY: passed on to the caller.
         unsafe { self.0.try_free(ptr) }
-    }
-    unsafe fn grow(
-        &mut self,
-        ptr: NonNull<u8>,
-        old: Layout,
-        new: Layout,
-    ) -> Result<NonNull<[u8]>, ReallocError> {
-        // SAFETY: passed on to the caller.
-        unsafe { self.0.reallocate(ptr, old, new) }
-    }
-    unsafe fn shrink(
-        &mut self,
-        ptr: NonNull<u8>,
-        old: Layout,
-        new: Layout,
-    ) -> Result<NonNull<[u8]>, ReallocError> {
-        // SAFETY: passed on to the caller.
-        unsafe { self.0.reallocate(ptr, old, new) }
     }
     unsafe fn reallocate(
         &mut self,
@@ -172,14 +148,31 @@ impl<T: Tiers, G: Promised> Subject for Next<T, G> {
         // SAFETY: passed on to the caller.
         unsafe { self.0.reallocate(ptr, old, new) }
     }
+    unsafe fn resize_in_place(
+        &mut self,
+        ptr: NonNull<u8>,
+        old: Layout,
+        new: Layout,
+    ) -> Result<NonNull<[u8]>, ReallocError> {
+        // SAFETY: passed on to the caller.
+        unsafe { self.0.resize_in_place(ptr, old, new) }
+    }
+    unsafe fn realloc(
+        &mut self,
+        ptr: NonNull<u8>,
+        new_bytes: usize,
+    ) -> Result<NonNull<[u8]>, ReallocError> {
+        // SAFETY: passed on to the caller.
+        unsafe { self.0.realloc(ptr, new_bytes) }
+    }
     fn usable_size(&self, ptr: NonNull<u8>) -> Result<usize, FreeError> {
         self.0.usable_size(ptr)
     }
     fn largest_free(&self) -> usize {
         self.0.largest_free()
     }
-    fn largest_free_aligned(&mut self, align: usize) -> Option<usize> {
-        Some(self.0.largest_free_aligned(align))
+    fn largest_free_aligned(&mut self, align: usize) -> usize {
+        self.0.largest_free_aligned(align)
     }
     fn stats(&self) -> Stats {
         self.0.stats()

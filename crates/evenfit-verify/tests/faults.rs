@@ -1,14 +1,13 @@
-//! What went wrong in the new core once, in the fewest steps that show it.
+//! What went wrong once, in the fewest steps that show it.
 #![cfg(target_pointer_width = "64")]
 
 use core::alloc::Layout;
 use core::ptr::NonNull;
 
-use evenfit::BlockState;
-use evenfit::next::{BlocksOnly, Heap, Standard, Tiers, WithSlabs};
+use evenfit::{BlockState, BlocksOnly, Geometry, Heap, Standard, Tiers, WithSlabs};
 use evenfit_verify::{Placement, Region};
 
-const GRANULE: usize = 8;
+const GRANULE: usize = Standard::GRANULE_BYTES;
 
 fn layout(size: usize) -> Layout {
     Layout::from_size_align(size, 8).unwrap()
@@ -24,23 +23,23 @@ fn region(len_bytes: usize) -> Region {
     Region::new(len_bytes, Placement::AfterGuard(0))
 }
 
-fn take<T: Tiers>(heap: &mut Heap<'_, T, Standard>, size: usize) -> NonNull<u8> {
+fn allocate<T: Tiers>(heap: &mut Heap<'_, T, Standard>, size: usize) -> NonNull<u8> {
     heap.allocate(layout(size)).expect("there is room").cast()
 }
 
-fn give<T: Tiers>(heap: &mut Heap<'_, T, Standard>, block: NonNull<u8>, size: usize) {
+fn free<T: Tiers>(heap: &mut Heap<'_, T, Standard>, block: NonNull<u8>, size: usize) {
     // SAFETY: a live block of this size, not used again.
     unsafe { heap.try_deallocate(block, layout(size)) }.unwrap();
 }
 
 /// The first free block of the pool has the number 0, so links of zero lead from it to itself.
 #[test]
-fn the_first_block_zeroed_after_it_was_freed_is_not_taken_for_a_listed_one() {
+fn the_first_block_zeroed_after_it_was_freed_is_not_mistaken_for_a_listed_one() {
     let region = region(4096);
     let mut heap = build::<BlocksOnly>(&region);
-    let first = take(&mut heap, 64);
-    let other = [0; 4].map(|_| take(&mut heap, 64));
-    give(&mut heap, first, 64);
+    let first = allocate(&mut heap, 64);
+    let other = [0; 4].map(|_| allocate(&mut heap, 64));
+    free(&mut heap, first, 64);
     // SAFETY: a late write, to free memory of the pool.
     unsafe { first.write_bytes(0, 8) };
     let Ok(again) = heap.allocate(layout(64)) else {
@@ -61,11 +60,11 @@ fn the_first_block_zeroed_after_it_was_freed_is_not_taken_for_a_listed_one() {
 fn a_granule_too_many_of_a_slab_is_free() {
     let region = region(64 << 10);
     let mut heap = build::<WithSlabs>(&region);
-    let hole = take(&mut heap, 257 * GRANULE);
-    take(&mut heap, 1000);
-    give(&mut heap, hole, 257 * GRANULE);
+    let hole = allocate(&mut heap, 257 * GRANULE);
+    allocate(&mut heap, 1000);
+    free(&mut heap, hole, 257 * GRANULE);
     let used_bytes = heap.stats().used_bytes;
-    let slot = take(&mut heap, 64);
+    let slot = allocate(&mut heap, 64);
     assert_eq!(
         slot, hole,
         "the slab lies where 257 granules were free in this test"
@@ -86,15 +85,15 @@ fn no_request_longer_than_largest_free_succeeds() {
         .unwrap();
     let region = region(len_bytes);
     let mut heap = build::<WithSlabs>(&region);
-    let hidden = take(&mut heap, longer);
-    take(&mut heap, 1000);
-    let before = take(&mut heap, shorter);
-    let slot = take(&mut heap, 64);
+    let hidden = allocate(&mut heap, longer);
+    allocate(&mut heap, 1000);
+    let before = allocate(&mut heap, shorter);
+    let slot = allocate(&mut heap, 64);
     let is_slab = |piece: &evenfit::Block| matches!(piece.state, BlockState::Slab { .. });
     assert!(heap.blocks().last().is_some_and(|piece| is_slab(&piece)));
-    give(&mut heap, slot, 64);
-    give(&mut heap, hidden, longer);
-    give(&mut heap, before, shorter);
+    free(&mut heap, slot, 64);
+    free(&mut heap, hidden, longer);
+    free(&mut heap, before, shorter);
     let largest = heap.largest_free();
     let more = heap.allocate(layout(largest + 1));
     assert!(
@@ -106,19 +105,19 @@ fn no_request_longer_than_largest_free_succeeds() {
 /// Two free blocks whose links were forged to lead to each other are believed, so a list may hold a block of
 /// another list's length. It must not be handed out to a request that is longer.
 #[test]
-fn a_block_in_a_wrong_list_is_not_taken_for_a_longer_one() {
+fn a_block_in_a_wrong_list_is_not_mistaken_for_a_longer_one() {
     let region = region(64 << 10);
     let mut heap = build::<BlocksOnly>(&region);
     let mut separated = |granules: usize| {
-        let block = take(&mut heap, granules * GRANULE);
-        (block, take(&mut heap, 16))
+        let block = allocate(&mut heap, granules * GRANULE);
+        (block, allocate(&mut heap, 16))
     };
     let ((d, _), (b, _), (c, _)) = (separated(104), separated(33), separated(10));
-    let a = take(&mut heap, 64 * GRANULE);
-    let behind = take(&mut heap, 40 * GRANULE);
-    take(&mut heap, 16);
+    let a = allocate(&mut heap, 64 * GRANULE);
+    let behind = allocate(&mut heap, 40 * GRANULE);
+    allocate(&mut heap, 16);
     for (block, granules) in [(d, 104), (c, 10), (a, 64)] {
-        give(&mut heap, block, granules * GRANULE);
+        free(&mut heap, block, granules * GRANULE);
     }
     let number = |block: NonNull<u8>| {
         ((block.addr().get() - heap.pool_start().addr()) / GRANULE).to_le_bytes()
@@ -131,13 +130,13 @@ fn a_block_in_a_wrong_list_is_not_taken_for_a_longer_one() {
         c.cast::<[u8; 4]>()
             .write(number(a).first_chunk().copied().unwrap());
     }
-    give(&mut heap, behind, 40 * GRANULE);
+    free(&mut heap, behind, 40 * GRANULE);
     let Ok(part) = heap.allocate(layout(33 * GRANULE)) else {
         return;
     };
-    let neighbour = take(&mut heap, 16);
-    give(&mut heap, b, 33 * GRANULE);
-    give(&mut heap, part.cast(), 33 * GRANULE);
+    let neighbour = allocate(&mut heap, 16);
+    free(&mut heap, b, 33 * GRANULE);
+    free(&mut heap, part.cast(), 33 * GRANULE);
     if let Ok(block) = heap.allocate(layout(82 * GRANULE)) {
         let end = block.cast::<u8>().addr().get() + 82 * GRANULE;
         let overlaps = block.cast() < neighbour && neighbour.addr().get() < end;
@@ -174,10 +173,10 @@ fn no_slab_is_looked_for_where_none_has_room() {
 fn a_free_block_does_not_begin_before_the_pool() {
     let region = region(4096);
     let mut heap = build::<BlocksOnly>(&region);
-    let first = take(&mut heap, 64);
-    let second = take(&mut heap, 64);
-    take(&mut heap, 64);
-    give(&mut heap, first, 64);
+    let first = allocate(&mut heap, 64);
+    let second = allocate(&mut heap, 64);
+    allocate(&mut heap, 64);
+    free(&mut heap, first, 64);
     // SAFETY: a late write, to the last 8 bytes of a free block of 8 granules.
     unsafe { first.add(56).cast::<u32>().write(9) };
     // SAFETY: a live block, not used again.

@@ -1,6 +1,6 @@
-//! Whoever takes blocks from a face of a heap and gives them back: a program, a thread, a C caller.
+//! Whoever allocates and frees through an interface of a heap: a program, a thread, a C caller.
 //!
-//! The faces answer less than [`Heap`](evenfit::Heap) itself, so the oracle is smaller than [`Model`](crate::Model): blocks
+//! These interfaces answer less than [`Heap`](evenfit::Heap) itself, so the oracle is smaller than [`Model`](crate::Model): blocks
 //! are aligned, apart, inside the memory, and keep their content; what is no block is refused and changes nothing.
 
 use alloc::vec::Vec;
@@ -11,18 +11,18 @@ use core::ptr::NonNull;
 use crate::op::{Bytes, layout};
 use crate::pattern;
 
-/// A face of a heap. `None` and `false` are refusals, after which everything is as before.
-pub trait Face {
+/// An interface of a heap. `None` and `false` are refusals, after which everything is as before.
+pub trait Interface {
     /// A block for `layout`.
     fn allocate(&self, layout: Layout) -> Option<NonNull<u8>>;
     /// The same, its bytes zero.
     fn allocate_zeroed(&self, layout: Layout) -> Option<NonNull<u8>>;
-    /// Gives a block back.
+    /// Frees a block.
     ///
     /// # Safety
     /// A live block that starts at `ptr` is the caller's, and not used any more if this succeeds.
     unsafe fn free(&self, ptr: NonNull<u8>, layout: Layout) -> bool;
-    /// Gives a block another size; the alignment stays what [`resized`](Self::resized) says.
+    /// Changes a block's size; the alignment stays what [`resized`](Self::resized) says.
     ///
     /// # Safety
     /// As for `free`.
@@ -35,13 +35,13 @@ pub trait Face {
     fn usable_bytes(&self, ptr: NonNull<u8>) -> Option<usize>;
     /// How many blocks are live.
     fn live_blocks(&self) -> usize;
-    /// The largest request that succeeds now, in bytes, where the face says so exactly.
+    /// The largest request that succeeds now, in bytes, where the interface says so exactly.
     fn largest_free(&self) -> Option<usize>;
-    /// Whether the face's own check is content.
+    /// Whether the interface's own check finds nothing wrong.
     fn is_sound(&self) -> bool;
 }
 
-/// A block that the customer has.
+/// A block that the client has.
 #[derive(Clone, Copy)]
 struct Live {
     ptr: NonNull<u8>,
@@ -56,28 +56,28 @@ impl Live {
     }
 
     fn bytes(&mut self) -> &mut [u8] {
-        // SAFETY: a live block of this customer's, of so many bytes that were written when it was taken.
+        // SAFETY: a live block of this client's, of so many bytes that were written when it was allocated.
         unsafe { core::slice::from_raw_parts_mut(self.ptr.as_ptr(), self.layout.size()) }
     }
 }
 
-/// One user of a face.
-pub struct Customer<'face, F: Face> {
-    face: &'face F,
+/// One user of an interface.
+pub struct Client<'heap, I: Interface> {
+    heap: &'heap I,
     /// Where all blocks must lie.
     memory: Range<usize>,
-    /// Whether nobody else uses the face, so that its counters and stale pointers can be foretold.
+    /// Whether nobody else uses the heap, so that its counters and stale pointers can be foretold.
     is_alone: bool,
     live: Vec<Live>,
     stale: Vec<(NonNull<u8>, Layout)>,
     seed: u64,
 }
 
-impl<'face, F: Face> Customer<'face, F> {
+impl<'heap, I: Interface> Client<'heap, I> {
     /// `seed` tells its blocks' contents from those of others.
-    pub fn new(face: &'face F, memory: Range<usize>, is_alone: bool, seed: u64) -> Self {
+    pub fn new(heap: &'heap I, memory: Range<usize>, is_alone: bool, seed: u64) -> Self {
         Self {
-            face,
+            heap,
             memory,
             is_alone,
             live: Vec::new(),
@@ -86,10 +86,10 @@ impl<'face, F: Face> Customer<'face, F> {
         }
     }
 
-    /// Does what the bytes say, and at the end gives everything back.
+    /// Does what the bytes say, and at the end frees everything.
     ///
     /// # Panics
-    /// Where the face breaks a promise.
+    /// Where the heap breaks a promise.
     pub fn run(mut self, bytes: &mut Bytes<'_>) {
         while !bytes.is_empty() {
             self.step(bytes);
@@ -100,7 +100,7 @@ impl<'face, F: Face> Customer<'face, F> {
         }
         self.expect_count();
         if self.is_alone {
-            assert!(self.face.is_sound());
+            assert!(self.heap.is_sound());
         }
     }
 
@@ -108,18 +108,18 @@ impl<'face, F: Face> Customer<'face, F> {
         match bytes.byte() % 16 {
             0..5 => self.allocate(bytes, false),
             5 => self.allocate(bytes, true),
-            6..9 => self.with_pick(bytes, |customer, pick, _| customer.free(pick)),
+            6..9 => self.with_pick(bytes, |client, pick, _| client.free(pick)),
             9..12 => self.with_pick(bytes, Self::reallocate),
-            12 => self.with_pick(bytes, |customer, pick, _| {
-                let Live { ptr, layout, .. } = customer.live[pick];
-                let usable = customer.face.usable_bytes(ptr);
+            12 => self.with_pick(bytes, |client, pick, _| {
+                let Live { ptr, layout, .. } = client.live[pick];
+                let usable = client.heap.usable_bytes(ptr);
                 assert!(usable.is_some_and(|usable| usable >= layout.size()));
             }),
             13 => self.misuse(bytes),
             14 => self.exhaust(),
             _ => {
                 self.verify_all();
-                assert!(self.face.is_sound());
+                assert!(self.heap.is_sound());
             }
         }
         self.expect_count();
@@ -151,17 +151,17 @@ impl<'face, F: Face> Customer<'face, F> {
             choice => 1 << (choice % 14),
         };
         let layout = layout(self.size(bytes), align);
-        let taken = if zeroed {
-            self.face.allocate_zeroed(layout)
+        let answer = if zeroed {
+            self.heap.allocate_zeroed(layout)
         } else {
-            self.face.allocate(layout)
+            self.heap.allocate(layout)
         };
-        if let Some(ptr) = taken {
-            self.take(ptr, layout, zeroed);
+        if let Some(ptr) = answer {
+            self.adopt(ptr, layout, zeroed);
         }
     }
 
-    fn take(&mut self, ptr: NonNull<u8>, layout: Layout, zeroed: bool) {
+    fn adopt(&mut self, ptr: NonNull<u8>, layout: Layout, zeroed: bool) {
         self.seed += 1;
         let mut block = Live {
             ptr,
@@ -217,8 +217,8 @@ impl<'face, F: Face> Customer<'face, F> {
     fn free(&mut self, pick: usize) {
         self.verify(pick, self.live[pick].layout.size());
         let Live { ptr, layout, .. } = self.live.swap_remove(pick);
-        // SAFETY: this customer's block, forgotten by now.
-        let is_freed = unsafe { self.face.free(ptr, layout) };
+        // SAFETY: this client's block, forgotten by now.
+        let is_freed = unsafe { self.heap.free(ptr, layout) };
         assert!(is_freed, "a live block is refused");
         self.stale.push((ptr, layout));
     }
@@ -229,9 +229,9 @@ impl<'face, F: Face> Customer<'face, F> {
             layout: old,
             seed,
         } = self.live[pick];
-        let new = self.face.resized(old, self.size(bytes));
-        // SAFETY: this customer's block.
-        let moved = unsafe { self.face.reallocate(ptr, old, new) };
+        let new = self.heap.resized(old, self.size(bytes));
+        // SAFETY: this client's block.
+        let moved = unsafe { self.heap.reallocate(ptr, old, new) };
         let Some(moved) = moved else {
             self.verify(pick, old.size());
             return;
@@ -285,43 +285,43 @@ impl<'face, F: Face> Customer<'face, F> {
             return;
         }
         let layout = layout(self.size(bytes) % 4096, 8);
-        let before = self.face.live_blocks();
+        let before = self.heap.live_blocks();
         // SAFETY: no live block starts there.
         unsafe {
-            assert!(!self.face.free(wrong, layout), "freed what is no block");
-            let resized = self.face.reallocate(wrong, layout, layout);
+            assert!(!self.heap.free(wrong, layout), "freed what is no block");
+            let resized = self.heap.reallocate(wrong, layout, layout);
             assert_eq!(resized, None, "resized what is no block");
         }
-        assert_eq!(self.face.usable_bytes(wrong), None);
+        assert_eq!(self.heap.usable_bytes(wrong), None);
         if self.is_alone {
-            assert_eq!(self.face.live_blocks(), before);
+            assert_eq!(self.heap.live_blocks(), before);
         }
     }
 
-    /// The largest request there is succeeds; nothing larger does. (A failed one may have given an empty slab back, which may
+    /// The largest request there is succeeds; nothing larger does. (A failed one may have freed an empty slab, which may
     /// now stand before a longer block of its bin: so the largest is asked again.)
     fn exhaust(&mut self) {
         if !self.is_alone {
             return;
         }
-        let Some(bytes) = self.face.largest_free() else {
+        let Some(bytes) = self.heap.largest_free() else {
             return;
         };
-        assert_eq!(self.face.allocate(layout(bytes + 1, 8)), None);
-        let Some(bytes) = self.face.largest_free() else {
+        assert_eq!(self.heap.allocate(layout(bytes + 1, 8)), None);
+        let Some(bytes) = self.heap.largest_free() else {
             return;
         };
         if bytes > 0 {
             let layout = layout(bytes, 8);
-            let block = self.face.allocate(layout).expect("the largest request");
-            self.take(block, layout, false);
+            let block = self.heap.allocate(layout).expect("the largest request");
+            self.adopt(block, layout, false);
             self.free(self.live.len() - 1);
         }
     }
 
     fn expect_count(&self) {
         if self.is_alone {
-            assert_eq!(self.face.live_blocks(), self.live.len());
+            assert_eq!(self.heap.live_blocks(), self.live.len());
         }
     }
 }
