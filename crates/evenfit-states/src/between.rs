@@ -1,126 +1,189 @@
-//! A block between two neighbours.
+//! A block or a slab between two neighbours.
 
 use core::fmt;
 
-use evenfit::Geometry;
+use evenfit::{Geometry, Tiers};
 
-use crate::choice::Choice;
-use crate::world::{Place, SEPARATOR, World};
+use crate::lens::lens;
+use crate::picks::Picks;
+use crate::plan::{Carve, Companions, Laid, POSITIONS, Plan, Position};
+use crate::world::World;
 
-/// A block between two neighbours, each free or used, in a heap with nothing else but their companions.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Between {
-    pub(crate) offset: usize,
-    pub(crate) left: usize,
-    pub(crate) left_place: Place,
-    pub(crate) block: usize,
-    pub(crate) right: usize,
-    pub(crate) right_place: Place,
-    /// Whether the top follows, instead of a used block.
-    pub(crate) at_top: bool,
-    /// Whether nothing is left but the neighbours and their companions.
-    pub(crate) is_full: bool,
+/// What lies beside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Neighbour {
+    Used,
+    /// Only behind.
+    Top,
+    /// The rest, of so many granules.
+    Rest(usize),
+    /// A free block in a list.
+    Listed(usize, Position),
 }
 
-impl Between {
-    /// Builds the state; `middle` makes what lies between the neighbours.
-    pub(crate) fn build<G: Geometry, T>(
-        &self,
-        world: &mut World<G>,
-        middle: impl FnOnce(&mut World<G>) -> T,
-    ) -> T {
-        world.granules(self.offset);
-        let left_companions = world.companions(
-            self.left.max(1),
-            if self.left > 0 {
-                self.left_place
-            } else {
-                Place::Only
-            },
-        );
-        let right_companions = world.companions(
-            self.right.max(1),
-            if self.right > 0 {
-                self.right_place
-            } else {
-                Place::Only
-            },
-        );
-        let left = (self.left > 0).then(|| world.granules(self.left));
-        let made = middle(world);
-        let right = (self.right > 0).then(|| world.granules(self.right));
-        if !self.at_top {
-            world.granules(SEPARATOR);
-        }
-        if self.is_full {
-            world.fill_top();
-        }
-        if let Some(left) = left {
-            world.free_at(left, &left_companions, self.left_place);
-        }
-        if let Some(right) = right {
-            world.free_at(right, &right_companions, self.right_place);
-        }
-        made
-    }
+#[derive(Clone, Copy)]
+enum Kind {
+    Listed,
+    Rest,
+    Used,
+    Top,
 }
 
-impl fmt::Display for Between {
+impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let neighbour = |f: &mut fmt::Formatter<'_>, granules: usize, place| match granules {
-            0 => f.write_str("none"),
-            _ => write!(f, "{granules} granules, {place}"),
-        };
-        write!(f, "{} granules in front", self.offset)?;
-        if self.block > 0 {
-            write!(f, "; a block of {}", self.block)?;
-        }
-        f.write_str("; free before it: ")?;
-        neighbour(f, self.left, self.left_place)?;
-        f.write_str("; free behind it: ")?;
-        neighbour(f, self.right, self.right_place)?;
-        if self.at_top {
-            f.write_str("; then the top")?;
-        }
-        if self.is_full {
-            f.write_str("; the pool else full")?;
-        }
-        Ok(())
+        f.write_str(match self {
+            Self::Listed => "a free block",
+            Self::Rest => "the rest",
+            Self::Used => "a used block",
+            Self::Top => "the top",
+        })
     }
 }
 
-pub(crate) fn each_between(choice: &Choice, mut visit: impl FnMut(Between)) {
-    for &offset in choice.offsets {
-        for &block in choice.blocks {
-            for &left in choice.neighbours {
-                for &right in choice.neighbours {
-                    for &left_place in places(choice, left) {
-                        for &right_place in places(choice, right) {
-                            for at_top in [false, true] {
-                                visit(Between {
-                                    offset,
-                                    left,
-                                    left_place,
-                                    block,
-                                    right,
-                                    right_place,
-                                    at_top,
-                                    is_full: false,
-                                });
-                            }
-                        }
-                    }
-                }
+impl Neighbour {
+    fn picked<G: Geometry>(picks: &mut Picks, side: &str, is_behind: bool) -> Self {
+        let kinds = [Kind::Listed, Kind::Rest, Kind::Used, Kind::Top];
+        match picks.of(side, &kinds[..if is_behind { 4 } else { 3 }]) {
+            Kind::Used => Self::Used,
+            Kind::Top => Self::Top,
+            Kind::Rest => Self::Rest(picks.of("of granules:", &lens::<G>())),
+            Kind::Listed => {
+                let len = picks.of("of granules:", &lens::<G>());
+                Self::Listed(len, picks.of("", &POSITIONS))
             }
         }
     }
+
+    /// How many granules of it are free.
+    pub(crate) fn free_len(self) -> usize {
+        match self {
+            Self::Used | Self::Top => 0,
+            Self::Rest(len) | Self::Listed(len, _) => len,
+        }
+    }
 }
 
-/// Where a block of no length stands doesn't matter.
-fn places(choice: &Choice, granules: usize) -> &'static [Place] {
-    if granules == 0 {
-        &[Place::Only]
-    } else {
-        choice.places
+/// What lies between.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Middle {
+    /// A block of so many granules.
+    Block(usize),
+    /// A block that was asked for as so many granules and has one more.
+    OneMore(usize),
+    /// A slab, opened for a slot of so many bytes.
+    Slab(usize),
+    /// A slab whose block has a granule more.
+    SlabOneMore(usize),
+}
+
+/// Both neighbours.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Between {
+    pub(crate) left: Neighbour,
+    pub(crate) right: Neighbour,
+    /// Whether there is another free block as long as all of it together.
+    is_listed_with_another: bool,
+}
+
+impl Between {
+    pub(crate) fn picked<G: Geometry>(picks: &mut Picks) -> Self {
+        Self {
+            left: Neighbour::picked::<G>(picks, "before it:", false),
+            right: Neighbour::picked::<G>(picks, "behind it:", true),
+            is_listed_with_another: picks.of("a free block as long as all three:", &[true, false]),
+        }
+    }
+
+    /// Lays it out. `None`: that doesn't go together.
+    pub(crate) fn lay<T: Tiers, G: Geometry>(
+        &self,
+        plan: &mut Plan<T, G>,
+        middle: Middle,
+    ) -> Option<Laid> {
+        if self.is_listed_with_another {
+            let middle_len = middle.len::<T, G>();
+            let len = self.left.free_len() + middle_len + self.right.free_len();
+            plan.lay_hole(len, Position::Only);
+        }
+        let left_companions = Self::companions(self.left, plan);
+        let right_companions = Self::companions(self.right, plan);
+        let left = match self.left {
+            Neighbour::Used | Neighbour::Top => None,
+            Neighbour::Listed(len, _) => Some(plan.world.block(len)),
+            Neighbour::Rest(len) => {
+                let len = World::<T, G>::even(len);
+                Some(plan.world.block(World::<T, G>::BLOCK_LEN + len))
+            }
+        };
+        let laid = middle.lay(plan, self.right)?;
+        if let Neighbour::Listed(len, _) = self.right {
+            let right = plan.lay_apart(len);
+            plan.free_at(right, right_companions?);
+        }
+        match (self.left, left) {
+            (Neighbour::Listed(..), Some(left)) => plan.free_at(left, left_companions?),
+            (Neighbour::Rest(_), Some(run)) => {
+                plan.carve(run, Carve::Block(World::<T, G>::BLOCK_LEN), true)?;
+            }
+            _ => {}
+        }
+        Some(laid)
+    }
+
+    fn companions<T: Tiers, G: Geometry>(
+        neighbour: Neighbour,
+        plan: &mut Plan<T, G>,
+    ) -> Option<Companions> {
+        match neighbour {
+            Neighbour::Listed(len, position) => Some(plan.lay_listed(len, position)),
+            _ => None,
+        }
+    }
+}
+
+impl Middle {
+    pub(crate) fn len<T: Tiers, G: Geometry>(self) -> usize {
+        match self {
+            Self::Block(len) => World::<T, G>::even(len),
+            Self::OneMore(len) => len + 1,
+            Self::Slab(_) => World::<T, G>::SLAB_LEN,
+            Self::SlabOneMore(_) => World::<T, G>::SLAB_LEN + 1,
+        }
+    }
+
+    /// Lays it out, and the rest or the used block behind it.
+    fn lay<T: Tiers, G: Geometry>(self, plan: &mut Plan<T, G>, right: Neighbour) -> Option<Laid> {
+        let len = self.len::<T, G>();
+        let has_granule = G::ALIGN_BYTES == G::GRANULE_BYTES && right != Neighbour::Top;
+        let laid = match (self, right) {
+            (Self::OneMore(_) | Self::SlabOneMore(_), Neighbour::Rest(_)) => return None,
+            (Self::Block(len), Neighbour::Rest(rest)) => {
+                // Where slabs serve what is short, a longer block is made shorter.
+                let run = plan
+                    .world
+                    .block((len + rest).max(World::<T, G>::BLOCK_LEN + 2));
+                plan.carve(run, Carve::Block(len), true)?
+            }
+            (Self::Slab(bytes), Neighbour::Rest(rest)) => {
+                let run = plan.world.block(len + rest);
+                plan.carve(run, Carve::Slab(bytes), true)?
+            }
+            (Self::Block(_), _) => Laid::Now(plan.world.block(len)),
+            (Self::Slab(bytes), _) => Laid::Now(plan.world.slot(bytes)),
+            (Self::OneMore(asked), _) if has_granule => {
+                let block = plan.world.block(len);
+                plan.shrink_by_one(block, asked)
+            }
+            (Self::SlabOneMore(bytes), _) if has_granule => {
+                let run = plan.world.block(len);
+                plan.carve(run, Carve::Slab(bytes), false)?
+            }
+            _ => return None,
+        };
+        match right {
+            Neighbour::Used | Neighbour::Rest(_) => plan.world.apart(),
+            Neighbour::Top | Neighbour::Listed(..) => {}
+        }
+        Some(laid)
     }
 }

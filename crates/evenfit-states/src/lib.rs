@@ -1,41 +1,62 @@
 //! The states in which an operation of the heap has most to do.
 //!
-//! They are all combinations of what an operation's path depends on: which neighbours are free, how long they
-//! are (a long block keeps its size in the map), where in their lists they stand, where in a map word everything
-//! lies, whether there are slabs. A [`Probe`] counts what an operation costs in each, however the target counts:
-//! by single steps on x86-64, by the emulator's clock on a Cortex-M4. [`table`] compares the most with `docs/bounds.md`.
+//! An operation has no loop that depends on the heap's content, so what it executes is decided by its branches: which neighbours are free,
+//! how long they are, where they stand in their lists, what a request finds. A *family* is a function that builds a
+//! state from `Picks`, one for each of these, and counts an operation in it. A `Search` tries combinations of picks,
+//! and climbs: it changes one pick at a time as long as the operation gets more to do.
+//!
+//! A [`Probe`] counts what an operation costs in each state, however the target counts: by single steps on x86-64, by the
+//! emulator's clock on a Cortex-M. [`table`] compares the most with `docs/bounds.md`.
 //!
 //! `no_std`, with an allocator; 64 KiB of stack suffice.
 #![no_std]
 
 extern crate alloc;
 
+mod aligned;
+mod allocate;
 mod between;
-mod blocks;
-mod choice;
-pub mod next;
+mod free;
+mod lens;
+mod misuse;
+mod picks;
+mod plan;
+mod probe;
 mod record;
+mod resize;
+mod search;
 mod slabs;
+mod slots;
+mod supply;
 pub mod table;
 mod world;
 
-pub use choice::{Choice, FEW, MANY, SOME};
-pub use record::{Cost, Most, Probe, Record};
-pub use world::{Block, World};
+pub use probe::{Cost, Probe};
+pub use record::{Key, Most, Mosts, Record};
+pub use search::Effort;
+pub use world::{Block, Memory, World};
 
-use evenfit::{Compact, Standard, Tiers};
+use evenfit::{Geometry, Tiers};
 
-/// Tries the blocks and the slabs of `Standard` pools.
-pub fn standard<P: Probe>(record: &mut Record<P>, names: [&'static str; 2], choice: &Choice) {
-    for (name, tiers) in names.into_iter().zip([Tiers::BlocksOnly, Tiers::WithSlabs]) {
-        record.begin(name);
-        blocks::all::<Standard, P>(record, tiers, choice);
-    }
-    slabs::all(record, choice);
-}
+use search::Search;
 
-/// Tries `Compact` pools.
-pub fn compact<P: Probe>(record: &mut Record<P>, name: &'static str, choice: &Choice) {
+/// Tries all families, in a pool whose kind has this name.
+pub fn all<T: Tiers, G: Geometry, P: Probe>(
+    record: &mut Record<P>,
+    name: &'static str,
+    effort: Effort,
+) {
     record.begin(name);
-    blocks::all::<Compact, P>(record, Tiers::BlocksOnly, choice);
+    // Room for the largest state, and for a free block of the second word of bins, where there is one.
+    let granules = (5 * lens::word_start::<G>(1)).max(1000 * G::SHORT_END);
+    let granules = granules.min(G::GRANULES_MAX / 10 * 9);
+    let mut search = Search::new::<G>(record, granules, effort);
+    free::all::<T, G, P>(&mut search);
+    allocate::all::<T, G, P>(&mut search);
+    aligned::all::<T, G, P>(&mut search);
+    resize::all::<T, G, P>(&mut search);
+    misuse::all::<T, G, P>(&mut search);
+    if World::<T, G>::HAS_SLABS {
+        slots::all::<T, G, P>(&mut search);
+    }
 }

@@ -1,36 +1,14 @@
-//! The most that each operation cost, and where.
+//! Counting, and the most that each operation cost.
 
 use alloc::collections::BTreeMap;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use core::alloc::Layout;
 
-use evenfit::Geometry;
+use evenfit::{Geometry, ReallocError, Tiers};
 
-use crate::next::Key;
+use crate::picks::Picks;
+use crate::probe::{Cost, Probe};
 use crate::world::{Block, World};
-
-/// What one call cost.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Cost {
-    /// Instructions executed.
-    pub instructions: u64,
-    /// Distinct cache lines of data loaded from or stored to; 0 where they aren't counted.
-    pub lines: usize,
-    /// How often the most executed instruction was; 0 where it isn't counted.
-    pub turns: usize,
-}
-
-/// Counts what a call costs.
-pub trait Probe {
-    /// Calls `operation` once.
-    fn count<T>(&mut self, operation: impl FnOnce() -> T) -> (T, Cost);
-
-    /// What was counted last is the most so far of what is counted together.
-    fn is_most(&mut self, _key: Key) {}
-
-    /// From now on all that can be counted is to be, however long it takes; or no longer.
-    fn count_all(&mut self, _all: bool) {}
-}
 
 /// What an operation took at most, and the state in which it did.
 #[derive(Clone, Debug, Default)]
@@ -43,11 +21,26 @@ pub struct Most {
     pub lines_state: String,
 }
 
+/// The most by kind of pool and operation.
+pub type Mosts = BTreeMap<(&'static str, &'static str), Most>;
+
+/// What was counted last.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Counted {
+    pub(crate) operation: &'static str,
+    pub(crate) instructions: u64,
+}
+
+/// What is counted together: the kind of pool, the operation, and what family of states it is in.
+pub type Key = (&'static str, &'static str, &'static str);
+
 /// The most of every operation.
 pub struct Record<P: Probe> {
     probe: P,
     tier: &'static str,
-    most: BTreeMap<(&'static str, &'static str), Most>,
+    family: &'static str,
+    most: BTreeMap<Key, Most>,
+    states: u64,
 }
 
 impl<P: Probe> Record<P> {
@@ -56,7 +49,9 @@ impl<P: Probe> Record<P> {
         Self {
             probe,
             tier: "",
+            family: "",
             most: BTreeMap::new(),
+            states: 0,
         }
     }
 
@@ -65,84 +60,184 @@ impl<P: Probe> Record<P> {
         self.tier = tier;
     }
 
-    /// By kind of pool and operation.
-    pub fn finish(self) -> BTreeMap<(&'static str, &'static str), Most> {
-        self.most
+    /// What follows is of this family of states.
+    pub(crate) fn begin_family(&mut self, family: &'static str) {
+        self.family = family;
     }
 
-    fn note(&mut self, operation: &'static str, cost: Cost, state: &dyn Fn() -> String) {
-        let most = self.most.entry((self.tier, operation)).or_default();
+    /// By kind of pool, operation and family.
+    pub fn by_family(&self) -> &BTreeMap<Key, Most> {
+        &self.most
+    }
+
+    /// By kind of pool and operation.
+    pub fn by_operation(&self) -> Mosts {
+        let mut mosts = Mosts::new();
+        for (&(tier, operation, _), most) in &self.most {
+            let all = mosts.entry((tier, operation)).or_default();
+            if most.cost.instructions > all.cost.instructions {
+                all.cost.instructions = most.cost.instructions;
+                all.state.clone_from(&most.state);
+            }
+            if most.cost.lines > all.cost.lines {
+                all.cost.lines = most.cost.lines;
+                all.lines_state.clone_from(&most.lines_state);
+            }
+            all.cost.turns = all.cost.turns.max(most.cost.turns);
+        }
+        mosts
+    }
+
+    /// What counted.
+    pub fn probe(&self) -> &P {
+        &self.probe
+    }
+
+    /// In how many states was counted.
+    pub fn states(&self) -> u64 {
+        self.states
+    }
+
+    /// From now on all that can be counted is; or no longer.
+    pub(crate) fn count_all(&mut self, all: bool) {
+        self.probe.count_all(all);
+    }
+
+    fn note(&mut self, operation: &'static str, cost: Cost, picks: &Picks) -> Counted {
+        self.states += 1;
+        let key = (self.tier, operation, self.family);
+        let most = self.most.entry(key).or_default();
         if cost.instructions > most.cost.instructions {
             most.cost.instructions = cost.instructions;
-            most.state = state();
+            most.state = picks.text().to_string();
+            self.probe.is_most(key);
         }
         if cost.lines > most.cost.lines {
             most.cost.lines = cost.lines;
-            most.lines_state = state();
+            most.lines_state = picks.text().to_string();
         }
         most.cost.turns = most.cost.turns.max(cost.turns);
+        Counted {
+            operation,
+            instructions: cost.instructions,
+        }
     }
 
-    /// Whether it was served.
-    pub(crate) fn allocate<G: Geometry>(
+    /// Allocates, as Rust does or as C does.
+    pub(crate) fn allocate<T: Tiers, G: Geometry>(
         &mut self,
-        world: &mut World<G>,
-        bytes: usize,
-        align: usize,
-        state: &dyn Fn() -> String,
-    ) -> bool {
-        let layout = Layout::from_size_align(bytes, align).expect("small");
+        world: &mut World<T, G>,
+        layout: Layout,
+        picks: &mut Picks,
+    ) -> Counted {
+        let is_c = picks.of(AS_C, &[false, true]);
         let heap = world.heap();
-        let (result, cost) = self.probe.count(|| heap.allocate(layout));
-        let operation = if align > G::GRANULE_BYTES {
-            "allocate over-aligned"
+        let (result, cost) = if is_c {
+            self.probe.count(|| heap.malloc(layout.size()))
         } else {
-            "allocate"
+            self.probe.count(|| heap.allocate(layout))
         };
-        self.note(operation, cost, state);
-        world.heap().check().expect("a sound heap");
-        result.is_ok()
+        world.check();
+        let operation = match (result.is_ok(), layout.align() > G::ALIGN_BYTES) {
+            _ if is_c => "malloc",
+            (true, false) => "allocate",
+            (true, true) => "allocate over-aligned",
+            (false, _) => "allocate, failing",
+        };
+        self.note(operation, cost, picks)
     }
 
-    pub(crate) fn deallocate<G: Geometry>(
+    /// Frees, as Rust does or as C does. `is_as_asked`: the block or slot is just what the layout asks for; not a longer one, nor a block
+    /// in place of a slot.
+    pub(crate) fn deallocate<T: Tiers, G: Geometry>(
         &mut self,
-        world: &mut World<G>,
+        world: &mut World<T, G>,
         block: Block,
-        state: &dyn Fn() -> String,
-    ) {
+        is_as_asked: bool,
+        picks: &mut Picks,
+    ) -> Counted {
         let Block { ptr, layout } = block;
+        let is_c = picks.of(AS_C, &[false, true]);
         let heap = world.heap();
-        // SAFETY: the block is live and not used again.
-        let (result, cost) = self
-            .probe
-            .count(|| unsafe { heap.try_deallocate(ptr, layout) });
-        result.expect("a live block");
-        self.note("deallocate", cost, state);
-        world.heap().check().expect("a sound heap");
+        // SAFETY: a live block is not used again; what is none is refused.
+        let (result, cost) = unsafe {
+            if is_c {
+                self.probe.count(|| heap.try_free(ptr))
+            } else {
+                self.probe.count(|| heap.try_deallocate(ptr, layout))
+            }
+        };
+        if result.is_ok() {
+            world.check();
+        }
+        let operation = match (result.is_ok(), layout.align() > G::ALIGN_BYTES) {
+            _ if is_c => "try_free",
+            (true, false) if is_as_asked => "deallocate",
+            (true, false) => "deallocate other than asked",
+            (true, true) => "deallocate over-aligned",
+            (false, _) => "deallocate, refused",
+        };
+        self.note(operation, cost, picks)
     }
 
-    pub(crate) fn reallocate<G: Geometry>(
+    /// Reallocates, as Rust does or as C does.
+    pub(crate) fn reallocate<T: Tiers, G: Geometry>(
         &mut self,
-        world: &mut World<G>,
+        world: &mut World<T, G>,
         block: Block,
-        bytes: usize,
-        align: usize,
-        state: &dyn Fn() -> String,
-    ) {
+        new: Layout,
+        picks: &mut Picks,
+    ) -> Counted {
         let Block { ptr, layout } = block;
-        let new = Layout::from_size_align(bytes, align).expect("small");
+        let is_c = picks.of(AS_C, &[false, true]);
         let heap = world.heap();
-        let operation = match (bytes > layout.size(), align > G::GRANULE_BYTES) {
-            (true, false) => "grow",
-            (true, true) => "grow over-aligned",
-            (false, false) => "shrink",
-            (false, true) => "shrink over-aligned",
+        let old_bytes = if is_c {
+            heap.usable_size(ptr).unwrap_or(0)
+        } else {
+            layout.size()
         };
-        // SAFETY: the block is live and not used again.
-        let (_, cost) = self
-            .probe
-            .count(|| unsafe { heap.reallocate(ptr, layout, new) });
-        self.note(operation, cost, state);
-        world.heap().check().expect("a sound heap");
+        // SAFETY: a live block is not used as the old one again; what is none is refused.
+        let (result, mut cost) = unsafe {
+            if is_c {
+                self.probe.count(|| heap.realloc(ptr, new.size()))
+            } else {
+                self.probe.count(|| heap.reallocate(ptr, layout, new))
+            }
+        };
+        if !matches!(result, Err(ReallocError::Free(_))) {
+            world.check();
+        }
+        if result.is_ok_and(|moved| moved.cast() != ptr) {
+            cost.instructions -= self.probe.moving(old_bytes.min(new.size()));
+        }
+        let operation = match result {
+            _ if is_c => "realloc",
+            Ok(moved) => {
+                let grows = new.size() > layout.size();
+                let index = usize::from(moved.cast() != ptr) * 2
+                    + usize::from(new.align() > G::ALIGN_BYTES);
+                if grows { GROWS[index] } else { SHRINKS[index] }
+            }
+            Err(ReallocError::Free(_)) => "reallocate, refused",
+            Err(_) => "reallocate, failing",
+        };
+        self.note(operation, cost, picks)
     }
 }
+
+/// Whether what C asks with is asked with: no layouts, and an alignment for all types.
+const AS_C: &str = "as C:";
+
+/// In place and moved, each ordinary and over-aligned.
+const GROWS: [&str; 4] = [
+    "grow",
+    "grow over-aligned",
+    "grow, moved",
+    "grow over-aligned, moved",
+];
+const SHRINKS: [&str; 4] = [
+    "shrink",
+    "shrink over-aligned",
+    "shrink, moved",
+    "shrink over-aligned, moved",
+];

@@ -1,267 +1,150 @@
-//! Operations that slabs take part in.
+//! Slabs and their lists, as parts of a state.
 
-use alloc::format;
 use alloc::vec::Vec;
 use core::fmt;
 
-use evenfit::{BlockState, Geometry, Standard, Tiers};
+use evenfit::{Geometry, Tiers};
 
-use crate::between::{Between, each_between};
-use crate::choice::Choice;
-use crate::record::{Probe, Record};
-use crate::world::{self, Block, Place};
+use crate::between::{Between, Middle};
+use crate::picks::Picks;
+use crate::plan::{Laid, Plan};
+use crate::world::{Block, World};
 
-type World = world::World<Standard>;
-
-pub(crate) fn all<P: Probe>(record: &mut Record<P>, choice: &Choice) {
-    slabs_between(record, choice);
-    spare_between(record, choice);
-    small_requests(record, choice);
+/// How many slots the slab of this slot has.
+fn slots<T: Tiers, G: Geometry>(world: &mut World<T, G>, slot: Block) -> usize {
+    let slot_bytes = world.heap().usable_size(slot.ptr).expect("a live slot");
+    World::<T, G>::SLAB_LEN * G::GRANULE_BYTES / slot_bytes
 }
 
-/// How many slots of so many bytes a slab has.
-fn slots_in_a_slab(slot: usize) -> usize {
-    let mut world = World::for_all(Tiers::WithSlabs);
-    let is_slab = |block: &evenfit::Block| matches!(block.state, BlockState::Slab { .. });
-    let mut slots = 0;
-    loop {
-        world.try_bytes(slot, 8).expect("room");
-        if world.heap().blocks().filter(is_slab).count() == 2 {
-            return slots;
-        }
-        slots += 1;
-    }
+/// Takes all slots of a slab that has no used one, or is opened for the first.
+pub(crate) fn fill<T: Tiers, G: Geometry>(world: &mut World<T, G>, bytes: usize) -> Vec<Block> {
+    let first = world.slot(bytes);
+    let mut all = alloc::vec![first];
+    all.extend((1..slots(world, first)).map(|_| world.slot(bytes)));
+    all
 }
 
-/// A slab between two neighbours, with other slabs of its class before and behind it in their list.
-#[derive(Clone, Copy, Debug)]
-struct SlabBetween {
-    slot_bytes: usize,
-    slots: usize,
-    other_slabs: usize,
-    /// Whether the slot that is used last is the slab's last, in the second word of its mask if it has two.
-    keeps_last: bool,
-    /// Where the slab lies; or, where there is a spare slab, which the next empty one replaces, that one.
-    between: Between,
-    has_spare: bool,
+/// Where a slab stands in the list of its class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SlabPosition {
+    /// Before a slab with free slots in its last word only.
+    BeforeLastWord,
+    /// Before a slab with a free slot in its first word.
+    BeforeFirstWord,
+    Only,
+    Behind,
 }
 
-/// The size of the slot that opens what will be the spare slab: no other state has slots of this size.
-const SPARE_SLOT_BYTES: usize = 72;
-
-impl SlabBetween {
-    /// The heap with a full slab, its slot to keep, its other slots, and the slabs that come behind it.
-    fn build_full(&self) -> (World, Block, Vec<Block>, Vec<Vec<Block>>) {
-        let mut world = World::for_all(Tiers::WithSlabs);
-        let fill = |world: &mut World| -> Vec<Block> {
-            let slot = |_| world.try_bytes(self.slot_bytes, 8).expect("room");
-            (0..self.slots).map(slot).collect()
-        };
-        let mut others: Vec<Vec<Block>> = (0..self.other_slabs).map(|_| fill(&mut world)).collect();
-        let mut slots = if self.has_spare {
-            let slots = fill(&mut world);
-            let spare = |world: &mut World| world.try_bytes(SPARE_SLOT_BYTES, 8).expect("room");
-            let spare = self.between.build(&mut world, spare);
-            world.free(spare);
-            slots
-        } else {
-            self.between.build(&mut world, fill)
-        };
-        // The first of the others comes before the slab in question in their list, the rest will come behind it.
-        if !others.is_empty() {
-            world.free(others.remove(0)[0]);
-        }
-        let kept = if self.keeps_last {
-            slots.pop()
-        } else {
-            Some(slots.remove(0))
-        };
-        (world, kept.expect("a slot"), slots, others)
-    }
-
-    /// The heap with a slab of which one slot is used.
-    fn build_nearly_empty(&self) -> (World, Block) {
-        let (mut world, kept, slots, others) = self.build_full();
-        world.free(slots[slots.len() / 2]);
-        others.iter().for_each(|other| world.free(other[0]));
-        for (index, &slot) in slots.iter().enumerate() {
-            if index != slots.len() / 2 {
-                world.free(slot);
-            }
-        }
-        (world, kept)
-    }
-}
-
-impl fmt::Display for SlabBetween {
+impl fmt::Display for SlabPosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            slot_bytes,
-            other_slabs,
-            between,
-            ..
-        } = self;
-        write!(
-            f,
-            "a slab of slots of {slot_bytes} bytes, {other_slabs} others in its list"
-        )?;
-        if self.keeps_last {
-            f.write_str(", its last slot used last")?;
-        }
-        if self.has_spare {
-            f.write_str("; another slab is spare and goes")?;
-        }
-        write!(f, "; {between}")
+        f.write_str(match self {
+            Self::BeforeLastWord => "before another slab with a free slot in its last word",
+            Self::BeforeFirstWord => "before another slab with a free slot in its first word",
+            Self::Only => "alone in its list",
+            Self::Behind => "behind another slab in its list",
+        })
     }
 }
 
-/// Slots that are the first or the last of a slab, given back or moved elsewhere.
-fn slabs_between<P: Probe>(record: &mut Record<P>, choice: &Choice) {
-    for &slot_bytes in choice.slots {
-        let slots = slots_in_a_slab(slot_bytes);
-        for (other_slabs, keeps_last, has_spare) in [
-            (0, false, false),
-            (0, true, true),
-            (2, false, true),
-            (2, true, false),
-            (2, true, true),
-        ] {
-            each_between(
-                &Choice {
-                    blocks: &[0],
-                    ..*choice
-                },
-                |between| {
-                    let slab = SlabBetween {
-                        slot_bytes,
-                        slots,
-                        other_slabs,
-                        keeps_last,
-                        between,
-                        has_spare,
-                    };
-                    let state = |what: &str| format!("{what}: {slab}");
+const SLAB_POSITIONS: [SlabPosition; 4] = [
+    SlabPosition::BeforeLastWord,
+    SlabPosition::BeforeFirstWord,
+    SlabPosition::Only,
+    SlabPosition::Behind,
+];
 
-                    let (mut world, _, slots, _) = slab.build_full();
-                    record.deallocate(&mut world, slots[slots.len() / 2], &|| {
-                        state("first free slot")
-                    });
-                    let (mut world, kept) = slab.build_nearly_empty();
-                    record.deallocate(&mut world, kept, &|| state("last used slot"));
-                    // To another class, whose first slab this opens; to a block; to a block with an alignment.
-                    for (new, align) in [
-                        (slot_bytes / 2, 8),
-                        (slot_bytes + 17, 8),
-                        (400, 8),
-                        (400, 1024),
-                        (400, 4096),
-                        (slot_bytes / 2, 1024),
-                        (slot_bytes / 2, 4096),
-                    ] {
-                        let (mut world, kept) = slab.build_nearly_empty();
-                        let state = || state(&format!("last used slot, to {new} bytes at {align}"));
-                        record.reallocate(&mut world, kept, new, align, &state);
-                    }
-                },
-            );
-        }
-    }
+/// A slab between two neighbours, of which one slot will be used, and another of its class.
+pub(crate) struct OneUsed {
+    bytes: usize,
+    position: SlabPosition,
+    is_last_slot: bool,
+    has_more: bool,
+    between: Between,
+    companion: Vec<Block>,
+    laid: Option<Laid>,
+    slots: Vec<Block>,
 }
 
-/// What only the spare slab's block, joined with the free blocks around it, can serve.
-fn spare_between<P: Probe>(record: &mut Record<P>, choice: &Choice) {
-    each_between(choice, |between| {
-        let full = Between {
-            is_full: true,
-            at_top: false,
-            ..between
+impl OneUsed {
+    pub(crate) fn picked<G: Geometry>(picks: &mut Picks, sizes: &[usize]) -> Self {
+        Self {
+            bytes: picks.of("a slab of slots of", sizes),
+            position: picks.of("", &SLAB_POSITIONS),
+            is_last_slot: picks.of("its last slot used:", &[true, false]),
+            has_more: picks.of("a granule more than a slab:", &[false, true]),
+            between: Between::picked::<G>(picks),
+            companion: Vec::new(),
+            laid: None,
+            slots: Vec::new(),
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Opens it, and the other slab of its class.
+    pub(crate) fn lay<T: Tiers, G: Geometry>(&mut self, plan: &mut Plan<T, G>) -> Option<()> {
+        if self.position != SlabPosition::Only {
+            self.companion = fill(&mut plan.world, self.bytes);
+        }
+        let middle = if self.has_more {
+            Middle::SlabOneMore(self.bytes)
+        } else {
+            Middle::Slab(self.bytes)
         };
-        let joined = full.left + 128 + full.right;
-        for bytes in [joined / 2, joined].map(|granules| granules * Standard::GRANULE_BYTES) {
-            for align in [8, 64, 4096] {
-                let mut world = World::for_all(Tiers::WithSlabs);
-                let slot = full.build(&mut world, |world| {
-                    world.try_bytes(SPARE_SLOT_BYTES, 8).expect("room")
-                });
-                world.free(slot);
-                let state = || {
-                    format!(
-                        "{bytes} bytes at {align}, for which the spare slab is given back: {full}"
-                    )
-                };
-                record.allocate(&mut world, bytes, align, &state);
-            }
-        }
-        // A block before the spare slab, longer by all of the slab, and by all that is free around both.
-        for granules in [full.block + 128, full.block + joined] {
-            let mut world = World::for_all(Tiers::WithSlabs);
-            let (block, slot) = full.build(&mut world, |world| {
-                let block = world.granules(full.block);
-                (block, world.try_bytes(SPARE_SLOT_BYTES, 8).expect("room"))
-            });
-            world.free(slot);
-            let state = || format!("a block before the spare slab to {granules} granules: {full}");
-            record.reallocate(
-                &mut world,
-                block,
-                granules * Standard::GRANULE_BYTES,
-                8,
-                &state,
-            );
-        }
-    });
-}
+        self.laid = Some(self.between.lay(plan, middle)?);
+        Some(())
+    }
 
-/// Small requests: a slot, the last slot, a new slab, a block where no slab can be had; and changes of class.
-fn small_requests<P: Probe>(record: &mut Record<P>, choice: &Choice) {
-    for &slot in choice.slots {
-        for &offset in choice.offsets {
-            for &surplus in choice.neighbours {
-                for companion in [Place::Only, Place::First] {
-                    for full in [false, true] {
-                        let state = |what: &str| {
-                            format!(
-                                "{what}: {slot} bytes, {offset} in front, a hole with {surplus} more, {companion}, top full: {full}"
-                            )
-                        };
-                        for slab_fits in [false, true] {
-                            let mut world = World::for_all(Tiers::WithSlabs);
-                            world.granules(offset);
-                            let hole = if slab_fits { 128 } else { 17 } + surplus;
-                            let companions = world.companions(hole, companion);
-                            let hole = world.apart(hole);
-                            let large = world.apart(140);
-                            if full {
-                                world.fill_top();
-                            }
-                            world.free_at(hole, &companions, companion);
-                            record.allocate(&mut world, slot, 8, &|| state("a new slab"));
-                            record.reallocate(&mut world, large, slot, 8, &|| {
-                                state("a block becomes a slot")
-                            });
-                        }
-                    }
+    /// Takes all its slots, after the plan was settled. `None`: what was laid is no slab with free slots any more.
+    pub(crate) fn fill<T: Tiers, G: Geometry>(&mut self, plan: &mut Plan<T, G>) -> Option<()> {
+        let slot = plan.block(self.laid?);
+        let others = slots(&mut plan.world, slot) - 1;
+        self.slots = alloc::vec![slot];
+        for _ in 0..others {
+            self.slots.push(plan.world.slot_if_any(self.bytes)?);
+        }
+        Some(())
+    }
+
+    /// The slot that stays used.
+    pub(crate) fn used(&mut self) -> &mut Block {
+        let index = if self.is_last_slot {
+            self.slots.len() - 1
+        } else {
+            0
+        };
+        &mut self.slots[index]
+    }
+
+    /// Frees all other slots. `None`: another slab turned out to be of the same class.
+    pub(crate) fn empty<T: Tiers, G: Geometry>(&mut self, world: &mut World<T, G>) -> Option<()> {
+        let used = self.used().ptr;
+        let others = core::mem::take(&mut self.slots);
+        let others = others.into_iter().filter(|slot| slot.ptr != used);
+        let companion = core::mem::take(&mut self.companion);
+        match self.position {
+            SlabPosition::Only => others.for_each(|slot| world.free(slot)),
+            SlabPosition::BeforeFirstWord => {
+                world.free(companion[0]);
+                others.for_each(|slot| world.free(slot));
+            }
+            SlabPosition::BeforeLastWord => {
+                world.free(companion[companion.len() - 1]);
+                others.for_each(|slot| world.free(slot));
+            }
+            SlabPosition::Behind => {
+                // Full as it is, it leaves the list when the other is looked at; then it comes back as the last.
+                world.free(companion[0]);
+                let again = world.slot(self.bytes);
+                if again.ptr != companion[0].ptr {
+                    return None;
                 }
+                others.for_each(|slot| world.free(slot));
+                world.free(companion[1]);
             }
         }
-        let per_slab = slots_in_a_slab(slot);
-        let mut world = World::for_all(Tiers::WithSlabs);
-        let mut slots = Vec::new();
-        for index in 0..3 * per_slab {
-            record.allocate(&mut world, slot, 8, &|| {
-                format!("slot {index} of {slot} bytes")
-            });
-            slots.extend(world.try_bytes(slot, 8));
-        }
-        // Slabs with one free slot each in one list: taking it unlinks a slab from between others.
-        slots
-            .iter()
-            .step_by(per_slab)
-            .for_each(|&slot| world.free(slot));
-        for _ in 0..3 {
-            record.allocate(&mut world, slot, 8, &|| {
-                format!("the last slot of {slot} bytes in a slab among others")
-            });
-        }
+        Some(())
     }
 }

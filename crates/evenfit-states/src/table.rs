@@ -1,34 +1,80 @@
-//! The published figures: a table in `docs/bounds.md` between two marks, read, compared with and written.
+//! The published figures: tables in `docs/bounds.md`, each between two marks, read, compared with and written.
+//!
+//! A table has a row for each operation, and a column for each kind of pool by the name it was counted under. The page's own head says which.
 
 use alloc::collections::BTreeMap;
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use crate::record::Most;
-
-/// The most by kind of pool and operation, as [`Record::finish`](crate::Record::finish) gives it.
-pub type Mosts = BTreeMap<(&'static str, &'static str), Most>;
-
-/// Which figures a table has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Columns {
-    /// Instructions only.
-    Instructions,
-    /// Instructions, cache lines and turns.
-    All,
-}
+use crate::record::{Most, Mosts};
 
 /// The operations in the order of the tables.
-const OPERATIONS: [&str; 7] = [
+const OPERATIONS: [&str; 20] = [
     "allocate",
     "allocate over-aligned",
+    "allocate, failing",
     "deallocate",
+    "deallocate over-aligned",
+    "deallocate other than asked",
+    "deallocate, refused",
     "grow",
     "grow over-aligned",
+    "grow, moved",
+    "grow over-aligned, moved",
     "shrink",
     "shrink over-aligned",
+    "shrink, moved",
+    "shrink over-aligned, moved",
+    "reallocate, failing",
+    "reallocate, refused",
+    "malloc",
+    "try_free",
+    "realloc",
 ];
+
+/// A figure of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Figure {
+    /// The most instructions of a call.
+    Instructions,
+    /// The most cache lines that a call touched.
+    Lines,
+}
+
+/// Where the linker puts the tables of constants differs, and so how many lines more or less a call touches.
+const LINES_MARGIN: u64 = 2;
+
+impl Figure {
+    /// What was counted.
+    fn counted(self, most: &Most) -> u64 {
+        match self {
+            Self::Instructions => most.cost.instructions,
+            Self::Lines => most.cost.lines as u64,
+        }
+    }
+
+    /// What is published of it.
+    fn published(self, most: &Most) -> u64 {
+        match self {
+            Self::Instructions => most.cost.instructions,
+            Self::Lines => most.cost.lines as u64 + LINES_MARGIN,
+        }
+    }
+
+    fn state(self, most: &Most) -> &str {
+        match self {
+            Self::Instructions => &most.state,
+            Self::Lines => &most.lines_state,
+        }
+    }
+}
+
+/// A table as the page has it: the names of its columns, and its figures by column and operation.
+struct Table<'page> {
+    columns: Vec<&'page str>,
+    figures: BTreeMap<(&'page str, &'page str), u64>,
+}
 
 fn marks(name: &str) -> [String; 2] {
     [
@@ -37,128 +83,105 @@ fn marks(name: &str) -> [String; 2] {
     ]
 }
 
-/// The page with what stands between the marks of `name` replaced; `None` if it has no such marks.
-pub fn replaced(page: &str, name: &str, table: &str) -> Option<String> {
+/// Where the page's table of this name begins and ends, without its marks.
+fn span(page: &str, name: &str) -> Option<[usize; 2]> {
     let [begin, end] = marks(name);
     let start = page.find(&begin)? + begin.len();
-    let rest = start + page[start..].find(&end)?;
-    Some(format!("{}\n{table}{}", &page[..start], &page[rest..]))
+    Some([start, start + page[start..].find(&end)?])
 }
 
-/// The tables of figures and of the states that reach them, for the kinds of pool in this order.
-pub fn rendered(most: &Mosts, tiers: &[&str], columns: Columns) -> String {
-    let mut table = String::from(match columns {
-        Columns::Instructions => "\n| operation | tier | instructions |\n|---|---|--:|\n",
-        Columns::All => {
-            "\n| operation | tier | instructions | cache lines | turns |\n|---|---|--:|--:|--:|\n"
+fn cells(line: &str) -> Option<impl Iterator<Item = &str>> {
+    let line = line.strip_prefix('|')?.strip_suffix('|')?;
+    Some(line.split('|').map(str::trim))
+}
+
+impl<'page> Table<'page> {
+    fn read(page: &'page str, name: &str) -> Option<Self> {
+        let [start, end] = span(page, name)?;
+        let mut lines = page[start..end].lines().filter_map(cells);
+        let columns: Vec<&str> = lines.next()?.skip(1).collect();
+        let mut figures = BTreeMap::new();
+        for mut row in lines {
+            let operation = row.next()?;
+            for (column, figure) in columns.iter().zip(row) {
+                if let Ok(figure) = figure.parse() {
+                    figures.insert((*column, operation), figure);
+                }
+            }
         }
-    });
-    let rows = || {
-        tiers.iter().flat_map(|tier| {
-            OPERATIONS.iter().filter_map(move |operation| {
-                most.get(&(*tier, *operation))
-                    .map(|most| (tier, operation, most))
-            })
-        })
+        Some(Self { columns, figures })
+    }
+
+    fn write(&self) -> String {
+        let mut table = format!("\n\n| operation | {} |\n|---|", self.columns.join(" | "));
+        table += &"--:|".repeat(self.columns.len());
+        for operation in OPERATIONS {
+            let figure = |column: &&'page str| self.figures.get(&(*column, operation)).copied();
+            if self.columns.iter().all(|column| figure(column).is_none()) {
+                continue;
+            }
+            table += &format!("\n| {operation} |");
+            for column in &self.columns {
+                let cell = figure(column).map_or("-".to_string(), |figure| figure.to_string());
+                table += &format!(" {cell} |");
+            }
+        }
+        table + "\n\n"
+    }
+}
+
+/// The page with what was counted in its table `name`; columns of which nothing was counted stay. `None` if the page has no such table, or
+/// that no such column.
+pub fn updated(page: &str, name: &str, most: &Mosts, figure: Figure) -> Option<String> {
+    let mut table = Table::read(page, name)?;
+    let is_counted = |column: &str| most.keys().any(|(tier, _)| *tier == column);
+    table.figures.retain(|(column, _), _| !is_counted(column));
+    for (&(tier, operation), most) in most {
+        table.columns.iter().find(|column| **column == tier)?;
+        table
+            .figures
+            .insert((tier, operation), figure.published(most));
+    }
+    let [start, end] = span(page, name)?;
+    Some(format!(
+        "{}{}{}",
+        &page[..start],
+        table.write(),
+        &page[end..]
+    ))
+}
+
+/// What differs from the table `name` of `page`: a figure that is exceeded, or of which not so many per cent were reached.
+pub fn differences(
+    most: &Mosts,
+    page: &str,
+    name: &str,
+    figure: Figure,
+    reached_percent: u64,
+) -> Vec<String> {
+    let Some(table) = Table::read(page, name) else {
+        return alloc::vec![format!("there is no table {name}")];
     };
-    for (tier, operation, most) in rows() {
-        table += &format!("| {operation} | {tier} |");
-        for figure in figures(most, columns) {
-            table += &format!(" {figure} |");
-        }
-        table.push('\n');
-    }
-    table +=
-        "\nThe states that reach these figures:\n\n| operation | tier | state |\n|---|---|---|\n";
-    for (tier, operation, most) in rows() {
-        table += &format!("| {operation} | {tier} | {} |\n", most.state);
-    }
-    table.push('\n');
-    table
-}
-
-/// Where the linker puts the tables of constants differs, and so how many lines more or less a call touches.
-const LINES_MARGIN: u64 = 2;
-
-/// What was counted.
-fn counts(most: &Most, columns: Columns) -> Vec<u64> {
-    let cost = most.cost;
-    match columns {
-        Columns::Instructions => alloc::vec![cost.instructions],
-        Columns::All => alloc::vec![cost.instructions, cost.lines as u64, cost.turns as u64],
-    }
-}
-
-/// What is published of it.
-fn figures(most: &Most, columns: Columns) -> Vec<u64> {
-    let mut figures = counts(most, columns);
-    if let Some(lines) = figures.get_mut(1) {
-        *lines += LINES_MARGIN;
-    }
-    figures
-}
-
-/// The figures of each row of the table `name`.
-fn published<'page>(page: &'page str, name: &str) -> BTreeMap<(&'page str, &'page str), Vec<u64>> {
-    let [begin, end] = marks(name);
-    page.lines()
-        .skip_while(|line| *line != begin)
-        .take_while(|line| *line != end)
-        .filter_map(|line| {
-            let mut cells = line
-                .strip_prefix('|')?
-                .strip_suffix('|')?
-                .split('|')
-                .map(str::trim);
-            let (operation, tier) = (cells.next()?, cells.next()?);
-            let figures: Option<Vec<u64>> = cells.map(|cell| cell.parse().ok()).collect();
-            Some(((tier, operation), figures?))
-        })
-        .collect()
-}
-
-/// What differs from the table `name` of `page`: a figure that is exceeded, or was not reached to within 10 %.
-pub fn differences(most: &Mosts, page: &str, name: &str, columns: Columns) -> Vec<String> {
-    let published = published(page, name);
     let mut differences = Vec::new();
     for (&(tier, operation), most) in most {
-        let Some(row) = published.get(&(tier, operation)) else {
-            differences.push(format!(
-                "the table {name} has no row for {operation}, {tier}"
-            ));
-            continue;
-        };
-        let counted = counts(most, columns);
-        let reached = figures(most, columns);
-        let names = ["instructions", "lines", "turns"];
-        for (((&counted, &reached), &told), what) in
-            counted.iter().zip(&reached).zip(row).zip(names)
-        {
-            let state = if what == "lines" {
-                &most.lines_state
-            } else {
-                &most.state
-            };
-            if counted > told {
-                differences.push(format!(
-                    "{operation}, {tier}: {counted} {what}, {told} are published, in {state}"
-                ));
-            }
-            if reached * 10 < told * 9 && what != "turns" {
-                differences.push(format!(
-                    "{operation}, {tier}: only {reached} of {told} {what} were reached"
-                ));
-            }
-        }
-        if counted.len() != row.len() {
-            differences.push(format!("{operation}, {tier}: the row has other columns"));
+        let counted = figure.counted(most);
+        let state = figure.state(most);
+        match table.figures.get(&(tier, operation)) {
+            None => differences.push(format!("{name} has no figure for {operation}, {tier}")),
+            Some(&told) if counted > told => differences.push(format!(
+                "{operation}, {tier}: {counted}, where {name} says {told}, in: {state}"
+            )),
+            Some(&told) if figure.published(most) * 100 < told * reached_percent => differences
+                .push(format!(
+                    "{operation}, {tier}: only {counted} of {told} in {name} were reached"
+                )),
+            Some(_) => {}
         }
     }
-    for (tier, operation) in published.keys() {
-        if !most.keys().any(|key| *key == (*tier, *operation)) {
-            differences.push(format!(
-                "{operation}, {tier} is published, but was not tried"
-            ));
+    let is_counted = |column: &str| most.keys().any(|(tier, _)| *tier == column);
+    for &(column, operation) in table.figures.keys() {
+        if is_counted(column) && !most.keys().any(|key| *key == (column, operation)) {
+            differences.push(format!("{operation}, {column}: published, but not counted"));
         }
     }
     differences
@@ -167,41 +190,55 @@ pub fn differences(most: &Mosts, page: &str, name: &str, columns: Columns) -> Ve
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Cost;
-    use alloc::string::ToString;
+    use crate::probe::Cost;
 
-    const PAGE: &str = "before\n<!-- table: here -->\nold\n<!-- end of table: here -->\nafter\n";
+    const PAGE: &str = "before\n<!-- table: here -->\n\n| operation | small | large |\n|---|--:|--:|\n| grow | 7 | 9 |\n| shrink | 1 | - |\n\n\
+        <!-- end of table: here -->\nafter\n";
 
-    fn most(instructions: u64) -> Mosts {
+    fn most(operation: &'static str, instructions: u64) -> Mosts {
         let most = Most {
             cost: Cost {
                 instructions,
+                lines: 5,
                 ..Cost::default()
             },
             state: "a state".to_string(),
             lines_state: String::new(),
         };
-        BTreeMap::from([(("blocks only", "grow"), most)])
+        BTreeMap::from([(("small", operation), most)])
     }
 
     #[test]
     fn what_is_written_is_what_is_compared() {
-        let table = rendered(&most(100), &["blocks only"], Columns::Instructions);
-        let page = replaced(PAGE, "here", &table).unwrap();
+        let page = updated(PAGE, "here", &most("grow", 100), Figure::Instructions).unwrap();
         assert!(page.starts_with("before\n") && page.ends_with("here -->\nafter\n"));
-        let differences =
-            |count| differences(&most(count), &page, "here", Columns::Instructions).len();
+        assert!(page.contains("| grow | 100 | 9 |") && !page.contains("shrink"));
+        let differences = |count| {
+            let most = most("grow", count);
+            differences(&most, &page, "here", Figure::Instructions, 90).len()
+        };
         assert_eq!([89, 90, 100, 101].map(differences), [1, 0, 0, 1]);
-        assert_eq!(replaced(PAGE, "there", &table), None);
+        let twice = updated(&page, "here", &most("grow", 100), Figure::Instructions);
+        assert_eq!(twice, Some(page));
     }
 
     #[test]
-    fn a_missing_row_and_an_unknown_one_are_told() {
-        let table = rendered(&most(100), &["blocks only"], Columns::Instructions);
-        let page = replaced(PAGE, "here", &table)
-            .unwrap()
-            .replace("grow", "shrink");
-        let told = differences(&most(100), &page, "here", Columns::Instructions);
-        assert_eq!(told.len(), 2, "{told:?}");
+    fn lines_are_published_with_a_margin() {
+        let page = updated(PAGE, "here", &most("grow", 0), Figure::Lines).unwrap();
+        assert!(page.contains("| grow | 7 | 9 |"), "{page}");
+        let told = differences(&most("grow", 0), &page, "here", Figure::Lines, 90);
+        assert!(told.is_empty(), "{told:?}");
+    }
+
+    #[test]
+    fn what_is_in_one_only_is_told() {
+        let told = differences(&most("allocate", 1), PAGE, "here", Figure::Instructions, 90);
+        assert_eq!(told.len(), 3, "{told:?}");
+        let counted = most("grow", 1);
+        let told = differences(&counted, PAGE, "there", Figure::Instructions, 90);
+        assert_eq!(told, ["there is no table there"]);
+        assert_eq!(updated(PAGE, "there", &counted, Figure::Lines), None);
+        let page = PAGE.replace("small", "tiny");
+        assert_eq!(updated(&page, "here", &counted, Figure::Lines), None);
     }
 }

@@ -1,16 +1,10 @@
 //! A heap, and the calls that a state is built from.
 
-use alloc::alloc::{alloc, dealloc};
-use alloc::boxed::Box;
-use alloc::vec::Vec;
+use alloc::alloc::{alloc, alloc_zeroed, dealloc};
 use core::alloc::Layout;
-use core::fmt;
 use core::ptr::NonNull;
 
-use evenfit::{Geometry, Heap, Tiers};
-
-/// Granules between two blocks that must not be neighbours: too many to come from a slab.
-pub(crate) const SEPARATOR: usize = 33;
+use evenfit::{BlockState, Builder, Geometry, Heap, Tiers};
 
 /// A live block.
 #[derive(Clone, Copy, Debug)]
@@ -21,141 +15,208 @@ pub struct Block {
     pub layout: Layout,
 }
 
-/// A heap and its region. Both lie at addresses of a fixed alignment, so that a state takes the same path and touches
-/// the same lines each time.
-pub struct World<G: Geometry> {
-    heap: Box<Aligned<G>>,
-    region: NonNull<u8>,
-    region_layout: Layout,
+/// Where one heap after another is built.
+pub struct Memory {
+    base: NonNull<u8>,
+    layout: Layout,
+    is_zero: bool,
 }
 
-#[repr(align(64))]
-struct Aligned<G: Geometry>(Heap<'static, G>);
+/// So that alignments up to it are the same each time.
+const MEMORY_ALIGN: usize = 1 << 16;
 
-const REGION_ALIGN: usize = 1 << 20;
-
-/// The length of a region in granules, in which every combination has room. A `Compact` pool can't have more.
-const WORLD_GRANULES: usize = 62_000;
-
-impl<G: Geometry> World<G> {
-    /// A pool that every combination has room in.
-    pub(crate) fn for_all(tiers: Tiers) -> Self {
-        Self::new(WORLD_GRANULES * G::GRANULE_BYTES, tiers)
-    }
-
-    /// An empty heap over `len_bytes`.
+impl Memory {
+    /// Memory for a pool of so many granules.
     ///
     /// # Panics
-    /// If there is no memory for it, or the heap refuses it.
-    pub fn new(len_bytes: usize, tiers: Tiers) -> Self {
-        let region_layout = Layout::from_size_align(len_bytes, REGION_ALIGN).expect("small");
+    /// If there is none.
+    pub fn new<G: Geometry>(granules: usize) -> Self {
+        let layout = Self::layout::<G>(granules, MEMORY_ALIGN).expect("a small pool");
         // SAFETY: the layout has a size.
-        let region = NonNull::new(unsafe { alloc(region_layout) }).expect("memory");
-        // SAFETY: the region is freed when the heap is, and is the heap's alone.
-        let heap = unsafe { Heap::from_raw_with(region, len_bytes, tiers) }.expect("long enough");
+        let base = NonNull::new(unsafe { alloc(layout) }).expect("memory");
         Self {
-            heap: Box::new(Aligned(heap)),
-            region,
-            region_layout,
+            base,
+            layout,
+            is_zero: false,
         }
+    }
+
+    /// Memory for a very large pool, of which only what is touched need be there. `None`: there is no such memory.
+    pub fn large<G: Geometry>(granules: usize) -> Option<Self> {
+        let layout = Self::layout::<G>(granules, 16)?;
+        // SAFETY: the layout has a size.
+        let base = NonNull::new(unsafe { alloc_zeroed(layout) })?;
+        Some(Self {
+            base,
+            layout,
+            is_zero: true,
+        })
+    }
+
+    fn layout<G: Geometry>(granules: usize, align: usize) -> Option<Layout> {
+        let pool_bytes = granules.checked_mul(G::GRANULE_BYTES)?;
+        let bytes = pool_bytes.checked_add(pool_bytes / 16)?;
+        Layout::from_size_align(bytes.checked_add(4096)?, align).ok()
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: allocated with this layout; worlds borrow it.
+        unsafe { dealloc(self.base.as_ptr(), self.layout) };
+    }
+}
+
+/// Requests of more bytes aren't served from slabs.
+const SLOT_BYTES_MAX: usize = 512;
+
+/// A heap. It lies at an address of fixed alignment, so that a state touches the same lines each time.
+#[repr(align(64))]
+pub struct World<'m, T: Tiers, G: Geometry> {
+    heap: Heap<'m, T, G>,
+    /// A check of a very large pool would take too long.
+    is_small: bool,
+    /// Something was written to free memory.
+    pub(crate) is_overwritten: bool,
+}
+
+impl<'m, T: Tiers, G: Geometry> World<'m, T, G> {
+    pub(crate) const HAS_SLABS: bool = T::SLABS_REGION_BYTES_MIN == 0;
+    /// How long a slab is, in granules.
+    pub(crate) const SLAB_LEN: usize = 8 * G::SHORT_END;
+    /// The shortest block, in granules, that no slab serves.
+    pub(crate) const BLOCK_LEN: usize = Self::even(if Self::HAS_SLABS {
+        SLOT_BYTES_MAX / G::GRANULE_BYTES + 1
+    } else {
+        2
+    });
+
+    /// An empty heap.
+    pub fn new(memory: &'m mut Memory) -> Self {
+        let builder = if memory.is_zero {
+            memory.is_zero = false;
+            // SAFETY: the memory is zero, since nothing was built in it yet.
+            unsafe { Builder::<T, G>::new().zeroed() }
+        } else {
+            Builder::new()
+        };
+        // SAFETY: the memory is borrowed exclusively as long as the heap lives.
+        let heap = unsafe { builder.build_raw(memory.base, memory.layout.size()) };
+        Self {
+            heap: heap.expect("long enough"),
+            is_small: memory.layout.size() < 1 << 24,
+            is_overwritten: false,
+        }
+    }
+
+    /// The next length that blocks can have.
+    pub(crate) const fn even(len: usize) -> usize {
+        len.next_multiple_of(G::ALIGN_BYTES / G::GRANULE_BYTES)
     }
 
     /// The heap itself.
-    pub fn heap(&mut self) -> &mut Heap<'static, G> {
-        &mut self.heap.0
+    pub fn heap(&mut self) -> &mut Heap<'m, T, G> {
+        &mut self.heap
     }
 
-    pub(crate) fn try_bytes(&mut self, bytes: usize, align: usize) -> Option<Block> {
-        let layout = Layout::from_size_align(bytes, align).expect("small");
-        let block = self.heap().allocate(layout).ok()?;
-        Some(Block {
-            ptr: block.cast(),
-            layout,
-        })
-    }
-
-    /// A block of so many granules; on a fresh heap it follows the one before.
+    /// Checks the whole heap.
     ///
     /// # Panics
-    /// If there is no room.
-    pub fn granules(&mut self, granules: usize) -> Block {
-        self.try_bytes(granules * G::GRANULE_BYTES, 8)
-            .expect("room")
+    /// If it isn't sound.
+    pub(crate) fn check(&self) {
+        if self.is_small && !self.is_overwritten {
+            self.heap.check().expect("a sound heap");
+        }
     }
 
-    /// A block of so many granules with a used block behind it.
-    pub(crate) fn apart(&mut self, granules: usize) -> Block {
-        let block = self.granules(granules);
-        self.granules(SEPARATOR);
-        block
+    /// A request's layout.
+    pub fn layout(len: usize, align: usize) -> Layout {
+        Layout::from_size_align(len * G::GRANULE_BYTES, align).expect("a small request")
+    }
+
+    /// Allocates what is expected to be there.
+    pub(crate) fn allocate(&mut self, layout: Layout) -> Block {
+        let block = self.heap.allocate(layout).expect("room");
+        Block {
+            ptr: block.cast(),
+            layout,
+        }
+    }
+
+    /// A slot, if there is one.
+    pub(crate) fn slot_if_any(&mut self, bytes: usize) -> Option<Block> {
+        let layout = Layout::from_size_align(bytes, 1).expect("a small request");
+        let ptr = self.heap.allocate(layout).ok()?.cast();
+        Some(Block { ptr, layout })
+    }
+
+    /// A slot.
+    pub(crate) fn slot(&mut self, bytes: usize) -> Block {
+        self.allocate(Layout::from_size_align(bytes, 1).expect("a small request"))
+    }
+
+    /// A block of just so many granules, from the only free block there is, or else from the top. What slabs would serve begins longer.
+    pub fn block(&mut self, len: usize) -> Block {
+        let len = Self::even(len);
+        let block = self.allocate(Self::layout(len.max(Self::BLOCK_LEN), G::ALIGN_BYTES));
+        self.resize(block, len)
+    }
+
+    /// A block that keeps others apart.
+    pub(crate) fn apart(&mut self) {
+        self.block(2);
+    }
+
+    /// Resizes a block where it is.
+    pub(crate) fn resize(&mut self, block: Block, len: usize) -> Block {
+        let layout = Self::layout(len, block.layout.align());
+        self.relayout(block, layout)
+    }
+
+    /// Changes a block's layout where it is.
+    pub(crate) fn relayout(&mut self, block: Block, layout: Layout) -> Block {
+        let Block { ptr, layout: old } = block;
+        // SAFETY: the block is live, and not used as the old one again.
+        let resized = unsafe { self.heap.resize_in_place(ptr, old, layout) };
+        assert_eq!(resized.expect("room").cast(), ptr);
+        Block { ptr, layout }
     }
 
     /// Frees a live block.
-    ///
-    /// # Panics
-    /// If it is none.
     pub fn free(&mut self, block: Block) {
         // SAFETY: the block is live and not used again.
-        unsafe { self.heap().try_deallocate(block.ptr, block.layout) }.expect("a live block");
+        unsafe { self.heap.try_deallocate(block.ptr, block.layout) }.expect("a live block");
     }
 
-    /// Takes all of the top.
-    pub(crate) fn fill_top(&mut self) {
-        let mut bytes = 1 << 30;
-        while bytes > 256 {
-            while self.try_bytes(bytes, 8).is_some() {}
-            bytes /= 2;
+    /// How many granules the longest free block has.
+    pub fn longest_free(&self) -> usize {
+        self.heap.largest_free() / G::GRANULE_BYTES
+    }
+
+    /// Where the top begins, as an address, and how many granules it has.
+    pub(crate) fn top(&self) -> (usize, usize) {
+        let is_top = |block: &evenfit::Block| block.state == BlockState::Top;
+        let start = self.heap.pool_start().addr();
+        match self.heap.blocks().find(is_top) {
+            Some(top) => (start + top.offset_bytes, top.size_bytes / G::GRANULE_BYTES),
+            None => (start, 0),
         }
-        while self.try_bytes(SEPARATOR * G::GRANULE_BYTES, 8).is_some() {}
     }
 
-    /// A free block's companions in its list, allocated but not freed yet.
-    pub(crate) fn companions(&mut self, granules: usize, place: Place) -> Vec<Block> {
-        let count = match place {
-            Place::Only => 0,
-            Place::First | Place::Last => 1,
-            Place::Middle => 2,
+    /// Allocates `len` granules of the top.
+    pub(crate) fn allocate_top(&mut self, len: usize) {
+        self.allocate(Self::layout(len, G::ALIGN_BYTES));
+    }
+
+    /// Moves the top up to where it lies `phase` granules behind a multiple of `align` bytes.
+    pub(crate) fn align_top(&mut self, align: usize, phase: usize) {
+        let (top, _) = self.top();
+        let behind = (phase * G::GRANULE_BYTES).wrapping_sub(top) % align / G::GRANULE_BYTES;
+        let len = if behind < 2 {
+            behind + align.max(16) / G::GRANULE_BYTES
+        } else {
+            behind
         };
-        (0..count).map(|_| self.apart(granules)).collect()
-    }
-
-    /// Frees a block so that it stands at `place` among its companions; the latest freed is the first.
-    pub(crate) fn free_at(&mut self, block: Block, companions: &[Block], place: Place) {
-        let (before, after) = match place {
-            Place::Only => (&[][..], &[][..]),
-            Place::First => (companions, &[][..]),
-            Place::Last => (&[][..], companions),
-            Place::Middle => companions.split_at(1),
-        };
-        before.iter().for_each(|&companion| self.free(companion));
-        self.free(block);
-        after.iter().for_each(|&companion| self.free(companion));
-    }
-}
-
-impl<G: Geometry> Drop for World<G> {
-    fn drop(&mut self) {
-        // SAFETY: allocated in `new`; the heap's destructor touches nothing.
-        unsafe { dealloc(self.region.as_ptr(), self.region_layout) };
-    }
-}
-
-/// Where in its list a free block stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    Only,
-    First,
-    Middle,
-    Last,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Only => "alone in its list",
-            Self::First => "first of its list",
-            Self::Middle => "in the middle of its list",
-            Self::Last => "last of its list",
-        })
+        self.block(len);
     }
 }

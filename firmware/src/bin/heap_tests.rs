@@ -39,7 +39,7 @@ fn main() -> ! {
 
 fn every_state<S: Subject>() {
     let (mut states, mut operations) = (0, 0);
-    let plans = (1..=8)
+    let plans = (2..=10)
         .map(Plan::every_size)
         .chain([33, 64, 130].map(|unit| Plan::scaled(unit, 4)));
     for plan in plans {

@@ -44,7 +44,7 @@ pub const CONTRACT: [Class; 5] = [
         min_bytes: 8,
         max_bytes: 392,
         align_bytes: 1,
-        most_live: 56,
+        most_live: 55,
     },
     Class {
         name: "queue",

@@ -13,8 +13,8 @@ use evenfit_trace::recorder::Recorder;
 
 use crate::sensors;
 
-/// Blocks only: the proof of the pool's size holds for them.
-pub static HEAP: StaticHeap<{ 64 * 1024 }, CriticalSection, true> = StaticHeap::new();
+/// Blocks only, as on all 32-bit machines: the proof of the pool's size holds for them.
+pub static HEAP: StaticHeap<{ 64 * 1024 }, CriticalSection> = StaticHeap::new();
 
 #[global_allocator]
 static RECORDED: Recorded = Recorded;
@@ -52,7 +52,7 @@ pub fn record_to(name: &str) -> bool {
     let header = Header {
         tick_hz: 100,
         default_align_log2: 0,
-        address_shift: 4,
+        address_shift: 3,
     };
     let mut recorder = Recording::new(write, header);
     recorder.fact("program", "evenfit-firmware");

@@ -111,7 +111,6 @@ fn run(backlog_max: usize) -> Counts {
 
 /// Prints what happened, and whether all of it is as it must be.
 fn report(counts: &Counts) -> bool {
-    use evenfit::SharedHeap;
     let Counts {
         taken,
         overrun,

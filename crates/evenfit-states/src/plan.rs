@@ -3,11 +3,10 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use evenfit::next::{Geometry, Tiers};
+use evenfit::{Geometry, Tiers};
 
-use super::picks::Picks;
-use super::world::{Memory, World};
-use crate::world::{Block, Place};
+use crate::picks::Picks;
+use crate::world::{Block, Memory, World};
 
 /// What becomes of the top.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,24 +32,49 @@ impl fmt::Display for Top {
     }
 }
 
+/// Where in its list a free block stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Position {
+    Only,
+    First,
+    Middle,
+    Last,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Only => "alone in its list",
+            Self::First => "first of its list",
+            Self::Middle => "in the middle of its list",
+            Self::Last => "last of its list",
+        })
+    }
+}
+
 /// All of them.
 pub(crate) const TOPS: [Top; 4] = [Top::Free, Top::Full, Top::FullLast, Top::HalfLast];
-pub(crate) const PLACES: [Place; 4] = [Place::Only, Place::First, Place::Middle, Place::Last];
+pub(crate) const POSITIONS: [Position; 4] = [
+    Position::Only,
+    Position::First,
+    Position::Middle,
+    Position::Last,
+];
 
-/// What is taken of a run that is freed.
+/// What is carved from a run that is freed.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Take {
+pub(crate) enum Carve {
     /// A block of so many granules.
     Block(usize),
     /// A slab, for a slot of so many bytes.
     Slab(usize),
 }
 
-/// A block that is laid out, or will be taken of a run.
+/// A block that is laid out, or will be carved from a run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Laid {
     Now(Block),
-    /// By the number of its [`Take`].
+    /// By the number of its [`Carve`].
     Later(usize),
 }
 
@@ -58,8 +82,8 @@ pub(crate) enum Laid {
 pub(crate) struct Plan<'m, T: Tiers, G: Geometry> {
     pub(crate) world: World<'m, T, G>,
     /// In this order, before others are freed.
-    takes: Vec<(Block, Take)>,
-    taken: Vec<Block>,
+    carves: Vec<(Block, Carve)>,
+    carved: Vec<Block>,
     /// Blocks that then give up so much of their end.
     shrinks: Vec<(Block, usize)>,
     frees: Vec<Block>,
@@ -73,8 +97,8 @@ impl<'m, T: Tiers, G: Geometry> Plan<'m, T, G> {
         world.block(8 + phase);
         Self {
             world,
-            takes: Vec::new(),
-            taken: Vec::new(),
+            carves: Vec::new(),
+            carved: Vec::new(),
             shrinks: Vec::new(),
             frees: Vec::new(),
             has_rest: false,
@@ -87,15 +111,15 @@ impl<'m, T: Tiers, G: Geometry> Plan<'m, T, G> {
         Self::new(memory, phase)
     }
 
-    /// A block that will be freed, and will then stand at `place` in its list.
-    pub(crate) fn lay_listed(&mut self, len: usize, place: Place) -> Companions {
-        let count = match place {
-            Place::Only => 0,
-            Place::First | Place::Last => 1,
-            Place::Middle => 2,
+    /// A block that will be freed, and will then stand at `position` in its list.
+    pub(crate) fn lay_listed(&mut self, len: usize, position: Position) -> Companions {
+        let count = match position {
+            Position::Only => 0,
+            Position::First | Position::Last => 1,
+            Position::Middle => 2,
         };
         let blocks = (0..count).map(|_| self.lay_apart(len)).collect();
-        Companions { blocks, place }
+        Companions { blocks, position }
     }
 
     /// A block with used ones around it.
@@ -106,18 +130,21 @@ impl<'m, T: Tiers, G: Geometry> Plan<'m, T, G> {
     }
 
     /// A free block with used ones around it.
-    pub(crate) fn lay_hole(&mut self, len: usize, place: Place) {
-        let companions = self.lay_listed(len, place);
+    pub(crate) fn lay_hole(&mut self, len: usize, position: Position) {
+        let companions = self.lay_listed(len, position);
         let block = self.lay_apart(len);
         self.free_at(block, companions);
     }
 
-    /// Frees the block and its companions in the order that puts it at its place: the latest freed is the first.
+    /// Frees the block and its companions in the order that puts it at its position: the latest freed is the first.
     pub(crate) fn free_at(&mut self, block: Block, companions: Companions) {
-        let Companions { mut blocks, place } = companions;
-        let before = match place {
-            Place::Only | Place::Last => 0,
-            Place::First | Place::Middle => 1,
+        let Companions {
+            mut blocks,
+            position,
+        } = companions;
+        let before = match position {
+            Position::Only | Position::Last => 0,
+            Position::First | Position::Middle => 1,
         };
         blocks.insert(before, block);
         self.frees.append(&mut blocks);
@@ -127,22 +154,22 @@ impl<'m, T: Tiers, G: Geometry> Plan<'m, T, G> {
     pub(crate) fn lay_rest(&mut self, len: usize) -> Option<()> {
         let block_len = World::<T, G>::BLOCK_LEN;
         let run = self.lay_apart(block_len + World::<T, G>::even(len));
-        self.take(run, Take::Block(block_len), true)?;
+        self.carve(run, Carve::Block(block_len), true)?;
         Some(())
     }
 
-    /// Frees a run later, and takes its first part again; what is left is the rest. `None`: there is a rest already.
-    pub(crate) fn take(&mut self, run: Block, take: Take, leaves_rest: bool) -> Option<Laid> {
+    /// Frees a run later, and carves its first part from it again; what is left is the rest. `None`: there is a rest already.
+    pub(crate) fn carve(&mut self, run: Block, carve: Carve, leaves_rest: bool) -> Option<Laid> {
         if leaves_rest && self.has_rest {
             return None;
         }
-        // While there is a rest, others would be taken from it.
+        // While there is a rest, others would be carved from it.
         if !leaves_rest && self.has_rest {
             return None;
         }
         self.has_rest |= leaves_rest;
-        self.takes.push((run, take));
-        Some(Laid::Later(self.takes.len() - 1))
+        self.carves.push((run, carve));
+        Some(Laid::Later(self.carves.len() - 1))
     }
 
     /// Makes the block shorter by a granule later, which stays with it.
@@ -151,24 +178,27 @@ impl<'m, T: Tiers, G: Geometry> Plan<'m, T, G> {
         Laid::Later(usize::MAX)
     }
 
-    /// All that comes before blocks are freed.
-    pub(crate) fn settle(&mut self, top: Top) {
-        for (run, take) in core::mem::take(&mut self.takes) {
+    /// All that comes before blocks are freed. `None`: the heap carves it from elsewhere, since what was laid leaves a better place.
+    pub(crate) fn settle(&mut self, top: Top) -> Option<()> {
+        for (run, carve) in core::mem::take(&mut self.carves) {
             self.world.free(run);
-            let taken = match take {
-                Take::Block(len) => self.world.block(len),
-                Take::Slab(bytes) => self.world.slot(bytes),
+            let carved = match carve {
+                Carve::Block(len) => self.world.block(len),
+                Carve::Slab(bytes) => self.world.slot(bytes),
             };
-            assert_eq!(taken.ptr, run.ptr);
-            self.taken.push(taken);
+            if carved.ptr != run.ptr {
+                return None;
+            }
+            self.carved.push(carved);
         }
         for (block, len) in core::mem::take(&mut self.shrinks) {
             let shrunk = self.world.resize(block, len);
-            self.taken.push(shrunk);
+            self.carved.push(shrunk);
         }
         if top == Top::Full {
             self.fill(1);
         }
+        Some(())
     }
 
     /// Frees what is to be free.
@@ -188,7 +218,7 @@ impl<'m, T: Tiers, G: Geometry> Plan<'m, T, G> {
         let (_, len) = self.world.top();
         let len = len / parts;
         if len > World::<T, G>::BLOCK_LEN {
-            self.world.take_top(World::<T, G>::even(len - 1));
+            self.world.allocate_top(World::<T, G>::even(len - 1));
         }
         self.fill_what_is_left(parts);
     }
@@ -209,8 +239,8 @@ impl<'m, T: Tiers, G: Geometry> Plan<'m, T, G> {
     pub(crate) fn block(&self, laid: Laid) -> Block {
         match laid {
             Laid::Now(block) => block,
-            Laid::Later(usize::MAX) => *self.taken.last().expect("shrunk"),
-            Laid::Later(number) => self.taken[number],
+            Laid::Later(usize::MAX) => *self.carved.last().expect("shrunk"),
+            Laid::Later(number) => self.carved[number],
         }
     }
 }
@@ -218,5 +248,5 @@ impl<'m, T: Tiers, G: Geometry> Plan<'m, T, G> {
 /// Blocks that stand in the list of another.
 pub(crate) struct Companions {
     blocks: Vec<Block>,
-    place: Place,
+    position: Position,
 }

@@ -2,12 +2,11 @@
 
 use core::fmt;
 
-use evenfit::next::{Geometry, Tiers};
+use evenfit::{Geometry, Tiers};
 
-use super::lens::{share_bin, word_start};
-use super::picks::Picks;
-use super::plan::Plan;
-use crate::world::Place;
+use crate::lens::{share_bin, word_start};
+use crate::picks::Picks;
+use crate::plan::{Plan, Position};
 
 /// What is meant to serve it; where something else that is there does so before, that too is a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,11 +50,11 @@ pub(crate) fn lay<T: Tiers, G: Geometry>(
 ) -> Option<()> {
     let long = G::SHORT_END;
     let source = picks.of("served by", &SOURCES);
-    let place = match source {
+    let position = match source {
         Source::Hole | Source::Exact | Source::OneMore => {
-            picks.of("", &[Place::Only, Place::First])
+            picks.of("", &[Position::Only, Position::First])
         }
-        _ => Place::Only,
+        _ => Position::Only,
     };
     match source {
         Source::Hole => {
@@ -68,10 +67,10 @@ pub(crate) fn lay<T: Tiers, G: Geometry>(
             let lens = [2, 3, 4, 5, long - 1, long, long + 1, 10 * long].map(|more| len + more);
             let [a, b, c, d, e, f, g, h] = lens;
             let hole = picks.of("of granules:", &[in_next_word, a, b, c, d, e, f, g, h]);
-            plan.lay_hole(hole, place);
+            plan.lay_hole(hole, position);
         }
-        Source::Exact => plan.lay_hole(len, place),
-        Source::OneMore => plan.lay_hole(len + 1, place),
+        Source::Exact => plan.lay_hole(len, position),
+        Source::OneMore => plan.lay_hole(len + 1, position),
         Source::Rest => {
             let lens = [0, 1, 2, 3, long, 10 * long].map(|more| len + more);
             plan.lay_rest(picks.of("of granules:", &lens))?;
@@ -87,7 +86,7 @@ pub(crate) fn lay<T: Tiers, G: Geometry>(
             &[true, false],
         );
         if is_there {
-            plan.lay_hole(len - 1, Place::Only);
+            plan.lay_hole(len - 1, Position::Only);
         }
     }
     Some(())
@@ -105,7 +104,7 @@ fn lay_old_rest<T: Tiers, G: Geometry>(
         return Some(());
     }
     if picks.of("and a free block as long:", &[true, false]) {
-        plan.lay_hole(rest, Place::Only);
+        plan.lay_hole(rest, Position::Only);
     }
     plan.lay_rest(rest)
 }

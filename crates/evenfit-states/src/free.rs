@@ -1,21 +1,22 @@
 //! Blocks that are freed.
 
-use evenfit::next::{Geometry, Tiers};
+use evenfit::{Geometry, Tiers};
 
-use super::between::{Between, Middle};
-use super::lens::lens;
-use super::picks::Picks;
-use super::plan::{Plan, Top};
-use super::record::Counted;
-use super::search::Search;
-use super::world::World;
-use crate::record::Probe;
+use crate::between::{Between, Middle};
+use crate::lens::lens;
+use crate::picks::Picks;
+use crate::plan::{Plan, Top};
+use crate::probe::Probe;
+use crate::record::Counted;
+use crate::search::Search;
+use crate::world::World;
 
 pub(crate) fn all<T: Tiers, G: Geometry, P: Probe>(search: &mut Search<P>) {
     let operations = [
         "deallocate",
         "deallocate other than asked",
         "deallocate over-aligned",
+        "try_free",
     ];
     search.family("a block freed", &operations, |search, picks| {
         one::<T, G, P>(search, picks)
@@ -37,7 +38,7 @@ fn one<T: Tiers, G: Geometry, P: Probe>(
         Middle::Block(len)
     };
     let laid = between.lay(&mut plan, middle)?;
-    plan.settle(Top::Free);
+    plan.settle(Top::Free)?;
     plan.free_all(Top::Free);
     let mut block = plan.block(laid);
     if is_over_aligned {

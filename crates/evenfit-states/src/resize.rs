@@ -1,19 +1,19 @@
 //! Blocks that are resized: where they are, by a move, or downwards.
 
-use evenfit::next::{Geometry, Tiers};
+use evenfit::{Geometry, Tiers};
 
-use super::between::{Between, Middle};
-use super::lens::lens;
-use super::picks::Picks;
-use super::plan::{Plan, TOPS};
-use super::record::Counted;
-use super::search::Search;
-use super::supply;
-use super::world::World;
-use crate::record::Probe;
+use crate::between::{Between, Middle};
+use crate::lens::lens;
+use crate::picks::Picks;
+use crate::plan::{Plan, TOPS};
+use crate::probe::Probe;
+use crate::record::Counted;
+use crate::search::Search;
+use crate::supply;
+use crate::world::World;
 
 /// All that a resize can count as.
-pub(crate) const OPERATIONS: [&str; 9] = [
+pub(crate) const OPERATIONS: [&str; 10] = [
     "grow",
     "grow over-aligned",
     "shrink",
@@ -23,6 +23,7 @@ pub(crate) const OPERATIONS: [&str; 9] = [
     "shrink, moved",
     "shrink over-aligned, moved",
     "reallocate, failing",
+    "realloc",
 ];
 
 pub(crate) fn all<T: Tiers, G: Geometry, P: Probe>(search: &mut Search<P>) {
@@ -79,7 +80,7 @@ fn one<T: Tiers, G: Geometry, P: Probe>(
     };
     let laid = between.lay(&mut plan, middle)?;
     let top = picks.of("the top:", &TOPS);
-    plan.settle(top);
+    plan.settle(top)?;
     plan.free_all(top);
     let block = plan.block(laid);
     let in_top = if picks.of("and all of the top:", &[false, true]) {

@@ -2,12 +2,12 @@
 
 use alloc::collections::BTreeMap;
 
-use evenfit::next::Geometry;
+use evenfit::Geometry;
 
-use super::picks::Picks;
-use super::record::{Counted, Record};
-use super::world::Memory;
-use crate::record::Probe;
+use crate::picks::Picks;
+use crate::probe::Probe;
+use crate::record::{Counted, Record};
+use crate::world::Memory;
 
 /// How many of the states are tried.
 #[derive(Clone, Copy, Debug)]

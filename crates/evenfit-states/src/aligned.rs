@@ -1,18 +1,17 @@
 //! Over-aligned requests that get blocks.
 
-use evenfit::next::{Geometry, Tiers};
+use evenfit::{Geometry, Tiers};
 
-use super::lens::{lens, share_bin};
-use super::picks::Picks;
-use super::plan::{Plan, TOPS};
-use super::record::Counted;
-use super::search::Search;
-use super::world::World;
-use crate::record::Probe;
-use crate::world::Place;
+use crate::lens::{lens, share_bin};
+use crate::picks::Picks;
+use crate::plan::{Plan, Position, TOPS};
+use crate::probe::Probe;
+use crate::record::Counted;
+use crate::search::Search;
+use crate::world::World;
 
 pub(crate) fn all<T: Tiers, G: Geometry, P: Probe>(search: &mut Search<P>) {
-    let operations = ["allocate over-aligned", "allocate, failing"];
+    let operations = ["allocate over-aligned", "allocate, failing", "malloc"];
     search.family("an over-aligned block", &operations, |search, picks| {
         one::<T, G, P>(search, picks)
     });
@@ -80,7 +79,7 @@ fn one<T: Tiers, G: Geometry, P: Probe>(
         }
         let room = Room::picked::<T, G>(picks, align, len);
         room.align_top(&mut plan, align);
-        plan.lay_hole(room.len, picks.of("", &[Place::Only, Place::Last]));
+        plan.lay_hole(room.len, picks.of("", &[Position::Only, Position::Last]));
         let is_decoy = share_bin::<G>(len, len - 1);
         if is_decoy
             && picks.of(
@@ -88,12 +87,12 @@ fn one<T: Tiers, G: Geometry, P: Probe>(
                 &[true, false],
             )
         {
-            plan.lay_hole(len - 1, Place::Only);
+            plan.lay_hole(len - 1, Position::Only);
         }
     }
     for filled in [2, G::SHORT_END] {
         if picks.of("a free block as short as what is left:", &[false, true]) {
-            plan.lay_hole(filled, Place::Only);
+            plan.lay_hole(filled, Position::Only);
         }
     }
     if picks.of("a rest:", &[true, false]) {
@@ -104,7 +103,7 @@ fn one<T: Tiers, G: Geometry, P: Probe>(
         plan.lay_rest(room.len)?;
     }
     let top = picks.of("the top:", &TOPS);
-    plan.settle(top);
+    plan.settle(top)?;
     plan.free_all(top);
     let layout = World::<T, G>::layout(len, align);
     Some(search.record.allocate(&mut plan.world, layout, picks))

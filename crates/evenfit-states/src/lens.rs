@@ -1,6 +1,6 @@
 //! Lengths by which paths differ.
 
-use evenfit::next::Geometry;
+use evenfit::Geometry;
 
 /// Lengths of blocks in granules: marks of start and end coincide in the shortest three; the last ones that are short, the first
 /// that are long, and longer ones.

@@ -3,31 +3,31 @@
 use core::alloc::Layout;
 use core::fmt;
 
-use evenfit::next::{Geometry, Tiers};
+use evenfit::{Geometry, Tiers};
 
-use super::picks::Picks;
-use super::plan::{Plan, TOPS, Top};
-use super::record::Counted;
-use super::search::Search;
-use super::slabs::{OneUsed, Spare, fill};
-use super::world::World;
-use super::{resize, supply};
-use crate::record::Probe;
+use crate::picks::Picks;
+use crate::plan::{Plan, TOPS, Top};
+use crate::probe::Probe;
+use crate::record::Counted;
+use crate::search::Search;
+use crate::slabs::{OneUsed, fill};
+use crate::world::World;
+use crate::{resize, supply};
 
 /// Sizes of slots, in bytes: so many in a slab that its second word of free bits has some, and fewer.
 const SLOTS: [usize; 4] = [16, 24, 48, 512];
 
 pub(crate) fn all<T: Tiers, G: Geometry, P: Probe>(search: &mut Search<P>) {
-    let frees = ["deallocate", "deallocate other than asked"];
+    let frees = ["deallocate", "try_free", "deallocate other than asked"];
     search.family("a slot freed, its slab empty", &frees, |search, picks| {
         last_used::<T, G, P>(search, picks)
     });
     search.family(
         "a slot freed, its slab full",
-        &frees[..1],
+        &frees[..2],
         |search, picks| first_freed::<T, G, P>(search, picks),
     );
-    let requests = ["allocate", "allocate, failing"];
+    let requests = ["allocate", "malloc", "allocate, failing"];
     search.family("a slot", &requests, |search, picks| {
         request::<T, G, P>(search, picks)
     });
@@ -40,29 +40,22 @@ fn layout(bytes: usize, align: usize) -> Layout {
     Layout::from_size_align(bytes, align).expect("a small request")
 }
 
-/// A free that empties a slab, where there may be a spare one, which is given back.
+/// A free that empties a slab, which is given back.
 fn last_used<T: Tiers, G: Geometry, P: Probe>(
     search: &mut Search<P>,
     picks: &mut Picks,
 ) -> Option<Counted> {
-    let mut slab = OneUsed::picked(picks, &SLOTS);
+    let mut slab = OneUsed::picked::<G>(picks, &SLOTS);
     let is_kept = picks.of("kept for a shorter request:", &[true, false]);
-    let has_spare = picks.of("another is spare:", &[true, false]);
-    let mut spare = has_spare.then(|| Spare::picked::<G>(picks));
     let mut plan = Plan::<T, G>::picked(&mut search.memory, picks);
-    slab.lay(&mut plan);
-    if let Some(spare) = &mut spare {
-        spare.lay(&mut plan)?;
-    }
+    slab.lay(&mut plan)?;
     let top = if is_kept { Top::Full } else { Top::Free };
-    plan.settle(top);
+    plan.settle(top)?;
+    slab.fill(&mut plan)?;
     if is_kept {
         keep_for_less(&mut plan.world, &mut slab)?;
     }
     plan.free_all(top);
-    if let Some(spare) = &mut spare {
-        spare.empty(&mut plan)?;
-    }
     let used = *slab.used();
     slab.empty(&mut plan.world)?;
     let world = &mut plan.world;
@@ -170,24 +163,15 @@ fn request<T: Tiers, G: Geometry, P: Probe>(
 ) -> Option<Counted> {
     let bytes = picks.of("a request of bytes:", &SLOTS);
     let own = picks.of("its class has", &OWNS);
-    let has_spare = picks.of("a slab is spare:", &[false, true]);
-    let mut spare = has_spare.then(|| Spare::picked::<G>(picks));
     let mut plan = Plan::<T, G>::picked(&mut search.memory, picks);
     own.lay(&mut plan.world, bytes);
-    if let Some(spare) = &mut spare {
-        spare.lay(&mut plan)?;
-    } else {
-        let len = World::<T, G>::even(bytes.div_ceil(G::GRANULE_BYTES).max(2));
-        let lens = [World::<T, G>::SLAB_LEN, len];
-        let len = picks.of("free blocks are there for", &lens);
-        supply::lay(&mut plan, picks, len)?;
-    }
+    let len = World::<T, G>::even(bytes.div_ceil(G::GRANULE_BYTES).max(2));
+    let lens = [World::<T, G>::SLAB_LEN, len];
+    let len = picks.of("free blocks are there for", &lens);
+    supply::lay(&mut plan, picks, len)?;
     let top = picks.of("the top:", &TOPS);
-    plan.settle(top);
+    plan.settle(top)?;
     plan.free_all(top);
-    if let Some(spare) = &mut spare {
-        spare.empty(&mut plan)?;
-    }
     Some(
         search
             .record
@@ -200,35 +184,27 @@ fn resized<T: Tiers, G: Geometry, P: Probe>(
     search: &mut Search<P>,
     picks: &mut Picks,
 ) -> Option<Counted> {
-    let mut slab = OneUsed::picked(picks, &SLOTS[1..]);
+    let mut slab = OneUsed::picked::<G>(picks, &SLOTS[1..]);
     let is_kept = picks.of("kept for a shorter request:", &[true, false]);
     let new_bytes = picks.of("to", &[12, 96, 128, 600, 4000]);
     let align = picks.of("aligned to", &[1, 2 * G::ALIGN_BYTES, 4096]);
     let own = picks.of("the class of that has", &OWNS);
-    let has_spare = picks.of("another is spare:", &[true, false]);
-    let mut spare = has_spare.then(|| Spare::picked::<G>(picks));
     let mut plan = Plan::<T, G>::picked(&mut search.memory, picks);
-    slab.lay(&mut plan);
+    slab.lay(&mut plan)?;
     if new_bytes <= 512 {
         own.lay(&mut plan.world, new_bytes);
     }
-    if let Some(spare) = &mut spare {
-        spare.lay(&mut plan)?;
-    } else {
-        let len = World::<T, G>::even(new_bytes.div_ceil(G::GRANULE_BYTES).max(2));
-        let lens = [World::<T, G>::SLAB_LEN, len];
-        let len = picks.of("free blocks are there for", &lens);
-        supply::lay(&mut plan, picks, len)?;
-    }
+    let len = World::<T, G>::even(new_bytes.div_ceil(G::GRANULE_BYTES).max(2));
+    let lens = [World::<T, G>::SLAB_LEN, len];
+    let len = picks.of("free blocks are there for", &lens);
+    supply::lay(&mut plan, picks, len)?;
     let top = picks.of("the top:", &TOPS);
-    plan.settle(top);
+    plan.settle(top)?;
+    slab.fill(&mut plan)?;
     if is_kept {
         keep_for_less(&mut plan.world, &mut slab)?;
     }
     plan.free_all(top);
-    if let Some(spare) = &mut spare {
-        spare.empty(&mut plan)?;
-    }
     let used = *slab.used();
     slab.empty(&mut plan.world)?;
     let new = layout(new_bytes, align);

@@ -1,23 +1,22 @@
 //! Requests that get blocks.
 
-use evenfit::next::{Geometry, Tiers};
+use evenfit::{Geometry, Tiers};
 
-use super::lens::{lens, word_start};
-use super::picks::Picks;
-use super::plan::{Plan, TOPS, Top};
-use super::record::Counted;
-use super::search::Search;
-use super::supply;
-use super::world::{Memory, World};
-use crate::record::Probe;
-use crate::world::Place;
+use crate::lens::{lens, word_start};
+use crate::picks::Picks;
+use crate::plan::{Plan, Position, TOPS, Top};
+use crate::probe::Probe;
+use crate::record::Counted;
+use crate::search::Search;
+use crate::supply;
+use crate::world::{Memory, World};
 
 pub(crate) fn all<T: Tiers, G: Geometry, P: Probe>(search: &mut Search<P>) {
-    let operations = ["allocate", "allocate, failing"];
+    let operations = ["allocate", "malloc", "allocate, failing"];
     search.family("a block", &operations, |search, picks| {
         one::<T, G, P>(search, picks)
     });
-    search.family("a block, far", &operations[..1], |search, picks| {
+    search.family("a block, far", &operations[..2], |search, picks| {
         from_the_last_word::<T, G, P>(search, picks)
     });
 }
@@ -42,7 +41,7 @@ fn one<T: Tiers, G: Geometry, P: Probe>(
     let mut plan = Plan::<T, G>::picked(&mut search.memory, picks);
     supply::lay(&mut plan, picks, len)?;
     let top = picks.of("the top:", &TOPS);
-    plan.settle(top);
+    plan.settle(top)?;
     plan.free_all(top);
     let layout = World::<T, G>::layout(len, G::ALIGN_BYTES);
     Some(search.record.allocate(&mut plan.world, layout, picks))
@@ -64,15 +63,18 @@ fn from_the_last_word<T: Tiers, G: Geometry, P: Probe>(
     let rest = picks.of("a rest of", &[len - 1, 0, long - 1, long + 3]);
     if rest >= 2 {
         if picks.of("and a free block as long:", &[true, false]) {
-            plan.lay_hole(rest, Place::Only);
+            plan.lay_hole(rest, Position::Only);
         }
         plan.lay_rest(rest)?;
     }
     if len > long && picks.of("too short a free block:", &[true, false]) {
-        plan.lay_hole(len - 1, Place::Only);
+        plan.lay_hole(len - 1, Position::Only);
     }
-    plan.lay_hole(picks.of("served by a free block of", &[hole]), Place::Only);
-    plan.settle(Top::Free);
+    plan.lay_hole(
+        picks.of("served by a free block of", &[hole]),
+        Position::Only,
+    );
+    plan.settle(Top::Free)?;
     plan.free_all(Top::Free);
     let layout = World::<T, G>::layout(len, G::ALIGN_BYTES);
     Some(search.record.allocate(&mut plan.world, layout, picks))

@@ -3,21 +3,25 @@
 use core::alloc::Layout;
 use core::fmt;
 
-use evenfit::next::{Geometry, Tiers};
+use evenfit::{Geometry, Tiers};
 
-use super::between::{Between, Middle};
-use super::lens::lens;
-use super::picks::Picks;
-use super::plan::{Plan, Top};
-use super::record::Counted;
-use super::search::Search;
-use super::slabs::fill;
-use super::supply;
-use super::world::World;
-use crate::record::Probe;
-use crate::world::Block;
+use crate::between::{Between, Middle};
+use crate::lens::lens;
+use crate::picks::Picks;
+use crate::plan::{Plan, Top};
+use crate::probe::Probe;
+use crate::record::{Counted, Record};
+use crate::search::Search;
+use crate::slabs::fill;
+use crate::supply;
+use crate::world::{Block, World};
 
-const OPERATIONS: [&str; 2] = ["deallocate, refused", "reallocate, refused"];
+const OPERATIONS: [&str; 4] = [
+    "deallocate, refused",
+    "reallocate, refused",
+    "try_free",
+    "realloc",
+];
 
 pub(crate) fn all<T: Tiers, G: Geometry, P: Probe>(search: &mut Search<P>) {
     search.family("misuse of a block", &OPERATIONS, |search, picks| {
@@ -25,7 +29,7 @@ pub(crate) fn all<T: Tiers, G: Geometry, P: Probe>(search: &mut Search<P>) {
     });
     search.family(
         "request, overwritten",
-        &["allocate, failing"],
+        &["allocate, failing", "malloc"],
         |search, picks| overwritten_request::<T, G, P>(search, picks),
     );
     if World::<T, G>::HAS_SLABS {
@@ -35,7 +39,7 @@ pub(crate) fn all<T: Tiers, G: Geometry, P: Probe>(search: &mut Search<P>) {
     }
 }
 
-/// What is wrong with what is given back.
+/// What is wrong with what is freed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Misuse {
     OverwrittenBefore,
@@ -93,7 +97,7 @@ const MISUSES: [Misuse; 14] = [
 ];
 
 impl Misuse {
-    /// The block as it is given back. Overwrites nothing.
+    /// The block as it is freed. Overwrites nothing.
     fn of<T: Tiers, G: Geometry>(self, world: &mut World<T, G>, block: Block) -> Block {
         let Block { ptr, layout } = block;
         let unit = G::ALIGN_BYTES;
@@ -159,7 +163,7 @@ fn of_a_block<T: Tiers, G: Geometry, P: Probe>(
     let mut plan = Plan::<T, G>::picked(&mut search.memory, picks);
     let laid = between.lay(&mut plan, Middle::Block(len))?;
     let top = picks.of("the top:", &[Top::Free, Top::Full]);
-    plan.settle(top);
+    plan.settle(top)?;
     plan.free_all(top);
     let block = plan.block(laid);
     let start = block.ptr.addr().get();
@@ -181,12 +185,12 @@ fn of_a_block<T: Tiers, G: Geometry, P: Probe>(
     if overwritten != 0 {
         overwrite(world, overwritten, wrong_number(picks));
     }
-    give_back(search.record, world, block, picks)
+    free_or_resize(search.record, world, block, picks)
 }
 
 /// Frees it, or resizes it to twice its size.
-fn give_back<T: Tiers, G: Geometry, P: Probe>(
-    record: &mut super::Record<P>,
+fn free_or_resize<T: Tiers, G: Geometry, P: Probe>(
+    record: &mut Record<P>,
     world: &mut World<T, G>,
     block: Block,
     picks: &mut Picks,
@@ -215,7 +219,7 @@ fn of_a_slot<T: Tiers, G: Geometry, P: Probe>(
         plan.world.block(World::<T, G>::SLAB_LEN);
     }
     let slot = misuse.of(&mut plan.world, slot);
-    give_back(search.record, &mut plan.world, slot, picks)
+    free_or_resize(search.record, &mut plan.world, slot, picks)
 }
 
 /// A request for which a free block is there whose links were overwritten.
@@ -230,7 +234,7 @@ fn overwritten_request<T: Tiers, G: Geometry, P: Probe>(
     supply::lay(&mut plan, picks, len)?;
     let hole =
         plan.lay_apart(len + picks.of("an overwritten free block longer by", &[2, 0, 1, 20]));
-    plan.settle(Top::Full);
+    plan.settle(Top::Full)?;
     plan.free_all(Top::Full);
     let world = &mut plan.world;
     world.free(hole);
