@@ -13,10 +13,7 @@ use evenfit_bench::{adversary, growth, instr, peers, plots, recorded, synthetic}
 
 /// evenfit and its peers, side by side: the same loads, the same loop, one run.
 #[derive(Parser)]
-#[command(
-    version,
-    after_help = "Example: evenfit-bench instr --allocator evenfit,talc --trace redis,cc1plus --quick"
-)]
+#[command(version, after_help = after_help())]
 struct Cli {
     #[command(subcommand)]
     measure: Measure,
@@ -79,6 +76,15 @@ enum Measure {
         len_bytes: usize,
         path: PathBuf,
     },
+}
+
+/// The made loads by name, and an example.
+fn after_help() -> String {
+    format!(
+        "Made loads (`--trace synthetic` is all of them): {}\n\n\
+         Example: evenfit-bench instr --allocator evenfit,talc --trace redis,cc1plus --quick",
+        synthetic_names().collect::<Vec<_>>().join(", ")
+    )
 }
 
 fn main() -> ExitCode {

@@ -7,7 +7,7 @@ use crate::random::Random;
 const ALIGN_LOG2: u8 = 3;
 
 /// The names, in the order of the tables. The adversary is apart: see [`crate::adversary`].
-pub const NAMES: [&str; 10] = [
+pub const NAMES: [&str; 13] = [
     "uniform",
     "ramp",
     "lifo",
@@ -18,6 +18,9 @@ pub const NAMES: [&str; 10] = [
     "vec_growth",
     "small_pool",
     "uniform_x10",
+    "large_uniform",
+    "large_queue",
+    "large_mixed",
 ];
 
 /// The load of that name.
@@ -34,6 +37,9 @@ pub fn load(name: &str) -> Option<Load> {
         "over_aligned" => over_aligned(),
         "vec_growth" => vec_growth(),
         "small_pool" => small_pool(),
+        "large_uniform" => large_uniform(),
+        "large_queue" => large_queue(),
+        "large_mixed" => large_mixed(),
         _ => return None,
     };
     Some(load.finish(name))
@@ -44,15 +50,19 @@ pub const GROWTH_LIVE: usize = 10_000;
 
 /// Sizes from 16 to 1,024 bytes; at `live` blocks, random ones are replaced.
 fn uniform(live: usize) -> LoadBuilder {
-    let mut random = Random::new(1);
+    replaced(Random::new(1), live, |random| random.between(16, 1024))
+}
+
+/// `live` blocks, of which random ones are replaced 200,000 times.
+fn replaced(mut random: Random, live: usize, size: impl Fn(&mut Random) -> u32) -> LoadBuilder {
     let mut load = LoadBuilder::default();
     let mut blocks: Vec<u32> = (0..live)
-        .map(|_| load.alloc(random.between(16, 1024), ALIGN_LOG2))
+        .map(|_| load.alloc(size(&mut random), ALIGN_LOG2))
         .collect();
     for _ in 0..200_000 {
         let index = random.index(live);
         load.free(blocks[index]);
-        blocks[index] = load.alloc(random.between(16, 1024), ALIGN_LOG2);
+        blocks[index] = load.alloc(size(&mut random), ALIGN_LOG2);
     }
     load
 }
@@ -203,6 +213,41 @@ fn small_pool() -> LoadBuilder {
     load
 }
 
+/// Sizes from 0.5 to 16 KiB, which few of the recorded programs ask for and no slab serves.
+fn large(random: &mut Random) -> u32 {
+    random.between(512, 16 << 10)
+}
+
+/// 2,000 live blocks of 0.5 to 16 KiB, random ones replaced.
+fn large_uniform() -> LoadBuilder {
+    replaced(Random::new(8), 2_000, large)
+}
+
+/// A queue of 2,000 blocks of 0.5 to 16 KiB: each lives as long as any other.
+fn large_queue() -> LoadBuilder {
+    let mut random = Random::new(9);
+    let mut load = LoadBuilder::default();
+    let mut queue = std::collections::VecDeque::new();
+    for _ in 0..100_000 {
+        queue.push_back(load.alloc(large(&mut random), ALIGN_LOG2));
+        if queue.len() > 2_000 {
+            load.free(queue.pop_front().expect("it holds 2,000"));
+        }
+    }
+    load
+}
+
+/// 4,000 live blocks, random ones replaced: about half of them of 8 to 511 bytes, the others of 0.5 to 16 KiB.
+fn large_mixed() -> LoadBuilder {
+    replaced(Random::new(10), 4_000, |random| {
+        if random.between(0, 1) == 0 {
+            random.between(8, 511)
+        } else {
+            large(random)
+        }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -225,6 +270,23 @@ mod tests {
                     ),
                 }
             }
+        }
+    }
+
+    #[test]
+    fn large_loads_ask_for_what_they_say() {
+        for (name, halves) in [("large_uniform", 0), ("large_queue", 0), ("large_mixed", 1)] {
+            let load = load(name).expect("it is a name");
+            let allocs = load.ops.iter().filter(|op| op.kind == Kind::Alloc);
+            assert!(allocs.clone().all(|op| op.size <= 16 << 10), "{name}");
+            let total = allocs.clone().count();
+            let below = allocs.filter(|op| op.size < 512).count();
+            // None of them, or a half.
+            let expected = halves * total / 2;
+            assert!(
+                below.abs_diff(expected) <= expected / 50,
+                "{name}: {below} of {total}"
+            );
         }
     }
 

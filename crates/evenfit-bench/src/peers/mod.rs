@@ -1,4 +1,4 @@
-//! The allocators, each behind the same thin face and in its best configuration.
+//! The allocators, each behind the same thin interface and in its best configuration.
 
 use std::alloc::Layout;
 
@@ -116,11 +116,8 @@ peers! {
     "bump" => limits::Bump, Limit, bounded: true;
     "evenfit-slabs" => evenfit_heap::Slabs, Pool, bounded: true;
     "evenfit-blocks" => evenfit_heap::Blocks, Pool, bounded: true;
+    "evenfit-aligned" => evenfit_heap::SixteenBytes, Pool, bounded: true;
     "evenfit-compact" => evenfit_heap::Small, Pool, bounded: true;
-    "next-slabs" => evenfit_heap::NextSlabs, Pool, bounded: true;
-    "next-blocks" => evenfit_heap::NextBlocks, Pool, bounded: true;
-    "next-aligned" => evenfit_heap::NextAligned, Pool, bounded: true;
-    "next-compact" => evenfit_heap::NextCompact, Pool, bounded: true;
     "firstfit" => evenfit_heap::First, Pool, bounded: false;
     "talc" => talc_peer::Talc, Pool, bounded: false;
     "rlsf" => tlsf::Sensible, Pool, bounded: true;
