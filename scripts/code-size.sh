@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Writes the table of code sizes in docs/size.md: bytes of code and constants that the smallest program which allocates,
-# reallocates and frees has more than one whose allocator is a pointer that only moves up. `--print` only prints it.
+# reallocates and frees has more than one whose allocator is a pointer that only moves up; and its bytes of memory beside the pool.
+# `--print` only prints it.
 #
 # Needs `core` for Cortex-M4, Cortex-M0 and WebAssembly: the targets installed, or the sources (Debian: rustc-web cargo-web
 # rust-web-src), readelf and node. Where they are missing it says so and ends with 77.
@@ -36,6 +37,15 @@ elf_bytes() {
     echo $sum
 }
 
+# Memory that is zero at the start, without the pool. All is aligned to 16 bytes, so that a few are padding.
+state_bytes() {
+    local sum=0 kind size
+    while read -r _ kind _ _ size _; do
+        [ "$kind" != NOBITS ] || sum=$((sum + 16#$size))
+    done < <(readelf -SW "$1" | sed -n 's/^ *\[ *[0-9]*\] *//p')
+    echo $((sum % 8192))
+}
+
 # Code and data sections.
 wasm_bytes() {
     node -e 'const b = require("fs").readFileSync(process.argv[1]); let at = 8, sum = 0;
@@ -44,7 +54,7 @@ wasm_bytes() {
         console.log(sum)' "$1"
 }
 
-# The bytes of one allocator at one level of optimisation: Cortex-M4, Cortex-M0, then WebAssembly.
+# The bytes of one allocator at one level of optimisation: Cortex-M4, Cortex-M0, then WebAssembly; and its state on a Cortex-M0.
 measure() {
     local features=()
     [ "$1" = none ] || features=(--features "$1")
@@ -56,19 +66,20 @@ measure() {
     done
     "${build[@]}" --target $wasm "${features[@]}" --lib --crate-type cdylib
     wasm_bytes "$CARGO_TARGET_DIR/$wasm/release/size_probe.wasm"
+    state_bytes "$CARGO_TARGET_DIR/$m0/release/probe"
 }
 
 table() {
     echo
-    echo "| allocator | Cortex-M4: s | z | 3 | Cortex-M0: s | z | 3 | WebAssembly: s | z | 3 |"
-    echo "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
-    local rows=("evenfit, with slabs:standard" "evenfit, blocks only:blocks-only" "evenfit, Compact:compact"
-        "new core, with slabs:next-standard" "new core, blocks only:next-blocks-only" "new core, Compact:next-compact"
+    echo "| allocator | Cortex-M4: s | z | 3 | Cortex-M0: s | z | 3 | WebAssembly: s | z | 3 | state |"
+    echo "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
+    local rows=("evenfit, Compact:compact" "evenfit, a \`StaticHeap\` with its lock:static-heap" "evenfit, blocks only:blocks-only"
+        "evenfit, with slabs:with-slabs"
         "talc 5.1.1:talc" "rlsf 0.2.3:rlsf")
     local -A bare
     for level in s z 3; do bare[$level]=$(measure none "$level"); done
     for row in "${rows[@]}"; do
-        local big="" small="" web=""
+        local big="" small="" web="" state
         for level in s z 3; do
             local found=() less=()
             found=$(measure "${row##*:}" "$level")
@@ -77,8 +88,9 @@ table() {
             big+=" $((found[0] - less[0])) |"
             small+=" $((found[1] - less[1])) |"
             web+=" $((found[2] - less[2])) |"
+            state=${found[3]}
         done
-        echo "| ${row%%:*} |$big$small$web"
+        echo "| ${row%%:*} |$big$small$web $state |"
     done
     echo
 }

@@ -1,19 +1,21 @@
 #!/usr/bin/env bash
-# Builds the firmware for a Cortex-M4 and runs it in QEMU: the sensor pipeline with its recording read on this machine,
-# the heap's tests, and the operation bound against the table in docs/bounds.md.
+# Builds the firmware and runs it in QEMU on a Cortex-M4: the sensor pipeline with its recording read on this machine, the
+# heap's tests, and the operation bound against the table in docs/bounds.md, at the levels 3, s and z, as code for a
+# Cortex-M4 and for a Cortex-M0.
 #
 #   scripts/firmware.sh            all of it
 #   scripts/firmware.sh --clippy   lints it only (Debian: rust-web-clippy)
-#   scripts/firmware.sh --bounds   counts the operation bound in all combinations of states and writes the table
+#   scripts/firmware.sh --bounds   counts the operation bound in many more states and writes the table (scripts/bounds.sh)
 #
-# Needs QEMU (Debian: qemu-system-arm), and `core` and `alloc` for thumbv7em-none-eabi: either the target is installed, or
-# their sources are and are compiled (Debian: rustc-web cargo-web rust-web-src). Where they are missing it says so and
-# ends with 77.
+# Needs QEMU (Debian: qemu-system-arm), and `core` and `alloc` for thumbv7em-none-eabi and thumbv6m-none-eabi: either the
+# targets are installed, or their sources are and are compiled (Debian: rustc-web cargo-web rust-web-src). Where they are
+# missing it says so and ends with 77.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 cd "$root"
 
-target=thumbv7em-none-eabi
+m4=thumbv7em-none-eabi
+m0=thumbv6m-none-eabi
 host_target_dir=${CARGO_TARGET_DIR:-$root/target}
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
@@ -22,7 +24,7 @@ could_not() { echo "could not run the firmware: $1" && exit 77; }
 fail() { echo "firmware: $1" >&2 && exit 1; }
 
 . "$root/scripts/cargo-for.sh"
-cargo_for core $target || could_not "$missing"
+cargo_for core $m4 $m0 || could_not "$missing"
 
 if [ "${1:-}" = --clippy ]; then
     "${cargo[@]}" clippy --version >/dev/null 2>&1 || could_not "no clippy beside that cargo (Debian: apt-get install rust-web-clippy)"
@@ -34,9 +36,14 @@ fi
 
 command -v qemu-system-arm >/dev/null || could_not "no qemu-system-arm (Debian: apt-get install qemu-system-arm)"
 
-(cd firmware && CARGO_TARGET_DIR=$host_target_dir/firmware "${cargo[@]}" build "${build_std[@]}" --quiet --release)
+# Builds for a target at a level of optimisation; what else cargo is told.
+build() {
+    (cd firmware && CARGO_TARGET_DIR=$host_target_dir/firmware CARGO_PROFILE_RELEASE_OPT_LEVEL=$2 \
+        "${cargo[@]}" build "${build_std[@]}" --quiet --release --target "$1" "${@:3}")
+}
 
-# Runs a program: its name, how much time an instruction takes (2^n ns), its arguments.
+# Runs a program, of $target: its name, how much time an instruction takes (2^n ns), its arguments.
+target=$m4
 emulate() {
     local name=$1 shift=$2 arguments=""
     for argument in "$name" "${@:3}"; do arguments+=",arg=$argument"; done
@@ -47,13 +54,23 @@ emulate() {
 
 evenfit() { cargo run --quiet --release -p evenfit-cli -- "$@"; }
 
+# Calls a function after each build of the operation bound.
+at_every_level() {
+    for target in $m4 $m0; do
+        for level in 3 s z; do
+            build $target $level --bin operation_bound
+            "$@"
+        done
+    done
+}
+
 if [ "${1:-}" = --bounds ]; then
-    emulate operation_bound 10 "$scratch/table"
-    sed -i -e '/^<!-- table: cortex-m4 -->$/r '"$scratch/table" \
-        -e '/^<!-- table: cortex-m4 -->$/,/^<!-- end of table: cortex-m4 -->$/{/^<!--/!d}' docs/bounds.md
+    count() { emulate operation_bound 10 "$scratch/bounds.md" && cp "$scratch/bounds.md" docs/bounds.md; }
+    at_every_level count
     exit
 fi
 
+build $m4 3
 echo "-- the sensor pipeline, recorded"
 evenfit bound firmware/contract.toml --pool 64KiB --rust "$scratch/contract.rs" >"$scratch/bound" ||
     fail "its pool is not proved safe: $(cat "$scratch/bound")"
@@ -74,4 +91,4 @@ echo "-- the heap's tests"
 emulate heap_tests 0
 
 echo "-- the operation bound"
-emulate operation_bound 10
+at_every_level emulate operation_bound 10
