@@ -7,7 +7,7 @@ use evenfit::{Lock, LockedHeap, SpinLock};
 
 /// Four threads allocate, write, check and free; any overlap of two callers breaks a block or a count.
 fn hammer<L: Lock>() {
-    let mut region = vec![MaybeUninit::uninit(); 1 << 20];
+    let mut region = vec![MaybeUninit::uninit(); 1 << 18];
     let heap: LockedHeap<'_, L> = LockedHeap::from_region(&mut region).expect("a pool");
     std::thread::scope(|threads| {
         for seed in 1..=4_usize {

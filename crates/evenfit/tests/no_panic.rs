@@ -167,7 +167,7 @@ macro_rules! shared {
 }
 
 shared!(static_heap, StaticHeap<65536>);
-shared!(static_slabs, StaticHeap<65536, SpinLock, WithSlabs>);
+shared!(static_slabs, StaticHeap<65536, SpinLock, WithSlabs, Standard>);
 shared!(locked, LockedHeap<'static>);
 shared!(locked_compact, LockedHeap<'static, SpinLock, BlocksOnly, Compact>);
 

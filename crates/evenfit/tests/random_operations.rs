@@ -169,14 +169,6 @@ impl<T: Tiers, G: Geometry> Shadow<'_, T, G> {
                 // SAFETY: the block was allocated with this layout, and is not used again.
                 unsafe { self.heap.try_deallocate(block.cast(), layout(size, align)) }.unwrap();
             }
-            let again = if align <= G::ALIGN_BYTES {
-                self.heap.largest_free()
-            } else {
-                self.heap.largest_free_aligned(align)
-            };
-            if !fits && again != largest {
-                return;
-            }
         }
     }
 

@@ -293,7 +293,12 @@ fn a_zeroed_region_needs_no_formatting() {
     let mut region = vec![MaybeUninit::new(0_u8); 1 << 20];
     let base = NonNull::from(&mut region[..]).cast();
     // SAFETY: all zero, outlives the heap, used by nothing else.
-    let mut heap = unsafe { Heap::builder().zeroed().build_raw(base, 1 << 20) }.expect("a pool");
+    let mut heap = unsafe {
+        Builder::<Auto, Standard>::new()
+            .zeroed()
+            .build_raw(base, 1 << 20)
+    }
+    .expect("a pool");
     assert_eq!(heap.check(), Ok(()));
     let all = layout(heap.largest_free());
     assert!(heap.allocate(all).is_ok());
@@ -372,10 +377,10 @@ fn a_pool_with_slabs_extends_and_resets_behind_its_lock() {
     const MAX_BYTES: usize = 4 << 20;
     let mut region = vec![MaybeUninit::<u8>::uninit(); MAX_BYTES];
     let base = NonNull::from(&mut region[..]).cast::<u8>();
-    let builder = Heap::builder().max_bytes(MAX_BYTES);
+    let builder = Builder::<Auto, Standard>::new().max_bytes(MAX_BYTES);
     // SAFETY: the region outlives the heap and is used by nothing else; the extensions lie in it.
     let heap = unsafe { builder.build_raw(base, 1 << 20) };
-    let mut heap: LockedHeap = LockedHeap::new(heap.expect("a pool"));
+    let mut heap: LockedHeap<SpinLock, Auto, Standard> = LockedHeap::new(heap.expect("a pool"));
     let pool_bytes = heap.stats().pool_bytes;
     let mut count = 0;
     for _ in 0..4 {
@@ -401,8 +406,8 @@ fn a_pool_with_slabs_extends_and_resets_behind_its_lock() {
 
 #[test]
 fn a_static_heap_has_the_tiers_that_its_type_names() {
-    static AUTO: StaticHeap<{ 2 << 20 }, SpinLock, Auto> = StaticHeap::new();
-    static BLOCKS: StaticHeap<{ 2 << 20 }, SpinLock, BlocksOnly> = StaticHeap::new();
+    static AUTO: StaticHeap<{ 2 << 20 }, SpinLock, Auto, Standard> = StaticHeap::new();
+    static BLOCKS: StaticHeap<{ 2 << 20 }, SpinLock, BlocksOnly, Standard> = StaticHeap::new();
     static SLABS: StaticHeap<{ 64 << 10 }, SpinLock, WithSlabs, Standard> = StaticHeap::new();
     static SMALL: StaticHeap<{ 64 << 10 }, SpinLock, Auto, Standard> = StaticHeap::new();
     static COMPACT: StaticHeap<{ 64 << 10 }, SpinLock, BlocksOnly, Compact> = StaticHeap::new();

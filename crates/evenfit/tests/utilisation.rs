@@ -6,7 +6,9 @@ use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 use std::time::{Duration, Instant};
 
-use evenfit::{Aligned, AllocError, BlocksOnly, Builder, Compact, Geometry, Heap, Standard, Wide};
+use evenfit::{
+    Aligned, AllocError, BlocksOnly, Builder, Compact, Geometry, Heap, Standard, Wide, WithSlabs,
+};
 
 fn layout(size: usize, align: usize) -> Layout {
     Layout::from_size_align(size, align).unwrap()
@@ -68,7 +70,9 @@ fn whole_pool_at_least<G: Geometry>(log2_max: usize) {
             println!("{geometry} {len_bytes:>10} bytes: {share:.2} %");
             // A pool is a whole number of blocks' alignments.
             let rounding = (G::ALIGN_BYTES - 8) as f64 / len_bytes as f64 * 100.0;
-            let least = if log2 < 12 { 94.0 } else { 96.5 - rounding };
+            // On 32-bit machines the directory has an entry for 16 granules instead of 32.
+            let most = if usize::BITS == 64 { 96.5 } else { 95.0 };
+            let least = if log2 < 12 { 93.0 } else { most - rounding };
             assert!(share >= least, "{geometry}, {len_bytes}: {share}");
         }
     }
@@ -101,7 +105,9 @@ fn sixteen_bytes_take_sixteen_bytes() {
 #[test]
 fn sixteen_bytes_take_sixteen_bytes_of_a_slab() {
     let mut region = vec![MaybeUninit::uninit(); 4 << 20];
-    let mut heap = Heap::builder().with_slabs().build(&mut region).unwrap();
+    let mut heap = Builder::<WithSlabs, Standard>::new()
+        .build(&mut region)
+        .unwrap();
     let pool_bytes = heap.stats().pool_bytes;
     let mut count = 0;
     while heap.allocate(layout(16, 8)).is_ok() {
