@@ -298,8 +298,7 @@ impl<'heap, I: Interface> Client<'heap, I> {
         }
     }
 
-    /// The largest request there is succeeds; nothing larger does. (A failed one may have freed an empty slab, which may
-    /// now stand before a longer block of its bin: so the largest is asked again.)
+    /// Nothing larger than the largest request succeeds; and that does.
     fn exhaust(&mut self) {
         if !self.is_alone {
             return;
@@ -308,9 +307,6 @@ impl<'heap, I: Interface> Client<'heap, I> {
             return;
         };
         assert_eq!(self.heap.allocate(layout(bytes + 1, 8)), None);
-        let Some(bytes) = self.heap.largest_free() else {
-            return;
-        };
         if bytes > 0 {
             let layout = layout(bytes, 8);
             let block = self.heap.allocate(layout).expect("the largest request");

@@ -153,7 +153,7 @@ pub fn run(bytes: &[u8]) {
         6 => with_region::<WithSlabs, Aligned>(region_bytes, hook, bytes),
         7 => with_region::<WithSlabs, Wide>(region_bytes, hook, bytes),
         _ => {
-            let heap = StaticHeap::<{ 64 << 10 }, SpinLock, WithSlabs>::new();
+            let heap = StaticHeap::<{ 64 << 10 }, SpinLock, WithSlabs, Standard>::new();
             with_heap(&heap, hook, bytes);
         }
     }

@@ -66,9 +66,6 @@ impl<S: Subject> Explorer<S> {
                 "{more} > {largest} was had at {align} in {:?}",
                 self.model
             );
-            if S::HAS_SLABS {
-                self.restore(&saved);
-            }
         }
         self.restore(&saved);
     }
