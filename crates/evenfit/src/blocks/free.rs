@@ -247,10 +247,10 @@ impl<G: Geometry> Blocks<G> {
     }
 
     /// Takes the free block that ends before `start` out of its list, if it isn't the rest, and returns its length. `None`: it was
-    /// overwritten, or `start` isn't a block's.
+    /// overwritten, or `start` isn't a block's: inside a free block no footer leads to one that the map shows to end there.
     ///
     /// # Safety
-    /// `window` is that of `start`, and shows a free block's end.
+    /// The map shows a free block's end before `start`.
     #[inline(always)]
     unsafe fn take_free_before(&mut self, start: usize) -> Option<usize> {
         // SAFETY: what is read lies in the pool. The footer is believed only if the map and the directory agree.
