@@ -6,6 +6,7 @@ mod deallocate;
 mod malloc;
 mod reallocate;
 
+pub(crate) use self::allocate::zeroed;
 pub use self::builder::Builder;
 pub use self::reallocate::Resized;
 

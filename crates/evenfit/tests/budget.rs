@@ -145,3 +145,22 @@ fn used_bytes_are_those_of_the_live_blocks() {
         assert_eq!(stats.live_blocks, live.len());
     }
 }
+
+/// All of what is handed out is zero, as `Allocator` promises, and not only what was asked for.
+#[test]
+fn all_of_a_zeroed_block_is_zero() {
+    static HEAP: StaticHeap<65_536> = StaticHeap::new();
+    let budget = HEAP.budget("zeroed", 40_000);
+    let odd = layout(2_001);
+    let used = budget.allocate(odd).expect("room");
+    // SAFETY: live and so long; then freed with its layout, and not used again.
+    unsafe {
+        used.cast::<u8>().write_bytes(0xAA, used.len());
+        budget.deallocate(used.cast(), odd);
+    }
+    let zeroed = budget.allocate_zeroed(odd).expect("room");
+    assert!(zeroed == used && zeroed.len() > 2_001);
+    // SAFETY: live and so long, and all of it was written.
+    let bytes = unsafe { zeroed.as_ref() };
+    assert!(bytes.iter().all(|&byte| byte == 0));
+}

@@ -74,9 +74,13 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
     /// # Errors
     /// As for [`allocate`](Self::allocate).
     pub fn allocate_zeroed(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
-        let block = self.allocate(layout)?;
-        // SAFETY: the block is so long, and the caller's alone.
-        unsafe { block.cast::<u8>().write_bytes(0, block.len()) };
-        Ok(block)
+        self.allocate(layout).map(zeroed)
     }
+}
+
+/// Zeroes all of a new block, since all of it is its owner's.
+pub(crate) fn zeroed(block: NonNull<[u8]>) -> NonNull<[u8]> {
+    // SAFETY: the block is so long, and was handed to nobody else.
+    unsafe { block.cast::<u8>().write_bytes(0, block.len()) };
+    block
 }

@@ -6,7 +6,7 @@ use core::ptr::NonNull;
 use super::{SharedHeap, move_to};
 use crate::blocks::Pool;
 use crate::geometry::Geometry;
-use crate::heap::Heap;
+use crate::heap::{Heap, zeroed};
 use crate::sync::{AtomicUsize, Ordering};
 use crate::{AllocError, FreeError, ReallocError, Resized, misuse};
 
@@ -91,15 +91,12 @@ impl<'heap, H: SharedHeap> Budget<'heap, H> {
             .unwrap_or(Err(AllocError::OutOfMemory))
     }
 
-    /// Allocates within the budget and zeroes `layout.size()` bytes, outside the lock.
+    /// Allocates within the budget and zeroes all of the block, outside the lock.
     ///
     /// # Errors
     /// As [`allocate`](Self::allocate).
     pub fn allocate_zeroed(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
-        let block = self.allocate(layout)?;
-        // SAFETY: the block is new, ours alone, and has at least `layout.size()` bytes.
-        unsafe { block.cast::<u8>().write_bytes(0, layout.size()) };
-        Ok(block)
+        self.allocate(layout).map(zeroed)
     }
 
     /// Frees a block of this budget. A refused pointer goes to the misuse hook. O(1).

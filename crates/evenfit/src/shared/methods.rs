@@ -110,10 +110,7 @@ macro_rules! shared_methods {
                 &self,
                 layout: core::alloc::Layout,
             ) -> Result<core::ptr::NonNull<[u8]>, crate::AllocError> {
-                let block = self.allocate(layout)?;
-                // SAFETY: the block is new, ours alone, and so long.
-                unsafe { block.cast::<u8>().write_bytes(0, block.len()) };
-                Ok(block)
+                self.allocate(layout).map($crate::heap::zeroed)
             }
 
             /// Frees a block. A refused pointer goes to the misuse hook, outside the lock. O(1).
