@@ -159,7 +159,8 @@ fn all_of_a_zeroed_block_is_zero() {
         budget.deallocate(used.cast(), odd);
     }
     let zeroed = budget.allocate_zeroed(odd).expect("room");
-    assert!(zeroed == used && zeroed.len() > 2_001);
+    assert_eq!(zeroed, used, "the same memory is handed out again");
+    assert!(zeroed.len() > 2_001);
     // SAFETY: live and so long, and all of it was written.
     let bytes = unsafe { zeroed.as_ref() };
     assert!(bytes.iter().all(|&byte| byte == 0));
