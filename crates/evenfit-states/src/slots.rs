@@ -11,7 +11,7 @@ use crate::probe::Probe;
 use crate::record::Counted;
 use crate::search::Search;
 use crate::slabs::{OneUsed, fill};
-use crate::world::World;
+use crate::world::{Block, World};
 use crate::{resize, supply};
 
 /// Sizes of slots, in bytes: so many in a slab that its second word of free bits has some, and fewer.
@@ -50,16 +50,27 @@ fn last_used<T: Tiers, G: Geometry, P: Probe>(
     let mut plan = Plan::<T, G>::picked(&mut search.memory, picks);
     slab.lay(&mut plan)?;
     let top = if is_kept { Top::Full } else { Top::Free };
+    let used = one_left(&mut plan, slab, is_kept, top)?;
+    let world = &mut plan.world;
+    Some(search.record.deallocate(world, used, !is_kept, picks))
+}
+
+/// What was laid comes about, and of the slab one slot is left, perhaps kept for a request that is shorter. `None`: it can't be.
+fn one_left<T: Tiers, G: Geometry>(
+    plan: &mut Plan<T, G>,
+    mut slab: OneUsed,
+    is_kept: bool,
+    top: Top,
+) -> Option<Block> {
     plan.settle(top)?;
-    slab.fill(&mut plan)?;
+    slab.fill(plan)?;
     if is_kept {
         keep_for_less(&mut plan.world, &mut slab)?;
     }
     plan.free_all(top);
     let used = *slab.used();
     slab.empty(&mut plan.world)?;
-    let world = &mut plan.world;
-    Some(search.record.deallocate(world, used, !is_kept, picks))
+    Some(used)
 }
 
 /// In a full heap, a slot is kept for a request that is shorter. `None`: there is no shorter one, or it was moved.
@@ -199,14 +210,7 @@ fn resized<T: Tiers, G: Geometry, P: Probe>(
     let len = picks.of("free blocks are there for", &lens);
     supply::lay(&mut plan, picks, len)?;
     let top = picks.of("the top:", &TOPS);
-    plan.settle(top)?;
-    slab.fill(&mut plan)?;
-    if is_kept {
-        keep_for_less(&mut plan.world, &mut slab)?;
-    }
-    plan.free_all(top);
-    let used = *slab.used();
-    slab.empty(&mut plan.world)?;
+    let used = one_left(&mut plan, slab, is_kept, top)?;
     let new = layout(new_bytes, align);
     Some(search.record.reallocate(&mut plan.world, used, new, picks))
 }

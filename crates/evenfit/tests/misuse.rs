@@ -103,6 +103,21 @@ impl<T: Tiers, G: Geometry> Tried<T, G> {
         });
     }
 
+    /// Hands in pointers into a live block of four granules, at granules and between them.
+    fn refused_inside(&mut self, block: NonNull<u8>, told: Layout) {
+        let granule = G::GRANULE_BYTES;
+        for offset in [
+            1,
+            granule / 2,
+            granule,
+            granule + 1,
+            2 * granule,
+            4 * granule - 1,
+        ] {
+            self.refused(at(block, offset), told, FreeError::NotABlock);
+        }
+    }
+
     /// Hands in `ptr` to every call there is.
     fn refused(&mut self, ptr: NonNull<u8>, told: Layout, expected: FreeError) {
         self.refused_as(ptr, told, expected);
@@ -172,18 +187,7 @@ fn every_misuse_of_blocks<G: Geometry>() {
     tried.refused(blocks[2], asked, FreeError::NotABlock);
     tried.refused_as(blocks[1], asked, FreeError::WrongLayout);
 
-    // Interior pointers, at granules and between them.
-    for offset in [
-        1,
-        granule / 2,
-        granule,
-        granule + 1,
-        2 * granule,
-        4 * granule - 1,
-    ] {
-        tried.refused(at(blocks[4], offset), asked, FreeError::NotABlock);
-    }
-
+    tried.refused_inside(blocks[4], asked);
     tried.refused_outside(asked);
 
     // Wrong sizes, down and up, to the extremes.
@@ -239,17 +243,7 @@ fn every_misuse_of_slots<G: Geometry>() {
         FreeError::AlreadyFree,
     );
 
-    for offset in [
-        1,
-        granule / 2,
-        granule,
-        granule + 1,
-        2 * granule,
-        4 * granule - 1,
-    ] {
-        tried.refused(at(slots[4], offset), asked, FreeError::NotABlock);
-    }
-
+    tried.refused_inside(slots[4], asked);
     tried.refused_outside(asked);
 
     // Wrong sizes: of other slots, and of blocks.

@@ -16,13 +16,11 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
     /// As for [`try_deallocate`](Self::try_deallocate).
     #[inline(always)]
     pub unsafe fn deallocate(&mut self, ptr: NonNull<u8>, layout: Layout) {
-        let old = self.old_block(ptr);
         // SAFETY: as promised by the caller.
-        if unsafe { self.free(ptr, layout) } {
-            old.freed();
-        } else {
-            // SAFETY: as promised by the caller.
-            unsafe { self.deallocate_checked(ptr, layout) };
+        unsafe {
+            if !self.free(ptr, layout) {
+                self.deallocate_checked(ptr, layout);
+            }
         }
     }
 
@@ -47,14 +45,13 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         ptr: NonNull<u8>,
         layout: Layout,
     ) -> Result<(), FreeError> {
-        let old = self.old_block(ptr);
         // SAFETY: as promised by the caller.
-        if unsafe { self.free(ptr, layout) } {
-            old.freed();
-            return Ok(());
+        unsafe {
+            if self.free(ptr, layout) {
+                return Ok(());
+            }
+            self.free_checked(ptr, layout)
         }
-        // SAFETY: as promised by the caller.
-        unsafe { self.free_checked(ptr, layout) }
     }
 
     /// Frees a block or slot, if the first look finds it. False: nothing is changed.
@@ -63,17 +60,23 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
     /// As for `try_deallocate`.
     #[inline(always)]
     unsafe fn free(&mut self, ptr: NonNull<u8>, layout: Layout) -> bool {
-        if let Some((slabs, blocks)) = self.slabs_mut()
+        let old = self.old_block(ptr);
+        let is_freed = if let Some((slabs, blocks)) = self.slabs_mut()
             && slabs.serve(layout)
         {
             let slot = slabs.slot_of(ptr, layout.size());
             if let Some(slot) = slot {
                 slabs.free(slot, blocks);
             }
-            return slot.is_some();
+            slot.is_some()
+        } else {
+            // SAFETY: as promised by the caller.
+            unsafe { self.free_block(ptr, layout) }
+        };
+        if is_freed {
+            old.freed();
         }
-        // SAFETY: as promised by the caller.
-        unsafe { self.free_block(ptr, layout) }
+        is_freed
     }
 
     /// A block that isn't a slot, if the first look finds it.
@@ -93,12 +96,24 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
     #[cold]
     #[inline(never)]
     unsafe fn free_checked(&mut self, ptr: NonNull<u8>, layout: Layout) -> Result<(), FreeError> {
+        // SAFETY: as promised by the caller.
+        unsafe { self.free_whichever(ptr, Some(layout)) }
+    }
+
+    /// Frees a block or slot, if it may be of `layout`; without a layout, whatever its size.
+    ///
+    /// # Safety
+    /// As for `try_deallocate`.
+    #[inline(always)]
+    pub(super) unsafe fn free_whichever(
+        &mut self,
+        ptr: NonNull<u8>,
+        layout: Option<Layout>,
+    ) -> Result<(), FreeError> {
         let old = self.old_block(ptr);
-        let freed = self.live_at(ptr, Some(layout)).and_then(|live| {
-            // SAFETY: it is given up.
-            unsafe { self.free_live(live) }
-        });
-        match freed {
+        let live = self.live_at(ptr, layout);
+        // SAFETY: it is live, and given up.
+        match live.and_then(|live| unsafe { self.free_live(live) }) {
             Ok(()) => {
                 old.freed();
                 Ok(())

@@ -41,16 +41,8 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
     /// As for `try_deallocate`.
     #[inline(never)]
     pub unsafe fn try_free(&mut self, ptr: NonNull<u8>) -> Result<(), FreeError> {
-        let old = self.old_block(ptr);
-        let live = self.live_at(ptr, None);
-        // SAFETY: it is live, and given up.
-        match live.and_then(|live| unsafe { self.free_live(live) }) {
-            Ok(()) => {
-                old.freed();
-                Ok(())
-            }
-            Err(error) => Err(self.refused(error)),
-        }
+        // SAFETY: as promised by the caller.
+        unsafe { self.free_whichever(ptr, None) }
     }
 
     /// As [`reallocate`](Self::reallocate), for a block whose layout the caller doesn't know: the new one has
@@ -67,12 +59,8 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         new_bytes: usize,
     ) -> Result<NonNull<[u8]>, ReallocError> {
         let new = malloc_layout(new_bytes).inspect_err(|_| self.count_failed())?;
-        let old = self.old_block(ptr);
         // SAFETY: as promised by the caller.
-        match unsafe { self.reallocate_found(ptr, None, new) } {
-            Some(block) => Ok(old.replaced_by(block, new.size())),
-            None => Err(self.why_not_reallocated(ptr, None, new)),
-        }
+        unsafe { self.reallocate_whichever(ptr, None, new) }
     }
 
     /// As [`realloc`](Self::realloc), but leaves a copy to the caller, who may make it when a lock on the heap is no longer held. O(1);

@@ -43,11 +43,29 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         old: Layout,
         new: Layout,
     ) -> Result<NonNull<[u8]>, ReallocError> {
+        // SAFETY: as promised by the caller.
+        unsafe { self.reallocate_whichever(ptr, Some(old), new) }
+    }
+
+    /// As `reallocate`; without a layout, a block of whatever size.
+    ///
+    /// # Errors
+    /// As for `reallocate`.
+    ///
+    /// # Safety
+    /// As for `reallocate`.
+    #[inline(always)]
+    pub(super) unsafe fn reallocate_whichever(
+        &mut self,
+        ptr: NonNull<u8>,
+        old: Option<Layout>,
+        new: Layout,
+    ) -> Result<NonNull<[u8]>, ReallocError> {
         let old_block = self.old_block(ptr);
         // SAFETY: as promised by the caller.
-        match unsafe { self.reallocate_found(ptr, Some(old), new) } {
+        match unsafe { self.reallocate_found(ptr, old, new) } {
             Some(block) => Ok(old_block.replaced_by(block, new.size())),
-            None => Err(self.why_not_reallocated(ptr, Some(old), new)),
+            None => Err(self.why_not_reallocated(ptr, old, new)),
         }
     }
 
@@ -81,7 +99,7 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
     /// # Safety
     /// As for `reallocate`.
     #[inline(always)]
-    pub(super) unsafe fn reallocate_found(
+    unsafe fn reallocate_found(
         &mut self,
         ptr: NonNull<u8>,
         old: Option<Layout>,
@@ -227,7 +245,7 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
     /// Counts a reallocation that failed, and says why it did.
     #[cold]
     #[inline(never)]
-    pub(super) fn why_not_reallocated(
+    fn why_not_reallocated(
         &mut self,
         ptr: NonNull<u8>,
         old: Option<Layout>,

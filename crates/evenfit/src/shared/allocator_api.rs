@@ -49,7 +49,7 @@ macro_rules! impl_allocator {
                 new: Layout,
             ) -> Result<NonNull<[u8]>, $error> {
                 // SAFETY: as promised by the caller.
-                let block = unsafe { (**self).reallocate(ptr, old, new) }.map_err(|_| $error)?;
+                let block = unsafe { self.grow(ptr, old, new) }?;
                 let added_bytes = block.len() - old.size();
                 // SAFETY: the bytes from the old size to the block's end are inside the block, which is the caller's.
                 unsafe { block.cast::<u8>().add(old.size()).write_bytes(0, added_bytes) };
