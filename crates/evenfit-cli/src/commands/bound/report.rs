@@ -93,7 +93,50 @@ impl Apart {
     }
 }
 
+/// The longest request of any site, in granules.
+fn largest(demands: &[Demand]) -> u64 {
+    demands.iter().map(|demand| demand.max).max().unwrap_or(1)
+}
+
 impl Report {
+    /// What is said of either heap: without a program that was run, and of one pool. `live` granules are those of the requests themselves.
+    fn of(
+        args: &Args,
+        contract: &Contract,
+        safe: &Safe,
+        region_bytes: u64,
+        live: u64,
+        largest: u64,
+    ) -> Self {
+        let cut = contract.cut;
+        let bytes = |granules: u64| granules.saturating_mul(cut.granule_bytes);
+        Self {
+            contract: args.contract.display().to_string(),
+            tiers: Heap::Blocks,
+            geometry: cut.name(),
+            granule_bytes: cut.granule_bytes,
+            sites: contract.sites.len(),
+            most_live_bytes: bytes(safe.live),
+            most_live_blocks: safe.gaps + 1,
+            safe: SafePool {
+                pool_bytes: bytes(safe.granules),
+                region_bytes,
+                formula: FORMULA,
+                most_gaps: safe.gaps,
+                longest_gap_bytes: bytes(safe.gap),
+                binding_site: None,
+                most_slabs: None,
+            },
+            robson_floor_bytes: bytes(robson::floor(live, largest)),
+            worst_program: None,
+            exhaustive: None,
+            apart_region_bytes: 0,
+            apart: Vec::new(),
+            pool_bytes: args.pool.map(|pool| pool as u64),
+            pool_is_safe: args.pool.map(|pool| pool as u64 >= region_bytes),
+        }
+    }
+
     pub(super) fn new(
         args: &Args,
         contract: &Contract,
@@ -108,25 +151,16 @@ impl Report {
         // No program needs a longer one.
         let region = |granules: u64| cut.region_bytes(granules).unwrap_or(region_bytes);
         let apart = Apart::of(contract, demands).unwrap_or_default();
-        let largest = demands.iter().map(|demand| demand.max).max().unwrap_or(1);
+        let mut report = Self::of(
+            args,
+            contract,
+            &safe,
+            region_bytes,
+            safe.live,
+            largest(demands),
+        );
+        report.safe.binding_site = Some(contract.sites[safe.binding].name.clone());
         Some(Self {
-            contract: args.contract.display().to_string(),
-            tiers: Heap::Blocks,
-            geometry: cut.name(),
-            granule_bytes: cut.granule_bytes,
-            sites: contract.sites.len(),
-            most_live_bytes: bytes(safe.live),
-            most_live_blocks: safe.gaps + 1,
-            safe: SafePool {
-                pool_bytes: bytes(safe.granules),
-                region_bytes,
-                formula: FORMULA,
-                most_gaps: safe.gaps,
-                longest_gap_bytes: bytes(safe.gap),
-                binding_site: Some(contract.sites[safe.binding].name.clone()),
-                most_slabs: None,
-            },
-            robson_floor_bytes: bytes(robson::floor(safe.live, largest)),
             worst_program: Some(WorstProgram {
                 pool_bytes: Some(bytes(witness.granules)),
                 region_bytes: region(witness.granules),
@@ -145,8 +179,7 @@ impl Report {
                 .map(|share| share.region_bytes)
                 .fold(0, u64::saturating_add),
             apart,
-            pool_bytes: args.pool.map(|pool| pool as u64),
-            pool_is_safe: args.pool.map(|pool| pool as u64 >= region_bytes),
+            ..report
         })
     }
 
@@ -163,41 +196,22 @@ impl Report {
             slabs,
             binding,
         } = safe;
-        let bytes = |granules: u64| granules.saturating_mul(cut.granule_bytes);
         let region_bytes = cut.region_bytes_with_slabs(safe.granules)?;
         let demands = contract.demands();
         let live = safe::pool(cut, &demands)?.live;
-        let largest = demands.iter().map(|demand| demand.max).max().unwrap_or(1);
+        let mut report = Self::of(args, contract, &safe, region_bytes, live, largest(&demands));
+        report.safe.binding_site = match binding {
+            Binding::Slab => None,
+            Binding::Demand(index) => Some(contract.sites[index].name.clone()),
+        };
+        report.safe.most_slabs = Some(slabs);
         Some(Self {
-            contract: args.contract.display().to_string(),
             tiers: Heap::Slabs,
-            geometry: cut.name(),
-            granule_bytes: cut.granule_bytes,
-            sites: contract.sites.len(),
-            most_live_bytes: bytes(safe.live),
-            most_live_blocks: safe.gaps + 1,
-            safe: SafePool {
-                pool_bytes: bytes(safe.granules),
-                region_bytes,
-                formula: FORMULA,
-                most_gaps: safe.gaps,
-                longest_gap_bytes: bytes(safe.gap),
-                binding_site: match binding {
-                    Binding::Slab => None,
-                    Binding::Demand(index) => Some(contract.sites[index].name.clone()),
-                },
-                most_slabs: Some(slabs),
-            },
-            robson_floor_bytes: bytes(robson::floor(live, largest)),
             worst_program: worst.map(|worst| WorstProgram {
                 share_of_safe: worst.region_bytes as f64 / region_bytes as f64,
                 ..worst
             }),
-            exhaustive: None,
-            apart_region_bytes: 0,
-            apart: Vec::new(),
-            pool_bytes: args.pool.map(|pool| pool as u64),
-            pool_is_safe: args.pool.map(|pool| pool as u64 >= region_bytes),
+            ..report
         })
     }
 
