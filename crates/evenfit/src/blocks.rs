@@ -35,7 +35,7 @@
 //! - **I4 (lists)** Each free block, but for the rest, is in the list of its bin and in no other; a list runs from the bin's head to
 //!   the bin's end mark, and back.
 //! - **I5 (filled)** A bin's bit is set if its list has a block.
-//! - **I6 (rest)** The rest is a free block, or there is none: its start and end are then both `NO_REST`.
+//! - **I6 (rest)** The rest is a free block, or there is none: it is then `Run::NONE`.
 //! - **I7 (footers)** The last eight bytes of each listed block hold its length.
 //!
 //! I4 and I7 are about memory that a program may have overwritten after it freed it, so nothing relies on them before it was checked:
@@ -46,17 +46,19 @@ mod allocate;
 mod bins;
 mod check;
 mod directory;
+mod find;
 mod free;
 mod free_list;
 mod map;
 mod pool;
 mod resize;
+mod validate;
 
 pub(crate) use self::allocate::Allocated;
 pub(crate) use self::directory::Directory;
-pub(crate) use self::free::is_aligned;
 pub(crate) use self::map::{Map, Window};
 pub(crate) use self::pool::Pool;
+pub(crate) use self::validate::is_aligned;
 
 #[cfg(target_pointer_width = "64")]
 use core::ptr::NonNull;
@@ -68,8 +70,25 @@ use crate::opaque::opaque;
 /// The length of the shortest block: room for two links and a footer, and the map needs as much to tell free from used.
 pub(crate) const GRANULES_MIN: usize = 2;
 
-/// Where a rest begins and ends that isn't there: no granule, and it has no length.
-const NO_REST: usize = usize::MAX;
+/// The granules from `start` to `end`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Run {
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+}
+
+impl Run {
+    /// No granules, beyond any pool.
+    pub(crate) const NONE: Self = Self {
+        start: usize::MAX,
+        end: usize::MAX,
+    };
+
+    #[inline(always)]
+    pub(crate) fn len(self) -> usize {
+        self.end - self.start
+    }
+}
 
 /// What the block tier counts.
 #[derive(Clone, Copy, Debug, Default)]
@@ -85,6 +104,36 @@ pub(crate) struct Counters {
     pub(crate) refused: u64,
 }
 
+impl Counters {
+    /// Counts a new block.
+    #[inline(always)]
+    fn allocated(&mut self, len: usize) {
+        self.live = self.live.wrapping_add(1);
+        self.add_used(len);
+    }
+
+    #[inline(always)]
+    fn add_used(&mut self, len: usize) {
+        self.used = self.used.wrapping_add(len);
+        if self.used > self.used_peak {
+            self.used_peak = self.used;
+        }
+    }
+
+    #[inline(always)]
+    fn freed(&mut self, len: usize) {
+        self.live = self.live.wrapping_sub(1);
+        self.used = self.used.wrapping_sub(len);
+    }
+
+    /// A used block of `len` granules has become one of `new_len`.
+    #[inline(always)]
+    fn resized(&mut self, len: usize, new_len: usize) {
+        self.used = self.used.wrapping_sub(len);
+        self.add_used(new_len);
+    }
+}
+
 /// The state of the block tier. Copies of the region that the map and the pool lie in, and of this, are another heap.
 #[repr(C)]
 pub(crate) struct Blocks<G: Geometry> {
@@ -92,8 +141,7 @@ pub(crate) struct Blocks<G: Geometry> {
     pub(crate) map: Map,
     pub(crate) top: usize,
     /// What was left of the free block that was split last: short requests are cut from it, without any list.
-    rest: usize,
-    rest_end: usize,
+    pub(crate) rest: Run,
     pub(crate) counters: Counters,
     pub(crate) directory: Directory<G>,
     pub(crate) end: usize,
@@ -118,8 +166,7 @@ impl<G: Geometry> Blocks<G> {
             pool,
             map,
             top: 0,
-            rest: NO_REST,
-            rest_end: NO_REST,
+            rest: Run::NONE,
             counters: Counters::default(),
             directory,
             end,
@@ -139,18 +186,12 @@ impl<G: Geometry> Blocks<G> {
         directory: Directory<G>,
         end: usize,
         top: usize,
-        [rest, rest_end]: [usize; 2],
+        rest: Run,
     ) -> Self {
-        let has_rest = rest < rest_end && rest_end <= top;
-        let [rest, rest_end] = if has_rest {
-            [rest, rest_end]
-        } else {
-            [NO_REST; 2]
-        };
+        let is_one = rest.start < rest.end && rest.end <= top;
         Self {
             top,
-            rest,
-            rest_end,
+            rest: if is_one { rest } else { Run::NONE },
             ..Self::without_blocks(map, directory, Pool::new(NonNull::dangling()), end)
         }
     }
@@ -162,8 +203,8 @@ impl<G: Geometry> Blocks<G> {
             &self.end,
             &self.top,
             &self.top_peak,
-            &self.rest,
-            &self.rest_end,
+            &self.rest.start,
+            &self.rest.end,
         ]
         .map(core::ptr::from_ref)
     }
@@ -195,10 +236,24 @@ impl<G: Geometry> Blocks<G> {
         };
     }
 
-    /// The rest's length.
-    #[inline(always)]
-    fn rest_len(&self) -> usize {
-        self.rest_end - self.rest
+    /// Moves the end of the last block, where what was never used begins. Between there are no marks but
+    /// that of a free block's second granule.
+    ///
+    /// # Safety
+    /// What lies between is nobody's but the last block's owner's.
+    #[inline(never)]
+    unsafe fn set_top(&mut self, top: usize) {
+        self.top_peak = self.top_peak();
+        if top == self.rest.start {
+            self.rest = Run::NONE;
+        }
+        // SAFETY: the top lies in the pool, or at its end.
+        unsafe {
+            self.map.clear(self.top, map::HERE);
+            self.map.clear(top, map::NEXT);
+            self.map.set(top, map::HERE);
+        }
+        self.top = top;
     }
 
     /// The length of the used block at `start`, which isn't a slab.
@@ -224,8 +279,8 @@ impl<G: Geometry> Blocks<G> {
     /// A free block starts there.
     #[inline(always)]
     pub(crate) unsafe fn free_len(&self, start: usize, window: Window) -> usize {
-        if start == self.rest {
-            self.rest_len()
+        if start == self.rest.start {
+            self.rest.len()
         } else if window.is_long(G::SHORT_END) {
             // SAFETY: in the pool; it is listed, so in the directory (I3).
             unsafe { self.directory.len_at(start) }
@@ -248,7 +303,7 @@ impl<G: Geometry> Blocks<G> {
             } else {
                 window.is_long_free(G::SHORT_END)
                     && self.directory.len_at(start) == len
-                    && start != self.rest
+                    && start != self.rest.start
             }
         }
     }

@@ -1,8 +1,9 @@
 //! Blocks aligned higher than the geometry aligns all: cut out of a free block, of which a part may stay before them.
 
-use super::allocate::{Allocated, Found};
-use super::map::{FREE_START, HERE, TWO_BEFORE};
-use super::{Blocks, GRANULES_MIN, NO_REST, Pool};
+use super::allocate::Allocated;
+use super::find::Found;
+use super::map::{FREE_START, TWO_BEFORE};
+use super::{Blocks, GRANULES_MIN, Pool, Run};
 use crate::geometry::Geometry;
 
 /// Where an aligned block lies in the free one it is cut from.
@@ -10,41 +11,50 @@ use crate::geometry::Geometry;
 struct Fit {
     found: Found,
     /// The free block, or the unused end of the pool.
-    start: usize,
-    end: usize,
+    run: Run,
     aligned: usize,
 }
 
+impl Fit {
+    /// How long the block can be.
+    fn room(self) -> usize {
+        self.run.end - self.aligned
+    }
+}
+
 impl<G: Geometry> Blocks<G> {
-    /// Allocates a block of `len` granules at a multiple of `align` bytes, which is more than the geometry's. O(1).
+    /// Allocates a block of `len` granules at a multiple of `align` bytes, which is more than the
+    /// geometry's. O(1).
     ///
     /// # Safety
-    /// As for `allocate_short`; `align` is a power of two.
+    /// `len` is a request's length; `align` is a power of two.
     #[inline(never)]
-    pub(crate) unsafe fn allocate_aligned(&mut self, len: usize, align: usize) -> Allocated {
+    pub(super) unsafe fn allocate_aligned(&mut self, len: usize, align: usize) -> Allocated {
         let Fit {
             found,
-            start,
-            mut end,
+            mut run,
             aligned,
         } = self.find_aligned(len, align)?;
-        // SAFETY: the run from start to end is free.
+        // SAFETY: the run is free.
         unsafe {
             match found {
-                Found::Listed(bin) => _ = self.take_head(bin, start, aligned - start + len)?,
-                Found::Rest => (self.rest, self.rest_end) = (NO_REST, NO_REST),
+                Found::Listed(bin) => run = self.pop_head(bin, aligned - run.start + len)?,
+                Found::Rest => self.rest = Run::NONE,
                 Found::Top => {
-                    end = aligned + len;
-                    self.top = end;
-                    self.map.set(end, HERE);
+                    run.end = aligned + len;
+                    self.set_top(run.end);
                 }
             }
-            self.map.clear(start, FREE_START);
-            self.map.clear(end, TWO_BEFORE);
-            if start < aligned {
-                self.add_free(start, aligned);
+            self.map.clear(run.start, FREE_START);
+            self.map.clear(run.end, TWO_BEFORE);
+            if run.start < aligned {
+                self.insert(Run {
+                    start: run.start,
+                    end: aligned,
+                });
             }
-            let len = self.split_used(aligned, len, end, false);
+            run.start = aligned;
+            let len = self.split(run, len, false);
             Some(self.allocated(aligned, len))
         }
     }
@@ -63,7 +73,7 @@ impl<G: Geometry> Blocks<G> {
                     None => found,
                 };
                 let fit = self.fit(found?, align)?;
-                (fit.end - fit.aligned >= len).then_some(fit)
+                (fit.room() >= len).then_some(fit)
             })
     }
 
@@ -75,25 +85,28 @@ impl<G: Geometry> Blocks<G> {
     /// Where the first aligned block can begin in a free one, if one of any length can. What stays before it must be a block.
     #[inline(always)]
     fn fit(&self, found: Found, align: usize) -> Option<Fit> {
-        let (start, end) = match found {
+        let run = match found {
             // SAFETY: what is found is a filled bin.
             Found::Listed(bin) => unsafe {
                 let start = self.bins.head(bin) as usize;
-                (start, start + self.head_len(bin))
+                let end = start + self.head_len(bin);
+                Run { start, end }
             },
-            Found::Rest => (self.rest, self.rest_end),
-            Found::Top => (self.top, self.end),
+            Found::Rest => self.rest,
+            Found::Top => Run {
+                start: self.top,
+                end: self.end,
+            },
         };
-        let address = self.pool.at(start).addr();
+        let address = self.pool.at(run.start).addr();
         let mut before = (address.wrapping_neg() & (align - 1)) / G::GRANULE_BYTES;
         if before != 0 && before < GRANULES_MIN {
             before += align / G::GRANULE_BYTES;
         }
-        let aligned = start.checked_add(before)?;
-        (aligned < end).then_some(Fit {
+        let aligned = run.start.checked_add(before)?;
+        (aligned < run.end).then_some(Fit {
             found,
-            start,
-            end,
+            run,
             aligned,
         })
     }
@@ -101,10 +114,7 @@ impl<G: Geometry> Blocks<G> {
     /// The longest request in granules that `allocate_aligned` serves now. O(1): it looks at the head of each bin.
     pub(crate) fn largest_aligned(&self, align: usize) -> usize {
         let step = Pool::<G>::GRANULES_ALIGN;
-        let room = |found| {
-            self.fit(found, align)
-                .map_or(0, |fit| fit.end - fit.aligned)
-        };
+        let room = |found| self.fit(found, align).map_or(0, Fit::room);
         let serves = |len: usize| len >= GRANULES_MIN && self.can_align(len, align);
         let surely = self.largest().saturating_sub(align / G::GRANULE_BYTES + 1) / step * step;
         let mut largest = surely.max(room(Found::Rest)).max(room(Found::Top));

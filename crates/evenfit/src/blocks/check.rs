@@ -2,17 +2,13 @@
 
 use super::bins::Bins;
 use super::map::{HERE, Map};
-use super::{Blocks, NO_REST};
+use super::{Blocks, Run};
 use crate::CheckError;
 use crate::geometry::Geometry;
 
 impl<G: Geometry> Blocks<G> {
-    pub(crate) fn has_rest(&self) -> bool {
-        self.rest_end != NO_REST
-    }
-
     pub(crate) fn is_rest(&self, start: usize) -> bool {
-        self.has_rest() && start == self.rest
+        self.rest != Run::NONE && start == self.rest.start
     }
 
     /// Whether the map shows the end of a free block before `start`, which is in the pool.

@@ -4,26 +4,29 @@
 //! points back and is another, and a block's length is the map's and the directory's, never the pool's. Every function reads all it needs
 //! before it writes.
 
-use super::Blocks;
 use super::bins::Bins;
+use super::map::{FREE_START, TWO_BEFORE};
 use super::pool::{Link, end_mark};
+use super::{Blocks, Run};
 use crate::geometry::Geometry;
+use crate::opaque::opaque;
 
 impl<G: Geometry> Blocks<G> {
-    /// Puts the free block of `len` granules at `start` first in its list. Its marks are the caller's.
+    /// Puts a free block first in its list. Its marks are the caller's.
     ///
     /// # Safety
     /// It is free, below the top, in no list and not the rest.
     #[inline(always)]
-    pub(super) unsafe fn push(&mut self, start: usize, len: usize) {
-        debug_assert!(len >= super::GRANULES_MIN && start + len <= self.top);
+    pub(super) unsafe fn push(&mut self, run: Run) {
+        let len = run.len();
+        debug_assert!(len >= super::GRANULES_MIN && run.end <= self.top);
         // SAFETY: the block's memory is the heap's (I2).
         unsafe {
-            self.pool.set_footer(start + len, len);
+            self.pool.set_footer(run.end, len);
             if len >= G::SHORT_END {
-                self.directory.set_len(start, len);
+                self.directory.set_len(run.start, len);
             }
-            self.push_to(Bins::<G>::of(len), start);
+            self.push_to(Bins::<G>::of(len), run.start);
         }
     }
 
@@ -161,5 +164,86 @@ impl<G: Geometry> Blocks<G> {
     #[inline(always)]
     pub(super) fn bin_of_end_mark(link: Link) -> usize {
         !link as usize
+    }
+
+    /// Takes the first block of a filled bin out of its list. `None`: it was overwritten, or isn't the
+    /// one that was found to have `len_min` granules; nothing is changed.
+    ///
+    /// # Safety
+    /// The bin is filled.
+    #[inline(always)]
+    pub(super) unsafe fn pop_head(&mut self, bin: usize, len_min: usize) -> Option<Run> {
+        // SAFETY: a filled bin's head is below the top (I4, I5).
+        unsafe {
+            let start = self.bins.head(bin) as usize;
+            let window = self.map.window(start);
+            let len = if bin < G::SHORT_END {
+                if !window.is_short_free(opaque(1 << bin)) {
+                    return None;
+                }
+                bin
+            } else {
+                if !window.is_long_free(G::SHORT_END) || start == self.rest.start {
+                    return None;
+                }
+                let len = self.directory.len_at(start);
+                if len < len_min {
+                    return None;
+                }
+                len
+            };
+            self.pop(bin, start).then_some(Run {
+                start,
+                end: start + len,
+            })
+        }
+    }
+
+    /// Takes the free block that ends before `start` out of its list, if it isn't the rest, and returns
+    /// its length. `None`: it was overwritten, or `start` isn't a block's: inside a free block no footer
+    /// leads to one that the map shows to end there.
+    ///
+    /// # Safety
+    /// The map shows a free block's end before `start`.
+    #[inline(always)]
+    pub(super) unsafe fn unlink_before(&mut self, start: usize) -> Option<usize> {
+        // SAFETY: what is read lies in the pool. The footer is believed only if the map and the directory agree.
+        unsafe {
+            if start == self.rest.end {
+                return Some(self.rest.len());
+            }
+            let len = self.pool.footer_of(start);
+            let first = start.checked_sub(len)?;
+            (self.is_listed(first, len) && self.unlink(first)).then_some(len)
+        }
+    }
+
+    /// Marks a run as a free block and lists it.
+    ///
+    /// # Safety
+    /// It is nobody's, has no marks, and used blocks around it.
+    #[inline(never)]
+    pub(super) unsafe fn insert(&mut self, run: Run) {
+        // SAFETY: as promised by the caller.
+        unsafe {
+            self.map.set(run.start, FREE_START);
+            self.map.set(run.end, TWO_BEFORE);
+            self.push(run);
+        }
+    }
+
+    /// Takes a free block out of its list, or out of being the rest. False: it was overwritten, and
+    /// nothing is changed.
+    ///
+    /// # Safety
+    /// A free block starts at `start`, below the top.
+    #[inline(never)]
+    pub(super) unsafe fn remove(&mut self, start: usize) -> bool {
+        if start == self.rest.start {
+            self.rest = Run::NONE;
+            return true;
+        }
+        // SAFETY: as promised by the caller.
+        unsafe { self.unlink(start) }
     }
 }

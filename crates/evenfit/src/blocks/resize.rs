@@ -3,76 +3,50 @@
 use core::ptr::NonNull;
 
 use super::map::{FREE_START, HERE, TWO_BEFORE};
-use super::{Blocks, GRANULES_MIN};
+use super::{Blocks, GRANULES_MIN, Run};
 use crate::geometry::Geometry;
 
 impl<G: Geometry> Blocks<G> {
-    /// Makes a block `new_len` granules long where it is, or one more. False: what follows it has no room or was overwritten, and
-    /// nothing is changed. To shrink never fails but for that.
+    /// Makes a block `new_len` granules long where it is, or one more. False: what follows it has no room
+    /// or was overwritten, and nothing is changed. To shrink never fails but for that. O(1).
     ///
     /// # Safety
     /// A used block of `len` granules starts at `start`, and what it gives up is nobody's.
-    #[inline(always)]
+    #[inline(never)]
     pub(crate) unsafe fn resize(&mut self, start: usize, len: usize, new_len: usize) -> bool {
         debug_assert!(new_len >= GRANULES_MIN);
-        let end = start + len;
-        // SAFETY: the block and what follows it lie in the pool.
-        unsafe {
-            if new_len == len {
-                return true;
-            }
-            if new_len > len && end != self.top && !self.map.window(end).starts_free() {
-                return false;
-            }
-            self.resize_into(start, len, new_len)
+        if new_len == len {
+            return true;
         }
-    }
-
-    /// As `resize`, where it isn't known at once what to do.
-    ///
-    /// # Safety
-    /// As for `resize`.
-    #[inline(never)]
-    unsafe fn resize_into(&mut self, start: usize, len: usize, new_len: usize) -> bool {
         let end = start + len;
-        // SAFETY: what follows the block is taken only if it is free (I2).
+        // SAFETY: the block and what follows it lie in the pool; what follows is used only if it is free (I2).
         unsafe {
-            if end == self.top {
+            let behind = self.map.window(end);
+            let resized = if end == self.top {
                 if new_len > self.end - start {
                     return false;
                 }
-                self.move_top(start + new_len);
-                if new_len >= G::SHORT_END {
-                    self.directory.set_len(start, new_len);
-                }
-                self.recount_used(len, new_len);
-                return true;
-            }
-            let mut limit = end;
-            let mut was_rest = false;
-            let behind = self.map.window(end);
-            if behind.starts_free() {
-                limit += self.free_len(end, behind);
-                was_rest = end == self.rest;
-                if new_len > limit - start || !self.take_free(end) {
+                self.set_top(start + new_len);
+                new_len
+            } else if behind.starts_free() {
+                let limit = end + self.free_len(end, behind);
+                let was_rest = end == self.rest.start;
+                if new_len > limit - start || !self.remove(end) {
                     return false;
                 }
                 self.map.clear(end, FREE_START);
-            } else if new_len + 1 == len {
-                // A granule alone can't be a block.
-                return true;
+                self.split(Run { start, end: limit }, new_len, was_rest)
+            } else if new_len > len {
+                return false;
+            } else {
+                self.split(Run { start, end }, new_len, false)
+            };
+            if resized >= G::SHORT_END {
+                self.directory.set_len(start, resized);
             }
-            let new_len = self.split_used(start, new_len, limit, was_rest);
-            self.recount_used(len, new_len);
+            self.counters.resized(len, resized);
         }
         true
-    }
-
-    /// A used block of `len` granules has become one of `new_len`.
-    #[inline(always)]
-    fn recount_used(&mut self, len: usize, new_len: usize) {
-        self.counters.used = self.counters.used.wrapping_sub(len);
-        self.count_used(new_len);
     }
 
     /// Moves a block downwards, over the free block before it, and makes it `new_len` granules long, or one more; `payload_bytes` of
@@ -99,8 +73,8 @@ impl<G: Geometry> Blocks<G> {
                 return None;
             }
             let end = start + len;
-            let before_len = if start == self.rest_end {
-                self.rest_len()
+            let before_len = if start == self.rest.end {
+                self.rest.len()
             } else {
                 self.pool.footer_of(start)
             };
@@ -123,85 +97,55 @@ impl<G: Geometry> Blocks<G> {
                 return None;
             }
             self.pool.set_last_bytes(end, last_bytes);
-            let limit = if self.top <= first {
-                self.move_top(first + new_len);
-                self.top
+            let mut limit = first + new_len;
+            if self.top <= first {
+                self.set_top(limit);
             } else {
-                let limit = first + self.free_len(first, self.map.window(first));
-                let is_taken = self.take_free(first);
-                debug_assert!(is_taken, "it has just been listed");
+                limit = first + self.free_len(first, self.map.window(first));
+                let is_removed = self.remove(first);
+                debug_assert!(is_removed, "it has just been listed");
                 self.map.clear(first, FREE_START);
-                limit
-            };
+            }
             crate::sanitizer::moving(self.pool.block_at(start), moved, payload_bytes);
             self.pool.move_down(start, first, payload_bytes);
-            self.counters.live = self.counters.live.wrapping_add(1);
-            let new_len = self.split_used(first, new_len, limit, false);
-            self.count_used(new_len);
-            Some(moved)
+            let run = Run {
+                start: first,
+                end: limit,
+            };
+            let len = self.split(run, new_len, false);
+            Some(self.allocated(first, len).cast())
         }
     }
 
-    /// The end of the last block, and the beginning of what was never used, moves; the marks between are none.
+    /// The first `len` granules of a run become a used block, and what is left a free one: the rest, if
+    /// it is to be and there is none. Returns the block's length: one more where a granule would be left.
     ///
     /// # Safety
-    /// What lies between is nobody's but the last block's owner's.
-    unsafe fn move_top(&mut self, top: usize) {
-        self.top_peak = self.top_peak();
-        // SAFETY: the top lies in the pool, or at its end.
-        unsafe {
-            self.map.clear(self.top, HERE);
-            self.map.set(top, HERE);
-        }
-        self.top = top;
-    }
-
-    /// Of a run from `start` to `limit`, in which nothing is marked but its last two granules and perhaps `start`, the first `len`
-    /// granules become a used block. What is left becomes a free one, and the rest if there is none and it is to be. Returns the
-    /// block's length: one more where a granule would be left.
-    ///
-    /// # Safety
-    /// The run is nobody's but the block's owner's, and in no list.
+    /// The run is nobody's but the block's owner's and in no list. Nothing is marked in it but its last
+    /// two granules and perhaps its first.
     #[inline(never)]
-    pub(super) unsafe fn split_used(
-        &mut self,
-        start: usize,
-        len: usize,
-        limit: usize,
-        left_is_rest: bool,
-    ) -> usize {
-        let mut len = len;
+    pub(super) unsafe fn split(&mut self, run: Run, len: usize, left_is_rest: bool) -> usize {
+        debug_assert!(len <= run.len());
+        let left = Run {
+            start: run.start + len,
+            end: run.end,
+        };
         // SAFETY: as promised by the caller.
         unsafe {
-            self.map.clear(limit, TWO_BEFORE);
-            self.map.set(start, HERE);
-            if limit - start - len < GRANULES_MIN {
-                len = limit - start;
-            } else if left_is_rest {
-                self.map.set(start + len, FREE_START);
-                self.map.set(limit, TWO_BEFORE);
-                (self.rest, self.rest_end) = (start + len, limit);
-            } else {
-                self.add_free(start + len, limit);
+            self.map.clear(run.end, TWO_BEFORE);
+            self.map.set(run.start, HERE);
+            if left.len() < GRANULES_MIN {
+                return run.len();
             }
-            if len >= G::SHORT_END {
-                self.directory.set_len(start, len);
+            if left_is_rest {
+                debug_assert!(self.rest == Run::NONE);
+                self.map.set(left.start, FREE_START);
+                self.map.set(left.end, TWO_BEFORE);
+                self.rest = left;
+            } else {
+                self.insert(left);
             }
         }
         len
-    }
-
-    /// Marks a run as a free block and lists it.
-    ///
-    /// # Safety
-    /// It is nobody's, has no marks, and used blocks around it.
-    #[inline(never)]
-    pub(super) unsafe fn add_free(&mut self, start: usize, end: usize) {
-        // SAFETY: as promised by the caller.
-        unsafe {
-            self.map.set(start, FREE_START);
-            self.map.set(end, TWO_BEFORE);
-            self.push(start, end - start);
-        }
     }
 }

@@ -35,25 +35,9 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         };
         let block = match slot {
             Some(slot) => Some(slot),
-            None => self.allocate_block(layout),
+            None => self.blocks.allocate(layout),
         };
         block.map(|block| self.watch.allocated(block, layout.size()))
-    }
-
-    /// A block aligned as all are or higher: also where there is no room for a slab.
-    #[inline(never)]
-    fn allocate_block(&mut self, layout: Layout) -> Allocated {
-        let len = Pool::<G>::granules(layout.size());
-        // SAFETY: the length is a request's, the alignment a layout's.
-        unsafe {
-            if layout.align() > G::ALIGN_BYTES {
-                return self.blocks.allocate_aligned(len, layout.align());
-            }
-            match self.blocks.allocate_short(len) {
-                Some(block) => block,
-                None => self.blocks.allocate_by_search(len),
-            }
-        }
     }
 
     /// Counts a request that failed, and says why it did.

@@ -17,10 +17,9 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
     #[inline(always)]
     pub unsafe fn deallocate(&mut self, ptr: NonNull<u8>, layout: Layout) {
         // SAFETY: as promised by the caller.
-        unsafe {
-            if !self.free(ptr, layout) {
-                self.deallocate_checked(ptr, layout);
-            }
+        if unsafe { !self.free(ptr, layout) } {
+            // SAFETY: as above.
+            unsafe { self.deallocate_checked(ptr, layout) }
         }
     }
 
@@ -50,7 +49,7 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
             if self.free(ptr, layout) {
                 return Ok(());
             }
-            self.free_checked(ptr, layout)
+            self.free_checked(ptr, Some(layout))
         }
     }
 
@@ -71,7 +70,7 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
             slot.is_some()
         } else {
             // SAFETY: as promised by the caller.
-            unsafe { self.free_block(ptr, layout) }
+            unsafe { self.blocks.free(ptr, layout) }
         };
         if is_freed {
             old.freed();
@@ -79,33 +78,13 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         is_freed
     }
 
-    /// A block that isn't a slot, if the first look finds it.
+    /// Frees a block or slot, in whichever tier it is, if it may be of `layout`; without a layout,
+    /// whatever its size. Or names the misuse.
     ///
     /// # Safety
     /// As for `try_deallocate`.
     #[inline(never)]
-    unsafe fn free_block(&mut self, ptr: NonNull<u8>, layout: Layout) -> bool {
-        // SAFETY: as promised by the caller.
-        unsafe { self.blocks.free(ptr, layout) }
-    }
-
-    /// Frees what the first look didn't find, in whichever tier it is, or names the misuse.
-    ///
-    /// # Safety
-    /// As for `try_deallocate`.
-    #[cold]
-    #[inline(never)]
-    unsafe fn free_checked(&mut self, ptr: NonNull<u8>, layout: Layout) -> Result<(), FreeError> {
-        // SAFETY: as promised by the caller.
-        unsafe { self.free_whichever(ptr, Some(layout)) }
-    }
-
-    /// Frees a block or slot, if it may be of `layout`; without a layout, whatever its size.
-    ///
-    /// # Safety
-    /// As for `try_deallocate`.
-    #[inline(always)]
-    pub(super) unsafe fn free_whichever(
+    pub(super) unsafe fn free_checked(
         &mut self,
         ptr: NonNull<u8>,
         layout: Option<Layout>,
@@ -130,7 +109,7 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
     #[inline(never)]
     unsafe fn deallocate_checked(&mut self, ptr: NonNull<u8>, layout: Layout) {
         // SAFETY: as promised by the caller.
-        if let Err(error) = unsafe { self.free_checked(ptr, layout) } {
+        if let Err(error) = unsafe { self.free_checked(ptr, Some(layout)) } {
             misuse::report(error, ptr, Some(layout));
         }
     }

@@ -39,10 +39,10 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
     ///
     /// # Safety
     /// As for `try_deallocate`.
-    #[inline(never)]
+    #[inline]
     pub unsafe fn try_free(&mut self, ptr: NonNull<u8>) -> Result<(), FreeError> {
         // SAFETY: as promised by the caller.
-        unsafe { self.free_whichever(ptr, None) }
+        unsafe { self.free_checked(ptr, None) }
     }
 
     /// As [`reallocate`](Self::reallocate), for a block whose layout the caller doesn't know: the new one has
@@ -60,7 +60,7 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
     ) -> Result<NonNull<[u8]>, ReallocError> {
         let new = malloc_layout(new_bytes).inspect_err(|_| self.count_failed())?;
         // SAFETY: as promised by the caller.
-        unsafe { self.reallocate_whichever(ptr, None, new) }
+        unsafe { self.reallocate_checked(ptr, None, new) }
     }
 
     /// As [`realloc`](Self::realloc), but leaves a copy to the caller, who may make it when a lock on the heap is no longer held. O(1);
@@ -78,6 +78,6 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
     ) -> Result<Resized, ReallocError> {
         let new = malloc_layout(new_bytes).inspect_err(|_| self.count_failed())?;
         // SAFETY: as promised by the caller.
-        unsafe { self.resize_or_allocate(ptr, None, new) }
+        unsafe { self.reallocate_uncopied(ptr, None, new) }
     }
 }

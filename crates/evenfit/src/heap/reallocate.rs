@@ -44,10 +44,10 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         new: Layout,
     ) -> Result<NonNull<[u8]>, ReallocError> {
         // SAFETY: as promised by the caller.
-        unsafe { self.reallocate_whichever(ptr, Some(old), new) }
+        unsafe { self.reallocate_checked(ptr, Some(old), new) }
     }
 
-    /// As `reallocate`; without a layout, a block of whatever size.
+    /// As `reallocate`; without a layout, a block of whatever size, all of which is content.
     ///
     /// # Errors
     /// As for `reallocate`.
@@ -55,16 +55,56 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
     /// # Safety
     /// As for `reallocate`.
     #[inline(always)]
-    pub(super) unsafe fn reallocate_whichever(
+    pub(super) unsafe fn reallocate_checked(
         &mut self,
         ptr: NonNull<u8>,
         old: Option<Layout>,
         new: Layout,
     ) -> Result<NonNull<[u8]>, ReallocError> {
+        // SAFETY: as promised by the caller. Where there is a new block, the old one is live too, and given
+        // up when its content is copied.
+        unsafe {
+            let (block, old_bytes) = match self.reallocate_uncopied(ptr, old, new)? {
+                Resized::Done(block) => return Ok(block),
+                Resized::Elsewhere { block, old_bytes } => (block, old_bytes),
+            };
+            let bytes = old_bytes.min(new.size());
+            block.cast::<u8>().copy_from_nonoverlapping(ptr, bytes);
+            let freed = match old {
+                Some(old) => self.try_deallocate(ptr, old),
+                None => self.free_checked(ptr, None),
+            };
+            if let Err(error) = freed {
+                // What surrounds the old block was overwritten, so it stays, and the new one goes.
+                let _ = self.try_deallocate(block.cast(), new);
+                return Err(error.into());
+            }
+            Ok(block)
+        }
+    }
+
+    /// All of a reallocation but the copy and the free that a new block needs.
+    ///
+    /// # Errors
+    /// As for [`reallocate`](Self::reallocate).
+    ///
+    /// # Safety
+    /// As for `reallocate`; the old block stays live where the new one is `Elsewhere`.
+    #[inline(always)]
+    pub(crate) unsafe fn reallocate_uncopied(
+        &mut self,
+        ptr: NonNull<u8>,
+        old: Option<Layout>,
+        new: Layout,
+    ) -> Result<Resized, ReallocError> {
         let old_block = self.old_block(ptr);
-        // SAFETY: as promised by the caller.
-        match unsafe { self.reallocate_found(ptr, old, new) } {
-            Some(block) => Ok(old_block.replaced_by(block, new.size())),
+        let live = self.live_at_once(ptr, old);
+        // SAFETY: it is live, and the caller's.
+        match live.and_then(|live| unsafe { self.resize_or_allocate(live, ptr, old, new) }) {
+            Some(Resized::Done(block)) => {
+                Ok(Resized::Done(old_block.replaced_by(block, new.size())))
+            }
+            Some(elsewhere) => Ok(elsewhere),
             None => Err(self.why_not_reallocated(ptr, old, new)),
         }
     }
@@ -94,68 +134,12 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         }
     }
 
-    /// Reallocates a block; without a layout, whatever its size, all of it is content. `None`: nothing is changed.
-    ///
-    /// # Safety
-    /// As for `reallocate`.
-    #[inline(always)]
-    unsafe fn reallocate_found(
-        &mut self,
-        ptr: NonNull<u8>,
-        old: Option<Layout>,
-        new: Layout,
-    ) -> Allocated {
-        let live = self.live_at_once(ptr, old)?;
-        // SAFETY: it is live, and the caller's. Old and new block are both live, and not the same; the old one is given up where the
-        // new one stays.
-        unsafe {
-            let (moved, old_bytes) = match self.resize_or_allocate_live(live, ptr, old, new)? {
-                Resized::Done(block) => return Some(block),
-                Resized::Elsewhere { block, old_bytes } => (block, old_bytes),
-            };
-            moved
-                .cast::<u8>()
-                .copy_from_nonoverlapping(ptr, old_bytes.min(new.size()));
-            if self.free_live(live).is_err() {
-                // What surrounds the old block was overwritten, so it stays, and the new one goes.
-                let _ = self.try_deallocate(moved.cast(), new);
-                return None;
-            }
-            Some(moved)
-        }
-    }
-
-    /// All of a reallocation but the copy and the free that a new block needs.
-    ///
-    /// # Errors
-    /// As for [`reallocate`](Self::reallocate).
-    ///
-    /// # Safety
-    /// As for `reallocate`.
-    pub(crate) unsafe fn resize_or_allocate(
-        &mut self,
-        ptr: NonNull<u8>,
-        old: Option<Layout>,
-        new: Layout,
-    ) -> Result<Resized, ReallocError> {
-        let old_block = self.old_block(ptr);
-        let live = self.live_at_once(ptr, old);
-        // SAFETY: it is live, and the caller's.
-        match live.and_then(|live| unsafe { self.resize_or_allocate_live(live, ptr, old, new) }) {
-            Some(Resized::Done(block)) => {
-                Ok(Resized::Done(old_block.replaced_by(block, new.size())))
-            }
-            Some(elsewhere) => Ok(elsewhere),
-            None => Err(self.why_not_reallocated(ptr, old, new)),
-        }
-    }
-
     /// In place, else a new block, else the last resort. `None`: nothing is changed.
     ///
     /// # Safety
     /// It is live, starts at `ptr`, is of `old` if that is known, and is the caller's.
     #[inline(always)]
-    unsafe fn resize_or_allocate_live(
+    unsafe fn resize_or_allocate(
         &mut self,
         live: Live,
         ptr: NonNull<u8>,

@@ -3,6 +3,7 @@
 //! It believes only the heap's own value (top, end, counters, heads of bins); map, directory, descriptors and links are read with every
 //! index tested, so a region full of garbage gives an answer, never a crash.
 
+use crate::blocks::Run;
 use crate::geometry::Geometry;
 use crate::heap::Heap;
 use crate::slabs::Live;
@@ -35,7 +36,7 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         let counters = &self.blocks.counters;
         if tally.used_granules != counters.used
             || tally.used_blocks != counters.live
-            || tally.has_rest != self.blocks.has_rest()
+            || tally.has_rest != (self.blocks.rest != Run::NONE)
         {
             return Err(CheckError::Counters {
                 counted_bytes: tally.used_granules * G::GRANULE_BYTES,

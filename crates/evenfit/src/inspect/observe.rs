@@ -8,7 +8,7 @@
 use core::ptr::NonNull;
 
 use crate::Block;
-use crate::blocks::{Blocks, Directory, Map};
+use crate::blocks::{Blocks, Directory, Map, Run};
 use crate::geometry::{Aligned, Compact, Geometry, Standard, Wide};
 use crate::heap::Heap;
 use crate::slabs::Slabs;
@@ -224,13 +224,12 @@ fn walk_as<G: Geometry>(
     [begins_bytes, directory_bytes, _]: [usize; 3],
     visit: &mut dyn FnMut(Block),
 ) {
-    let [end, top, rest, rest_end] = [
-        counters.end,
-        counters.top,
-        counters.rest[0],
-        counters.rest[1],
-    ]
-    .map(|word| word as usize);
+    let [end, top] = [counters.end, counters.top].map(|word| word as usize);
+    let [rest_start, rest_end] = counters.rest.map(|word| word as usize);
+    let rest = Run {
+        start: rest_start,
+        end: rest_end,
+    };
     let begins = NonNull::from(copy).cast::<u32>();
     // SAFETY: the pieces lie in the copy one after the other, as long as `lengths` says for `top`, and it is borrowed as long as the
     // walk takes. The begins are whole words, so what follows them is aligned for a directory; a map need not be. The replica is only
@@ -243,10 +242,7 @@ fn walk_as<G: Geometry>(
             _ => Slabs::replica(begins, directory.cast(), top),
         };
         let directory = Directory::new(directory.cast());
-        Heap::replica(
-            Blocks::replica(map, directory, end, top, [rest, rest_end]),
-            slabs,
-        )
+        Heap::replica(Blocks::replica(map, directory, end, top, rest), slabs)
     };
     heap.blocks().for_each(visit);
 }

@@ -70,7 +70,7 @@ pub(super) unsafe fn reallocate<H: Guarded>(
 ) -> Result<NonNull<[u8]>, ReallocError> {
     let resized = ask_while_full(heap, new, || {
         // SAFETY: as promised by the caller.
-        heap.with_heap(|heap| unsafe { heap.resize_or_allocate(ptr, Some(old), new) })
+        heap.with_heap(|heap| unsafe { heap.reallocate_uncopied(ptr, Some(old), new) })
             .unwrap_or(Err(FreeError::OutsidePool.into()))
     })?;
     match resized {
