@@ -241,7 +241,6 @@ impl<G: Geometry> Blocks<G> {
     ///
     /// # Safety
     /// What lies between is nobody's but the last block's owner's.
-    #[inline(never)]
     unsafe fn set_top(&mut self, top: usize) {
         self.top_peak = self.top_peak();
         if top == self.rest.start {

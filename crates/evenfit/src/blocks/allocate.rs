@@ -3,7 +3,6 @@
 use core::alloc::Layout;
 use core::ptr::NonNull;
 
-use super::bins::Bins;
 use super::find::Found;
 use super::map::{FREE_START, HERE, NEXT, TWO_BEFORE};
 use super::{Blocks, GRANULES_MIN, Pool, Run};
@@ -96,22 +95,15 @@ impl<G: Geometry> Blocks<G> {
     /// and the least of its bin.
     pub(crate) const SLAB_LEN: usize = 8 * G::SHORT_END;
 
-    /// Allocates the block of a slab. From the rest, if it can be cut from it, since that costs least;
-    /// from the top, if that is all there is; or else by a search.
+    /// Allocates the block of a slab: from the rest, if it can be cut from it, since that costs least.
     #[inline(always)]
     pub(crate) fn allocate_for_slab(&mut self) -> Allocated {
-        let len = Self::SLAB_LEN;
-        // SAFETY: what is cut off is there.
+        // SAFETY: what is cut off is there; the length is long.
         unsafe {
-            if len + GRANULES_MIN <= self.rest.len() {
-                return Some(self.allocate_from_rest(len));
+            if Self::SLAB_LEN + GRANULES_MIN <= self.rest.len() {
+                return Some(self.allocate_from_rest(Self::SLAB_LEN));
             }
-            // The first bin that is long enough begins with the length of slabs, so any block of it will do.
-            let bin = const { Bins::<G>::of_long(Self::SLAB_LEN, Self::SLAB_LEN.ilog2() as usize) };
-            if self.rest.len() < len && !self.bins.has_from(bin) {
-                return (len <= self.end - self.top).then(|| self.allocate_from_top(len));
-            }
-            self.allocate_by_search(len)
+            self.allocate_by_search(Self::SLAB_LEN)
         }
     }
 

@@ -114,20 +114,6 @@ impl<G: Geometry> Bins<G> {
         self.first_from(index, word)
     }
 
-    /// Whether this bin or one above is filled.
-    #[inline(always)]
-    pub(super) fn has_from(&self, bin: usize) -> bool {
-        (bin / WORD_BITS..Self::WORDS).any(|index| {
-            let first = if index == bin / WORD_BITS {
-                bin % WORD_BITS
-            } else {
-                0
-            };
-            // SAFETY: index < WORDS.
-            unsafe { self.filled.get(index) >> first != 0 }
-        })
-    }
-
     /// The first bin set in `word`, which is what counts of the word at `index`, or in those behind.
     #[inline(always)]
     fn first_from(&self, mut index: usize, mut word: usize) -> Option<usize> {

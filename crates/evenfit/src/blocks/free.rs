@@ -15,7 +15,7 @@ impl<G: Geometry> Blocks<G> {
     ///
     /// # Safety
     /// If it is a block, it is given up.
-    #[inline(always)]
+    #[inline(never)]
     pub(crate) unsafe fn free(&mut self, ptr: NonNull<u8>, layout: Layout) -> bool {
         let start = self.pool.granule_at(ptr);
         if start >= self.top || layout.align() > G::ALIGN_BYTES {
@@ -45,11 +45,7 @@ impl<G: Geometry> Blocks<G> {
                     blocks.counters.freed(len);
                     return true;
                 }
-                // Just before the rest, it becomes part of the rest.
-                if end == blocks.rest.start && blocks.rest.len() >= 2 * GRANULES_MIN {
-                    blocks.map.flip(start, NEXT | FREE_START << len);
-                    blocks.rest.start = start;
-                    blocks.counters.freed(len);
+                if len < G::SHORT_END && blocks.joins_rest(start, len) {
                     return true;
                 }
             }
@@ -57,30 +53,45 @@ impl<G: Geometry> Blocks<G> {
         }
     }
 
-    /// Frees the block of a slab, and returns its length. `None`: what surrounds it was overwritten, and nothing is changed.
+    /// Frees a used block, of which the length is known. False: what surrounds it was overwritten, and
+    /// nothing is changed.
     ///
     /// # Safety
-    /// A slab begins there, and is given up.
+    /// A used block of `len` granules starts there, and is given up.
     #[inline(always)]
-    pub(crate) unsafe fn free_slab(&mut self, start: usize) -> Option<usize> {
+    pub(crate) unsafe fn free_found(&mut self, start: usize, len: usize) -> bool {
         // SAFETY: as promised by the caller.
         unsafe {
             let window = self.map.window(start);
-            // It was most likely cut from the rest.
-            let end = start + Self::SLAB_LEN;
-            if end == self.rest.start
-                && self.rest.len() >= 2 * GRANULES_MIN
-                && !window.follows_free()
-            {
+            if !window.follows_free() && self.joins_rest(start, len) {
+                return true;
+            }
+            self.free_merging(start, len, window)
+        }
+    }
+
+    /// Frees a block right before the rest: it becomes part of it. False: it doesn't lie there.
+    ///
+    /// # Safety
+    /// A used block of `len` granules starts there, and none that is free ends there; it is given up.
+    #[inline(always)]
+    unsafe fn joins_rest(&mut self, start: usize, len: usize) -> bool {
+        let end = start + len;
+        if end != self.rest.start || self.rest.len() < 2 * GRANULES_MIN {
+            return false;
+        }
+        // SAFETY: in the pool.
+        unsafe {
+            if len < G::SHORT_END {
+                self.map.flip(start, NEXT | FREE_START << len);
+            } else {
                 self.map.flip(start, NEXT);
                 self.map.flip(end, FREE_START);
-                self.rest.start = start;
-                self.counters.freed(Self::SLAB_LEN);
-                return Some(Self::SLAB_LEN);
             }
-            let len = self.slab_len(start);
-            self.free_merging(start, len, window).then_some(len)
         }
+        self.rest.start = start;
+        self.counters.freed(len);
+        true
     }
 
     /// Frees a block and merges it with what is free before and behind it. False: one of these was overwritten since it was freed, and
@@ -90,7 +101,7 @@ impl<G: Geometry> Blocks<G> {
     /// The map shows no block's start or end from the granule behind `start` on, for `len` granules: it is a used block unless its
     /// `window` shows that it isn't. It is given up.
     #[inline(never)]
-    pub(crate) unsafe fn free_merging(&mut self, start: usize, len: usize, window: Window) -> bool {
+    pub(super) unsafe fn free_merging(&mut self, start: usize, len: usize, window: Window) -> bool {
         // SAFETY: blocks tile the pool (I1); a neighbour's length is the map's and the directory's (I2, I3).
         unsafe {
             let (mut first, mut edge) = (start, NEXT);

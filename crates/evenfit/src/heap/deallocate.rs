@@ -101,19 +101,6 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         }
     }
 
-    /// As `free_checked`, and tells the misuse hook.
-    ///
-    /// # Safety
-    /// As for `try_deallocate`.
-    #[cold]
-    #[inline(never)]
-    unsafe fn deallocate_checked(&mut self, ptr: NonNull<u8>, layout: Layout) {
-        // SAFETY: as promised by the caller.
-        if let Err(error) = unsafe { self.free_checked(ptr, Some(layout)) } {
-            misuse::report(error, ptr, Some(layout));
-        }
-    }
-
     /// # Safety
     /// It is live, and given up.
     #[inline(always)]
@@ -127,16 +114,22 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
             }
             Live::Block { start, len } => {
                 // SAFETY: a used block, and given up.
-                let freed = unsafe {
-                    self.blocks
-                        .free_merging(start, len, self.blocks.map.window(start))
-                };
-                if freed {
-                    Ok(())
-                } else {
-                    Err(FreeError::Corrupt)
-                }
+                let is_freed = unsafe { self.blocks.free_found(start, len) };
+                is_freed.then_some(()).ok_or(FreeError::Corrupt)
             }
+        }
+    }
+
+    /// As `free_checked`, and tells the misuse hook.
+    ///
+    /// # Safety
+    /// As for `try_deallocate`.
+    #[cold]
+    #[inline(never)]
+    unsafe fn deallocate_checked(&mut self, ptr: NonNull<u8>, layout: Layout) {
+        // SAFETY: as promised by the caller.
+        if let Err(error) = unsafe { self.free_checked(ptr, Some(layout)) } {
+            misuse::report(error, ptr, Some(layout));
         }
     }
 

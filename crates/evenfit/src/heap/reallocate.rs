@@ -61,25 +61,26 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         old: Option<Layout>,
         new: Layout,
     ) -> Result<NonNull<[u8]>, ReallocError> {
-        // SAFETY: as promised by the caller. Where there is a new block, the old one is live too, and given
-        // up when its content is copied.
-        unsafe {
-            let (block, old_bytes) = match self.reallocate_uncopied(ptr, old, new)? {
-                Resized::Done(block) => return Ok(block),
+        let old_block = self.old_block(ptr);
+        // SAFETY: it is live, and the caller's. Where there is a new block, the old one is live too, and
+        // given up when its content is copied.
+        let block = self.live_at_once(ptr, old).and_then(|live| unsafe {
+            let (block, old_bytes) = match self.resize_or_allocate(live, ptr, old, new)? {
+                Resized::Done(block) => return Some(block),
                 Resized::Elsewhere { block, old_bytes } => (block, old_bytes),
             };
             let bytes = old_bytes.min(new.size());
             block.cast::<u8>().copy_from_nonoverlapping(ptr, bytes);
-            let freed = match old {
-                Some(old) => self.try_deallocate(ptr, old),
-                None => self.free_checked(ptr, None),
-            };
-            if let Err(error) = freed {
+            if self.free_live(live).is_err() {
                 // What surrounds the old block was overwritten, so it stays, and the new one goes.
                 let _ = self.try_deallocate(block.cast(), new);
-                return Err(error.into());
+                return None;
             }
-            Ok(block)
+            Some(block)
+        });
+        match block {
+            Some(block) => Ok(old_block.replaced_by(block, new.size())),
+            None => Err(self.why_not_reallocated(ptr, old, new)),
         }
     }
 
@@ -90,7 +91,6 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
     ///
     /// # Safety
     /// As for `reallocate`; the old block stays live where the new one is `Elsewhere`.
-    #[inline(always)]
     pub(crate) unsafe fn reallocate_uncopied(
         &mut self,
         ptr: NonNull<u8>,
@@ -106,31 +106,6 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
             }
             Some(elsewhere) => Ok(elsewhere),
             None => Err(self.why_not_reallocated(ptr, old, new)),
-        }
-    }
-
-    /// As [`reallocate`](Self::reallocate), but never moves the block: [`AllocError::OutOfMemory`] says that only a move
-    /// would do, and is not counted as a failed request. O(1).
-    ///
-    /// # Errors
-    /// [`ReallocError`]; the block is then live and unchanged.
-    ///
-    /// # Safety
-    /// As for `reallocate`.
-    pub unsafe fn resize_in_place(
-        &mut self,
-        ptr: NonNull<u8>,
-        old: Layout,
-        new: Layout,
-    ) -> Result<NonNull<[u8]>, ReallocError> {
-        let old_block = self.old_block(ptr);
-        let live = self
-            .live_at(ptr, Some(old))
-            .map_err(|error| self.refused(error))?;
-        // SAFETY: it is live, and the caller's.
-        match unsafe { self.resize_live(live, ptr, new) } {
-            Some(block) => Ok(old_block.replaced_by(block, new.size())),
-            None => Err(AllocError::OutOfMemory.into()),
         }
     }
 
@@ -157,6 +132,31 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
                 return Some(Resized::Elsewhere { block, old_bytes });
             }
             self.keep_live(live, ptr, old_bytes, new).map(Resized::Done)
+        }
+    }
+
+    /// As [`reallocate`](Self::reallocate), but never moves the block: [`AllocError::OutOfMemory`] says that only a move
+    /// would do, and is not counted as a failed request. O(1).
+    ///
+    /// # Errors
+    /// [`ReallocError`]; the block is then live and unchanged.
+    ///
+    /// # Safety
+    /// As for `reallocate`.
+    pub unsafe fn resize_in_place(
+        &mut self,
+        ptr: NonNull<u8>,
+        old: Layout,
+        new: Layout,
+    ) -> Result<NonNull<[u8]>, ReallocError> {
+        let old_block = self.old_block(ptr);
+        let live = self
+            .live_at(ptr, Some(old))
+            .map_err(|error| self.refused(error))?;
+        // SAFETY: it is live, and the caller's.
+        match unsafe { self.resize_live(live, ptr, new) } {
+            Some(block) => Ok(old_block.replaced_by(block, new.size())),
+            None => Err(AllocError::OutOfMemory.into()),
         }
     }
 

@@ -162,9 +162,11 @@ impl<G: Geometry> Slabs<G> {
         // SAFETY: an empty slab is a used block that is nobody's; what the list links to are descriptors (S4).
         unsafe {
             let granule = self.begin(slab);
-            let Some(len) = blocks.free_slab(granule - Self::BIAS) else {
+            let start = granule - Self::BIAS;
+            let len = blocks.slab_len(start);
+            if !blocks.free_found(start, len) {
                 return;
-            };
+            }
             *self.begin_of(granule) = 0;
             self.open -= 1;
             self.granules_more -= (len - Self::SLAB_GRANULES) as u32;
