@@ -151,6 +151,10 @@ pub(crate) struct Blocks<G: Geometry> {
 }
 
 impl<G: Geometry> Blocks<G> {
+    /// How long the block of a slab is, in granules: as many as eight entries of the directory are for,
+    /// and the least of its bin.
+    pub(crate) const SLAB_LEN: usize = 8 * G::SHORT_END;
+
     /// # Safety
     /// Map, directory and pool are for `end` granules and apart, and nothing else uses them. The map is zero.
     pub(crate) unsafe fn new(map: Map, directory: Directory<G>, pool: Pool<G>, end: usize) -> Self {

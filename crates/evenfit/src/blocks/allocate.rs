@@ -24,15 +24,13 @@ impl<G: Geometry> Blocks<G> {
             if layout.align() > G::ALIGN_BYTES {
                 return self.allocate_aligned(len, layout.align());
             }
-            if len < G::SHORT_END {
-                if self.bins.is_filled(len) {
-                    return self.allocate_exact(len);
-                }
-                if len + GRANULES_MIN <= self.rest.len() {
-                    return Some(self.allocate_from_rest(len));
-                }
+            if len >= G::SHORT_END {
+                return self.allocate_by_search(len);
             }
-            self.allocate_by_search(len)
+            if self.bins.is_filled(len) {
+                return self.allocate_exact(len);
+            }
+            self.allocate_from_rest(len)
         }
     }
 
@@ -58,19 +56,21 @@ impl<G: Geometry> Blocks<G> {
         }
     }
 
-    /// Allocates the beginning of the rest.
+    /// Allocates the beginning of the rest, or where that is too short what a search finds.
     ///
     /// # Safety
-    /// At least the shortest block stays of the rest.
+    /// `len` is a request's length, and if it is short its bin is empty.
     #[inline(always)]
-    unsafe fn allocate_from_rest(&mut self, len: usize) -> NonNull<[u8]> {
-        debug_assert!(len + GRANULES_MIN <= self.rest.len());
-        let start = self.rest.start;
-        self.rest.start = start + len;
-        // SAFETY: the rest is free (I6), so it is nobody's.
+    pub(crate) unsafe fn allocate_from_rest(&mut self, len: usize) -> Allocated {
+        // SAFETY: the rest is free (I6), so it is nobody's, and the shortest block stays of it.
         unsafe {
+            if len + GRANULES_MIN > self.rest.len() {
+                return self.allocate_by_search(len);
+            }
+            let start = self.rest.start;
+            self.rest.start = start + len;
             self.mark_split(start, len);
-            self.allocated(start, len)
+            Some(self.allocated(start, len))
         }
     }
 
@@ -91,22 +91,6 @@ impl<G: Geometry> Blocks<G> {
         }
     }
 
-    /// How long the block of a slab is, in granules: as many as eight entries of the directory are for,
-    /// and the least of its bin.
-    pub(crate) const SLAB_LEN: usize = 8 * G::SHORT_END;
-
-    /// Allocates the block of a slab: from the rest, if it can be cut from it, since that costs least.
-    #[inline(always)]
-    pub(crate) fn allocate_for_slab(&mut self) -> Allocated {
-        // SAFETY: what is cut off is there; the length is long.
-        unsafe {
-            if Self::SLAB_LEN + GRANULES_MIN <= self.rest.len() {
-                return Some(self.allocate_from_rest(Self::SLAB_LEN));
-            }
-            self.allocate_by_search(Self::SLAB_LEN)
-        }
-    }
-
     /// Allocates what is neither in the list of its own length nor cut from the rest. What is left of
     /// the free block found becomes the rest, and what was the rest is listed.
     ///
@@ -121,7 +105,12 @@ impl<G: Geometry> Blocks<G> {
             let run = match found {
                 Found::Listed(bin) => blocks.pop_head(bin, len)?,
                 Found::Rest => core::mem::replace(&mut blocks.rest, Run::NONE),
-                Found::Top => return Some(blocks.allocate_from_top(len)),
+                Found::Top => {
+                    let start = blocks.top;
+                    blocks.top = start + len;
+                    blocks.map.set(blocks.top, HERE);
+                    return Some(blocks.allocated(start, len));
+                }
             };
             let (blocks, Run { start, end }) = (reread(blocks), run);
             if run.len() - len < GRANULES_MIN {
@@ -142,22 +131,6 @@ impl<G: Geometry> Blocks<G> {
                 }
             }
             Some(blocks.allocated(start, len))
-        }
-    }
-
-    /// Allocates the beginning of what was never used.
-    ///
-    /// # Safety
-    /// It has room.
-    #[inline(always)]
-    unsafe fn allocate_from_top(&mut self, len: usize) -> NonNull<[u8]> {
-        debug_assert!(len <= self.end - self.top);
-        let start = self.top;
-        self.top = start + len;
-        // SAFETY: the new top lies in the pool or at its end.
-        unsafe {
-            self.map.set(self.top, HERE);
-            self.allocated(start, len)
         }
     }
 

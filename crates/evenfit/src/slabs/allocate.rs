@@ -96,7 +96,7 @@ impl<G: Geometry> Slabs<G> {
     unsafe fn open(&mut self, record: *mut Record, blocks: &mut Blocks<G>) -> Allocated {
         // SAFETY: the block is nobody's else, and as long as a slab; what the class's list had was full.
         unsafe {
-            let run = blocks.allocate_for_slab()?;
+            let run = blocks.allocate_from_rest(Self::SLAB_GRANULES)?;
             let block = run.cast::<u8>();
             let granule = self.granule_at(block);
             *self.begin_of(granule) = granule as u32;
