@@ -37,61 +37,19 @@ impl<G: Geometry> Blocks<G> {
             }
             let (blocks, start) = (reread(self), opaque(start));
             let end = start + len;
-            if !window.follows_free() {
-                if !window.shows_free_behind(len) && end != blocks.top && len < G::SHORT_END {
-                    blocks.map.set(start, NEXT | TWO_BEFORE << len);
-                    blocks.pool.set_footer(end, len);
-                    blocks.push_to(len, start);
-                    blocks.counters.freed(len);
-                    return true;
-                }
-                if len < G::SHORT_END && blocks.joins_rest(start, len) {
-                    return true;
-                }
+            if !window.follows_free()
+                && !window.shows_free_behind(len)
+                && end != blocks.top
+                && len < G::SHORT_END
+            {
+                blocks.map.set(start, NEXT | TWO_BEFORE << len);
+                blocks.pool.set_footer(end, len);
+                blocks.push_to(len, start);
+                blocks.counters.freed(len);
+                return true;
             }
             blocks.free_merging(start, len, window)
         }
-    }
-
-    /// Frees a used block, of which the length is known. False: what surrounds it was overwritten, and
-    /// nothing is changed.
-    ///
-    /// # Safety
-    /// A used block of `len` granules starts there, and is given up.
-    #[inline(always)]
-    pub(crate) unsafe fn free_found(&mut self, start: usize, len: usize) -> bool {
-        // SAFETY: as promised by the caller.
-        unsafe {
-            let window = self.map.window(start);
-            if !window.follows_free() && self.joins_rest(start, len) {
-                return true;
-            }
-            self.free_merging(start, len, window)
-        }
-    }
-
-    /// Frees a block right before the rest: it becomes part of it. False: it doesn't lie there.
-    ///
-    /// # Safety
-    /// A used block of `len` granules starts there, and none that is free ends there; it is given up.
-    #[inline(always)]
-    unsafe fn joins_rest(&mut self, start: usize, len: usize) -> bool {
-        let end = start + len;
-        if end != self.rest.start || self.rest.len() < 2 * GRANULES_MIN {
-            return false;
-        }
-        // SAFETY: in the pool.
-        unsafe {
-            if len < G::SHORT_END {
-                self.map.flip(start, NEXT | FREE_START << len);
-            } else {
-                self.map.flip(start, NEXT);
-                self.map.flip(end, FREE_START);
-            }
-        }
-        self.rest.start = start;
-        self.counters.freed(len);
-        true
     }
 
     /// Frees a block and merges it with what is free before and behind it. False: one of these was overwritten since it was freed, and
@@ -101,9 +59,10 @@ impl<G: Geometry> Blocks<G> {
     /// The map shows no block's start or end from the granule behind `start` on, for `len` granules: it is a used block unless its
     /// `window` shows that it isn't. It is given up.
     #[inline(never)]
-    pub(super) unsafe fn free_merging(&mut self, start: usize, len: usize, window: Window) -> bool {
+    pub(crate) unsafe fn free_merging(&mut self, start: usize, len: usize, window: Window) -> bool {
         // SAFETY: blocks tile the pool (I1); a neighbour's length is the map's and the directory's (I2, I3).
         unsafe {
+            let end = start + len;
             let (mut first, mut edge) = (start, NEXT);
             if window.follows_free() {
                 let Some(before_len) = self.unlink_before(start) else {
@@ -114,7 +73,6 @@ impl<G: Geometry> Blocks<G> {
             }
             self.map.flip(start, edge);
             self.counters.freed(len);
-            let end = start + len;
             let behind = self.map.window(opaque(end));
             let blocks = reread(self);
             let mut last = end;

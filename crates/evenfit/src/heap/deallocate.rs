@@ -114,7 +114,10 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
             }
             Live::Block { start, len } => {
                 // SAFETY: a used block, and given up.
-                let is_freed = unsafe { self.blocks.free_found(start, len) };
+                let is_freed = unsafe {
+                    self.blocks
+                        .free_merging(start, len, self.blocks.map.window(start))
+                };
                 is_freed.then_some(()).ok_or(FreeError::Corrupt)
             }
         }

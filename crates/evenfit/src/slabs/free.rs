@@ -164,7 +164,7 @@ impl<G: Geometry> Slabs<G> {
             let granule = self.begin(slab);
             let start = granule - Self::BIAS;
             let len = blocks.slab_len(start);
-            if !blocks.free_found(start, len) {
+            if !blocks.free_merging(start, len, blocks.map.window(start)) {
                 return;
             }
             *self.begin_of(granule) = 0;
