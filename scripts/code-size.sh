@@ -73,8 +73,11 @@ table() {
     echo
     echo "| allocator | Cortex-M4: s | z | 3 | Cortex-M0: s | z | 3 | WebAssembly: s | z | 3 | state |"
     echo "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
-    local rows=("evenfit, Compact:compact" "evenfit, a \`StaticHeap\` with its lock:static-heap" "evenfit, blocks only:blocks-only"
-        "evenfit, with slabs:with-slabs"
+    local all=over-alignment,move-down
+    local rows=("evenfit, Compact:compact,$all" "without \`over-alignment\`:compact,move-down"
+        "without \`move-down\`:compact,over-alignment" "without both:compact"
+        "evenfit, a \`StaticHeap\` with its lock:static-heap,$all" "without both:static-heap"
+        "evenfit, blocks only:blocks-only,$all" "evenfit, with slabs:with-slabs,$all"
         "talc 5.1.1:talc" "rlsf 0.2.3:rlsf")
     local -A bare
     for level in s z 3; do bare[$level]=$(measure none "$level"); done

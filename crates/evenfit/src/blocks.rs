@@ -41,6 +41,7 @@
 //! I4 and I7 are about memory that a program may have overwritten after it freed it, so nothing relies on them before it was checked:
 //! a block's length by I2 and I3, a link by the one that points back.
 
+#[cfg(feature = "over-alignment")]
 mod aligned;
 mod allocate;
 mod bins;
@@ -50,6 +51,8 @@ mod find;
 mod free;
 mod free_list;
 mod map;
+#[cfg(feature = "move-down")]
+mod move_down;
 mod pool;
 mod resize;
 mod validate;

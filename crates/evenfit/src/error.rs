@@ -152,7 +152,7 @@ pub enum CheckError {
         offset_bytes: usize,
     },
     /// The map has a mark inside a block, or lacks one of a free block's.
-    SizeWord {
+    InnerMark {
         /// The block's start.
         offset_bytes: usize,
     },
@@ -206,7 +206,7 @@ impl fmt::Display for CheckError {
                     "the map was overwritten: the block at offset {offset_bytes} and the one before it disagree"
                 )
             }
-            Self::SizeWord { offset_bytes } => {
+            Self::InnerMark { offset_bytes } => {
                 write!(
                     f,
                     "the map was overwritten inside the block at offset {offset_bytes}"

@@ -54,6 +54,7 @@
 //! - `allocator-api2`, `nightly`: that crate's or the nightly compiler's `Allocator`, for references to shared heaps and budgets.
 //! - `asan`, `valgrind`: the tool learns which bytes of a pool are live. Slices returned are then just as long as the request.
 #![no_std]
+#![warn(clippy::too_many_lines)]
 #![cfg_attr(feature = "nightly", feature(allocator_api))]
 
 mod blocks;

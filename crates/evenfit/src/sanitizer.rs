@@ -14,9 +14,13 @@ mod off;
 mod on;
 
 #[cfg(not(any(feature = "asan", feature = "valgrind")))]
-pub(crate) use self::off::{Old, Watch, hidden, moving, own, requested};
+use self::off as watchers;
 #[cfg(any(feature = "asan", feature = "valgrind"))]
-pub(crate) use self::on::{Old, Watch, hidden, moving, own, requested};
+use self::on as watchers;
+
+#[cfg(feature = "move-down")]
+pub(crate) use self::watchers::moving;
+pub(crate) use self::watchers::{Old, Watch, hidden, own, requested};
 
 #[cfg(feature = "asan")]
 mod asan;

@@ -282,7 +282,7 @@ fn every_finding_says_where_and_what() {
     let texts = [
         (CheckError::Mark { offset_bytes }, ["map", "4711"]),
         (CheckError::Neighbour { offset_bytes }, ["before", "4711"]),
-        (CheckError::SizeWord { offset_bytes }, ["inside", "4711"]),
+        (CheckError::InnerMark { offset_bytes }, ["inside", "4711"]),
         (CheckError::Link { offset_bytes }, ["free block", "4711"]),
         (CheckError::Slab { offset_bytes }, ["slab", "4711"]),
         (CheckError::SlabList { class: 17 }, ["list", "17"]),

@@ -19,6 +19,10 @@ fn library() -> PathBuf {
     let library = out().join("libevenfit.rlib");
     let built = rustc()
         .args(["--crate-type", "rlib", "--crate-name", "evenfit"])
+        .args([
+            "--cfg=feature=\"over-alignment\"",
+            "--cfg=feature=\"move-down\"",
+        ])
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs"))
         .arg("-o")
         .arg(&library)

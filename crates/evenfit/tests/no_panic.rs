@@ -270,6 +270,8 @@ fn links(directory: &Path, probe: &str) -> Output {
             "-Cembed-bitcode=yes",
             "--cap-lints",
             "allow",
+            "--cfg=feature=\"over-alignment\"",
+            "--cfg=feature=\"move-down\"",
             source,
         ],
     );

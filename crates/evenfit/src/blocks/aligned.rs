@@ -8,7 +8,7 @@ use crate::geometry::Geometry;
 
 /// Where an aligned block lies in the free one it is cut from.
 #[derive(Clone, Copy)]
-struct Fit {
+pub(super) struct Fit {
     found: Found,
     /// The free block, or the unused end of the pool.
     run: Run,
@@ -62,7 +62,7 @@ impl<G: Geometry> Blocks<G> {
     /// The free block for an aligned request: that of an ordinary one if it lies well; else one so long that it must do; else the
     /// rest or the top, if they lie well. O(1).
     #[inline(never)]
-    fn find_aligned(&self, len: usize, align: usize) -> Option<Fit> {
+    pub(super) fn find_aligned(&self, len: usize, align: usize) -> Option<Fit> {
         let longest = len.checked_add(align / G::GRANULE_BYTES + 1)?;
         let ways = [Some(len), Some(longest), None, None];
         ways.into_iter()
@@ -77,9 +77,14 @@ impl<G: Geometry> Blocks<G> {
             })
     }
 
-    /// Whether an aligned request finds a free block.
-    pub(super) fn can_align(&self, len: usize, align: usize) -> bool {
-        self.find_aligned(len, align).is_some()
+    /// The free block that a request is cut from. O(1).
+    #[inline(always)]
+    fn find(&self, len: usize) -> Option<Found> {
+        // SAFETY: a short length is a bin.
+        if len < G::SHORT_END && unsafe { self.bins.is_filled(len) } {
+            return Some(Found::Listed(len));
+        }
+        self.find_elsewhere(len)
     }
 
     /// Where the first aligned block can begin in a free one, if one of any length can. What stays before it must be a block.
@@ -115,7 +120,7 @@ impl<G: Geometry> Blocks<G> {
     pub(crate) fn largest_aligned(&self, align: usize) -> usize {
         let step = Pool::<G>::GRANULES_ALIGN;
         let room = |found| self.fit(found, align).map_or(0, Fit::room);
-        let serves = |len: usize| len >= GRANULES_MIN && self.can_align(len, align);
+        let serves = |len: usize| len >= GRANULES_MIN && self.find_aligned(len, align).is_some();
         let surely = self.largest().saturating_sub(align / G::GRANULE_BYTES + 1) / step * step;
         let mut largest = surely.max(room(Found::Rest)).max(room(Found::Top));
         for bin in 0..super::Bins::<G>::COUNT {

@@ -22,7 +22,10 @@ impl<G: Geometry> Blocks<G> {
         // SAFETY: a short length is a bin; what is cut off the rest is there.
         unsafe {
             if layout.align() > G::ALIGN_BYTES {
+                #[cfg(feature = "over-alignment")]
                 return self.allocate_aligned(len, layout.align());
+                #[cfg(not(feature = "over-alignment"))]
+                return None;
             }
             if len >= G::SHORT_END {
                 return self.allocate_by_search(len);

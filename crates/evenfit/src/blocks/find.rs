@@ -17,20 +17,12 @@ pub(super) enum Found {
 }
 
 impl<G: Geometry> Blocks<G> {
-    /// The free block that a request is cut from: of good fit, or of the best where that costs nothing.
+    /// The free block that a request is cut from whose own bin is empty, if it is short: of good fit, or of
+    /// the best where that costs nothing.
     ///
-    /// A short request tries its own bin, the rest, bins of lengths that leave a block or nothing, the length that leaves one
-    /// granule, and the top. A long one tries the first block of its own bin, the bins above, the rest, the top. O(1).
-    #[inline(always)]
-    pub(super) fn find(&self, len: usize) -> Option<Found> {
-        // SAFETY: a short length is a bin.
-        if len < G::SHORT_END && unsafe { self.bins.is_filled(len) } {
-            return Some(Found::Listed(len));
-        }
-        self.find_elsewhere(len)
-    }
-
-    /// As `find`, for a request whose own bin is empty if it is short.
+    /// A short request tries the rest, bins of lengths that leave a block or nothing, the length that leaves
+    /// one granule, and the top. A long one tries the first block of its own bin, the bins above, the rest,
+    /// the top. O(1).
     #[inline(always)]
     pub(super) fn find_elsewhere(&self, len: usize) -> Option<Found> {
         let in_rest = len <= self.rest.len();
@@ -102,17 +94,35 @@ impl<G: Geometry> Blocks<G> {
     /// Why a request of `len` granules was not served: a block that could serve it was overwritten, or there is none.
     #[cold]
     pub(crate) fn why_none(&self, len: usize, align: usize) -> AllocError {
-        let is_found = if align <= G::ALIGN_BYTES {
+        let is_aligned_by_all = align <= G::ALIGN_BYTES;
+        let is_found = if is_aligned_by_all {
             len <= self.largest()
         } else {
             self.can_align(len, align)
         };
         if is_found {
             AllocError::Corrupt
-        } else if len > self.end {
+        } else if len > self.end || !(is_aligned_by_all || cfg!(feature = "over-alignment")) {
             AllocError::TooLarge
         } else {
             AllocError::OutOfMemory
         }
+    }
+
+    /// Whether an over-aligned request finds a free block.
+    #[cfg(feature = "over-alignment")]
+    fn can_align(&self, len: usize, align: usize) -> bool {
+        self.find_aligned(len, align).is_some()
+    }
+
+    #[cfg(not(feature = "over-alignment"))]
+    fn can_align(&self, _len: usize, _align: usize) -> bool {
+        false
+    }
+
+    /// Over-aligned requests are never served.
+    #[cfg(not(feature = "over-alignment"))]
+    pub(crate) fn largest_aligned(&self, _align: usize) -> usize {
+        0
     }
 }

@@ -1,7 +1,6 @@
 //! The pool: granules by number, and what a free block holds in its own memory.
 
 use core::marker::PhantomData;
-use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
 use crate::{geometry::Geometry, sanitizer};
@@ -169,7 +168,8 @@ impl<G: Geometry> Pool<G> {
     ///
     /// # Safety
     /// A block ends at the granule.
-    pub(super) unsafe fn last_bytes_of(self, end: usize) -> MaybeUninit<u64> {
+    #[cfg(feature = "move-down")]
+    pub(super) unsafe fn last_bytes_of(self, end: usize) -> core::mem::MaybeUninit<u64> {
         let bytes = self.footer(end).cast();
         // SAFETY: the last eight bytes of a block.
         sanitizer::own(bytes, || unsafe { *bytes })
@@ -177,7 +177,8 @@ impl<G: Geometry> Pool<G> {
 
     /// # Safety
     /// As for `last_bytes_of`.
-    pub(super) unsafe fn set_last_bytes(self, end: usize, last: MaybeUninit<u64>) {
+    #[cfg(feature = "move-down")]
+    pub(super) unsafe fn set_last_bytes(self, end: usize, last: core::mem::MaybeUninit<u64>) {
         let bytes = self.footer(end).cast();
         // SAFETY: the last eight bytes of a block.
         sanitizer::own(bytes, || unsafe { *bytes = last });
@@ -187,7 +188,8 @@ impl<G: Geometry> Pool<G> {
     ///
     /// # Safety
     /// `bytes` lie in the pool from both granules on, and are the caller's.
-    pub(super) unsafe fn move_down(self, from: usize, to: usize, bytes: usize) {
+    #[cfg(feature = "move-down")]
+    pub(super) unsafe fn copy_down(self, from: usize, to: usize, bytes: usize) {
         debug_assert!(to < from);
         #[cfg(target_pointer_width = "64")]
         // SAFETY: as promised by the caller.
@@ -199,9 +201,10 @@ impl<G: Geometry> Pool<G> {
         for word in 0..bytes.div_ceil(size_of::<usize>()) {
             let from = self
                 .at(from)
-                .cast::<MaybeUninit<usize>>()
+                .cast::<core::mem::MaybeUninit<usize>>()
                 .wrapping_add(word);
-            let to = crate::opaque::opaque(self.at(to).addr()) as *mut MaybeUninit<usize>;
+            let to =
+                crate::opaque::opaque(self.at(to).addr()) as *mut core::mem::MaybeUninit<usize>;
             // SAFETY: both blocks are whole granules, and so whole words.
             unsafe { *to.wrapping_add(word) = *from };
         }

@@ -186,7 +186,7 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         }
     }
 
-    /// The last resort, where there is no new block to be had: a slot that is larger than need be is kept; a block moves downwards over
+    /// The last resort, where there is no new block to be had: a slot that is larger than need be is kept; a block moves down, over
     /// the free block before it.
     ///
     /// # Safety
@@ -207,20 +207,23 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
                 let fits = is_aligned(ptr, new.align()) && slabs.keep_for(slot, new.size());
                 fits.then(|| NonNull::slice_from_raw_parts(ptr, slot_bytes))
             }
+            #[cfg(not(feature = "move-down"))]
+            Live::Block { .. } => {
+                _ = old_bytes;
+                None
+            }
+            #[cfg(feature = "move-down")]
             Live::Block { start, len } => {
                 // SAFETY: as promised by the caller.
                 unsafe {
                     let new_len = Pool::<G>::granules(new.size());
                     let payload_bytes = old_bytes.min(new.size());
-                    let moved = self.blocks.resize_downwards(
-                        start,
-                        len,
-                        new_len,
-                        new.align(),
-                        payload_bytes,
-                    )?;
+                    let align = new.align();
+                    let moved = self
+                        .blocks
+                        .move_down(start, len, new_len, align, payload_bytes)?;
                     let block = NonNull::slice_from_raw_parts(moved, new_len * G::GRANULE_BYTES);
-                    Some(self.watch.moved(block, new.size()))
+                    Some(self.watch.allocated(block, new.size()))
                 }
             }
         }

@@ -63,7 +63,7 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
             }
             after_free = state == BlockState::Free;
             if !blocks.marks_agree(start, end, after_free) {
-                return Err(CheckError::SizeWord { offset_bytes });
+                return Err(CheckError::InnerMark { offset_bytes });
             }
             if after_free {
                 if blocks.is_rest(start) {

@@ -20,11 +20,6 @@ impl Watch {
     pub(crate) fn allocated(&self, block: NonNull<[u8]>, _bytes: usize) -> NonNull<[u8]> {
         block
     }
-
-    #[inline(always)]
-    pub(crate) fn moved(&self, block: NonNull<[u8]>, _bytes: usize) -> NonNull<[u8]> {
-        block
-    }
 }
 
 pub(crate) struct Old;
@@ -59,5 +54,6 @@ pub(crate) fn hidden(address: *mut u8) -> *mut u8 {
     address
 }
 
+#[cfg(feature = "move-down")]
 #[inline(always)]
 pub(crate) fn moving(_from: NonNull<u8>, _to: NonNull<u8>, _bytes: usize) {}

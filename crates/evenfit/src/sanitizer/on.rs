@@ -60,12 +60,6 @@ impl Watch {
         tell!(block_allocated(block.cast(), bytes));
         cut(block, bytes)
     }
-
-    /// As `allocated`, for a block to which its content was moved already, over part of its old place.
-    pub(crate) fn moved(&self, block: NonNull<[u8]>, bytes: usize) -> NonNull<[u8]> {
-        tell!(block_allocated(block.cast(), bytes));
-        cut(block, bytes)
-    }
 }
 
 impl Drop for Watch {
@@ -158,6 +152,7 @@ pub(crate) fn hidden(address: *mut u8) -> *mut u8 {
 }
 
 /// Opens both places of content that the heap is about to move within the pool.
+#[cfg(feature = "move-down")]
 pub(crate) fn moving(from: NonNull<u8>, to: NonNull<u8>, bytes: usize) {
     tell!(opened(from, bytes));
     tell!(opened(to, bytes));

@@ -18,26 +18,8 @@ impl<G: Geometry> Slabs<G> {
         unsafe {
             match (*record).word.read_unaligned() {
                 0 => self.allocate_elsewhere(record, blocks),
-                free => Some(Self::take_lowest(record, free)),
+                free => Some((*record).pop(free)),
             }
-        }
-    }
-
-    /// Takes the first slot that the record's word has free.
-    ///
-    /// # Safety
-    /// `free` is what the word holds, and not 0.
-    #[inline(always)]
-    unsafe fn take_lowest(record: *mut Record, free: usize) -> NonNull<[u8]> {
-        debug_assert!(free != 0);
-        // SAFETY: the slot is nobody's (S3).
-        unsafe {
-            (*record).word.write_unaligned(free & (free - 1));
-            (*record).live = (*record).live.wrapping_add(1);
-            let slot_bytes = (*record).slot_bytes;
-            let slot =
-                hidden((*record).slot).wrapping_add(free.trailing_zeros() as usize * slot_bytes);
-            NonNull::slice_from_raw_parts(NonNull::new_unchecked(slot), slot_bytes)
         }
     }
 
@@ -67,7 +49,7 @@ impl<G: Geometry> Slabs<G> {
             } else {
                 self.look_at(record, first);
             }
-            Some(Self::take_lowest(record, (*record).word.read_unaligned()))
+            Some((*record).pop((*record).word.read_unaligned()))
         }
     }
 

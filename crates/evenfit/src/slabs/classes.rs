@@ -47,6 +47,24 @@ const fn inverse(granules: u32) -> u32 {
     inverse << (16 - shift)
 }
 
+/// The class of a slab with so many slots of `bytes` each.
+const fn class<G: Geometry>(bytes: usize, slots: usize) -> ClassInfo {
+    let mut all_free = [0usize; WORDS];
+    let mut slot = 0;
+    while slot < slots {
+        all_free[slot / WORD_BITS] |= 1 << (slot % WORD_BITS);
+        slot += 1;
+    }
+    // A word with a single slot would be full and empty at once.
+    assert!(slots > 1 && all_free[1].count_ones() != 1);
+    ClassInfo {
+        slot_bytes: bytes as u32,
+        slots: slots as u32,
+        inverse: inverse((bytes / G::GRANULE_BYTES) as u32),
+        all_free,
+    }
+}
+
 /// Each multiple of the alignment up to 16 granules; above, the largest size of which so many slots fit, if it is 16 bytes more
 /// than the last.
 pub(super) const fn table<G: Geometry>(slab_granules: usize) -> Table {
@@ -88,22 +106,7 @@ pub(super) const fn table<G: Geometry>(slab_granules: usize) -> Table {
             continue;
         }
         assert!(table.count < CLASSES_MAX && bytes.is_multiple_of(step));
-        let slots = slab_bytes / bytes;
-        let granules = (bytes / G::GRANULE_BYTES) as u32;
-        let mut info = ClassInfo {
-            slot_bytes: bytes as u32,
-            slots: slots as u32,
-            inverse: inverse(granules),
-            all_free: [0; WORDS],
-        };
-        let mut slot = 0;
-        while slot < slots {
-            info.all_free[slot / WORD_BITS] |= 1 << (slot % WORD_BITS);
-            slot += 1;
-        }
-        // A word with a single slot would be full and empty at once.
-        assert!(slots > 1 && info.all_free[1].count_ones() != 1);
-        table.classes[table.count] = info;
+        table.classes[table.count] = class::<G>(bytes, slab_bytes / bytes);
         while size <= bytes {
             table.of_size[size] = Class::new(table.count);
             size += 1;

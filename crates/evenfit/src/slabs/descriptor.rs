@@ -1,8 +1,9 @@
 //! What is known of a slab, and of a class.
 
-use core::ptr;
+use core::ptr::{self, NonNull};
 
 use super::classes::{CLASSES_MAX, ClassInfo, WORD_BITS, WORDS};
+use crate::sanitizer::hidden;
 
 /// A slab by the entry of the directory that it begins in, or the head of a class's list.
 pub(super) type SlabId = u32;
@@ -144,6 +145,23 @@ impl Record {
             slots: info.slots,
             head,
             ..Self::none()
+        }
+    }
+
+    /// Allocates the first slot of the record's word.
+    ///
+    /// # Safety
+    /// `free` is what the word holds, and not 0.
+    #[inline(always)]
+    pub(super) unsafe fn pop(&mut self, free: usize) -> NonNull<[u8]> {
+        debug_assert!(free != 0);
+        // SAFETY: the slot is nobody's (S3).
+        unsafe {
+            self.word.write_unaligned(free & (free - 1));
+            self.live = self.live.wrapping_add(1);
+            let offset_bytes = free.trailing_zeros() as usize * self.slot_bytes;
+            let slot = hidden(self.slot).wrapping_add(offset_bytes);
+            NonNull::slice_from_raw_parts(NonNull::new_unchecked(slot), self.slot_bytes)
         }
     }
 }
