@@ -23,7 +23,9 @@ impl<G: Geometry> Blocks<G> {
     /// A short request tries the rest, bins of lengths that leave a block or nothing, the length that leaves
     /// one granule, and the top. A long one tries the first block of its own bin, the bins above, the rest,
     /// the top. O(1).
-    #[inline(always)]
+    // Once in the code of a small machine: 270 bytes less.
+    #[cfg_attr(target_pointer_width = "64", inline(always))]
+    #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
     pub(super) fn find_elsewhere(&self, len: usize) -> Option<Found> {
         let in_rest = len <= self.rest.len();
         // SAFETY: bins are those that Bins names.

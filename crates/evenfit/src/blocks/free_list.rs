@@ -16,7 +16,9 @@ impl<G: Geometry> Blocks<G> {
     ///
     /// # Safety
     /// It is free, below the top, in no list and not the rest.
-    #[inline]
+    // Once in the code of a small machine: 220 bytes less, and 8 instructions more in the worst case.
+    #[cfg_attr(target_pointer_width = "64", inline(always))]
+    #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
     pub(super) unsafe fn push(&mut self, run: Run) {
         let len = run.len();
         debug_assert!(len >= super::GRANULES_MIN && run.end <= self.top);
@@ -52,7 +54,7 @@ impl<G: Geometry> Blocks<G> {
     ///
     /// # Safety
     /// `start` is the bin's head, and a block.
-    #[inline]
+    #[inline(always)]
     pub(super) unsafe fn pop(&mut self, bin: usize, start: usize) -> bool {
         // SAFETY: a link below the top leads into the pool, which may be read; to write there it must point back (I4).
         unsafe {
@@ -77,7 +79,7 @@ impl<G: Geometry> Blocks<G> {
     ///
     /// # Safety
     /// `start` is a block below the top.
-    #[inline]
+    #[inline(always)]
     pub(super) unsafe fn unlink(&mut self, start: usize) -> bool {
         // SAFETY: as in `pop`.
         unsafe {
