@@ -65,6 +65,8 @@ fn build(feature: &str, flags: &[&str]) -> Result<PathBuf, String> {
         "--cap-lints",
         "allow",
     ];
+    arguments.extend(["--cfg", "feature=\"over-alignment\""]);
+    arguments.extend(["--cfg", "feature=\"move-down\""]);
     arguments.extend(["--cfg", &cfg, &source, "-o", &library]);
     arguments.extend(flags);
     let built = rustc(&arguments);
