@@ -7,7 +7,7 @@ use std::ptr::NonNull;
 use clap::ValueEnum;
 use evenfit::{Aligned, Auto, Compact, Geometry, Heap, Standard, Tiers, Wide};
 use evenfit::{AllocError, Block, CheckError, FirstFit, FreeError, InitError, ReallocError, Stats};
-use evenfit_contract::Cut;
+use evenfit_bound::Cut;
 use serde::Serialize;
 
 /// What a replay needs of an allocator over one pool. All as the methods of the same name of

@@ -5,7 +5,7 @@ use std::alloc::Layout;
 use std::ptr::NonNull;
 use std::time::Instant;
 
-use evenfit_contract::Cut;
+use evenfit_bound::Cut;
 use evenfit_trace::{Event, Trace};
 
 use crate::allocator::{Allocator, Kind, Visit};

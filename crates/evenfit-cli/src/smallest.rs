@@ -6,7 +6,7 @@
 //! short is the same in every pool that reaches as far, if blocks of high alignment fall alike.
 
 use evenfit::{Auto, Tiers};
-use evenfit_contract::Cut;
+use evenfit_bound::Cut;
 use evenfit_trace::Trace;
 use serde::Serialize;
 

@@ -5,7 +5,7 @@ mod common;
 use common::{Scratch, evenfit};
 use serde_json::Value;
 
-const SENSOR: &str = "crates/evenfit-contract/tests/contracts/sensor.toml";
+const SENSOR: &str = "crates/evenfit-bound/tests/contracts/sensor.toml";
 
 fn json(args: &[&str]) -> Value {
     let run = evenfit(args);
@@ -107,7 +107,7 @@ fn the_monitor_is_generated_as_committed() {
     let generated = std::fs::read_to_string(&path).unwrap();
     assert_eq!(
         generated,
-        include_str!("../../evenfit-contract/tests/contracts/sensor.rs")
+        include_str!("../../evenfit-bound/tests/contracts/sensor.rs")
     );
 }
 

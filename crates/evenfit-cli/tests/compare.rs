@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Scratch, evenfit, random_trace, save};
-use evenfit_contract::Cut;
+use evenfit_bound::Cut;
 use evenfit_trace::{Trace, TraceBuilder};
 use serde_json::Value;
 

@@ -3,8 +3,8 @@
 mod common;
 
 use common::{Scratch, evenfit, random_trace, save, shipped};
-use evenfit_contract::Cut;
-use evenfit_contract::policy::{Evenfit, Placement};
+use evenfit_bound::Cut;
+use evenfit_bound::policy::{Evenfit, Placement};
 use evenfit_trace::{Event, Trace, TraceBuilder};
 use serde_json::Value;
 

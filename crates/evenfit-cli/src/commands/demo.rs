@@ -8,7 +8,7 @@ use std::ptr::NonNull;
 use anstyle::{AnsiColor, Style};
 use evenfit::Heap;
 use evenfit::{AllocError, Block, BlockState, FreeError, Stats};
-use evenfit_contract::Cut;
+use evenfit_bound::Cut;
 
 use crate::allocator::{Allocator, Kind, Visit};
 use crate::output::{Answer, BAD, FAINT, InputError, STRONG, Table};

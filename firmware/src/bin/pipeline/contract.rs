@@ -1,5 +1,5 @@
 // Generated from contract.toml by `evenfit bound --rust`.
-use evenfit_contract::{Class, Monitor};
+use evenfit_bound::{Class, Monitor};
 
 /// Watches the contract; `first_violation` stays `None` while it is kept.
 pub const fn monitor() -> Monitor<5> {

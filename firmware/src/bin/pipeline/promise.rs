@@ -7,7 +7,7 @@ use core::cell::RefCell;
 use core::ops::{Deref, DerefMut};
 
 use critical_section::Mutex;
-use evenfit_contract::{Monitor, Violation};
+use evenfit_bound::{Monitor, Violation};
 
 use crate::contract;
 

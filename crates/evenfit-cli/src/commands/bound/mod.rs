@@ -6,12 +6,12 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use evenfit_contract::adversary::{self, Witness};
-use evenfit_contract::exhaustive::{DEMANDS_MAX, Exact, POOL_MAX, Programs, Rule, Step, smallest};
-use evenfit_contract::safe::{self, Demand, Safe};
-use evenfit_contract::slab_adversary::{self, SlabProgram, SlabStep};
-use evenfit_contract::slabs::{self, SlabDemand};
-use evenfit_contract::{Contract, Cut, Site};
+use evenfit_bound::adversary::{self, Witness};
+use evenfit_bound::exhaustive::{DEMANDS_MAX, Exact, POOL_MAX, Programs, Rule, Step, smallest};
+use evenfit_bound::safe::{self, Demand, Safe};
+use evenfit_bound::slab_adversary::{self, SlabProgram, SlabStep};
+use evenfit_bound::slabs::{self, SlabDemand};
+use evenfit_bound::{Contract, Cut, Site};
 use evenfit_trace::{Codec, Trace, TraceBuilder};
 use serde::Serialize;
 
@@ -65,7 +65,7 @@ pub struct Args {
     /// Write the program that needs most as a trace, to be replayed
     #[arg(long, value_name = "OUT.evt")]
     witness: Option<PathBuf>,
-    /// Write the contract as Rust source for `evenfit_contract::Monitor`, to be compiled into a firmware
+    /// Write the contract as Rust source for `evenfit_bound::Monitor`, to be compiled into a firmware
     #[arg(long, value_name = "OUT.rs")]
     rust: Option<PathBuf>,
     /// Answer in JSON
@@ -290,7 +290,7 @@ fn rust(contract: &Contract, path: &Path) -> String {
     let sites = &contract.sites;
     let mut out = format!(
         "// Generated from {} by `evenfit bound --rust`.\n\
-         use evenfit_contract::{{Class, Monitor}};\n\n\
+         use evenfit_bound::{{Class, Monitor}};\n\n\
          /// Watches the contract; `first_violation` stays `None` while it is kept.\n\
          pub const fn monitor() -> Monitor<{}> {{\n    Monitor::new(CONTRACT)\n}}\n\n",
         path.file_name().unwrap_or_default().display(),

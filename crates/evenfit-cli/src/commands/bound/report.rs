@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 
-use evenfit_contract::adversary::Witness;
-use evenfit_contract::exhaustive::Exact;
-use evenfit_contract::safe::{self, Demand, Safe, Share};
-use evenfit_contract::slabs::{Binding, SafeWithSlabs};
-use evenfit_contract::{Contract, robson};
+use evenfit_bound::adversary::Witness;
+use evenfit_bound::exhaustive::Exact;
+use evenfit_bound::safe::{self, Demand, Safe, Share};
+use evenfit_bound::slabs::{Binding, SafeWithSlabs};
+use evenfit_bound::{Contract, robson};
 use serde::Serialize;
 
 use super::{Args, Heap};

@@ -5,8 +5,8 @@ mod simulate;
 
 use std::path::PathBuf;
 
-use evenfit_contract::Cut;
-use evenfit_contract::policy::Policy;
+use evenfit_bound::Cut;
+use evenfit_bound::policy::Policy;
 use evenfit_trace::Event;
 use serde::Serialize;
 

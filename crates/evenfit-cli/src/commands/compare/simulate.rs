@@ -1,7 +1,7 @@
 //! A recorded program under a simulated policy, watched by a shadow of the pool.
 
-use evenfit_contract::Cut;
-use evenfit_contract::policy::{Handle, Placement, Policy};
+use evenfit_bound::Cut;
+use evenfit_bound::policy::{Handle, Placement, Policy};
 use evenfit_trace::Event;
 
 use crate::commands::report::history::Span;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use evenfit_contract::safe::{self, Demand, Safe};
-use evenfit_contract::{Cut, SlotClass, robson, slabs, slot_classes};
+use evenfit_bound::safe::{self, Demand, Safe};
+use evenfit_bound::{Cut, SlotClass, robson, slabs, slot_classes};
 use evenfit_trace::Event;
 
 /// Observed maxima, in granules.

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use clap::ValueEnum;
-use evenfit_contract::policy::{Handle, Policy};
-use evenfit_contract::slabs;
+use evenfit_bound::policy::{Handle, Policy};
+use evenfit_bound::slabs;
 use evenfit_trace::Event;
 use serde::Serialize;
 

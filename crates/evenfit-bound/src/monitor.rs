@@ -76,7 +76,7 @@ impl fmt::Display for Violation {
 ///
 /// ```
 /// use core::alloc::Layout;
-/// use evenfit_contract::{Class, Monitor, ViolationKind};
+/// use evenfit_bound::{Class, Monitor, ViolationKind};
 ///
 /// const PACKET: usize = 0;
 /// let mut monitor = Monitor::new([Class {

@@ -2,7 +2,7 @@
 
 use std::alloc::Layout;
 
-use evenfit_contract::{Contract, ViolationKind};
+use evenfit_bound::{Contract, ViolationKind};
 
 #[allow(missing_docs, dead_code, reason = "as generated")]
 mod sensor {
@@ -59,7 +59,7 @@ fn a_kept_contract_is_silent_and_the_first_violation_stays() {
 
 #[test]
 fn each_kind_of_violation_is_told_apart() {
-    let first = |act: fn(&mut evenfit_contract::Monitor<3>)| {
+    let first = |act: fn(&mut evenfit_bound::Monitor<3>)| {
         let mut monitor = sensor::monitor();
         act(&mut monitor);
         monitor.first_violation().map(|violation| violation.kind)

@@ -4,7 +4,7 @@
 use std::mem::MaybeUninit;
 
 use evenfit::{Builder, Geometry, Heap, Tiers};
-use evenfit_contract::Cut;
+use evenfit_bound::Cut;
 
 /// xorshift64*: the same numbers everywhere.
 pub struct Random(u64);

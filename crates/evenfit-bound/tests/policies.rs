@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 use std::ptr::NonNull;
 
 use evenfit::{Aligned, BlocksOnly, Compact, Geometry, Heap, Standard, Wide};
-use evenfit_contract::Cut;
-use evenfit_contract::exhaustive::{Rule, Step, placements};
-use evenfit_contract::policy::{Evenfit, Handle, Placement, Policy};
-use evenfit_contract::safe::Demand;
+use evenfit_bound::Cut;
+use evenfit_bound::exhaustive::{Rule, Step, placements};
+use evenfit_bound::policy::{Evenfit, Handle, Placement, Policy};
+use evenfit_bound::safe::Demand;
 
 use heap::{Memory, Random};
 

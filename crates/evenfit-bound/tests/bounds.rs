@@ -1,8 +1,8 @@
 //! The safe pool against every program there is, on small parameters.
 
-use evenfit_contract::exhaustive::{Exact, Programs, Rule, Step, failing, smallest};
-use evenfit_contract::safe::{self, Demand, Safe};
-use evenfit_contract::{Cut, adversary, robson};
+use evenfit_bound::exhaustive::{Exact, Programs, Rule, Step, failing, smallest};
+use evenfit_bound::safe::{self, Demand, Safe};
+use evenfit_bound::{Cut, adversary, robson};
 
 const STATES_MAX: usize = 1_000_000;
 

@@ -27,7 +27,7 @@ pub struct Site {
 /// What a whole program allocates, and in which geometry: `standard` (unless named), `aligned`, `wide` or `compact`.
 ///
 /// ```
-/// let contract = evenfit_contract::Contract::parse(r#"
+/// let contract = evenfit_bound::Contract::parse(r#"
 ///     geometry = "compact"
 ///     [[site]]
 ///     name = "packet"
@@ -35,7 +35,7 @@ pub struct Site {
 ///     most_live = 4
 /// "#)?;
 /// assert_eq!(contract.sites[0].max_bytes, 1500);
-/// # Ok::<(), evenfit_contract::ContractError>(())
+/// # Ok::<(), evenfit_bound::ContractError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contract {

@@ -9,10 +9,10 @@ use std::collections::HashSet;
 use std::ptr::NonNull;
 
 use evenfit::{Aligned, BlockState, Geometry, Heap, Standard, Wide, WithSlabs};
-use evenfit_contract::exhaustive::Step;
-use evenfit_contract::safe::{self, Demand};
-use evenfit_contract::slabs::{self, SafeWithSlabs, SlabDemand};
-use evenfit_contract::{Cut, Site, adversary, slot_classes};
+use evenfit_bound::exhaustive::Step;
+use evenfit_bound::safe::{self, Demand};
+use evenfit_bound::slabs::{self, SafeWithSlabs, SlabDemand};
+use evenfit_bound::{Cut, Site, adversary, slot_classes};
 
 use heap::{Memory, Random};
 
