@@ -5,7 +5,7 @@
 use std::alloc::Layout;
 use std::time::Instant;
 
-use evenfit_stepping::Stepper;
+use evenfit_verify::stepping::Stepper;
 
 use crate::peers::{self, About, Class, Peer, Visitor};
 use crate::region::Region;

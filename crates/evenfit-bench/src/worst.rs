@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use evenfit_stepping::{Count, Stepper};
+use evenfit_verify::stepping::{Count, Stepper};
 
 use crate::adversary;
 use crate::latency::{free_rest, times};

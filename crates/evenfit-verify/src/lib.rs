@@ -9,12 +9,14 @@
 //! - [`hostile`] overwrites the pool and asks the heap about it.
 //! - [`client::Client`] uses an interface of a heap (shared, budgeted, C) and believes nothing that it says.
 //! - [`endurance`] runs recorded programs and adversaries for as long as it is told.
+//! - [`states`] builds the states in which an operation has most to do, and `stepping` (x86-64 Linux) counts
+//!   the exact instructions of one call: together they test the operation bound.
 //!
 //! Without the feature `std` it needs an allocator only, so that the same oracles run on a device.
 #![cfg_attr(not(feature = "std"), no_std)]
 #![cfg_attr(
     not(feature = "std"),
-    allow(rustdoc::broken_intra_doc_links, reason = "endurance needs `std`")
+    allow(rustdoc::broken_intra_doc_links, reason = "some modules need `std`")
 )]
 
 extern crate alloc;
@@ -33,6 +35,9 @@ pub mod pattern;
 pub mod region;
 #[cfg(feature = "std")]
 pub mod shared;
+pub mod states;
+#[cfg(all(feature = "std", target_arch = "x86_64", target_os = "linux"))]
+pub mod stepping;
 pub mod subject;
 
 pub use driver::{Config, Driver};

@@ -12,8 +12,8 @@ use evenfit::{BlocksOnly, Compact, Geometry};
 use evenfit_firmware::host::{self, File};
 use evenfit_firmware::instructions::Instructions;
 use evenfit_firmware::oracle_memory::Psram;
-use evenfit_states::table::{Figure, differences, updated};
-use evenfit_states::{Block, Cost, Effort, Memory, Mosts, Probe, Record, World, all};
+use evenfit_verify::states::table::{Figure, differences, updated};
+use evenfit_verify::states::{Block, Cost, Effort, Memory, Mosts, Probe, Record, World, all};
 use panic_semihosting as _;
 
 #[global_allocator]

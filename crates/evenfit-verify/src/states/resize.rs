@@ -2,15 +2,15 @@
 
 use evenfit::{Geometry, Tiers};
 
-use crate::between::{Between, Middle};
-use crate::lens::lens;
-use crate::picks::Picks;
-use crate::plan::{Plan, TOPS};
-use crate::probe::Probe;
-use crate::record::Counted;
-use crate::search::Search;
-use crate::supply;
-use crate::world::World;
+use crate::states::between::{Between, Middle};
+use crate::states::lens::lens;
+use crate::states::picks::Picks;
+use crate::states::plan::{Plan, TOPS};
+use crate::states::probe::Probe;
+use crate::states::record::Counted;
+use crate::states::search::Search;
+use crate::states::supply;
+use crate::states::world::World;
 
 /// All that a resize can count as.
 pub(crate) const OPERATIONS: [&str; 10] = [

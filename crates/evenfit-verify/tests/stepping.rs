@@ -3,7 +3,7 @@
 
 use std::arch::asm;
 
-use evenfit_stepping::{Stepper, Translator};
+use evenfit_verify::stepping::{Stepper, Translator};
 
 #[test]
 fn counts_each_instruction_once() {

@@ -5,8 +5,8 @@ use core::fmt;
 
 use evenfit::{Geometry, Tiers};
 
-use crate::picks::Picks;
-use crate::world::{Block, Memory, World};
+use crate::states::picks::Picks;
+use crate::states::world::{Block, Memory, World};
 
 /// What becomes of the top.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,9 +1,9 @@
-//! The operation bound: counts every operation in the states in which it has most to do (`evenfit-states`), and compares
+//! The operation bound: counts every operation in the states in which it has most to do (`evenfit_verify::states`), and compares
 //! with the tables in `docs/bounds.md` for the level of optimisation that this is built with.
 //!
 //! ```sh
-//! cargo test --release -p evenfit-stepping --test operation_bound                  # some 100,000 states
-//! cargo test --release -p evenfit-stepping --test operation_bound -- --ignored    # millions
+//! cargo test --release -p evenfit-verify --test operation_bound                  # some 100,000 states
+//! cargo test --release -p evenfit-verify --test operation_bound -- --ignored    # millions
 //! CARGO_PROFILE_RELEASE_OPT_LEVEL=s ...                                            # optimised for size, or z
 //! EVENFIT_WRITE_BOUNDS=1 ...                                                       # writes the tables instead
 //! EVENFIT_BREAKDOWN=1 ... --nocapture                                              # where the instructions go, by line
@@ -14,9 +14,9 @@
 use std::collections::BTreeMap;
 
 use evenfit::{Aligned, BlocksOnly, Compact, Standard, Tiers, Wide, WithSlabs};
-use evenfit_states::table::{Figure, differences, updated};
-use evenfit_states::{Block, Cost, Effort, Key, Memory, Mosts, Probe, Record, World, all};
-use evenfit_stepping::{Stepper, Translator, breakdown};
+use evenfit_verify::states::table::{Figure, differences, updated};
+use evenfit_verify::states::{Block, Cost, Effort, Key, Memory, Mosts, Probe, Record, World, all};
+use evenfit_verify::stepping::{Stepper, Translator, breakdown};
 
 const OPT_LEVEL: &str = env!("EVENFIT_OPT_LEVEL");
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/bounds.md");

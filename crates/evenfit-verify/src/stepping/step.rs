@@ -4,8 +4,8 @@ use std::arch::asm;
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ops::Range;
 
-use crate::handler::Installed;
-use crate::trace::Trace;
+use crate::stepping::handler::Installed;
+use crate::stepping::trace::Trace;
 
 /// Instructions of one call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

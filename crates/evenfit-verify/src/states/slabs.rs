@@ -5,10 +5,10 @@ use core::fmt;
 
 use evenfit::{Geometry, Tiers};
 
-use crate::between::{Between, Middle};
-use crate::picks::Picks;
-use crate::plan::{Laid, Plan};
-use crate::world::{Block, World};
+use crate::states::between::{Between, Middle};
+use crate::states::picks::Picks;
+use crate::states::plan::{Laid, Plan};
+use crate::states::world::{Block, World};
 
 /// How many slots the slab of this slot has.
 fn slots<T: Tiers, G: Geometry>(world: &mut World<T, G>, slot: Block) -> usize {

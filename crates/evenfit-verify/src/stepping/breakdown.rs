@@ -8,8 +8,8 @@ use std::process::{Command, Stdio};
 
 use iced_x86::Mnemonic;
 
-use crate::step::program_start;
-use crate::translate::decoder;
+use crate::stepping::step::program_start;
+use crate::stepping::translate::decoder;
 
 /// A place in the source.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -7,7 +7,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use crate::record::{Most, Mosts};
+use crate::states::record::{Most, Mosts};
 
 /// The operations in the order of the tables.
 const OPERATIONS: [&str; 20] = [
@@ -190,7 +190,7 @@ pub fn differences(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::probe::Cost;
+    use crate::states::probe::Cost;
 
     const PAGE: &str = "before\n<!-- table: here -->\n\n| operation | small | large |\n|---|--:|--:|\n| grow | 7 | 9 |\n| shrink | 1 | - |\n\n\
         <!-- end of table: here -->\nafter\n";

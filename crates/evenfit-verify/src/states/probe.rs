@@ -1,6 +1,6 @@
 //! What counts a call.
 
-use crate::record::Key;
+use crate::states::record::Key;
 
 /// What one call cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

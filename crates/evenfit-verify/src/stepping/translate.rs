@@ -8,8 +8,8 @@ use std::sync::{Mutex, MutexGuard};
 
 use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, OpKind, Register};
 
-use crate::registers::{Registers, enter, leave_address, registers};
-use crate::step::{Job, program_text, run};
+use crate::stepping::registers::{Registers, enter, leave_address, registers};
+use crate::stepping::step::{Job, program_text, run};
 
 /// A run of instructions without branches, and the instruction that ends it.
 struct Run {
@@ -58,7 +58,7 @@ impl Translator {
         }
     }
 
-    /// As [`Stepper::count`](crate::Stepper::count), but for what libraries execute, which isn't counted. A repeated string instruction counts once.
+    /// As [`Stepper::count`](super::Stepper::count), but for what libraries execute, which isn't counted. A repeated string instruction counts once.
     ///
     /// # Panics
     /// When the call executes an instruction that transfers control in a way that isn't known here.

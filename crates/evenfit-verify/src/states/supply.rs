@@ -4,9 +4,9 @@ use core::fmt;
 
 use evenfit::{Geometry, Tiers};
 
-use crate::lens::{share_bin, word_start};
-use crate::picks::Picks;
-use crate::plan::{Plan, Position};
+use crate::states::lens::{share_bin, word_start};
+use crate::states::picks::Picks;
+use crate::states::plan::{Plan, Position};
 
 /// What is meant to serve it; where something else that is there does so before, that too is a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,13 +2,13 @@
 
 use evenfit::{Geometry, Tiers};
 
-use crate::lens::{lens, share_bin};
-use crate::picks::Picks;
-use crate::plan::{Plan, Position, TOPS};
-use crate::probe::Probe;
-use crate::record::Counted;
-use crate::search::Search;
-use crate::world::World;
+use crate::states::lens::{lens, share_bin};
+use crate::states::picks::Picks;
+use crate::states::plan::{Plan, Position, TOPS};
+use crate::states::probe::Probe;
+use crate::states::record::Counted;
+use crate::states::search::Search;
+use crate::states::world::World;
 
 pub(crate) fn all<T: Tiers, G: Geometry, P: Probe>(search: &mut Search<P>) {
     let operations = ["allocate over-aligned", "allocate, failing", "malloc"];

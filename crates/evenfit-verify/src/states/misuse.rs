@@ -5,16 +5,16 @@ use core::fmt;
 
 use evenfit::{Geometry, Tiers};
 
-use crate::between::{Between, Middle};
-use crate::lens::lens;
-use crate::picks::Picks;
-use crate::plan::{Plan, Top};
-use crate::probe::Probe;
-use crate::record::{Counted, Record};
-use crate::search::Search;
-use crate::slabs::fill;
-use crate::supply;
-use crate::world::{Block, World};
+use crate::states::between::{Between, Middle};
+use crate::states::lens::lens;
+use crate::states::picks::Picks;
+use crate::states::plan::{Plan, Top};
+use crate::states::probe::Probe;
+use crate::states::record::{Counted, Record};
+use crate::states::search::Search;
+use crate::states::slabs::fill;
+use crate::states::supply;
+use crate::states::world::{Block, World};
 
 const OPERATIONS: [&str; 4] = [
     "deallocate, refused",

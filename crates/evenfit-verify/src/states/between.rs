@@ -4,10 +4,10 @@ use core::fmt;
 
 use evenfit::{Geometry, Tiers};
 
-use crate::lens::lens;
-use crate::picks::Picks;
-use crate::plan::{Carve, Companions, Laid, POSITIONS, Plan, Position};
-use crate::world::World;
+use crate::states::lens::lens;
+use crate::states::picks::Picks;
+use crate::states::plan::{Carve, Companions, Laid, POSITIONS, Plan, Position};
+use crate::states::world::World;
 
 /// What lies beside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

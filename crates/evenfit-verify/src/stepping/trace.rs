@@ -7,8 +7,8 @@ use iced_x86::{
     Decoder, DecoderOptions, Instruction, InstructionInfoFactory, OpAccess, Register, UsedMemory,
 };
 
-use crate::handler::Snapshot;
-use crate::step::Count;
+use crate::stepping::handler::Snapshot;
+use crate::stepping::step::Count;
 
 /// The length of a cache line on x86-64, in bytes.
 pub const LINE_BYTES: usize = 64;

@@ -2,14 +2,14 @@
 
 use evenfit::{Geometry, Tiers};
 
-use crate::lens::{lens, word_start};
-use crate::picks::Picks;
-use crate::plan::{Plan, Position, TOPS, Top};
-use crate::probe::Probe;
-use crate::record::Counted;
-use crate::search::Search;
-use crate::supply;
-use crate::world::{Memory, World};
+use crate::states::lens::{lens, word_start};
+use crate::states::picks::Picks;
+use crate::states::plan::{Plan, Position, TOPS, Top};
+use crate::states::probe::Probe;
+use crate::states::record::Counted;
+use crate::states::search::Search;
+use crate::states::supply;
+use crate::states::world::{Memory, World};
 
 pub(crate) fn all<T: Tiers, G: Geometry, P: Probe>(search: &mut Search<P>) {
     let operations = ["allocate", "malloc", "allocate, failing"];

@@ -4,18 +4,15 @@
 //! and a handler in this process counts. No other process, no performance counter, no sampling: the same call in the
 //! same state gives the same number, on a busy machine too. A step takes a few microseconds.
 //!
-//! For x86-64 Linux; elsewhere this crate is empty.
+//! For x86-64 Linux only.
 //!
 //! ```
-//! # #[cfg(all(target_arch = "x86_64", target_os = "linux"))] {
-//! let mut stepper = evenfit_stepping::Stepper::new();
+//! let mut stepper = evenfit_verify::stepping::Stepper::new();
 //! let v = vec![1u64; 100];
 //! let (sum, count) = stepper.count(|| v.iter().sum::<u64>());
 //! assert_eq!(sum, 100);
 //! assert!(count.own > 10);
-//! # }
 //! ```
-#![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 
 pub mod breakdown;
 mod handler;

@@ -4,10 +4,10 @@ use alloc::collections::BTreeMap;
 
 use evenfit::Geometry;
 
-use crate::picks::Picks;
-use crate::probe::Probe;
-use crate::record::{Counted, Record};
-use crate::world::Memory;
+use crate::states::picks::Picks;
+use crate::states::probe::Probe;
+use crate::states::record::{Counted, Record};
+use crate::states::world::Memory;
 
 /// How many of the states are tried.
 #[derive(Clone, Copy, Debug)]

@@ -5,14 +5,14 @@ use core::fmt;
 
 use evenfit::{Geometry, Tiers};
 
-use crate::picks::Picks;
-use crate::plan::{Plan, TOPS, Top};
-use crate::probe::Probe;
-use crate::record::Counted;
-use crate::search::Search;
-use crate::slabs::{OneUsed, fill};
-use crate::world::{Block, World};
-use crate::{resize, supply};
+use crate::states::picks::Picks;
+use crate::states::plan::{Plan, TOPS, Top};
+use crate::states::probe::Probe;
+use crate::states::record::Counted;
+use crate::states::search::Search;
+use crate::states::slabs::{OneUsed, fill};
+use crate::states::world::{Block, World};
+use crate::states::{resize, supply};
 
 /// Sizes of slots, in bytes: so many in a slab that its second word of free bits has some, and fewer.
 const SLOTS: [usize; 4] = [16, 24, 48, 512];

@@ -9,10 +9,6 @@
 //! emulator's clock on a Cortex-M. [`table`] compares the most with `docs/bounds.md`.
 //!
 //! `no_std`, with an allocator; 64 KiB of stack suffice.
-#![no_std]
-
-extern crate alloc;
-
 mod aligned;
 mod allocate;
 mod between;

@@ -2,14 +2,14 @@
 
 use evenfit::{Geometry, Tiers};
 
-use crate::between::{Between, Middle};
-use crate::lens::lens;
-use crate::picks::Picks;
-use crate::plan::{Plan, Top};
-use crate::probe::Probe;
-use crate::record::Counted;
-use crate::search::Search;
-use crate::world::World;
+use crate::states::between::{Between, Middle};
+use crate::states::lens::lens;
+use crate::states::picks::Picks;
+use crate::states::plan::{Plan, Top};
+use crate::states::probe::Probe;
+use crate::states::record::Counted;
+use crate::states::search::Search;
+use crate::states::world::World;
 
 pub(crate) fn all<T: Tiers, G: Geometry, P: Probe>(search: &mut Search<P>) {
     let operations = [

@@ -6,9 +6,9 @@ use core::alloc::Layout;
 
 use evenfit::{Geometry, ReallocError, Tiers};
 
-use crate::picks::Picks;
-use crate::probe::{Cost, Probe};
-use crate::world::{Block, World};
+use crate::states::picks::Picks;
+use crate::states::probe::{Cost, Probe};
+use crate::states::world::{Block, World};
 
 /// What an operation took at most, and the state in which it did.
 #[derive(Clone, Debug, Default)]
