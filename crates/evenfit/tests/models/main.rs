@@ -1,8 +1,12 @@
 //! Everything in evenfit that uses atomics, in every interleaving and with every value that C11's memory model lets a
 //! load return, as far as loom explores them.
 //!
-//! The library is built anew with loom's atomics (`--cfg loom`), so an ordinary `cargo test` starts the models in a child:
-//! `RUSTFLAGS="--cfg loom" cargo test -p evenfit-models --test models`, in a target directory of their own.
+//! The library is built anew with loom's atomics (`--cfg loom`), so an ordinary `cargo test` starts
+//! the models in a child, in a target directory of their own:
+//!
+//! ```sh
+//! RUSTFLAGS="--cfg loom" cargo test -p evenfit --features pi-futex --test models
+//! ```
 
 #[cfg(loom)]
 mod explored;
@@ -10,11 +14,16 @@ mod explored;
 /// Runs the models as a user would.
 #[cfg(not(loom))]
 #[test]
+#[cfg_attr(
+    not(target_pointer_width = "64"),
+    ignore = "cargo builds them for the machine that builds, not for this target"
+)]
 fn every_model_holds() {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let target = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("loom");
     let models = std::process::Command::new(cargo)
-        .args(["test", "-p", "evenfit-models", "--test", "models"])
+        .args(["test", "-p", "evenfit", "--test", "models"])
+        .args(["--features", "pi-futex"])
         // loom itself is slow without.
         .args([
             "--config",

@@ -6,7 +6,7 @@ use evenfit::lock::PiFutex;
 use self::modelled::{AtomicBool, Ordering, spin_loop};
 use super::{ALL, excludes, explore, shared_by_two};
 
-#[path = "../../../evenfit/src/sync/modelled.rs"]
+#[path = "../../../src/sync/modelled.rs"]
 #[allow(dead_code, unused_imports)]
 mod modelled;
 

@@ -1,1 +1,0 @@
-//! Models of everything in evenfit that uses atomics: see `tests/models.rs`.
