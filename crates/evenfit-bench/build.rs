@@ -36,8 +36,7 @@ fn o1heap_package() -> PathBuf {
         .expect("cargo could not be run");
     assert!(
         output.status.success(),
-        "cargo could not fetch the o1heap package (build with `--no-default-features --features os-peers` to do \
-         without it): {}",
+        "cargo could not fetch the o1heap package (build with `--no-default-features` to do without it): {}",
         String::from_utf8_lossy(&output.stderr)
     );
     let metadata = String::from_utf8(output.stdout).expect("cargo writes UTF-8");

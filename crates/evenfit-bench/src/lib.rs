@@ -12,6 +12,7 @@ pub mod holes;
 pub mod instr;
 pub mod latency;
 pub mod load;
+pub mod misuse;
 pub mod peers;
 pub mod plots;
 pub mod random;

@@ -9,7 +9,7 @@ use evenfit_bench::peers::Class;
 use evenfit_bench::suite::{self, Effort};
 use evenfit_bench::table::{CSV_HEADER, Table, from_csv};
 use evenfit_bench::workload::Workload;
-use evenfit_bench::{adversary, growth, instr, peers, plots, recorded, synthetic};
+use evenfit_bench::{adversary, growth, instr, misuse, peers, plots, recorded, synthetic};
 
 /// evenfit and its peers, side by side: the same loads, the same loop, one run.
 #[derive(Parser)]
@@ -70,6 +70,13 @@ enum Measure {
     Latency,
     /// Instructions of one request among 100, 8,000 and 100,000 holes that are just too small.
     Holes,
+    /// What each allocator answers to each misuse: the page docs/misuse-matrix.md.
+    Misuse {
+        /// The file to write; else the page is printed.
+        file: Option<PathBuf>,
+    },
+    #[command(name = misuse::children::CHILD, hide = true)]
+    MisuseChild { peer: String, case: String },
     #[command(name = instr::CHILD, hide = true)]
     ReplayChild {
         name: String,
@@ -98,13 +105,19 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<(), String> {
-    if let Measure::ReplayChild {
-        name,
-        len_bytes,
-        path,
-    } = &cli.measure
-    {
-        return instr::child(name, *len_bytes, path);
+    match &cli.measure {
+        Measure::ReplayChild {
+            name,
+            len_bytes,
+            path,
+        } => return instr::child(name, *len_bytes, path),
+        Measure::MisuseChild { peer, case } => return misuse::children::child(peer, case),
+        Measure::Misuse { file: Some(path) } => return write(path, &misuse::children::page()),
+        Measure::Misuse { file: None } => {
+            print!("{}", misuse::children::page());
+            return Ok(());
+        }
+        _ => {}
     }
     if let Measure::Plot { csv, out } = &cli.measure {
         let mut texts = String::new();
@@ -138,7 +151,10 @@ fn run(cli: Cli) -> Result<(), String> {
         Measure::Worst => by_origin(loads, |loads| Ok(suite::worst(names, loads, effort).into()))?,
         Measure::Latency => suite::latencies(names, loads, effort),
         Measure::Holes => vec![suite::holes(names)],
-        Measure::Plot { .. } | Measure::ReplayChild { .. } => Vec::new(),
+        Measure::Plot { .. }
+        | Measure::Misuse { .. }
+        | Measure::MisuseChild { .. }
+        | Measure::ReplayChild { .. } => Vec::new(),
     };
     suite::progress_done();
     print!(

@@ -4,7 +4,7 @@ use std::alloc::Layout;
 
 mod buddy;
 mod dl;
-mod evenfit_heap;
+pub(crate) mod evenfit_heap;
 mod good;
 mod limits;
 mod linked_list;

@@ -2,10 +2,10 @@
 //! unchanged and the right error, and no late write leads to harm.
 
 use evenfit::{Aligned, BlocksOnly, Compact, Geometry, Standard, Tiers, WithSlabs};
-use evenfit_matrix::case::{Case, MISUSES, Run};
-use evenfit_matrix::heaps;
-use evenfit_matrix::metadata::{flip_free, flip_links, flip_map, flip_metadata};
-use evenfit_matrix::outcome::Outcome;
+use evenfit_bench::misuse::case::{Case, MISUSES, Run};
+use evenfit_bench::misuse::heaps;
+use evenfit_bench::misuse::metadata::{flip_free, flip_links, flip_map, flip_metadata};
+use evenfit_bench::misuse::outcome::Outcome;
 
 const ERRORS: [&str; MISUSES.len()] = [
     "AlreadyFree",

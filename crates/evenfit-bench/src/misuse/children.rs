@@ -1,16 +1,17 @@
-//! Runs every case against every allocator and writes the table.
-//!
-//! `evenfit-matrix [FILE]`: to the file, or to the terminal.
+//! Asks every allocator for its answer to every case, each in a process of its own.
 
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use evenfit_matrix::case::{Case, Run};
-use evenfit_matrix::heaps;
-use evenfit_matrix::outcome::Outcome;
-use evenfit_matrix::table::{Answer, Answers, document};
+use super::case::{Case, Run};
+use super::heaps;
+use super::outcome::Outcome;
+use super::table::{Answer, Answers, document};
+
+/// The subcommand that a child is started with.
+pub const CHILD: &str = "misuse-child";
 
 const PEERS: [&str; 12] = [
     "evenfit-blocks",
@@ -29,41 +30,22 @@ const PEERS: [&str; 12] = [
 
 const TIME_MAX: Duration = Duration::from_secs(10);
 
-fn main() -> ExitCode {
-    let arguments: Vec<_> = std::env::args().skip(1).collect();
-    let words: Vec<_> = arguments.iter().map(String::as_str).collect();
-    match words[..] {
-        ["--child", peer, case] => child(peer, case),
-        [] | [_] => {
-            let text = document(&PEERS, &ask_all());
-            match words.first() {
-                None => print!("{text}"),
-                Some(path) => {
-                    if let Err(error) = std::fs::write(path, text) {
-                        eprintln!("can't write {path}: {error}");
-                        return ExitCode::from(2);
-                    }
-                }
-            }
-            ExitCode::SUCCESS
-        }
-        _ => {
-            eprintln!("one argument at most: the file to write, as docs/misuse-matrix.md");
-            ExitCode::from(2)
-        }
-    }
+/// The whole table, as Markdown.
+#[must_use]
+pub fn page() -> String {
+    document(&PEERS, &ask_all())
 }
 
-/// One case; prints the outcome's word and the error's name.
-fn child(peer: &str, case: &str) -> ExitCode {
-    let Some(case) = Case::parse(case) else {
-        return ExitCode::from(2);
-    };
-    let Some((outcome, error)) = heaps::with(peer, &mut Run(case)) else {
-        return ExitCode::from(2);
-    };
+/// Runs one case, and prints the outcome's word and the error's name.
+///
+/// # Errors
+/// There is no case or no allocator of that name.
+pub fn child(peer: &str, case: &str) -> Result<(), String> {
+    let case = Case::parse(case).ok_or_else(|| format!("no case is called {case:?}"))?;
+    let (outcome, error) = heaps::with(peer, &mut Run(case))
+        .ok_or_else(|| format!("no allocator is called {peer:?}"))?;
     println!("{}/{error}", outcome.word());
-    ExitCode::SUCCESS
+    Ok(())
 }
 
 fn ask_all() -> Answers {
@@ -79,7 +61,7 @@ fn ask_all() -> Answers {
 fn ask(peer: &str, case: Case) -> Answer {
     let itself = std::env::current_exe().expect("the program knows where it is");
     let mut child = Command::new(itself)
-        .args(["--child", peer, &case.argument()])
+        .args([CHILD, peer, &case.argument()])
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()

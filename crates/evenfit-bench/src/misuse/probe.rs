@@ -2,9 +2,9 @@
 
 use std::alloc::Layout;
 
-use evenfit_bench::peers::Peer;
+use crate::peers::Peer;
 
-use crate::Outcome;
+use super::outcome::Outcome;
 
 /// A live block and what it holds.
 #[derive(Clone, Copy, Debug)]

@@ -3,12 +3,12 @@
 use std::alloc::Layout;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use crate::peers::{About, Class, Peer, Visitor};
+use crate::region::Region;
 use evenfit::FreeError;
-use evenfit_bench::peers::{About, Class, Peer, Visitor};
-use evenfit_bench::region::Region;
 
-use crate::Outcome;
-use crate::probe::Watch;
+use super::outcome::Outcome;
+use super::probe::Watch;
 
 const REGION_BYTES: usize = 256 << 10;
 
