@@ -14,7 +14,9 @@ cargo=${CARGO:-cargo}
 version=$("$cargo" pkgid --manifest-path "$crate/Cargo.toml" | sed 's/.*[#@]//')
 
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$crate/../../target}
-"$cargo" build --quiet --profile c --manifest-path "$crate/Cargo.toml" --features "${FEATURES:-}"
+# Programs that are linked with the shared library will look for it by its soname.
+"$cargo" rustc --quiet --profile c --lib --crate-type staticlib,cdylib --manifest-path "$crate/Cargo.toml" \
+    --features "${FEATURES:-}" -- -C link-arg=-Wl,-soname,libevenfit.so.0
 built=$CARGO_TARGET_DIR/c
 
 install -d "$prefix"/{include,lib/pkgconfig,lib/cmake/evenfit,share/evenfit/examples}

@@ -1,28 +1,8 @@
-//! The C library, used as C allows: any pointer, any number, null and garbage for handles.
-//!
-//! The library is built for C alone, so its modules are taken in here as they are. `fuzz/` runs the same function under
-//! the fuzzer, as target `c`.
-#![allow(dead_code, reason = "status messages are for C")]
+//! The C library, used as C allows, by [`evenfit_verify::c`]: the seeds that the fuzzer has kept
+//! (target `c`), and random bytes.
 
+use evenfit_verify::c::run;
 use proptest::prelude::*;
-
-#[path = "../src/any_heap.rs"]
-mod any_heap;
-#[path = "../src/control.rs"]
-mod control;
-#[path = "../src/observe.rs"]
-mod observe;
-#[path = "../src/operations.rs"]
-mod operations;
-#[path = "../src/options.rs"]
-mod options;
-#[path = "any_use/program.rs"]
-mod program;
-#[path = "../src/status.rs"]
-mod status;
-
-use control::HeapInMemory;
-use status::Status;
 
 #[test]
 fn every_kept_seed() {
@@ -31,7 +11,7 @@ fn every_kept_seed() {
     for entry in std::fs::read_dir(seeds).expect("seeds are kept") {
         let path = entry.expect("a readable directory").path();
         println!("{}", path.display());
-        program::run(&std::fs::read(path).expect("a readable seed"));
+        run(&std::fs::read(path).expect("a readable seed"));
         tried += 1;
     }
     assert!(tried > 3);
@@ -42,6 +22,6 @@ proptest! {
 
     #[test]
     fn any_use_from_c(bytes in prop::collection::vec(any::<u8>(), 8..3000)) {
-        program::run(&bytes);
+        run(&bytes);
     }
 }

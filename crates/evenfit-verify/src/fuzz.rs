@@ -31,6 +31,8 @@ pub const TARGETS: &[Target] = &[
     ("esp_idf", esp_idf),
     ("zephyr", zephyr),
     ("shared", shared::run),
+    #[cfg(feature = "c")]
+    ("c", crate::c::run),
 ];
 
 /// Heaps of blocks only.

@@ -21,6 +21,8 @@
 
 extern crate alloc;
 
+#[cfg(feature = "c")]
+pub mod c;
 pub mod client;
 pub mod driver;
 #[cfg(feature = "std")]

@@ -1,27 +1,20 @@
-//! A C program that does whatever its bytes say.
+//! The C library, used as C allows: any pointer, any number, null and garbage for handles.
 
 use std::alloc::Layout;
 use std::cell::Cell;
 use std::ffi::c_void;
 use std::ptr::{self, NonNull};
 
-use evenfit_verify::client::{Client, Interface};
-use evenfit_verify::{Bytes, Placement, Region};
-
-use super::control::{
-    LockTable, evf_control_bytes, evf_init, evf_init_with, evf_set_lock, evf_set_misuse,
-    evf_set_out_of_memory,
-};
-use super::observe::{
-    State, StatsV1, evf_check, evf_largest_free, evf_largest_free_aligned, evf_stats,
+use evenfit_c::{
+    HeapInMemory, LockTable, OptionsV1, State, StatsV1, Status, TierChoice, evf_alloc,
+    evf_alloc_aligned, evf_calloc, evf_check, evf_control_bytes, evf_free, evf_free_aligned_sized,
+    evf_free_sized, evf_init, evf_init_with, evf_largest_free, evf_largest_free_aligned,
+    evf_realloc, evf_reset, evf_set_lock, evf_set_misuse, evf_set_out_of_memory, evf_stats,
     evf_usable_size, evf_walk,
 };
-use super::operations::{
-    evf_alloc, evf_alloc_aligned, evf_calloc, evf_free, evf_free_aligned_sized, evf_free_sized,
-    evf_realloc, evf_reset,
-};
-use super::options::{OptionsV1, TierChoice};
-use super::{HeapInMemory, Status};
+
+use crate::client::{Client, Interface};
+use crate::{Bytes, Placement, Region};
 
 /// What C aligns every block to, but for those too small for such a type.
 const C_ALIGN: usize = 2 * size_of::<usize>();
@@ -271,7 +264,7 @@ fn refused_arguments(c: &CHeap<'_>, bytes: &mut Bytes<'_>) {
     );
 }
 
-/// One program: its memory, its callbacks, its calls.
+/// Runs the program that the bytes stand for: its memory, its callbacks, its calls.
 ///
 /// # Panics
 /// Where the library breaks a promise.
