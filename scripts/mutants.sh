@@ -4,8 +4,8 @@
 #   scripts/mutants.sh blocks blocks/map           without modules, all of them: hours on one core
 #   scripts/mutants.sh slabs -- --shard 0/10       every tenth change
 #   scripts/mutants.sh heap -- -F largest          what is in functions of such a name
-# A module is tried by the tests that are about it. Those of the heap proper are one binary, which stops at the first failure
-# (crates/evenfit-verify/tests/decisive), built again in two seconds: see the profile `mutants`.
+# A module is tried by the tests that are about it, and the first of them that fails decides. They are built again in some
+# seconds: see the profile `mutants`.
 # Results: target/mutants/MODULE/mutants.out. Needs cargo-mutants (`cargo install --locked cargo-mutants`, six minutes).
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -23,30 +23,28 @@ done
 for module in "${modules[@]}"; do
     file=crates/evenfit/src/$module.rs
     [ -f "$file" ] || { echo "no such module: $file" >&2; exit 2; }
+    packages=(evenfit)
     case $module in
-        first_fit) tests=(--test=edges --test=first_fit) ;;
+        first_fit) tests=(edges first_fit) ;;
         geometry | tiers | stats | error | misuse | shared | shared/*)
-            tests=(--test=edges --test=budget --test=shared_heap --test=static_heap --test=utilisation) ;;
-        observe) tests=(--test=edges --test=observe) ;;
-        *) tests=(--test=decisive) ;;
+            tests=(edges budget shared_heap static_heap utilisation) ;;
+        inspect/observe) tests=(edges observe) ;;
+        *)
+            packages=(evenfit evenfit-verify)
+            tests=(check edges late_writes misuse observe shared_heap slabs utilisation exhaustive fuzz_seeds) ;;
     esac
-    package=evenfit timeout_s=90
-    if [ "${tests[*]}" = --test=decisive ]; then
-        package=evenfit-verify timeout_s=15
-    fi
     echo "== $module"
     mkdir -p "target/mutants/$module"
-    # One thread: the tests of the one binary run in order, those that decide soonest first. A change may make one ask for
-    # memory without end. cargo-mutants would look for these tests in the changed package when it tries them on the unchanged
-    # source, so that is done here.
+    # One thread: a change may make a test ask for memory without end. cargo-mutants would look for these tests in the
+    # changed package when it tries them on the unchanged source, so that is done here.
     export RUST_TEST_THREADS=1
     # Newer than what a run before this one has left in a shared CARGO_TARGET_DIR.
     touch "$file"
-    cargo test --quiet -p $package --profile mutants "${tests[@]}"
+    cargo test --quiet "${packages[@]/#/--package=}" --profile mutants "${tests[@]/#/--test=}"
     (
         ulimit -v 16000000
-        cargo mutants -p evenfit -f "$file" --test-package $package --profile mutants --timeout $timeout_s \
-            --baseline skip --no-shuffle -o "target/mutants/$module" "$@" "${tests[@]/#/--cargo-arg=}"
+        cargo mutants -p evenfit -f "$file" "${packages[@]/#/--test-package=}" --profile mutants --timeout 60 \
+            --baseline skip --no-shuffle -o "target/mutants/$module" "$@" "${tests[@]/#/--cargo-arg=--test=}"
     ) || {
         # 2: some change was not noticed; 3: some never ended. Anything else, and nothing was tried.
         status=$?
