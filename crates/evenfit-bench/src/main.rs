@@ -26,7 +26,7 @@ struct Chosen {
     /// Only these allocators, separated by commas; a part of a name suffices.
     #[arg(long, global = true, value_delimiter = ',')]
     allocator: Vec<String>,
-    /// Only these loads, separated by commas: names, `recorded`, `synthetic`, files (.evt, .ytr.zst) or directories.
+    /// Only these loads, separated by commas: names, `recorded`, `synthetic`, files (.evt) or directories.
     #[arg(long, global = true, value_delimiter = ',')]
     trace: Vec<String>,
     /// Shorter: fewer rounds, and only the first 300,000 operations where instructions are counted.

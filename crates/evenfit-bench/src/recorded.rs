@@ -58,8 +58,5 @@ pub fn name(path: &Path) -> String {
 }
 
 fn is_recording(path: &Path) -> bool {
-    let file = path.file_name().unwrap_or_default().to_string_lossy();
-    [".evt", ".ytr", ".ytr.zst"]
-        .iter()
-        .any(|end| file.ends_with(end))
+    path.extension().is_some_and(|extension| extension == "evt")
 }

@@ -5,26 +5,24 @@ mod common;
 use std::io::Read;
 use std::process::Stdio;
 
-use common::{Scratch, command, evenfit, random_trace, run, save};
+use common::{Scratch, command, evenfit, random_trace, root, run, save};
 use evenfit_trace::{Event, Trace};
 use serde_json::Value;
 
-/// A `.ytr` file by hand: alloc 100, alloc 24 at 16, realloc the first to 200, free the second.
-const YTR: [u8; 16] = [
-    b'Y', b'T', b'R', b'1', 4, // four events
-    0x90, 0x03, // alloc: 100 << 2
-    0x63, 4, // over-aligned: 24 << 2 | 3, 2^4
-    0x06, 0xC8, 0x01, // realloc: (2 - 1 - 0) << 2 | 2, 200
-    0x01, // free: (2 - 1 - 1) << 2 | 1
-    0, 0, 0,
-];
-const YTR_LEN: usize = 13;
+/// Four operations, in a file of a few lines.
+const CSV: &str = "\
+op,block,size,align
+alloc,a,100,
+alloc,b,24,16
+realloc,a,200,
+free,b,,
+";
 
 #[test]
 fn convert_writes_what_the_recording_says() {
     let scratch = Scratch::new("convert");
-    let (input, output) = (scratch.path("small.ytr"), scratch.path("small.evt"));
-    std::fs::write(&input, &YTR[..YTR_LEN]).unwrap();
+    let (input, output) = (scratch.path("small.csv"), scratch.path("small.evt"));
+    std::fs::write(&input, CSV).unwrap();
     for level in ["0", "3", "19"] {
         let run = evenfit(&["convert", &input, &output, "--level", level]);
         assert_eq!(run.code, 0, "{}", run.stderr);
@@ -51,7 +49,7 @@ fn convert_writes_what_the_recording_says() {
         ];
         assert_eq!(trace.events(), expected);
     }
-    assert_eq!(scratch.names(), ["small.evt", "small.ytr"]);
+    assert_eq!(scratch.names(), ["small.csv", "small.evt"]);
     let again = evenfit(&["convert", &output, &output]);
     assert_eq!(
         again.code, 0,
@@ -64,23 +62,23 @@ fn convert_writes_what_the_recording_says() {
 #[test]
 fn a_conversion_that_fails_leaves_nothing_behind_and_the_old_file_as_it_was() {
     let scratch = Scratch::new("convert-fails");
-    let (input, output) = (scratch.path("bad.ytr"), scratch.path("out.evt"));
+    let (input, output) = (scratch.path("bad.evt"), scratch.path("out.evt"));
+    let whole = std::fs::read(root().join("traces/csound.evt")).unwrap();
     for (bytes, part) in [
-        (&YTR[..YTR_LEN - 1], "at byte"),
+        (&whole[..whole.len() / 2], "at byte"),
         (b"garbage".as_slice(), "not a trace"),
         (b"".as_slice(), "at byte 0"),
-        // Frees a block that was never allocated.
-        (b"YTR1\x01\x01".as_slice(), "never allocated"),
+        (b"op,block\nmend,a\n".as_slice(), "line 2"),
     ] {
         std::fs::write(&input, bytes).unwrap();
         let run = evenfit(&["convert", &input, &output]);
         assert_eq!(run.code, 2, "{}{}", run.stdout, run.stderr);
         assert!(
-            run.stderr.contains("bad.ytr") && run.stderr.contains(part),
+            run.stderr.contains("bad.evt") && run.stderr.contains(part),
             "{}",
             run.stderr
         );
-        assert_eq!(scratch.names(), ["bad.ytr"]);
+        assert_eq!(scratch.names(), ["bad.evt"]);
     }
     std::fs::write(&output, "precious").unwrap();
     assert_eq!(evenfit(&["convert", &input, &output]).code, 2);
@@ -103,8 +101,8 @@ fn a_conversion_that_fails_leaves_nothing_behind_and_the_old_file_as_it_was() {
 #[test]
 fn info_counts_what_the_program_did() {
     let scratch = Scratch::new("info");
-    let path = scratch.path("small.ytr");
-    std::fs::write(&path, &YTR[..YTR_LEN]).unwrap();
+    let path = scratch.path("small.csv");
+    std::fs::write(&path, CSV).unwrap();
     let answer = evenfit(&["info", &path, "--json"]);
     assert_eq!(answer.code, 0, "{}", answer.stderr);
     let info: Value = serde_json::from_str(&answer.stdout).unwrap();

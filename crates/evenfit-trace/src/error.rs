@@ -7,8 +7,7 @@ use std::{fmt, io};
 pub struct TraceError {
     /// What is wrong.
     pub fault: Fault,
-    /// Byte offset in the file. Inside compressed data: of the chunk's data (`.evt`) or of the compressed bytes
-    /// read so far (`.ytr.zst`).
+    /// Byte offset in the file. Inside compressed data: of the chunk's data.
     pub offset: u64,
     /// Byte offset in the unpacked data, where the fault lies inside compressed data.
     pub unpacked_offset: Option<u64>,
@@ -22,7 +21,7 @@ pub struct TraceError {
 pub enum Fault {
     /// The operating system refused.
     Io(io::Error),
-    /// Neither an `.evt`, a `.ytr` nor a CSV file.
+    /// Neither an `.evt` nor a CSV file, nor one of those that are imported.
     NotATrace,
     /// An `.evt` file of a version this build doesn't know.
     Version(u16),
@@ -116,9 +115,9 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Fault::Io(e) => write!(f, "{e}"),
-            Fault::NotATrace => f.write_str(
-                "not a trace: neither an .evt file, a .ytr file nor CSV that begins with op,block",
-            ),
+            Fault::NotATrace => {
+                f.write_str("not a trace: neither an .evt file nor CSV that begins with op,block")
+            }
             Fault::Version(v) => write!(f, "format version {v}; this build reads version 1"),
             Fault::Truncated => f.write_str("the file ends here, before its end mark"),
             Fault::Checksum => f.write_str("the checksum differs: the bytes were changed"),

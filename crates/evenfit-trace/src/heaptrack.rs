@@ -17,13 +17,16 @@
 //! A free names the kind, not the block: of several live blocks of one size and call path the newest is taken.
 //! A reallocation is there as an allocation and a free. Alignments were not recorded; 16 is taken.
 
-use std::io::BufRead;
+use std::io::{BufRead, BufReader, ErrorKind};
 
 use crate::builder::TraceBuilder;
 use crate::format::Header;
 use crate::lines::{self, Lines};
 use crate::{Event, Fault, Limits, Record, Repairs, Site, Trace, TraceError};
 
+const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+/// Windows of up to 128 MiB are unpacked; a file that asks for more is refused.
+const WINDOW_LOG2_MAX: u32 = 27;
 const LINE_BYTES_MAX: usize = 1 << 20;
 const ALIGN_LOG2: u8 = 4;
 const MILLISECONDS_HZ: u64 = 1000;
@@ -41,6 +44,33 @@ pub(crate) fn is_heaptrack(start: &[u8]) -> bool {
         && numbers
             .iter()
             .all(|byte| byte.is_ascii_hexdigit() || *byte == b' ')
+}
+
+/// Whether these first bytes are those of a zstd frame: heaptrack packs its text so.
+pub(crate) fn is_packed(start: &[u8]) -> bool {
+    start.starts_with(&ZSTD_MAGIC)
+}
+
+/// As `read`, from text that is packed.
+pub(crate) fn read_packed(
+    input: impl BufRead,
+    limits: Limits,
+) -> Result<(Trace, Option<TraceError>), TraceError> {
+    let unpack = |error: std::io::Error| {
+        let fault = match error.kind() {
+            ErrorKind::UnexpectedEof => Fault::Truncated,
+            _ => Fault::Unpack(error.to_string()),
+        };
+        TraceError::new(fault, 0)
+    };
+    let mut unpacker = zstd::stream::read::Decoder::with_buffer(input).map_err(unpack)?;
+    unpacker.window_log_max(WINDOW_LOG2_MAX).map_err(unpack)?;
+    let mut text = BufReader::new(unpacker);
+    if is_heaptrack(text.fill_buf().map_err(unpack)?) {
+        read(text, limits)
+    } else {
+        Err(TraceError::new(Fault::NotATrace, 0))
+    }
 }
 
 /// Reads what can be read, and the first fault.

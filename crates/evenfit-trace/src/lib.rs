@@ -73,7 +73,6 @@ mod trace;
 #[cfg(feature = "std")]
 mod writer;
 #[cfg(feature = "std")]
-mod ytr;
 #[cfg(feature = "std")]
 mod zephyr;
 

@@ -9,7 +9,7 @@ use crate::columns::Columns;
 use crate::format::Header;
 use crate::{
     Codec, Event, Fault, Reader, Record, Site, TraceError, TraceInfo, WriteOptions, Writer, csv,
-    esp_idf, heaptrack, perfetto, ytr, zephyr,
+    esp_idf, heaptrack, perfetto, zephyr,
 };
 
 /// The beginning by which a file's format is known.
@@ -76,7 +76,7 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// Reads a file whole; `.evt`, `.ytr` (compressed or not) and CSV are told apart by their first bytes.
+    /// Reads a file whole; `.evt`, CSV and what is imported are told apart by their first bytes.
     ///
     /// # Errors
     /// The first fault, with its byte offset. See [`Trace::recover`] for files cut short.
@@ -127,8 +127,8 @@ impl Trace {
         // First, as the notes in it may hold whatever words the text formats are known by.
         if start.starts_with(&crate::format::MAGIC) {
             Self::recover_evt(input, limits)
-        } else if ytr::is_ytr(start) {
-            ytr::read(input, limits)
+        } else if heaptrack::is_packed(start) {
+            heaptrack::read_packed(input, limits)
         } else if csv::is_csv(start) {
             csv::read(input, limits)
         } else if heaptrack::is_heaptrack(start) {

@@ -465,8 +465,6 @@ proptest! {
         let mut evt = format::MAGIC.to_vec();
         evt.extend_from_slice(&bytes);
         prop_assert!(Trace::read(evt.as_slice()).is_err());
-        let ytr = [b"YTR1".as_slice(), &bytes].concat();
-        let _ = Trace::read(ytr.as_slice());
         let packed = [&[0x28, 0xb5, 0x2f, 0xfd], bytes.as_slice()].concat();
         prop_assert!(Trace::read(packed.as_slice()).is_err());
     }

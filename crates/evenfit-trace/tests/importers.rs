@@ -68,6 +68,13 @@ fn heaptracks_data_is_read_with_sizes_order_call_paths_and_time() {
 fn heaptracks_data_is_read_packed_too() {
     let packed = zstd::encode_all(HEAPTRACK.as_bytes(), 3).unwrap();
     assert_eq!(Trace::read(packed.as_slice()).unwrap().events().len(), 5);
+    for len in 0..packed.len() {
+        let error = Trace::read(&packed[..len]).unwrap_err();
+        assert!(error.offset <= HEAPTRACK.len() as u64, "{len}: {error}");
+    }
+    let else_packed = zstd::encode_all(b"garbage".as_slice(), 3).unwrap();
+    let error = Trace::read(else_packed.as_slice()).unwrap_err();
+    assert!(matches!(error.fault, Fault::NotATrace), "{error}");
 }
 
 #[test]

@@ -8,13 +8,12 @@ use super::{file_error, open_trace};
 use crate::output::{Answer, InputError};
 use crate::size::{both, counted};
 
-/// Write a recording (.evt, .csv, .ytr, heaptrack's data, an ESP-IDF heap trace dump, a log of Zephyr's heap listeners) as .evt, .csv or Perfetto's .json.
+/// Write a recording (.evt, .csv, heaptrack's data, an ESP-IDF heap trace dump, a log of Zephyr's heap listeners) as .evt, .csv or Perfetto's .json.
 ///
 /// The output is what its name ends in. It appears whole or not at all; a file of that name is replaced.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  evenfit convert redis.ytr.zst redis.evt
   evenfit convert log.csv program.evt                columns as docs/trace-format.md has them
   evenfit convert heaptrack.app.4711.zst app.evt
   evenfit convert serial.log firmware.evt            with the output of ESP-IDF's heap_trace_dump, or of Zephyr's

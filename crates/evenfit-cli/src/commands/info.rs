@@ -17,7 +17,7 @@ const BAR_WIDTH: usize = 40;
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  evenfit info traces/redis.evt")]
 pub struct Args {
-    /// The recorded program: an .evt or .ytr file
+    /// The recorded program: an .evt file
     trace: PathBuf,
     /// Answer in JSON
     #[arg(long)]

@@ -31,7 +31,7 @@ Examples:
   evenfit replay traces/redis.evt --pool min          the smallest pool that fits
   evenfit replay traces/redis.evt --pool 16MiB --verify --check-every 100000")]
 pub struct Args {
-    /// The recorded program: an .evt or .ytr file
+    /// The recorded program: an .evt file
     trace: PathBuf,
     /// The pool's size, metadata included: 16MiB, 4096, 1.5GiB; or `min` to find the smallest
     #[arg(long, value_name = "SIZE")]

@@ -29,7 +29,7 @@ Examples:
   evenfit compare traces/csound.evt
   evenfit compare traces/lua_particles.evt --svg policies.svg")]
 pub struct Args {
-    /// The recorded program: an .evt or .ytr file
+    /// The recorded program: an .evt file
     trace: PathBuf,
     /// The pool in which fragmentation and cost are compared; half again the peak unless given
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]

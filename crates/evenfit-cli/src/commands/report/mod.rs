@@ -32,7 +32,7 @@ Examples:
   evenfit report traces/csound.evt --pool 44MiB -o report.html
   evenfit report traces/csound.evt --pool min --svg map.svg --png map.png")]
 pub struct Args {
-    /// The recorded program: an .evt or .ytr file
+    /// The recorded program: an .evt file
     trace: PathBuf,
     /// The pool's size, metadata included: 16MiB, 4096, 1.5GiB; or `min` for the smallest that fits
     #[arg(long, value_name = "SIZE", default_value = "min")]

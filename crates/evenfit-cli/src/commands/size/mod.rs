@@ -37,7 +37,7 @@ The smallest pool serves the program, and 8 bytes less don't. A longer one may f
 elsewhere: `always_bytes` is the length from which on none does. Size a pool by that, or by the safe pools: the proved
 bounds of docs/bounds.md for any program with the same maxima.")]
 pub struct Args {
-    /// The recorded programs: .evt or .ytr files; with --ci the base and the new build's
+    /// The recorded programs: .evt files; with --ci the base and the new build's
     #[arg(required = true)]
     traces: Vec<PathBuf>,
     /// Run each program also with N times slightly larger blocks and N times longer lives; 0 for none

@@ -28,7 +28,7 @@ Examples:
   evenfit top traces/lua_particles.evt
   evenfit top traces/csound.evt --pool 43MiB --at failure       one picture, as text")]
 pub struct Args {
-    /// A running process, by its number; or a recorded program: an .evt or .ytr file
+    /// A running process, by its number; or a recorded program: an .evt file
     #[arg(value_name = "PID|TRACE", required_unless_present = "list")]
     target: Option<PathBuf>,
     /// List the processes whose pool can be seen
