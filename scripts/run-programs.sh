@@ -5,7 +5,7 @@
 #
 # NAMEs: python git sqlite redis cxx rust (all where none is given); a program that is not installed is skipped, and said.
 # --quick: small inputs, for CI. --time N: afterwards, N interleaved runs each way of the single-threaded ones, medians.
-# Needs a release build: cargo build --release -p evenfit-cli -p evenfit-preload. EVENFIT says where the command is.
+# Needs a release build: cargo build --release -p evenfit-cli, and -p evenfit-preload. EVENFIT says where the command is.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -30,7 +30,7 @@ while [ $# -gt 0 ]; do
 done
 [ ${#names[@]} -gt 0 ] || names=(python git sqlite redis cxx rust)
 [ -x "$evenfit" ] || {
-    echo "no $evenfit: cargo build --release -p evenfit-cli -p evenfit-preload" >&2
+    echo "no $evenfit: cargo build --release -p evenfit-cli, and the same with -p evenfit-preload" >&2
     exit 2
 }
 

@@ -1,11 +1,11 @@
-//! The pools of running processes, as they publish them (see `evenfit_live`): found in `/proc`, copied out, never stopped.
+//! The pools of running processes, as they publish them (see `evenfit_trace::live`): found in `/proc`, copied out, never stopped.
 
 use std::fs;
 use std::io;
 
 use evenfit::observe::{Counters, Piece, Whereabouts, layout, walk};
 use evenfit::{Block, BlockState};
-use evenfit_live::{PAGE_NAME, Page};
+use evenfit_trace::live::{PAGE_NAME, Page};
 
 /// Copies taken in a row until one is whole.
 const TRIES: usize = 8;
@@ -31,7 +31,7 @@ impl Unseen {
         match self {
             Self::NoProcess => format!("there is no process {process_id}"),
             Self::NoPool => format!(
-                "process {process_id} shows no pool: start it by `evenfit run`, or let it publish one (crate evenfit-live); \
+                "process {process_id} shows no pool: start it by `evenfit run`, or let it publish one (`evenfit_trace::live`); \
                  `evenfit top --list` names those that do"
             ),
             Self::Forbidden => format!(

@@ -5,32 +5,15 @@
 
 mod common;
 
-use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
 
-use common::{Run, Scratch, command, evenfit, run};
+use common::{Run, Scratch, command, evenfit, preload, run};
 use evenfit_trace::{Event, Limits, Trace};
-
-/// The library, built once, as this package's tests can't depend on a shared library.
-fn library() -> &'static Path {
-    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
-    LIBRARY.get_or_init(|| {
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("record");
-        let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "-p", "evenfit-record-preload"]);
-        build
-            .current_dir(common::root())
-            .env("CARGO_TARGET_DIR", &target);
-        assert!(build.status().expect("cargo runs").success());
-        target.join("debug/libevenfit_record.so")
-    })
-}
 
 fn record(output: &str, program: &[&str]) -> Run {
     let mut command = command();
     command.args(["record", "-o", output, "--"]).args(program);
-    run(command.env("EVENFIT_RECORD_LIBRARY", library()))
+    run(command.env("EVENFIT_PRELOAD", preload()))
 }
 
 /// A C program, compiled.
@@ -266,7 +249,7 @@ fn what_a_killed_program_wrote_can_be_read() {
     // As the library leaves it, without the command that tidies it up.
     let raw = scratch.path("raw.evt");
     let status = Command::new(&program)
-        .env("LD_PRELOAD", library())
+        .env("LD_PRELOAD", preload())
         .env("EVENFIT_RECORD", &raw)
         .status()
         .unwrap();
@@ -293,11 +276,11 @@ fn what_can_not_be_recorded_is_named() {
     let mut no_library = command();
     no_library
         .args(["record", "-o", &output, "--", "true"])
-        .env("EVENFIT_RECORD_LIBRARY", "/no/such.so");
+        .env("EVENFIT_PRELOAD", "/no/such.so");
     let no_library = run(&mut no_library);
     assert_eq!(no_library.code, 2);
     assert!(
-        no_library.stderr.contains("EVENFIT_RECORD_LIBRARY"),
+        no_library.stderr.contains("EVENFIT_PRELOAD"),
         "{}",
         no_library.stderr
     );

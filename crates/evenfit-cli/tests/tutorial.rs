@@ -8,7 +8,7 @@ mod common;
 use std::path::Path;
 use std::process::Command;
 
-use common::{Scratch, root};
+use common::{Scratch, preload, root};
 
 /// A command of the page and the output that it shows.
 struct Shown {
@@ -76,15 +76,6 @@ fn every_command_of_the_tutorial_prints_what_the_page_shows() {
         )
         .unwrap();
     }
-    // Shared with the tests of `record`.
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("record");
-    let mut build = Command::new(env!("CARGO"));
-    build
-        .args(["build", "--quiet", "-p", "evenfit-record-preload"])
-        .current_dir(root())
-        .env("CARGO_TARGET_DIR", &target);
-    assert!(build.status().unwrap().success());
-
     let page = std::fs::read_to_string(root().join("docs/tutorial.md")).unwrap();
     let binaries = Path::new(env!("CARGO_BIN_EXE_evenfit")).parent().unwrap();
     let path = format!("{}:{}", binaries.display(), std::env::var("PATH").unwrap());
@@ -95,10 +86,7 @@ fn every_command_of_the_tutorial_prints_what_the_page_shows() {
             .args(["-c", &format!("{command} 2>&1")])
             .current_dir(scratch.path(""))
             .env("PATH", &path)
-            .env(
-                "EVENFIT_RECORD_LIBRARY",
-                target.join("debug/libevenfit_record.so"),
-            )
+            .env("EVENFIT_PRELOAD", preload())
             .output()
             .unwrap();
         let printed = String::from_utf8(run.stdout).unwrap();

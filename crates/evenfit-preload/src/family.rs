@@ -1,138 +1,98 @@
-//! The malloc family, as C knows it.
+//! The malloc family, as the program calls it: served or recorded, as this process is to be.
 #![allow(clippy::missing_safety_doc)] // The contracts are those of the C standard and POSIX.
 
 use core::ffi::{c_int, c_void};
-use core::ptr::{self, NonNull};
 
-use evenfit::AllocError;
+use crate::mode::{Mode, mode};
+use crate::record::family as record;
+use crate::serve::family as serve;
 
-use crate::memory::MEMORY;
+/// Functions that are told where they are called from: the address that they return to, as one
+/// argument more, in this register on x86-64 and in this one on AArch64.
+macro_rules! told_their_call_site {
+    ($(
+        $name:ident => $to:ident($($argument:ident: $type:ty),*) -> $result:ty,
+        $register:literal, $arm_register:literal;
+    )*) => {$(
+        const _: () = {
+            unsafe extern "C" fn from($($argument: $type,)* site: usize) -> $result {
+                // SAFETY: the caller's promise is the one asked for.
+                unsafe {
+                    match mode() {
+                        Mode::Serve => serve::$to($($argument),*),
+                        Mode::Record => record::$to($($argument,)* site),
+                    }
+                }
+            }
 
-/// A block as C has it: null and `ENOMEM` for none.
-#[inline(always)]
-fn as_c(block: Result<NonNull<u8>, AllocError>) -> *mut c_void {
-    match block {
-        Ok(block) => block.as_ptr().cast(),
-        Err(_) => {
-            set_errno(libc::ENOMEM);
-            ptr::null_mut()
+            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+            #[unsafe(naked)]
+            #[unsafe(no_mangle)]
+            unsafe extern "C" fn $name() {
+                #[cfg(target_arch = "x86_64")]
+                core::arch::naked_asm!(
+                    concat!("mov ", $register, ", [rsp]"),
+                    "jmp {from}",
+                    from = sym from,
+                );
+                #[cfg(target_arch = "aarch64")]
+                core::arch::naked_asm!(
+                    concat!("mov ", $arm_register, ", x30"),
+                    "b {from}",
+                    from = sym from,
+                );
+            }
+
+            /// Elsewhere nothing is known of the call site.
+            #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+            #[unsafe(no_mangle)]
+            unsafe extern "C" fn $name($($argument: $type),*) -> $result {
+                // SAFETY: the caller's promise is the one asked for.
+                unsafe { from($($argument,)* 0) }
+            }
+        };
+    )*};
+}
+
+told_their_call_site! {
+    malloc => malloc(bytes: usize) -> *mut c_void, "rsi", "x1";
+    calloc => calloc(count: usize, bytes: usize) -> *mut c_void, "rdx", "x2";
+    realloc => realloc(block: *mut c_void, bytes: usize) -> *mut c_void, "rdx", "x2";
+    reallocarray => reallocarray(block: *mut c_void, count: usize, bytes: usize) -> *mut c_void,
+        "rcx", "x3";
+    memalign => memalign(alignment: usize, bytes: usize) -> *mut c_void, "rdx", "x2";
+    aligned_alloc => memalign(alignment: usize, bytes: usize) -> *mut c_void, "rdx", "x2";
+    posix_memalign => posix_memalign(place: *mut *mut c_void, alignment: usize, bytes: usize)
+        -> c_int, "rcx", "x3";
+    valloc => valloc(bytes: usize) -> *mut c_void, "rsi", "x1";
+    pvalloc => pvalloc(bytes: usize) -> *mut c_void, "rsi", "x1";
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn free(block: *mut c_void) {
+    // SAFETY: the caller's promise is the one asked for.
+    unsafe {
+        match mode() {
+            Mode::Serve => serve::free(block),
+            Mode::Record => record::free(block),
         }
     }
 }
 
-#[cold]
-fn set_errno(number: c_int) {
-    // SAFETY: this thread's own.
-    unsafe { *libc::__errno_location() = number };
-}
-
 #[unsafe(no_mangle)]
-unsafe extern "C" fn malloc(bytes: usize) -> *mut c_void {
-    as_c(MEMORY.allocate(bytes))
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn calloc(count: usize, bytes: usize) -> *mut c_void {
-    let total = count.checked_mul(bytes).ok_or(AllocError::TooLarge);
-    as_c(total.and_then(|bytes| MEMORY.allocate_zeroed(bytes)))
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn free(pointer: *mut c_void) {
-    if let Some(block) = NonNull::new(pointer.cast()) {
-        // SAFETY: the caller gives the block up.
-        unsafe { MEMORY.free(block) };
-    }
-}
-
-/// As glibc: null allocates, and size 0 frees.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn realloc(pointer: *mut c_void, bytes: usize) -> *mut c_void {
-    let Some(block) = NonNull::new(pointer.cast()) else {
-        return as_c(MEMORY.allocate(bytes));
-    };
-    if bytes == 0 {
-        // SAFETY: the caller gives the block up.
-        unsafe { MEMORY.free(block) };
-        return ptr::null_mut();
-    }
-    // SAFETY: the caller gives the block up if this succeeds.
-    as_c(unsafe { MEMORY.reallocate(block, bytes) })
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn reallocarray(pointer: *mut c_void, count: usize, bytes: usize) -> *mut c_void {
-    match count.checked_mul(bytes) {
+unsafe extern "C" fn malloc_usable_size(block: *mut c_void) -> usize {
+    match mode() {
+        Mode::Serve => serve::malloc_usable_size(block),
         // SAFETY: the caller's promise is the one asked for.
-        Some(bytes) => unsafe { realloc(pointer, bytes) },
-        None => as_c(Err(AllocError::TooLarge)),
-    }
-}
-
-/// As glibc: an alignment that is no power of two is rounded up to one.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn memalign(alignment: usize, bytes: usize) -> *mut c_void {
-    match alignment.checked_next_power_of_two() {
-        Some(alignment) => as_c(MEMORY.allocate_aligned(alignment, bytes)),
-        None => {
-            set_errno(libc::EINVAL);
-            ptr::null_mut()
-        }
+        Mode::Record => unsafe { record::malloc_usable_size(block) },
     }
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn aligned_alloc(alignment: usize, bytes: usize) -> *mut c_void {
-    // SAFETY: no promise is asked for.
-    unsafe { memalign(alignment, bytes) }
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn posix_memalign(
-    place: *mut *mut c_void,
-    alignment: usize,
-    bytes: usize,
-) -> c_int {
-    if !alignment.is_power_of_two() || !alignment.is_multiple_of(size_of::<usize>()) {
-        return libc::EINVAL;
+unsafe extern "C" fn malloc_trim(pad_bytes: usize) -> c_int {
+    match mode() {
+        // There is nothing to give back to the kernel: the pool is fixed.
+        Mode::Serve => 0,
+        Mode::Record => record::malloc_trim(pad_bytes),
     }
-    match MEMORY.allocate_aligned(alignment, bytes) {
-        Ok(block) => {
-            // SAFETY: the caller's place for the answer.
-            unsafe { place.write(block.as_ptr().cast()) };
-            0
-        }
-        Err(_) => libc::ENOMEM,
-    }
-}
-
-fn page_bytes() -> usize {
-    // SAFETY: asks for a constant of the system.
-    usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn valloc(bytes: usize) -> *mut c_void {
-    as_c(MEMORY.allocate_aligned(page_bytes(), bytes))
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn pvalloc(bytes: usize) -> *mut c_void {
-    let page_bytes = page_bytes();
-    let rounded = bytes.max(1).checked_next_multiple_of(page_bytes);
-    let block = rounded
-        .ok_or(AllocError::TooLarge)
-        .and_then(|bytes| MEMORY.allocate_aligned(page_bytes, bytes));
-    as_c(block)
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn malloc_usable_size(pointer: *mut c_void) -> usize {
-    NonNull::new(pointer.cast()).map_or(0, |block| MEMORY.usable_size(block))
-}
-
-/// There is nothing to give back to the kernel: the pool is fixed.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn malloc_trim(_: usize) -> c_int {
-    0
 }

@@ -1,9 +1,11 @@
-//! The whole malloc family of an unmodified program, served from one fixed pool.
+//! The whole malloc family of an unmodified program: served from one fixed pool, or recorded.
 //!
-//! Built as a shared library and loaded by `LD_PRELOAD`, most easily by `evenfit run`. Linux, glibc 2.32 or later.
+//! Built as a shared library and loaded by `LD_PRELOAD`, most easily by `evenfit run` and
+//! `evenfit record`. Linux, glibc 2.32 or later. Nothing here allocates by itself.
 //!
 //! | variable | meaning |
 //! |---|---|
+//! | `EVENFIT_RECORD` | the file to record into; unset or empty: a pool serves the program |
 //! | `EVENFIT_POOL` | the pool's size: `4096`, `64k`, `512MiB`, `1GiB`; 512 MiB where unset; at most 32 GiB |
 //! | `EVENFIT_LOCK_MEMORY` | `1`: the whole pool is brought into memory at once and stays there (`mlock`) |
 //! | `EVENFIT_SUMMARY` | unset: a summary on file descriptor 2 at the end; `none`; or a file to which one line of JSON is added |
@@ -12,23 +14,32 @@
 //!
 //! Every process has a pool of its own: a child of `fork` a copy, a program started by it a new one.
 //!
-//! Built in the release profile it is freestanding but for the C library; a debug build has `std`'s panic machinery.
-#![cfg(target_os = "linux")]
+//! Of a recording, the first process that has something to write creates the file. Every other one
+//! writes to a file of its own beside it: `app.evt` becomes `app.PID.evt`. The file grows by chunks
+//! of 16 KiB: a program that is killed loses what is not yet written, and the rest can be read.
+//!
+//! Built by itself in the release profile it is freestanding but for the C library. A debug build has
+//! the standard library's panic machinery, and so has one that is built at once with what reads
+//! recordings.
+#![cfg(all(target_os = "linux", target_env = "gnu"))]
 #![cfg_attr(panic = "abort", no_std)]
 
 mod family;
 mod futex;
-mod memory;
+mod mode;
 mod out;
 mod process;
+mod record;
+mod serve;
 mod settings;
-mod summary;
 
-/// A panic would be a fault of this library: it says where, and the program ends.
 #[cfg(panic = "abort")]
-#[panic_handler]
-fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
-    out::line!("evenfit: {info}\n").write_to(2);
-    // SAFETY: ends the process.
-    unsafe { libc::abort() }
+evenfit_trace::without_std! {
+    /// A panic would be a fault of this library: it says where, and the program ends.
+    #[panic_handler]
+    fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+        out::line!("evenfit: {info}\n").write_to(2);
+        // SAFETY: ends the process.
+        unsafe { libc::abort() }
+    }
 }

@@ -3,13 +3,15 @@
 use core::ffi::c_int;
 use core::sync::atomic::{AtomicI32, Ordering};
 
-use crate::memory::MEMORY;
-use crate::summary;
+use crate::mode::{Mode, mode};
+use crate::record::session;
+use crate::serve::memory::MEMORY;
+use crate::serve::summary;
 
 /// The process whose memory this is. A child of `vfork` runs in its parent's, and must not report for it.
 static PROCESS: AtomicI32 = AtomicI32::new(0);
 
-/// Watches for forks from here on. May allocate.
+/// Watches for forks from here on, once the mode is known. May allocate.
 pub fn watch() {
     PROCESS.store(process_id(), Ordering::Relaxed);
     // SAFETY: the three functions live as long as the program. Without memory for the registration a fork in the midst
@@ -21,8 +23,8 @@ pub fn watch() {
 /// Lets `evenfit top` look at the pool, where that was asked for.
 fn open() {
     #[cfg(target_pointer_width = "64")]
-    if MEMORY.settings().is_open {
-        evenfit_live::let_anyone_look();
+    if mode() == Mode::Serve && MEMORY.settings().is_open {
+        evenfit_trace::live::let_anyone_look();
     }
 }
 
@@ -32,31 +34,43 @@ pub fn process_id() -> i32 {
 }
 
 extern "C" fn before_fork() {
-    MEMORY.lock.hold_across_fork();
+    match mode() {
+        Mode::Serve => MEMORY.lock.hold_across_fork(),
+        Mode::Record => session::hold_across_fork(),
+    }
 }
 
 extern "C" fn after_fork() {
-    MEMORY.lock.release_after_fork();
+    match mode() {
+        Mode::Serve => MEMORY.lock.release_after_fork(),
+        Mode::Record => session::release_after_fork(),
+    }
 }
 
 extern "C" fn in_child() {
-    MEMORY.lock.reset_in_child();
+    match mode() {
+        Mode::Serve => MEMORY.lock.reset_in_child(),
+        Mode::Record => session::restart_in_child(),
+    }
     PROCESS.store(process_id(), Ordering::Relaxed);
     open();
 }
 
 /// Runs among the first constructors: a program that never allocates has a pool and a summary too.
 extern "C" fn at_begin() {
-    MEMORY.with_heap(|_| {});
+    mode();
 }
 
 #[used]
 #[unsafe(link_section = ".init_array")]
 static AT_BEGIN: extern "C" fn() = at_begin;
 
-/// Runs among the last destructors of the program. What is allocated or freed after it is still served.
+/// Runs among the last destructors of the program. What is allocated or freed after it is still served, and not recorded.
 extern "C" fn at_end() {
-    report();
+    match mode() {
+        Mode::Serve => report(),
+        Mode::Record => session::end(),
+    }
 }
 
 #[used]
@@ -83,7 +97,7 @@ pub fn leave(status: c_int) -> ! {
 /// A program may end by `_exit`, which runs no destructors.
 #[unsafe(no_mangle)]
 extern "C" fn _exit(status: c_int) -> ! {
-    report();
+    at_end();
     leave(status)
 }
 

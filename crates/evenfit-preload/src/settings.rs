@@ -23,6 +23,8 @@ pub enum Summary {
 }
 
 pub struct Settings {
+    /// Whether the program is recorded.
+    pub records: bool,
     pub pool_bytes: usize,
     pub lock_memory: bool,
     pub ignore_misuse: bool,
@@ -38,6 +40,7 @@ pub const MAX_PATH: usize = 4096;
 
 impl Settings {
     pub const DEFAULT: Self = Self {
+        records: false,
         pool_bytes: DEFAULT_POOL_BYTES,
         lock_memory: false,
         ignore_misuse: false,
@@ -113,6 +116,7 @@ impl Settings {
         };
         let (name, value) = (&entry[..at], &entry[at + 1..]);
         match name {
+            b"RECORD" => self.records = !value.is_empty(),
             b"POOL" => match parse_size(value) {
                 Some(bytes) => self.pool_bytes = bytes,
                 None => refuse_to_start!(

@@ -8,6 +8,7 @@
 //! - [`TraceBuilder`] makes traces from elsewhere.
 //! - [`recorder::Recorder`] writes the format on a device, without `std` and without an allocator
 //!   (`default-features = false`).
+//! - `live` (with that feature, on 64-bit Linux) lets `evenfit top` see the pool of a running process.
 //! - [`mod@format`] holds the format's constants, without `std`; `docs/trace-format.md` describes it to the byte.
 //!
 //! ```
@@ -33,9 +34,12 @@
     not(feature = "std"),
     allow(rustdoc::broken_intra_doc_links, reason = "most of it needs `std`")
 )]
-#![forbid(unsafe_code)]
+#![cfg_attr(not(feature = "live"), forbid(unsafe_code))]
+#![deny(unsafe_code)]
 
 pub mod format;
+#[cfg(all(feature = "live", target_os = "linux", target_pointer_width = "64"))]
+pub mod live;
 pub mod recorder;
 
 #[cfg(feature = "std")]
@@ -73,8 +77,23 @@ mod trace;
 #[cfg(feature = "std")]
 mod writer;
 #[cfg(feature = "std")]
-#[cfg(feature = "std")]
 mod zephyr;
+
+/// What a library without the standard library needs, and one with it must not have: its panic
+/// handler. Other packages of the same build decide whether this crate has the standard library.
+#[doc(hidden)]
+#[cfg(not(feature = "std"))]
+#[macro_export]
+macro_rules! without_std {
+    ($($item:item)*) => { $($item)* };
+}
+
+#[doc(hidden)]
+#[cfg(feature = "std")]
+#[macro_export]
+macro_rules! without_std {
+    ($($item:item)*) => {};
+}
 
 #[cfg(feature = "std")]
 pub use self::{

@@ -19,10 +19,6 @@ use crate::progress::Progress;
 use crate::signals;
 use crate::size::{counted, human};
 
-const LIBRARY: &str = "libevenfit_record.so";
-/// Overrides where the library is looked for.
-const LIBRARY_VARIABLE: &str = "EVENFIT_RECORD_LIBRARY";
-
 /// Record what an unmodified program asks of its allocator: sizes, alignments, order, threads, call sites, time.
 ///
 /// Children that the program forks, and programs that it starts, are recorded to files of their own: app.PID.evt beside
@@ -49,7 +45,7 @@ pub struct Args {
 
 impl Args {
     pub(super) fn run(self) -> Result<Answer, InputError> {
-        let library = library(LIBRARY, LIBRARY_VARIABLE, "evenfit-record-preload")?;
+        let library = library()?;
         let output = std::path::absolute(&self.output)
             .map_err(|e| InputError(format!("can't use {}: {e}", self.output.display())))?;
         claim(&output)?;

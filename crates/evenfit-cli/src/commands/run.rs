@@ -12,7 +12,7 @@ use crate::output::{Answer, BAD, InputError, STRONG, Table};
 use crate::signals;
 use crate::size::{self, both, counted, grouped};
 
-/// The library that brings the pool into the program.
+/// The library that serves the program from a pool, or records it.
 const LIBRARY: &str = "libevenfit_preload.so";
 /// Overrides where it is looked for.
 const LIBRARY_VARIABLE: &str = "EVENFIT_PRELOAD";
@@ -60,7 +60,7 @@ impl Args {
                 MIN_POOL_BYTES / 1024
             )));
         }
-        let library = library(LIBRARY, LIBRARY_VARIABLE, "evenfit-preload")?;
+        let library = library()?;
         let reports = ReportFile::create()?;
         let mut summary = self.open_summary()?;
         let child = self.start(&library, &reports.path)?;
@@ -108,6 +108,7 @@ impl Args {
             .args(arguments)
             .arg0(program)
             .env("LD_PRELOAD", preload)
+            .env_remove("EVENFIT_RECORD")
             .env("EVENFIT_POOL", self.pool.to_string())
             .env(
                 "EVENFIT_LOCK_MEMORY",
@@ -147,18 +148,18 @@ pub(super) fn exit_code(status: ExitStatus) -> i32 {
 }
 
 /// Finds the library: where the environment says, beside this command, or in `../lib` from there.
-pub(super) fn library(name: &str, variable: &str, package: &str) -> Result<PathBuf, InputError> {
-    let named = std::env::var_os(variable).map(PathBuf::from);
+pub(super) fn library() -> Result<PathBuf, InputError> {
+    let named = std::env::var_os(LIBRARY_VARIABLE).map(PathBuf::from);
     let candidates = match &named {
         Some(path) => vec![path.clone()],
-        None => beside_this_command(name),
+        None => beside_this_command(),
     };
     let Some(found) = candidates.iter().find(|path| path.is_file()) else {
         return Err(InputError(match named {
-            Some(path) => format!("{variable}={}: no such file", path.display()),
+            Some(path) => format!("{LIBRARY_VARIABLE}={}: no such file", path.display()),
             None => format!(
-                "{name} is not beside this command: build it with `cargo build --release -p {package}`, \
-                 or say where it is in {variable}"
+                "{LIBRARY} is not beside this command: build it with `cargo build --release -p evenfit-preload`, \
+                 or say where it is in {LIBRARY_VARIABLE}"
             ),
         }));
     };
@@ -168,21 +169,24 @@ pub(super) fn library(name: &str, variable: &str, package: &str) -> Result<PathB
     if has_separator(found.as_os_str()) {
         return Err(InputError(format!(
             "{}: the dynamic linker can't load a library whose name has a space or a colon: copy it elsewhere and \
-             say where in {variable}",
+             say where in {LIBRARY_VARIABLE}",
             found.display()
         )));
     }
     Ok(found)
 }
 
-fn beside_this_command(name: &str) -> Vec<PathBuf> {
+fn beside_this_command() -> Vec<PathBuf> {
     let Ok(command) = std::env::current_exe() else {
         return Vec::new();
     };
     let Some(directory) = command.parent() else {
         return Vec::new();
     };
-    vec![directory.join(name), directory.join("../lib").join(name)]
+    vec![
+        directory.join(LIBRARY),
+        directory.join("../lib").join(LIBRARY),
+    ]
 }
 
 /// `LD_PRELOAD` is a list, parted by these, with no way to quote them.

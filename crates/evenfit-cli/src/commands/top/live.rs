@@ -482,7 +482,7 @@ mod tests {
     fn keys_go_back_to_what_was_seen_and_to_the_fullest_moment() {
         let mut region = vec![MaybeUninit::uninit(); 4 << 20];
         let mut heap: evenfit::Heap = evenfit::Heap::from_region(&mut region).unwrap();
-        assert!(evenfit_live::publish(&heap));
+        assert!(evenfit_trace::live::publish(&heap));
         let process = Process::find(std::process::id()).unwrap();
         let mut watcher = Watcher::new(process);
         let layout = Layout::from_size_align(1000, 8).unwrap();
@@ -533,7 +533,7 @@ mod tests {
     fn moments_kept_are_bounded() {
         let mut region = vec![MaybeUninit::uninit(); 1 << 16];
         let heap: evenfit::Heap = evenfit::Heap::from_region(&mut region).unwrap();
-        assert!(evenfit_live::publish(&heap));
+        assert!(evenfit_trace::live::publish(&heap));
         let sample = || Sample {
             counters: evenfit::observe::Counters::default(),
             blocks: heap.blocks().collect(),

@@ -16,7 +16,7 @@ mod recording;
 /// Watch a pool: of a running process, or of a recorded program that is played.
 ///
 /// The map, curves, largest holders, refused frees; pause, step, jump to the fullest moment. A process is watched by its
-/// number: one run by `evenfit run`, or any that publishes its pool (crate evenfit-live). It is never stopped, and costs nothing when nobody looks.
+/// number: one run by `evenfit run`, or any that publishes its pool (`evenfit_trace::live`). It is never stopped, and costs nothing when nobody looks.
 ///
 /// Keys: space pauses, arrows step (with Shift 100), + and - change the speed of a recording, p the fullest moment, w the one
 /// with the free memory most in pieces, f the failure, Home, End, q. Exit code 0; 2 for bad flags or files.

@@ -4,7 +4,7 @@ use core::fmt;
 
 use evenfit::Stats;
 
-use crate::memory::MEMORY;
+use super::memory::MEMORY;
 use crate::out::line;
 use crate::settings::{Summary, program_name};
 

@@ -1,12 +1,11 @@
-//! The malloc family: glibc serves it, and each call is recorded on its way.
-//!
-//! Each entry passes the address it returns to, its caller's call site, as one argument more.
+//! The malloc family: glibc serves it, and each call is recorded on its way, with its call site.
+#![allow(clippy::missing_safety_doc)] // The contracts are those of the C standard and POSIX.
 
-use core::ffi::{c_int, c_void};
+use core::ffi::{CStr, c_int, c_void};
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
-use crate::session;
+use super::session;
 
 unsafe extern "C" {
     fn __libc_malloc(size: usize) -> *mut c_void;
@@ -15,39 +14,6 @@ unsafe extern "C" {
     fn __libc_memalign(align: usize, size: usize) -> *mut c_void;
     fn __libc_free(block: *mut c_void);
 }
-
-/// An entry of the family that adds its return address as the last argument and goes on in `$to`.
-macro_rules! entry {
-    ($name:ident, $to:ident, $register:literal, $arm_register:literal) => {
-        /// The C library's function of this name, recorded.
-        #[unsafe(naked)]
-        #[unsafe(no_mangle)]
-        unsafe extern "C" fn $name() {
-            #[cfg(target_arch = "x86_64")]
-            core::arch::naked_asm!(
-                concat!("mov ", $register, ", [rsp]"),
-                "jmp {to}",
-                to = sym $to,
-            );
-            #[cfg(target_arch = "aarch64")]
-            core::arch::naked_asm!(
-                concat!("mov ", $arm_register, ", x30"),
-                "b {to}",
-                to = sym $to,
-            );
-        }
-    };
-}
-
-entry!(malloc, malloc_from, "rsi", "x1");
-entry!(calloc, calloc_from, "rdx", "x2");
-entry!(realloc, realloc_from, "rdx", "x2");
-entry!(reallocarray, reallocarray_from, "rcx", "x3");
-entry!(memalign, memalign_from, "rdx", "x2");
-entry!(aligned_alloc, memalign_from, "rdx", "x2");
-entry!(posix_memalign, posix_memalign_from, "rcx", "x3");
-entry!(valloc, valloc_from, "rsi", "x1");
-entry!(pvalloc, pvalloc_from, "rsi", "x1");
 
 const PAGE_BYTES: usize = 4096;
 
@@ -63,12 +29,12 @@ fn allocated(block: *mut c_void, size: usize, align: usize, site: usize) -> *mut
     block
 }
 
-unsafe extern "C" fn malloc_from(size: usize, site: usize) -> *mut c_void {
+pub unsafe fn malloc(size: usize, site: usize) -> *mut c_void {
     // SAFETY: the C library's own.
     allocated(unsafe { __libc_malloc(size) }, size, 16, site)
 }
 
-unsafe extern "C" fn calloc_from(count: usize, size: usize, site: usize) -> *mut c_void {
+pub unsafe fn calloc(count: usize, size: usize, site: usize) -> *mut c_void {
     // SAFETY: the C library's own; it refuses a product that is too large.
     let block = unsafe { __libc_calloc(count, size) };
     if !block.is_null() {
@@ -82,10 +48,10 @@ unsafe extern "C" fn calloc_from(count: usize, size: usize, site: usize) -> *mut
     block
 }
 
-unsafe extern "C" fn realloc_from(old: *mut c_void, size: usize, site: usize) -> *mut c_void {
+pub unsafe fn realloc(old: *mut c_void, size: usize, site: usize) -> *mut c_void {
     if old.is_null() {
         // SAFETY: as malloc.
-        return unsafe { malloc_from(size, site) };
+        return unsafe { malloc(size, site) };
     }
     // Another thread may be given the old block as soon as it is free: not before this is recorded.
     session::hold(|session| {
@@ -106,7 +72,7 @@ unsafe extern "C" fn realloc_from(old: *mut c_void, size: usize, site: usize) ->
     })
 }
 
-unsafe extern "C" fn reallocarray_from(
+pub unsafe fn reallocarray(
     old: *mut c_void,
     count: usize,
     size: usize,
@@ -118,10 +84,10 @@ unsafe extern "C" fn reallocarray_from(
         return core::ptr::null_mut();
     };
     // SAFETY: the caller's promise.
-    unsafe { realloc_from(old, bytes, site) }
+    unsafe { realloc(old, bytes, site) }
 }
 
-unsafe extern "C" fn memalign_from(align: usize, size: usize, site: usize) -> *mut c_void {
+pub unsafe fn memalign(align: usize, size: usize, site: usize) -> *mut c_void {
     // SAFETY: the C library's own.
     allocated(
         unsafe { __libc_memalign(align, size) },
@@ -131,7 +97,7 @@ unsafe extern "C" fn memalign_from(align: usize, size: usize, site: usize) -> *m
     )
 }
 
-unsafe extern "C" fn posix_memalign_from(
+pub unsafe fn posix_memalign(
     out: *mut *mut c_void,
     align: usize,
     size: usize,
@@ -141,7 +107,7 @@ unsafe extern "C" fn posix_memalign_from(
         return libc::EINVAL;
     }
     // SAFETY: as memalign.
-    let block = unsafe { memalign_from(align, size, site) };
+    let block = unsafe { memalign(align, size, site) };
     if block.is_null() {
         return libc::ENOMEM;
     }
@@ -150,15 +116,15 @@ unsafe extern "C" fn posix_memalign_from(
     0
 }
 
-unsafe extern "C" fn valloc_from(size: usize, site: usize) -> *mut c_void {
+pub unsafe fn valloc(size: usize, site: usize) -> *mut c_void {
     // SAFETY: as memalign.
-    unsafe { memalign_from(PAGE_BYTES, size, site) }
+    unsafe { memalign(PAGE_BYTES, size, site) }
 }
 
-unsafe extern "C" fn pvalloc_from(size: usize, site: usize) -> *mut c_void {
+pub unsafe fn pvalloc(size: usize, site: usize) -> *mut c_void {
     // SAFETY: as memalign; a size that can't be rounded up can't be had either.
     unsafe {
-        memalign_from(
+        memalign(
             PAGE_BYTES,
             size.checked_next_multiple_of(PAGE_BYTES).unwrap_or(size),
             site,
@@ -171,12 +137,7 @@ fn recorded_align(align: usize) -> usize {
     align.max(16).checked_next_power_of_two().unwrap_or(16)
 }
 
-/// The C library's function of this name, recorded.
-///
-/// # Safety
-/// As there.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn free(block: *mut c_void) {
+pub unsafe fn free(block: *mut c_void) {
     if block.is_null() {
         return;
     }
@@ -190,22 +151,9 @@ unsafe extern "C" fn free(block: *mut c_void) {
     unsafe { __libc_free(block) }
 }
 
-/// The C library's own: a program may be linked with another malloc, whose function of this name knows nothing of these blocks.
-///
-/// # Safety
-/// As there.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn malloc_usable_size(block: *mut c_void) -> usize {
+pub unsafe fn malloc_usable_size(block: *mut c_void) -> usize {
     static FUNCTION: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
-    let mut function = FUNCTION.load(Ordering::Relaxed);
-    if function.is_null() {
-        // SAFETY: the C library is loaded already; both names are C strings.
-        function = unsafe {
-            let library = libc::dlopen(c"libc.so.6".as_ptr(), libc::RTLD_LAZY | libc::RTLD_NOLOAD);
-            libc::dlsym(library, c"malloc_usable_size".as_ptr())
-        };
-        FUNCTION.store(function, Ordering::Relaxed);
-    }
+    let function = of_libc(&FUNCTION, c"malloc_usable_size");
     if function.is_null() {
         return 0;
     }
@@ -214,4 +162,32 @@ unsafe extern "C" fn malloc_usable_size(block: *mut c_void) -> usize {
         let function: unsafe extern "C" fn(*mut c_void) -> usize = core::mem::transmute(function);
         function(block)
     }
+}
+
+pub fn malloc_trim(pad_bytes: usize) -> c_int {
+    static FUNCTION: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
+    let function = of_libc(&FUNCTION, c"malloc_trim");
+    if function.is_null() {
+        return 0;
+    }
+    // SAFETY: the function of this name, which asks for no promise.
+    unsafe {
+        let function: unsafe extern "C" fn(usize) -> c_int = core::mem::transmute(function);
+        function(pad_bytes)
+    }
+}
+
+/// The C library's own function of that name, looked up once: a program may be linked with another
+/// malloc, whose function knows nothing of these blocks. Null if there is none.
+fn of_libc(known: &AtomicPtr<c_void>, name: &CStr) -> *mut c_void {
+    let mut function = known.load(Ordering::Relaxed);
+    if function.is_null() {
+        // SAFETY: the C library is loaded already; both names are C strings.
+        function = unsafe {
+            let library = libc::dlopen(c"libc.so.6".as_ptr(), libc::RTLD_LAZY | libc::RTLD_NOLOAD);
+            libc::dlsym(library, name.as_ptr())
+        };
+        known.store(function, Ordering::Relaxed);
+    }
+    function
 }

@@ -4,15 +4,15 @@ use core::alloc::Layout;
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use evenfit::{
     Aligned, AllocError, Auto, Builder, FreeError, Geometry, ReallocError, Resized, Stats,
 };
 
 use crate::futex::Futex;
+use crate::mode::Mode;
 use crate::out::{line, refuse_to_start};
-use crate::process;
 use crate::settings::Settings;
 
 /// Every block is aligned for any C type.
@@ -20,20 +20,18 @@ type Heap = evenfit::Heap<'static, Auto, Aligned>;
 
 pub struct Memory {
     pub lock: Futex,
-    is_ready: AtomicBool,
     heap: UnsafeCell<MaybeUninit<Heap>>,
     settings: UnsafeCell<Settings>,
     /// The smallest request that failed, in bytes; 0 while none has.
     smallest_failure_bytes: AtomicUsize,
 }
 
-// SAFETY: `settings` and `heap` are written once, before `is_ready`, while the program has one thread; after that the
-// heap is touched only with the lock held.
+// SAFETY: `settings` and `heap` are written once, before the mode is stored, while the program has one thread; after that
+// the heap is touched only with the lock held.
 unsafe impl Sync for Memory {}
 
 pub static MEMORY: Memory = Memory {
     lock: Futex::new(),
-    is_ready: AtomicBool::new(false),
     heap: UnsafeCell::new(MaybeUninit::uninit()),
     settings: UnsafeCell::new(Settings::DEFAULT),
     smallest_failure_bytes: AtomicUsize::new(0),
@@ -41,39 +39,34 @@ pub static MEMORY: Memory = Memory {
 
 impl Memory {
     pub fn settings(&self) -> &Settings {
-        // SAFETY: written only before `is_ready`.
+        // SAFETY: written only before the mode is stored.
         unsafe { &*self.settings.get() }
     }
 
-    /// Runs `f` on the heap with the lock held; the first call builds it.
+    /// Runs `f` on the heap with the lock held.
     #[inline(always)]
-    pub fn with_heap<R>(&self, f: impl FnOnce(&mut Heap) -> R) -> R {
-        if !self.is_ready.load(Ordering::Acquire) {
-            self.begin();
-        }
+    fn with_heap<R>(&self, f: impl FnOnce(&mut Heap) -> R) -> R {
         self.lock.hold(|| {
-            // SAFETY: ready, and the lock is held.
+            // SAFETY: built, as the mode is to serve, and the lock is held.
             f(unsafe { (*self.heap.get()).assume_init_mut() })
         })
     }
 
-    /// Reads the settings and builds the heap. The first allocation of a process comes while it has one thread: the
-    /// dynamic linker's or the C library's own, long before `main`.
-    #[cold]
-    #[inline(never)]
-    fn begin(&self) {
-        // SAFETY: one thread, and not ready: nobody else looks.
+    /// Reads the settings, and builds the heap where it is to serve. To be called once, by the one thread that there is.
+    pub fn begin(&self) -> Mode {
+        // SAFETY: one thread, and no mode is stored: nobody else looks.
         let settings = unsafe { &mut *self.settings.get() };
         settings.read();
+        if settings.records {
+            return Mode::Record;
+        }
         let heap = map_pool(settings);
         // SAFETY: as above.
-        unsafe { (*self.heap.get()).write(heap) };
-        // SAFETY: as above; it stays where it is.
+        let heap = unsafe { (*self.heap.get()).write(heap) };
+        // It stays where it is.
         #[cfg(target_pointer_width = "64")]
-        evenfit_live::publish(unsafe { (*self.heap.get()).assume_init_ref() });
-        self.is_ready.store(true, Ordering::Release);
-        // May allocate, so it comes last.
-        process::watch();
+        evenfit_trace::live::publish(heap);
+        Mode::Serve
     }
 
     /// A block of `bytes` bytes, aligned for any C type.

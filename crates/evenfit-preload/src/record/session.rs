@@ -7,9 +7,9 @@ use core::mem::MaybeUninit;
 use evenfit_trace::format::Header;
 use evenfit_trace::recorder::Recorder;
 
-use crate::file::{self, File};
+use super::file::{self, File};
+use super::table::Table;
 use crate::futex::Futex;
-use crate::table::Table;
 
 /// What is lost at most where a program is killed.
 const CHUNK_BYTES: usize = 16 << 10;
@@ -273,6 +273,11 @@ fn this_thread() -> usize {
             )
         };
         pointer
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    {
+        // SAFETY: takes nothing and can't fail.
+        unsafe { libc::pthread_self() as usize }
     }
 }
 

@@ -12,13 +12,11 @@
 //!
 //! static HEAP: StaticHeap<{ 64 * 1024 }> = StaticHeap::new();
 //!
-//! # #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
-//! HEAP.inspect(|heap| evenfit_live::publish(heap));
+//! HEAP.inspect(|heap| evenfit_trace::live::publish(heap));
 //! ```
 //!
 //! Programs run by `evenfit run` do so by themselves. Linux on 64-bit machines.
-#![no_std]
-#![cfg(all(target_os = "linux", target_pointer_width = "64"))]
+#![allow(unsafe_code, reason = "a page is made by system calls")]
 
 use core::ffi::CStr;
 

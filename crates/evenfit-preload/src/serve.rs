@@ -1,0 +1,5 @@
+//! The malloc family served from one pool.
+
+pub mod family;
+pub mod memory;
+pub mod summary;
