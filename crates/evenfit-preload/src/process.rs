@@ -65,7 +65,8 @@ extern "C" fn at_begin() {
 #[unsafe(link_section = ".init_array")]
 static AT_BEGIN: extern "C" fn() = at_begin;
 
-/// Runs among the last destructors of the program. What is allocated or freed after it is still served, and not recorded.
+/// Runs among the last destructors of the program. What is allocated or freed after it is still
+/// served, and not recorded.
 extern "C" fn at_end() {
     match mode() {
         Mode::Serve => report(),

@@ -26,8 +26,8 @@ pub struct Memory {
     smallest_failure_bytes: AtomicUsize,
 }
 
-// SAFETY: `settings` and `heap` are written once, before the mode is stored, while the program has one thread; after that
-// the heap is touched only with the lock held.
+// SAFETY: `settings` and `heap` are written once, before the mode is stored, while the program has
+// one thread; after that the heap is touched only with the lock held.
 unsafe impl Sync for Memory {}
 
 pub static MEMORY: Memory = Memory {
@@ -52,7 +52,8 @@ impl Memory {
         })
     }
 
-    /// Reads the settings, and builds the heap where it is to serve. To be called once, by the one thread that there is.
+    /// Reads the settings, and builds the heap where it is to serve. To be called once, by the one
+    /// thread that there is.
     pub fn begin(&self) -> Mode {
         // SAFETY: one thread, and no mode is stored: nobody else looks.
         let settings = unsafe { &mut *self.settings.get() };
