@@ -15,7 +15,6 @@ pub mod load;
 pub mod misuse;
 pub mod peers;
 pub mod plots;
-pub mod random;
 pub mod recorded;
 pub mod region;
 pub mod replay;

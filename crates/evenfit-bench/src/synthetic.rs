@@ -1,7 +1,7 @@
 //! Loads made to be hard, or to isolate one habit of programs.
 
 use crate::load::{Load, LoadBuilder};
-use crate::random::Random;
+use evenfit_verify::random::Random;
 
 /// Alignment of everything that asks for nothing special: 8.
 const ALIGN_LOG2: u8 = 3;
@@ -60,7 +60,7 @@ fn replaced(mut random: Random, live: usize, size: impl Fn(&mut Random) -> u32) 
         .map(|_| load.alloc(size(&mut random), ALIGN_LOG2))
         .collect();
     for _ in 0..200_000 {
-        let index = random.index(live);
+        let index = random.below(live);
         load.free(blocks[index]);
         blocks[index] = load.alloc(size(&mut random), ALIGN_LOG2);
     }
@@ -80,7 +80,7 @@ fn ramp_then_random() -> LoadBuilder {
         if blocks.len() < 1_000 || random.between(0, 99) < if growing { 53 } else { 47 } {
             blocks.push(load.alloc(random.log_uniform(14), ALIGN_LOG2));
         } else {
-            let index = random.index(blocks.len());
+            let index = random.below(blocks.len());
             load.free(blocks.swap_remove(index));
         }
     }
@@ -169,7 +169,7 @@ fn over_aligned() -> LoadBuilder {
     let mut blocks = Vec::new();
     for _ in 0..60_000 {
         if blocks.len() == 2_000 {
-            let index = random.index(blocks.len());
+            let index = random.below(blocks.len());
             load.free(blocks.swap_remove(index));
         }
         let align_log2 = random.between(5, 12) as u8;
@@ -184,7 +184,7 @@ fn vec_growth() -> LoadBuilder {
     let mut load = LoadBuilder::default();
     let mut vecs: Vec<(u32, u32)> = (0..200).map(|_| (load.alloc(32, ALIGN_LOG2), 32)).collect();
     for _ in 0..40_000 {
-        let index = random.index(vecs.len());
+        let index = random.below(vecs.len());
         let (slot, size) = vecs[index];
         if size == 64 << 10 {
             load.free(slot);
@@ -205,7 +205,7 @@ fn small_pool() -> LoadBuilder {
     for _ in 0..200_000 {
         let size = random.between(1, 128);
         while load.live_bytes() + size as usize > 50 << 10 {
-            let index = random.index(blocks.len());
+            let index = random.below(blocks.len());
             load.free(blocks.swap_remove(index));
         }
         blocks.push(load.alloc(size, ALIGN_LOG2));

@@ -3,6 +3,9 @@
 //! An adversary sees where the heap puts its blocks, and frees the ones that hurt most. What it gives is a plain
 //! sequence of steps: replayed in a heap of the same granule, it reaches the same places.
 
+use rand_xoshiro::SplitMix64;
+use rand_xoshiro::rand_core::{Rng as _, SeedableRng as _};
+
 use crate::exhaustive::Step;
 use crate::geometry::Cut;
 use crate::policy::{Evenfit, Handle, Placement};
@@ -271,19 +274,20 @@ fn pinned_holes<'a>(cut: Cut, demands: &'a [Demand], pin: usize) -> Game<'a> {
 /// Allocates the largest, now and then something else, and frees what lies beside no gap.
 fn random<'a>(cut: Cut, demands: &'a [Demand], seed: u64) -> Game<'a> {
     let mut game = Game::new(cut, demands);
-    let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+    let mut random = SplitMix64::seed_from_u64(seed);
+    let mut below = |end: u64| random.next_u64() % end;
     for _ in 0..RANDOM_STEPS {
         let open: Vec<usize> = (0..demands.len()).filter(|&at| game.may(at)).collect();
         let crowded = game.live.len() as u64 >= BLOCKS_MAX;
-        let frees = open.is_empty() || crowded || !game.live.is_empty() && random.below(3) == 0;
+        let frees = open.is_empty() || crowded || !game.live.is_empty() && below(3) == 0;
         if frees {
-            let at = random.below(game.live.len() as u64) as usize;
+            let at = below(game.live.len() as u64) as usize;
             game.free(at);
         } else {
-            let demand = open[random.below(open.len() as u64) as usize];
+            let demand = open[below(open.len() as u64) as usize];
             let Demand { min, max, .. } = demands[demand];
-            let granules = match random.below(3) {
-                0 => min + random.below(max - min + 1),
+            let granules = match below(3) {
+                0 => min + below(max - min + 1),
                 1 => min,
                 _ => max,
             };
@@ -291,16 +295,4 @@ fn random<'a>(cut: Cut, demands: &'a [Demand], seed: u64) -> Game<'a> {
         }
     }
     game
-}
-
-/// xorshift64*: the same numbers everywhere.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % end.max(1)
-    }
 }

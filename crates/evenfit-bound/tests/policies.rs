@@ -14,7 +14,8 @@ use evenfit_bound::exhaustive::{Rule, Step, placements};
 use evenfit_bound::policy::{Evenfit, Handle, Placement, Policy};
 use evenfit_bound::safe::Demand;
 
-use heap::{Memory, Random};
+use fastrand::Rng;
+use heap::Memory;
 
 struct Live {
     ptr: NonNull<u8>,
@@ -28,21 +29,21 @@ struct Both<'a, G: Geometry> {
     heap: Heap<'a, BlocksOnly, G>,
     policy: Evenfit,
     live: Vec<Live>,
-    random: Random,
+    random: Rng,
     /// Blocks that a granule was left to, requests refused, blocks resized.
     seen: [u64; 3],
 }
 
 impl<G: Geometry> Both<'_, G> {
     fn layout(&mut self, longest: u64) -> Layout {
-        let granules = match self.random.below(3) {
-            0 => 1 + self.random.below(6),
-            1 => 1 + self.random.below(40.min(longest)),
-            _ => 1 + self.random.below(longest),
+        let granules = match self.random.u64(..3) {
+            0 => 1 + self.random.u64(..6),
+            1 => 1 + self.random.u64(..40.min(longest)),
+            _ => 1 + self.random.u64(..longest),
         };
-        let bytes = granules * self.cut.granule_bytes - self.random.below(self.cut.granule_bytes);
-        let align = match self.random.below(8) {
-            0 => 8 << self.random.below(5),
+        let bytes = granules * self.cut.granule_bytes - self.random.u64(..self.cut.granule_bytes);
+        let align = match self.random.u64(..8) {
+            0 => 8 << self.random.u64(..5),
             _ => 8,
         };
         Layout::from_size_align(bytes as usize, align).unwrap()
@@ -109,8 +110,8 @@ impl<G: Geometry> Both<'_, G> {
 
     fn play(&mut self, steps: u64, longest: u64) {
         for step in 0..steps {
-            let at = self.random.below(self.live.len() as u64) as usize;
-            match self.random.below(7) {
+            let at = self.random.usize(..self.live.len().max(1));
+            match self.random.u64(..7) {
                 0..4 => {
                     let layout = self.layout(longest);
                     self.allocate(layout);
@@ -132,11 +133,11 @@ impl<G: Geometry> Both<'_, G> {
 fn compare<G: Geometry>(cut: Cut) {
     let mut seen = [0; 3];
     for seed in 0..80 {
-        let mut random = Random::new(seed);
+        let mut random = Rng::with_seed(seed);
         let (pool, longest) = match seed % 3 {
-            0 => (40 + random.below(100), 20),
-            1 => (400 + random.below(1_000), 100),
-            _ => (3_000 + random.below(3_000), 700),
+            0 => (40 + random.u64(..100), 20),
+            1 => (400 + random.u64(..1_000), 100),
+            _ => (3_000 + random.u64(..3_000), 700),
         };
         let pool = pool.next_multiple_of(cut.align_granules);
         let region_bytes = cut.region_bytes(pool).unwrap();
@@ -179,20 +180,20 @@ fn demands(aligns: &[u64]) -> Vec<Demand> {
 }
 
 /// A random program of so many demands of 2 to 80 granules; a third of its blocks are short.
-fn program(random: &mut Random, steps: usize, demands: u64, resizes: bool) -> Vec<Step> {
+fn program(random: &mut Rng, steps: usize, demands: u64, resizes: bool) -> Vec<Step> {
     let (mut live, mut allocations, mut out) = (Vec::new(), 0, Vec::new());
     for _ in 0..steps {
-        let granules = match random.below(3) {
-            0 => 2 + random.below(6),
-            _ => 2 + random.below(79),
+        let granules = match random.u64(..3) {
+            0 => 2 + random.u64(..6),
+            _ => 2 + random.u64(..79),
         };
-        let at = random.below(live.len() as u64) as usize;
-        match random.below(if resizes { 6 } else { 5 }) {
+        let at = random.usize(..live.len().max(1));
+        match random.u64(..if resizes { 6 } else { 5 }) {
             0..3 => {
                 live.push(allocations);
                 allocations += 1;
                 out.push(Step::Alloc {
-                    demand: random.below(demands) as usize,
+                    demand: random.u64(..demands) as usize,
                     granules,
                 });
             }
@@ -237,7 +238,7 @@ fn simulated(steps: &[Step], demands: &[Demand], space: &mut dyn Placement) -> V
 
 #[test]
 fn evenfit_agrees_with_its_simplest_form_in_full_pools_too() {
-    let mut random = Random::new(7);
+    let mut random = Rng::with_seed(7);
     let short_bins = Cut {
         short_end: 8,
         ..Cut::STANDARD
@@ -252,7 +253,7 @@ fn evenfit_agrees_with_its_simplest_form_in_full_pools_too() {
         let aligns: &[u64] = if round % 3 == 0 { &[1] } else { &[1, 2, 8] };
         let demands = demands(aligns);
         let steps = program(&mut random, 400, aligns.len() as u64, round % 4 < 2);
-        let end = 300 + random.below(1_500);
+        let end = 300 + random.u64(..1_500);
         let placed = simulated(&steps, &demands, &mut Evenfit::new(cut, end));
         let simplest = placements(Rule::Evenfit(cut), Some(end), &demands, &steps);
         assert_eq!(placed, simplest, "{cut:?}, {end}");
@@ -263,7 +264,7 @@ fn evenfit_agrees_with_its_simplest_form_in_full_pools_too() {
 
 #[test]
 fn first_and_best_fit_agree_with_their_simplest_forms() {
-    let mut random = Random::new(99);
+    let mut random = Rng::with_seed(99);
     let demands = demands(&[1]);
     for _ in 0..30 {
         let steps = program(&mut random, 300, 1, false);
@@ -280,18 +281,18 @@ fn first_and_best_fit_agree_with_their_simplest_forms() {
 
 #[test]
 fn no_policy_hands_out_what_is_used_or_not_there() {
-    let mut random = Random::new(3);
+    let mut random = Rng::with_seed(3);
     for policy in Policy::ALL {
-        let pool = 1500 + random.below(1500);
+        let pool = 1500 + random.u64(..1500);
         let mut space = policy.over(Cut::STANDARD, pool);
         // The shadow: where live blocks are, by start.
         let mut shadow: BTreeMap<u64, (u64, Handle)> = BTreeMap::new();
         let mut failed = 0;
         for _ in 0..20_000 {
-            match random.below(7) {
+            match random.u64(..7) {
                 0..3 => {
-                    let align = [1, 1, 1, 4][random.below(4) as usize];
-                    let granules = 2 + random.below(59);
+                    let align = [1, 1, 1, 4][random.u64(..4) as usize];
+                    let granules = 2 + random.u64(..59);
                     let largest = space.largest();
                     let Some(handle) = space.allocate(granules, align) else {
                         assert!(
@@ -313,16 +314,16 @@ fn no_policy_hands_out_what_is_used_or_not_there() {
                     shadow.insert(start, (len, handle));
                 }
                 3..6 => {
-                    let at = random.below(pool);
+                    let at = random.u64(..pool);
                     if let Some((&start, &(_, handle))) = shadow.range(at..).next() {
                         space.free(handle);
                         shadow.remove(&start);
                     }
                 }
                 _ => {
-                    let at = random.below(pool);
+                    let at = random.u64(..pool);
                     if let Some((&start, &(_, handle))) = shadow.range(at..).next()
-                        && space.resize(handle, 2 + random.below(59))
+                        && space.resize(handle, 2 + random.u64(..59))
                     {
                         let (moved, len) = space.extent(handle);
                         assert_eq!(moved, start);

@@ -14,7 +14,8 @@ use evenfit_bound::safe::{self, Demand};
 use evenfit_bound::slabs::{self, SafeWithSlabs, SlabDemand};
 use evenfit_bound::{Cut, Site, adversary, slot_classes};
 
-use heap::{Memory, Random};
+use fastrand::Rng;
+use heap::Memory;
 
 fn site(size: (u64, u64), align_bytes: u64, most_live: u64, grows: bool) -> Site {
     Site {
@@ -88,7 +89,7 @@ struct Game<'a, G: Known> {
     sites: &'a [Site],
     live: Vec<Live>,
     count: Vec<u64>,
-    random: Random,
+    random: Rng,
     failed: bool,
 }
 
@@ -104,13 +105,13 @@ impl<'a, G: Known> Game<'a, G> {
             sites,
             live: Vec::new(),
             count: vec![0; sites.len()],
-            random: Random::new(seed),
+            random: Rng::with_seed(seed),
             failed: false,
         }
     }
 
     fn below(&mut self, end: u64) -> u64 {
-        self.random.below(end)
+        self.random.u64(..end)
     }
 
     fn may(&self, site: usize) -> bool {

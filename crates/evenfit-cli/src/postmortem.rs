@@ -496,13 +496,8 @@ mod tests {
 
     #[test]
     fn the_cheapest_window_is_the_one_found_by_trying_all() {
-        let mut random = 12345u64;
-        let mut next = |below: usize| {
-            random = random
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
-            (random >> 33) as usize % below
-        };
+        let mut random = fastrand::Rng::with_seed(12345);
+        let mut next = |below: usize| random.usize(..below);
         for _ in 0..500 {
             let (mut at, mut blocks) = (0, Vec::new());
             for _ in 0..next(12) {

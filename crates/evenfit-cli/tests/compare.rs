@@ -24,13 +24,8 @@ fn row<'a>(report: &'a Value, policy: &str) -> &'a Value {
 fn plain_trace(seed: u64) -> Trace {
     let mut builder = TraceBuilder::default();
     let mut live = Vec::new();
-    let mut state = seed;
-    let mut random = |below: u64| {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) % below
-    };
+    let mut generator = fastrand::Rng::with_seed(seed);
+    let mut random = |below: u64| generator.u64(..below);
     for _ in 0..3000 {
         if live.len() < 100 && random(3) > 0 {
             live.push(builder.alloc(1 + random(1500), 8).unwrap());

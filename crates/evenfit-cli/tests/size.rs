@@ -58,13 +58,8 @@ fn a_step_less_than_the_smallest_pool_fails() {
 fn little_trace(seed: u64) -> Trace {
     let mut builder = TraceBuilder::default();
     let mut live = Vec::new();
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let mut random = |below: u64| {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) % below
-    };
+    let mut generator = fastrand::Rng::with_seed(seed);
+    let mut random = |below: u64| generator.u64(..below);
     for _ in 0..300 {
         if live.len() < 12 && random(3) > 0 {
             live.push(builder.alloc(17 + random(40), 8).unwrap());

@@ -6,6 +6,7 @@ use evenfit_trace::{Event, Trace};
 
 use crate::driver::{Config, Driver};
 use crate::op::{Bytes, Op, layout};
+use crate::random::Random;
 use crate::region::Placement;
 use crate::subject::Subject;
 
@@ -35,38 +36,6 @@ impl Tally {
         self.refused_frees += other.refused_frees;
         self.checks += other.checks;
         self.pools += other.pools;
-    }
-}
-
-/// A small fast generator (splitmix64).
-#[derive(Clone, Debug)]
-pub struct Random(u64);
-
-impl Random {
-    /// A generator of its own for each seed.
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// The next number.
-    pub fn number(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A number below `bound`, which is not zero.
-    pub fn below(&mut self, bound: usize) -> usize {
-        (self.number() % bound as u64) as usize
-    }
-}
-
-impl Random {
-    /// A number below `bound`, mostly far below: each halving is as likely as the last.
-    fn small(&mut self, bound: usize) -> usize {
-        let halvings = self.below(bound.max(1).ilog2() as usize + 1);
-        self.below((bound >> halvings).max(1))
     }
 }
 
@@ -143,7 +112,7 @@ fn finish<S: Subject>(driver: Driver<S>, checks: u64) -> Tally {
 
 fn anything<S: Subject>(driver: &mut Driver<S>, random: &mut Random) {
     let script: Vec<u8> = (0..2048)
-        .flat_map(|_| random.number().to_le_bytes())
+        .flat_map(|_| random.bits().to_le_bytes())
         .collect();
     let mut bytes = Bytes::new(&script);
     while !bytes.is_empty() {

@@ -34,6 +34,8 @@ pub mod hostile;
 pub mod model;
 pub mod op;
 pub mod pattern;
+#[cfg(feature = "std")]
+pub mod random;
 pub mod region;
 #[cfg(feature = "std")]
 pub mod shared;

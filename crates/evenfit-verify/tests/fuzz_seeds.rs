@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use evenfit_verify::endurance::Random;
 use evenfit_verify::fuzz::TARGETS;
+use evenfit_verify::random::Random;
 
 fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -45,7 +45,7 @@ fn damaged_seeds_of_every_target() {
                     let at = random.below(damaged.len().max(1));
                     match random.below(4) {
                         0 => damaged.truncate(at),
-                        1 => damaged.insert(at.min(damaged.len()), random.number() as u8),
+                        1 => damaged.insert(at.min(damaged.len()), random.bits() as u8),
                         _ => {
                             if let Some(byte) = damaged.get_mut(at) {
                                 *byte ^= 1 << random.below(8);

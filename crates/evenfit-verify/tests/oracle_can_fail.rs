@@ -432,19 +432,9 @@ impl<const FAULT: u8> Subject for Plain<FAULT> {
 
 /// Drives a heap through many scripts; returns the first complaint.
 fn complaint<const FAULT: u8>() -> Option<String> {
-    let mut state = 0x1234_5678_u64;
-    let script = |state: &mut u64| -> Vec<u8> {
-        (0..600)
-            .map(|_| {
-                *state = state
-                    .wrapping_mul(6364136223846793005)
-                    .wrapping_add(1442695040888963407);
-                (*state >> 33) as u8
-            })
-            .collect()
-    };
+    let mut random = fastrand::Rng::with_seed(0x1234_5678);
     for round in 0..60 {
-        let bytes = script(&mut state);
+        let bytes: Vec<u8> = (0..600).map(|_| random.u8(..)).collect();
         let config = Config {
             len_bytes: 60 + 97 * round,
             placement: Placement::AfterGuard(round),

@@ -467,19 +467,13 @@ fn run(region: &mut [MaybeUninit<u8>], ops: &[Op]) {
 
 /// Bytes of which many are zero or a small multiple of 16, as those of headers are.
 fn garbage(seed: u64) -> Vec<u8> {
-    let mut state = seed;
-    let mut byte = || {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        let random = (state >> 40) as u8;
-        match (state >> 60) as u8 {
-            0..8 => 0,
-            8..12 => random & 0xF0,
-            _ => random,
-        }
-    };
-    (0..1024).map(|_| byte()).collect()
+    let mut random = fastrand::Rng::with_seed(seed);
+    let bytes = (0..1024).map(|_| match random.u8(..16) {
+        0..8 => 0,
+        8..12 => random.u8(..) & 0xF0,
+        _ => random.u8(..),
+    });
+    bytes.collect()
 }
 
 proptest! {

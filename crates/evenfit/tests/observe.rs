@@ -204,22 +204,13 @@ fn a_copy_shows_the_slab_before_the_top() {
     }
 }
 
-fn random() -> impl FnMut() -> u64 {
-    let mut random = 1_u64;
-    move || {
-        random = random
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        random >> 24
-    }
-}
-
 fn a_torn_copy_is_walked_to_an_end<T: Tiers, G: Geometry>() {
     let mut region = vec![MaybeUninit::uninit(); 300_000];
     let heap = filled::<T, G>(&mut region);
     let whereabouts = heap.whereabouts();
     let (counters, whole) = copy(&whereabouts);
-    let mut next = random();
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut next = || random.u64(..);
     for _ in 0..3_000 {
         let mut copy = whole.clone();
         for _ in 0..next() % 20 {
@@ -272,7 +263,8 @@ fn nothing_beyond_the_copy_is_read() {
         );
         core::slice::from_raw_parts_mut(base.cast::<u32>(), PAGES_BYTES / 4)
     };
-    let mut next = random();
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut next = || random.u64(..);
     for granules in 1..700 {
         for (geometry, begins) in geometries() {
             let whereabouts = Whereabouts {

@@ -11,29 +11,6 @@ use evenfit::{
     ReallocError, Standard, Tiers, Wide, WithSlabs,
 };
 
-/// A generator of random numbers (xorshift64*).
-struct Random(u64);
-
-impl Random {
-    fn new(seed: u64) -> Self {
-        let mut random = Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
-        (0..5).for_each(|_| _ = random.next());
-        random
-    }
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 11
-    }
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
-    fn one_in(&mut self, n: usize) -> bool {
-        self.below(n) == 0
-    }
-}
-
 fn layout(size: usize, align: usize) -> Layout {
     Layout::from_size_align(size, align).unwrap()
 }
@@ -53,7 +30,7 @@ struct Shadow<'pool, T: Tiers, G: Geometry> {
     live: BTreeMap<usize, Live>,
     dead: Vec<(usize, Layout)>,
     pattern: u8,
-    random: Random,
+    random: fastrand::Rng,
     size_log2: usize,
 }
 
@@ -64,21 +41,21 @@ fn rounded<G: Geometry>(size: usize) -> usize {
 
 impl<T: Tiers, G: Geometry> Shadow<'_, T, G> {
     fn size(&mut self) -> usize {
-        let log2 = self.random.below(self.size_log2 + 1);
-        (1 << log2) - 1 + self.random.below(1 << log2)
+        let log2 = self.random.usize(..self.size_log2 + 1);
+        (1 << log2) - 1 + self.random.usize(..1 << log2)
     }
 
     fn align(&mut self) -> usize {
-        match self.random.below(20) {
+        match self.random.usize(..20) {
             0 => 16,
-            1 => 1 << self.random.below(10),
+            1 => 1 << self.random.usize(..10),
             2 => 64,
-            _ => 1 << self.random.below(4),
+            _ => 1 << self.random.usize(..4),
         }
     }
 
     fn any_live(&mut self) -> (usize, Live) {
-        let nth = self.random.below(self.live.len());
+        let nth = self.random.usize(..self.live.len());
         let (&address, &live) = self.live.iter().nth(nth).unwrap();
         (address, live)
     }
@@ -149,7 +126,7 @@ impl<T: Tiers, G: Geometry> Shadow<'_, T, G> {
     }
 
     fn largest_is_exact(&mut self) {
-        let align = 1 << self.random.below(10);
+        let align = 1 << self.random.usize(..10);
         let largest = if align <= G::ALIGN_BYTES {
             self.heap.largest_free()
         } else {
@@ -177,7 +154,7 @@ impl<T: Tiers, G: Geometry> Shadow<'_, T, G> {
         self.live.remove(&address);
         self.verify(address, live.len, live.pattern);
         let ptr = NonNull::new(address as *mut u8).unwrap();
-        match self.random.below(4) {
+        match self.random.usize(..4) {
             // SAFETY: the block is live, and freed below.
             0 => unsafe { ptr.write_bytes(0, live.len) },
             // SAFETY: as above.
@@ -185,13 +162,13 @@ impl<T: Tiers, G: Geometry> Shadow<'_, T, G> {
             _ => {}
         }
         // Any size up to what was handed out is the block's.
-        let size = if self.random.one_in(4) {
+        let size = if self.random.usize(..4) == 0 {
             live.len.max(live.layout.size())
         } else {
             live.layout.size()
         };
         let layout = layout(size, live.layout.align());
-        match self.random.below(3) {
+        match self.random.usize(..3) {
             // SAFETY: the block is live, and not used again.
             0 => unsafe { self.heap.deallocate(ptr, layout) },
             // SAFETY: as above.
@@ -205,7 +182,7 @@ impl<T: Tiers, G: Geometry> Shadow<'_, T, G> {
         }
         self.dead.push((address, live.layout));
         if self.dead.len() > 50 {
-            let nth = self.random.below(50);
+            let nth = self.random.usize(..50);
             self.dead.swap_remove(nth);
         }
     }
@@ -213,12 +190,12 @@ impl<T: Tiers, G: Geometry> Shadow<'_, T, G> {
     fn reallocate(&mut self) {
         let (address, live) = self.any_live();
         let old = live.layout;
-        let size = if self.random.one_in(3) {
-            (old.size() + self.random.below(20)).saturating_sub(10)
+        let size = if self.random.usize(..3) == 0 {
+            (old.size() + self.random.usize(..20)).saturating_sub(10)
         } else {
             self.size()
         };
-        let align = if self.random.one_in(10) {
+        let align = if self.random.usize(..10) == 0 {
             self.align()
         } else {
             old.align()
@@ -227,7 +204,7 @@ impl<T: Tiers, G: Geometry> Shadow<'_, T, G> {
         let ptr = NonNull::new(address as *mut u8).unwrap();
         // SAFETY: the block is live, and only the one returned is used from here on.
         let answer = unsafe {
-            if self.random.one_in(6) {
+            if self.random.usize(..6) == 0 {
                 self.heap.resize_in_place(ptr, old, new)
             } else {
                 self.heap.reallocate(ptr, old, new)
@@ -257,7 +234,7 @@ impl<T: Tiers, G: Geometry> Shadow<'_, T, G> {
     fn shrink(&mut self) {
         let (address, live) = self.any_live();
         let new = layout(
-            self.random.below(live.layout.size() + 1),
+            self.random.usize(..live.layout.size() + 1),
             live.layout.align(),
         );
         let ptr = NonNull::new(address as *mut u8).unwrap();
@@ -303,27 +280,30 @@ impl<T: Tiers, G: Geometry> Shadow<'_, T, G> {
     fn misused(&mut self, pool: usize, pool_end: usize) -> Option<(usize, Layout)> {
         let size = self.size();
         let outside = layout(size, 8);
-        let case = self.random.below(7);
+        let case = self.random.usize(..7);
         Some(match case {
             0 if !self.dead.is_empty() => {
-                let nth = self.random.below(self.dead.len());
+                let nth = self.random.usize(..self.dead.len());
                 let (address, layout) = self.dead[nth];
                 (!self.live.contains_key(&address)).then_some((address, layout))?
             }
             1 => {
                 let (address, live) = self.any_live();
-                let inside = address + 1 + self.random.below(live.layout.size().max(2));
-                let size = live.layout.size().saturating_sub(if self.random.one_in(2) {
-                    inside - address
-                } else {
-                    0
-                });
+                let inside = address + 1 + self.random.usize(..live.layout.size().max(2));
+                let size = live
+                    .layout
+                    .size()
+                    .saturating_sub(if self.random.usize(..2) == 0 {
+                        inside - address
+                    } else {
+                        0
+                    });
                 (!self.live.contains_key(&inside))
                     .then_some((inside, layout(size, live.layout.align())))?
             }
             2 => {
                 let (address, live) = self.any_live();
-                let size = if self.random.one_in(2) {
+                let size = if self.random.usize(..2) == 0 {
                     size
                 } else {
                     live.layout.size() + 2 * G::ALIGN_BYTES
@@ -340,11 +320,11 @@ impl<T: Tiers, G: Geometry> Shadow<'_, T, G> {
                 }
                 (address, layout(size, live.layout.align()))
             }
-            3 => (pool - 1 - self.random.below(4096), outside),
-            4 => (pool_end + self.random.below(4096), outside),
+            3 => (pool - 1 - self.random.usize(..4096), outside),
+            4 => (pool_end + self.random.usize(..4096), outside),
             5 => {
                 let address = pool
-                    + G::GRANULE_BYTES * self.random.below((pool_end - pool) / G::GRANULE_BYTES);
+                    + G::GRANULE_BYTES * self.random.usize(..(pool_end - pool) / G::GRANULE_BYTES);
                 (!self.live.contains_key(&address)).then_some((address, outside))?
             }
             _ => {
@@ -389,7 +369,7 @@ impl<T: Tiers, G: Geometry> Shadow<'_, T, G> {
     }
 
     fn step(&mut self, full: bool) {
-        match self.random.below(100) {
+        match self.random.usize(..100) {
             0..45 if !full => self.allocate(),
             _ if self.live.is_empty() => self.allocate(),
             0..78 => self.free(),
@@ -403,17 +383,17 @@ impl<T: Tiers, G: Geometry> Shadow<'_, T, G> {
 
 fn run<T: Tiers, G: Geometry>(seed: u64, steps: usize) {
     evenfit::set_misuse_hook(|misuse| panic!("{misuse}"));
-    let mut random = Random::new(seed);
-    let kib = [1, 2, 4, 8, 16, 24, 64, 256, 2048][random.below(9)];
-    let len = kib * 1024 + random.below(64);
+    let mut random = fastrand::Rng::with_seed(seed);
+    let kib = [1, 2, 4, 8, 16, 24, 64, 256, 2048][random.usize(..9)];
+    let len = kib * 1024 + random.usize(..64);
     let mut memory = vec![MaybeUninit::new(0xEE_u8); len + 64];
-    let skipped = random.below(16);
+    let skipped = random.usize(..16);
     let region = &mut memory[skipped..skipped + len];
     let base = NonNull::from(&mut *region).cast::<u8>();
     let Ok(heap) = Builder::<T, G>::new().build(region) else {
         return;
     };
-    let (size_log2, target) = (4 + random.below(9), len / (1 + random.below(3)));
+    let (size_log2, target) = (4 + random.usize(..9), len / (1 + random.usize(..3)));
     let mut shadow = Shadow {
         heap,
         region: (base, len),
@@ -426,7 +406,7 @@ fn run<T: Tiers, G: Geometry>(seed: u64, steps: usize) {
     let empty = shadow.heap.stats();
     assert_eq!(empty.pool_bytes + empty.metadata_bytes, len);
     for step in 0..steps {
-        let full = shadow.heap.stats().used_bytes >= target && !shadow.random.one_in(3);
+        let full = shadow.heap.stats().used_bytes >= target && shadow.random.usize(..3) != 0;
         shadow.step(full);
         if step % 16 == 0 || kib <= 4 {
             shadow.check();

@@ -32,18 +32,6 @@ impl Region {
     }
 }
 
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        ((self.0 >> 33) as usize) % bound
-    }
-}
-
 /// The share of a region that one allocation can have.
 fn whole_pool<G: Geometry>(len_bytes: usize) -> f64 {
     let mut region = Region::new(len_bytes);
@@ -124,18 +112,18 @@ fn sixteen_bytes_take_sixteen_bytes_of_a_slab() {
 fn a_freed_block_serves_its_own_size<G: Geometry>(len_bytes: usize, size_max: usize) {
     let mut region = Region::new(len_bytes);
     let mut heap = region.heap::<G>(len_bytes);
-    let mut random = Random(len_bytes as u64);
+    let mut random = fastrand::Rng::with_seed(len_bytes as u64);
     let mut live: Vec<(NonNull<u8>, Layout)> = Vec::new();
     for round in 0..60_000 {
-        let size_cap = size_max >> random.below(8);
+        let size_cap = size_max >> random.usize(..8);
         let asked = layout(
-            random.below(size_cap.max(2)),
-            1 << random.below(if round % 9 == 0 { 9 } else { 4 }),
+            random.usize(..size_cap.max(2)),
+            1 << random.usize(..if round % 9 == 0 { 9 } else { 4 }),
         );
         match heap.allocate(asked) {
             Ok(block) => live.push((block.cast(), asked)),
             Err(_) => {
-                let (ptr, had) = live.swap_remove(random.below(live.len()));
+                let (ptr, had) = live.swap_remove(random.usize(..live.len()));
                 // SAFETY: a live block.
                 unsafe { heap.try_deallocate(ptr, had) }.unwrap();
                 // An alignment is had again only where the slack for it is.
@@ -143,7 +131,7 @@ fn a_freed_block_serves_its_own_size<G: Geometry>(len_bytes: usize, size_max: us
                 let block = heap
                     .allocate(again)
                     .expect("what was freed can be allocated again");
-                if random.below(3) == 0 {
+                if random.usize(..3) == 0 {
                     live.push((block.cast(), again));
                 } else {
                     // SAFETY: a live block.
@@ -172,19 +160,19 @@ fn alignment_survives_reallocation<G: Geometry>() {
     let len_bytes = 300_000;
     let mut region = Region::new(len_bytes);
     let mut heap = region.heap::<G>(len_bytes);
-    let mut random = Random(7);
+    let mut random = fastrand::Rng::with_seed(7);
     let mut live: Vec<(NonNull<u8>, Layout)> = Vec::new();
     for _ in 0..30_000 {
-        let size = random.below(3_000);
-        if live.len() < 60 || random.below(4) == 0 {
-            let asked = layout(size, 1 << random.below(13));
+        let size = random.usize(..3_000);
+        if live.len() < 60 || random.usize(..4) == 0 {
+            let asked = layout(size, 1 << random.usize(..13));
             if let Ok(block) = heap.allocate(asked) {
                 live.push((block.cast(), asked));
             }
         } else {
-            let index = random.below(live.len());
+            let index = random.usize(..live.len());
             let (ptr, old) = live[index];
-            if random.below(3) == 0 {
+            if random.usize(..3) == 0 {
                 // SAFETY: a live block.
                 unsafe { heap.try_deallocate(ptr, old) }.unwrap();
                 live.swap_remove(index);
@@ -274,17 +262,17 @@ fn a_double_free_makes_no_two_blocks_one() {
 fn largest_free_is_exact<G: Geometry>() {
     let mut region = Region::new(40_000);
     let mut heap = region.heap::<G>(40_000);
-    let mut random = Random(3);
+    let mut random = fastrand::Rng::with_seed(3);
     let mut live: Vec<(NonNull<u8>, Layout)> = Vec::new();
     for _ in 0..20_000 {
-        if random.below(5) < 3 {
-            let size_cap = 1 << random.below(13);
-            let asked = layout(random.below(size_cap), 1);
+        if random.usize(..5) < 3 {
+            let size_cap = 1 << random.usize(..13);
+            let asked = layout(random.usize(..size_cap), 1);
             if let Ok(block) = heap.allocate(asked) {
                 live.push((block.cast(), asked));
             }
         } else if !live.is_empty() {
-            let (ptr, had) = live.swap_remove(random.below(live.len()));
+            let (ptr, had) = live.swap_remove(random.usize(..live.len()));
             // SAFETY: a live block.
             unsafe { heap.try_deallocate(ptr, had) }.unwrap();
         }

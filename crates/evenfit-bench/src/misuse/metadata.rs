@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::ptr::NonNull;
 
 use evenfit::{BlockState, Builder, Geometry, Heap, Tiers};
-use evenfit_verify::endurance::Random;
+use evenfit_verify::random::Random;
 
 /// What was found over all flips.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -2,6 +2,8 @@
 
 use std::alloc::Layout;
 
+use evenfit_verify::random::Random;
+
 use crate::peers::Peer;
 
 use super::outcome::Outcome;
@@ -106,21 +108,15 @@ impl Watch {
 
     /// Many requests and frees, then everything is freed and asked for again.
     pub fn probe(&mut self, peer: &mut impl Peer) {
-        let mut random = 88_172_645_463_325_252_u64;
-        let mut below = |bound: usize| {
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
-            (random % bound as u64) as usize
-        };
+        let mut random = Random::new(0);
         for _ in 0..3000 {
-            if self.live.is_empty() || below(2) == 0 {
-                let size_max = [40, 80, 300, 2000][below(4)];
-                let size = 1 + below(size_max);
+            if self.live.is_empty() || random.below(2) == 0 {
+                let size_max = [40, 80, 300, 2000][random.below(4)];
+                let size = 1 + random.below(size_max);
                 let layout = Layout::from_size_align(size, 8).expect("a small layout");
                 self.allocate(peer, layout);
             } else {
-                let index = below(self.live.len());
+                let index = random.below(self.live.len());
                 self.free(peer, index);
             }
         }

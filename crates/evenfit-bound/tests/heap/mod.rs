@@ -6,22 +6,6 @@ use std::mem::MaybeUninit;
 use evenfit::{Builder, Geometry, Heap, Tiers};
 use evenfit_bound::Cut;
 
-/// xorshift64*: the same numbers everywhere.
-pub struct Random(u64);
-
-impl Random {
-    pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
-    }
-
-    pub fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % end.max(1)
-    }
-}
-
 /// The pool's first granule lies at a multiple of so many bytes.
 pub const POOL_ALIGN_BYTES: usize = 1024;
 

@@ -107,13 +107,8 @@ impl Drop for Scratch {
 /// A random program of `operations` with sizes up to `size_max` and some odd requests: zero
 /// sizes, large alignments, zeroed blocks, reallocations both ways.
 pub fn random_trace(seed: u64, operations: usize, size_max: u64) -> Trace {
-    let mut state = seed;
-    let mut random = |below: u64| {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) % below
-    };
+    let mut generator = fastrand::Rng::with_seed(seed);
+    let mut random = |below: u64| generator.u64(..below);
     let mut builder = TraceBuilder::default();
     let mut live = Vec::new();
     let mut id = 0;

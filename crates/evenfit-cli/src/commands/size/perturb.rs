@@ -4,22 +4,8 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use evenfit_trace::Event;
-
-/// xorshift64*: the same numbers on every machine.
-struct Random(u64);
-
-impl Random {
-    fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % end.max(1)
-    }
-}
+use rand_xoshiro::SplitMix64;
+use rand_xoshiro::rand_core::{Rng as _, SeedableRng as _};
 
 /// A tenth more.
 fn tenth_more(size: u64) -> u64 {
@@ -33,8 +19,8 @@ pub(super) fn all_larger(events: &[Event]) -> Vec<Event> {
 
 /// Every size larger by up to a fifth, a tenth on average.
 pub(super) fn some_larger(events: &[Event], seed: u64) -> Vec<Event> {
-    let mut random = Random::new(seed);
-    resized(events, |size| size + random.below(size / 5 + 1))
+    let mut random = SplitMix64::seed_from_u64(seed);
+    resized(events, |size| size + random.next_u64() % (size / 5 + 1))
 }
 
 fn resized(events: &[Event], mut size_of: impl FnMut(u64) -> u64) -> Vec<Event> {
@@ -61,7 +47,7 @@ fn resized(events: &[Event], mut size_of: impl FnMut(u64) -> u64) -> Vec<Event> 
 
 /// Every block lives longer: by up to a tenth of its life, or 16 operations.
 pub(super) fn longer_lives(events: &[Event], allocations: usize, seed: u64) -> Vec<Event> {
-    let mut random = Random::new(seed);
+    let mut random = SplitMix64::seed_from_u64(seed);
     let mut born = vec![0u32; allocations];
     let mut due: BinaryHeap<Reverse<(u64, u32)>> = BinaryHeap::new();
     let mut out = Vec::with_capacity(events.len());
@@ -76,7 +62,10 @@ pub(super) fn longer_lives(events: &[Event], allocations: usize, seed: u64) -> V
         match event {
             Event::Free { id } => {
                 let lived = now - u64::from(born[id as usize]);
-                due.push(Reverse((now + random.below((lived / 10).max(16) + 1), id)));
+                due.push(Reverse((
+                    now + random.next_u64() % ((lived / 10).max(16) + 1),
+                    id,
+                )));
             }
             Event::Alloc { id, .. } => {
                 born[id as usize] = now as u32;
