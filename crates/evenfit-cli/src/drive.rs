@@ -1,14 +1,11 @@
 //! Running events in an allocator as fast as can be, with someone watching: for searches over many pools, and for
 //! pictures of one.
 
-use std::alloc::Layout;
-use std::ptr::NonNull;
-use std::time::Instant;
-
 use evenfit_bound::Cut;
+use evenfit_trace::replay::{Allocator, Engine, Live, Stop, Watch};
 use evenfit_trace::{Event, Trace};
 
-use crate::allocator::{Allocator, Kind, Visit};
+use crate::allocator::{Kind, Visit};
 use crate::output::InputError;
 use crate::region::Region;
 
@@ -100,24 +97,16 @@ pub struct Place {
     pub size_bytes: u64,
 }
 
-/// Someone who watches a run. Events are counted from 0.
-pub trait Watch {
-    /// A block of `size` bytes is about to be asked for, new or longer than before.
-    fn asks(&mut self, _event: usize, _size_bytes: u64, _pool: &impl Allocator) {}
-    /// The block `id` is at `place` from now on.
-    fn placed(&mut self, _event: usize, _id: u32, _place: Place) {}
-    /// The block `id` left its place: it was freed, or is about to be placed anew.
-    fn left(&mut self, _event: usize, _id: u32) {}
-    /// The event is done.
-    fn done(&mut self, _event: usize, _pool: &impl Allocator) {}
-    /// The allocator took so long for the event. Asked for only if [`TIMED`](Self::TIMED).
-    fn took(&mut self, _event: usize, _ns: u64) {}
-    /// Whether to look at the clock.
-    const TIMED: bool = false;
+impl Place {
+    /// Where a block is.
+    pub fn of(live: Live, pool: &impl Allocator) -> Self {
+        Self {
+            offset_bytes: live.offset_bytes(pool.pool_start()),
+            len_bytes: live.block.len(),
+            size_bytes: live.layout.size() as u64,
+        }
+    }
 }
-
-/// Nobody watches.
-impl Watch for () {}
 
 /// Runs the program in a pool of `bytes`, metadata included.
 ///
@@ -146,11 +135,7 @@ pub fn drive_from(
     watch: &mut impl Watch,
 ) -> Result<Option<Outcome>, InputError> {
     let mut region = Region::new(bytes + skip_bytes)?;
-    let run = Run {
-        events: program.events,
-        allocations: program.allocations,
-        watch,
-    };
+    let run = Run { program, watch };
     match kind.build(program.cut, &mut region.bytes()[skip_bytes..], run) {
         Ok(outcome) => outcome.map(Some),
         Err(evenfit::InitError::RegionTooSmall { .. }) => Ok(Some(Outcome::default())),
@@ -159,8 +144,7 @@ pub fn drive_from(
 }
 
 struct Run<'e, W> {
-    events: &'e [Event],
-    allocations: usize,
+    program: Program<'e>,
     watch: &'e mut W,
 }
 
@@ -169,126 +153,17 @@ impl<W: Watch> Visit for Run<'_, W> {
 
     fn visit<A: Allocator>(self, allocator: A) -> Self::Output {
         let stats = allocator.stats();
-        let driver = Driver {
-            blocks: vec![None; self.allocations],
-            origin: allocator.pool_start().addr(),
-            reach: 0,
-            allocator,
-            watch: self.watch,
-        };
-        let (reach_bytes, done) = driver.run(self.events)?;
+        let mut engine = Engine::new(allocator, self.program.allocations);
+        if let Err(Stop::Broken(what)) = engine.run(self.program.events, self.watch) {
+            let operation = engine.position() + 1;
+            return Err(InputError(format!("operation {operation}: {what}")));
+        }
         Ok(Outcome {
-            reach_bytes,
-            done,
+            reach_bytes: engine.reach_bytes(),
+            done: engine.position(),
             pool_bytes: stats.pool_bytes,
             metadata_bytes: stats.metadata_bytes,
         })
-    }
-}
-
-struct Driver<'w, A, W> {
-    allocator: A,
-    /// By the block's id.
-    blocks: Vec<Option<(NonNull<u8>, Layout)>>,
-    /// Where the pool starts.
-    origin: usize,
-    reach: usize,
-    watch: &'w mut W,
-}
-
-impl<A: Allocator, W: Watch> Driver<'_, A, W> {
-    /// How far it reached, and how many events it did.
-    fn run(mut self, events: &[Event]) -> Result<(usize, usize), InputError> {
-        let mut all = events.len();
-        for (index, &event) in events.iter().enumerate() {
-            let done = self
-                .step(index, event)
-                .map_err(|what| InputError(format!("operation {}: {what}", index + 1)))?;
-            if !done {
-                all = index;
-                break;
-            }
-            self.watch.done(index, &self.allocator);
-        }
-        // Of a slab, blocks show only the slots that were used.
-        Ok((self.allocator.reach_bytes().unwrap_or(self.reach), all))
-    }
-
-    fn step(&mut self, index: usize, event: Event) -> Result<bool, String> {
-        match event {
-            Event::Alloc { id, size, .. } => {
-                let Some(layout) = event.layout() else {
-                    return Ok(false);
-                };
-                self.watch.asks(index, size, &self.allocator);
-                let Ok(block) = self.timed(index, |allocator| allocator.allocate(layout)) else {
-                    return Ok(false);
-                };
-                self.place(index, id, block, layout);
-            }
-            Event::Free { id } => {
-                let (block, layout) = self.take(id)?;
-                // SAFETY: the block is live and has left the table.
-                self.timed(index, |allocator| unsafe {
-                    allocator.deallocate(block, layout)
-                })
-                .map_err(|error| format!("a live block was refused: {error}"))?;
-                self.watch.left(index, id);
-            }
-            Event::Realloc { id, new_size } => return self.reallocate(index, id, new_size),
-        }
-        Ok(true)
-    }
-
-    fn reallocate(&mut self, index: usize, id: u32, new_size: u64) -> Result<bool, String> {
-        let (block, layout) = self.take(id)?;
-        if new_size > layout.size() as u64 {
-            self.watch.asks(index, new_size, &self.allocator);
-        }
-        let new = usize::try_from(new_size)
-            .ok()
-            .and_then(|size| Layout::from_size_align(size, layout.align()).ok());
-        let Some(new) = new else { return Ok(false) };
-        // SAFETY: the block is live and has left the table.
-        match self.timed(index, |allocator| unsafe {
-            allocator.reallocate(block, layout, new)
-        }) {
-            Ok(block) => {
-                self.watch.left(index, id);
-                self.place(index, id, block, new);
-                Ok(true)
-            }
-            Err(evenfit::ReallocError::Alloc(_)) => Ok(false),
-            Err(error) => Err(format!("a live block was refused: {error}")),
-        }
-    }
-
-    fn timed<R>(&mut self, index: usize, call: impl FnOnce(&mut A) -> R) -> R {
-        if !W::TIMED {
-            return call(&mut self.allocator);
-        }
-        let start = Instant::now();
-        let result = call(&mut self.allocator);
-        self.watch.took(index, start.elapsed().as_nanos() as u64);
-        result
-    }
-
-    fn place(&mut self, index: usize, id: u32, block: NonNull<[u8]>, layout: Layout) {
-        let place = Place {
-            offset_bytes: block.cast::<u8>().addr().get() - self.origin,
-            len_bytes: block.len(),
-            size_bytes: layout.size() as u64,
-        };
-        self.reach = self.reach.max(place.offset_bytes + place.len_bytes);
-        self.blocks[id as usize] = Some((block.cast(), layout));
-        self.watch.placed(index, id, place);
-    }
-
-    fn take(&mut self, id: u32) -> Result<(NonNull<u8>, Layout), String> {
-        self.blocks
-            .get_mut(id as usize)
-            .and_then(Option::take)
-            .ok_or_else(|| format!("block {id} is not live"))
     }
 }
 

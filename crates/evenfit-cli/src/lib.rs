@@ -1,7 +1,7 @@
 //! What the `evenfit` command is made of: replaying recorded programs, sizes, tables, progress.
 //!
 //! Each subcommand is one file in `commands`. What they share is here, for other tools too:
-//! [`replay::Replay`] runs a trace in any [`Allocator`]; [`postmortem`] says why it stopped;
+//! [`replay::Replay`] runs a trace in any [`Allocator`](evenfit_trace::replay::Allocator); [`postmortem`] says why it stopped;
 //! [`smallest`] finds the smallest pool that serves it.
 
 use std::process::ExitCode;
@@ -14,7 +14,6 @@ pub mod drive;
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 pub mod live;
 pub mod output;
-pub mod pattern;
 pub mod postmortem;
 pub mod progress;
 pub mod region;
@@ -25,7 +24,7 @@ pub mod size;
 pub mod smallest;
 pub mod verify;
 
-pub use allocator::{Allocator, Kind};
+pub use allocator::Kind;
 pub use output::{Answer, InputError};
 
 /// The `evenfit` command: reads the command line, answers, and gives the exit code.

@@ -4,11 +4,11 @@ use std::fmt::{self, Write as _};
 use std::ops::Range;
 use std::ptr::NonNull;
 
-use evenfit::{Block, BlockState};
+use evenfit::BlockState;
+use evenfit_trace::replay::{self, Allocator};
 use evenfit_trace::{Event, Trace};
 use serde::Serialize;
 
-use crate::allocator::Allocator;
 use crate::output::{FAINT, STRONG};
 use crate::replay::Replay;
 use crate::size::{both, counted, grouped};
@@ -206,7 +206,7 @@ impl Obstacles {
             .map(|(id, it)| (place(it.block), id, it.layout.size() as u64))
             .collect();
         live.sort_unstable();
-        let blocks = allocator.blocks();
+        let blocks: Vec<replay::Piece> = allocator.blocks().collect();
         let end = blocks
             .last()
             .map_or(0, |last| last.offset_bytes + last.size_bytes);
@@ -316,7 +316,7 @@ impl Obstacles {
 
 impl Obstacle {
     /// `None` for a free block. `live` is sorted by place.
-    fn of(block: &Block, live: &[(usize, u32, u64)]) -> Option<Self> {
+    fn of(block: &replay::Piece, live: &[(usize, u32, u64)]) -> Option<Self> {
         let (start, end) = (block.offset_bytes, block.offset_bytes + block.size_bytes);
         let (slot_bytes, live_bytes) = match block.state {
             BlockState::Free | BlockState::Top => return None,

@@ -1,16 +1,15 @@
 //! Running a recorded program's operations in an allocator.
 
-use std::alloc::Layout;
 use std::num::NonZeroU64;
 use std::ops::Range;
-use std::ptr::NonNull;
 use std::time::{Duration, Instant};
 
-use evenfit::{AllocError, FreeError, ReallocError};
-use evenfit_trace::{Event, Trace};
+use evenfit_trace::Trace;
+use evenfit_trace::replay::{Allocator, Contents, Engine, Live, Watch};
 
-use crate::allocator::Allocator;
 use crate::verify::{Fault, Verifier};
+
+pub use evenfit_trace::replay::Stop;
 
 /// Operations between two looks at the clock.
 const STRIDE: usize = 4096;
@@ -22,15 +21,6 @@ pub struct Checks {
     pub verify: bool,
     /// Run the allocator's own full check each so many operations, and at the end.
     pub check_every: Option<NonZeroU64>,
-}
-
-/// Why a replay stopped before the trace's end.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Stop {
-    /// The pool could not serve the request of the next event.
-    OutOfMemory(AllocError),
-    /// The allocator is wrong: what it did, as a sentence.
-    Broken(String),
 }
 
 /// The moment at which most requested bytes were live.
@@ -54,30 +44,11 @@ impl Peak {
     }
 }
 
-/// A block as the recorded program knows it.
-#[derive(Clone, Copy, Debug)]
-pub struct Live {
-    /// All that it may use.
-    pub block: NonNull<[u8]>,
-    /// What it asked for.
-    pub layout: Layout,
-}
-
 /// A trace being replayed.
 pub struct Replay<'t, A> {
     trace: &'t Trace,
-    allocator: A,
-    checks: Checks,
-    verifier: Option<Verifier>,
-    /// By the block's id.
-    live: Vec<Option<Live>>,
-    live_bytes: u64,
-    live_blocks: u64,
-    /// The index of the next event.
-    next: usize,
-    peak: Peak,
-    /// The peak is now, and what was free then is not yet noted.
-    at_peak: bool,
+    engine: Engine<A>,
+    examiner: Examiner,
     busy: Duration,
 }
 
@@ -86,15 +57,15 @@ impl<'t, A: Allocator> Replay<'t, A> {
     pub fn new(trace: &'t Trace, allocator: A, region: Range<usize>, checks: Checks) -> Self {
         Self {
             trace,
-            allocator,
-            checks,
-            verifier: checks.verify.then(|| Verifier::new(region)),
-            live: vec![None; trace.allocations() as usize],
-            live_bytes: 0,
-            live_blocks: 0,
-            next: 0,
-            peak: Peak::default(),
-            at_peak: false,
+            engine: Engine::new(allocator, trace.allocations() as usize),
+            examiner: Examiner {
+                checks,
+                verifier: checks.verify.then(|| Verifier::new(region)),
+                live_bytes: 0,
+                live_blocks: 0,
+                peak: Peak::default(),
+                at_peak: false,
+            },
             busy: Duration::ZERO,
         }
     }
@@ -104,204 +75,63 @@ impl<'t, A: Allocator> Replay<'t, A> {
     /// # Errors
     /// Why it stopped; [`position`](Self::position) is then the event that could not be done.
     pub fn run(&mut self, mut tick: impl FnMut(u64)) -> Result<(), Stop> {
-        while self.next < self.trace.events().len() {
-            let before = self.next;
+        let events = self.trace.events();
+        let mut result = Ok(());
+        while result.is_ok() && self.position() < events.len() {
+            let before = self.position();
+            let stride = &events[before..events.len().min(before + STRIDE)];
             let start = Instant::now();
-            let result = self.stride();
+            result = self.engine.run(stride, &mut self.examiner);
             self.busy += start.elapsed();
-            tick((self.next - before) as u64);
-            if result.is_err() {
-                self.note_peak();
-            }
-            result?;
+            tick((self.position() - before) as u64);
         }
-        self.note_peak();
+        self.examiner.note_peak(self.engine.allocator());
+        result?;
         self.last_look().map_err(Stop::Broken)
     }
 
-    fn stride(&mut self) -> Result<(), Stop> {
-        let events = self.trace.events();
-        let end = events.len().min(self.next + STRIDE);
-        for &event in &events[self.next..end] {
-            self.step(event)?;
-            self.next += 1;
-            if let Some(every) = self.checks.check_every
-                && (self.next as u64).is_multiple_of(every.get())
-            {
-                self.check().map_err(Stop::Broken)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn step(&mut self, event: Event) -> Result<(), Stop> {
-        match event {
-            Event::Alloc { id, zeroed, .. } => {
-                let layout = event
-                    .layout()
-                    .ok_or(Stop::OutOfMemory(AllocError::TooLarge))?;
-                self.allocate(id, layout, zeroed)
-            }
-            Event::Free { id } => {
-                self.note_peak();
-                self.free(id)
-            }
-            Event::Realloc { id, new_size } => {
-                self.note_peak();
-                self.reallocate(id, new_size)
-            }
-        }
-    }
-
-    fn allocate(&mut self, id: u32, layout: Layout, zeroed: bool) -> Result<(), Stop> {
-        let block = if zeroed {
-            self.allocator.allocate_zeroed(layout)
-        } else {
-            self.allocator.allocate(layout)
-        }
-        .map_err(Stop::OutOfMemory)?;
-        if let Some(verifier) = &mut self.verifier {
-            // SAFETY: the block was just handed out to this replay alone.
-            unsafe {
-                if zeroed {
-                    verifier.born_zeroed(id, block, layout)
-                } else {
-                    verifier.born(id, block, layout, 0)
-                }
-            }
-            .map_err(Stop::Broken)?;
-        }
-        self.live[id as usize] = Some(Live { block, layout });
-        self.live_blocks += 1;
-        self.live_bytes += layout.size() as u64;
-        self.measure_peak();
-        Ok(())
-    }
-
-    fn free(&mut self, id: u32) -> Result<(), Stop> {
-        let Live { block, layout } = self.take(id)?;
-        if let Some(verifier) = &mut self.verifier {
-            // SAFETY: the block is live and was reported as born.
-            unsafe { verifier.intact(id, block) }.map_err(Stop::Broken)?;
-            verifier.died(block);
-        }
-        // SAFETY: the block is live and has just left the table, so nobody will use it again.
-        unsafe { self.allocator.deallocate(block.cast(), layout) }
-            .map_err(|error| refused(id, error))?;
-        self.live_blocks -= 1;
-        self.live_bytes -= layout.size() as u64;
-        Ok(())
-    }
-
-    fn reallocate(&mut self, id: u32, new_size: u64) -> Result<(), Stop> {
-        let old = self.take(id)?;
-        let (block, layout) = (old.block, old.layout);
-        if let Some(verifier) = &self.verifier {
-            // SAFETY: the block is live and was reported as born.
-            unsafe { verifier.intact(id, block) }.map_err(Stop::Broken)?;
-        }
-        let new = usize::try_from(new_size)
-            .ok()
-            .and_then(|size| Layout::from_size_align(size, layout.align()).ok());
-        let result = match new {
-            // SAFETY: the block is live; on success the table forgets the old pointer.
-            Some(new) => unsafe { self.allocator.reallocate(block.cast(), layout, new) }
-                .map(|block| Live { block, layout: new }),
-            None => Err(ReallocError::Alloc(AllocError::TooLarge)),
-        };
-        let moved = match result {
-            Ok(moved) => moved,
-            Err(ReallocError::Free(error)) => return Err(refused(id, error)),
-            Err(ReallocError::Alloc(error)) => {
-                self.live[id as usize] = Some(old);
-                return Err(Stop::OutOfMemory(error));
-            }
-            Err(other) => return Err(Stop::Broken(other.to_string())),
-        };
-        if let Some(verifier) = &mut self.verifier {
-            verifier.died(block);
-            let kept = layout.size().min(moved.layout.size());
-            // SAFETY: the block was just handed out to this replay alone, with `kept` bytes copied.
-            unsafe { verifier.born(id, moved.block, moved.layout, kept) }.map_err(Stop::Broken)?;
-        }
-        self.live[id as usize] = Some(moved);
-        self.live_bytes = self.live_bytes - layout.size() as u64 + new_size;
-        self.measure_peak();
-        Ok(())
-    }
-
-    fn take(&mut self, id: u32) -> Result<Live, Stop> {
-        let missing = || Stop::Broken(format!("the trace uses block {id}, which is not live"));
-        self.live
-            .get_mut(id as usize)
-            .and_then(Option::take)
-            .ok_or_else(missing)
-    }
-
-    fn measure_peak(&mut self) {
-        if self.live_bytes > self.peak.live_bytes {
-            self.peak.live_bytes = self.live_bytes;
-            self.peak.live_blocks = self.live_blocks;
-            self.at_peak = true;
-        }
-    }
-
-    /// Notes what is free at the peak. Done only before what may end it: asking costs time.
-    fn note_peak(&mut self) {
-        if std::mem::take(&mut self.at_peak) {
-            self.peak.free_bytes = self.allocator.stats().free_bytes;
-            self.peak.largest_free = self.allocator.largest_free();
-        }
-    }
-
     fn last_look(&self) -> Result<(), Fault> {
-        if let Some(verifier) = &self.verifier {
-            for (id, live) in self.live() {
-                // SAFETY: the block is live and was reported as born.
-                unsafe { verifier.intact(id, live.block) }?;
-            }
+        for (id, live) in self.live() {
+            self.examiner.intact(id, live)?;
         }
-        if self.checks.verify || self.checks.check_every.is_some() {
-            self.check()?;
+        let Checks {
+            verify,
+            check_every,
+        } = self.examiner.checks;
+        if verify || check_every.is_some() {
+            check(self.allocator())?;
         }
         Ok(())
-    }
-
-    fn check(&self) -> Result<(), Fault> {
-        self.allocator
-            .check()
-            .map_err(|error| format!("the integrity check failed: {error}"))
     }
 
     /// The blocks live now, by rising id.
     pub fn live(&self) -> impl Iterator<Item = (u32, Live)> + '_ {
-        let by_id = self.live.iter().enumerate();
-        by_id.filter_map(|(id, live)| live.map(|live| (id as u32, live)))
+        self.engine.live()
     }
 
     /// Requested bytes live now.
     pub fn live_bytes(&self) -> u64 {
-        self.live_bytes
+        self.examiner.live_bytes
     }
 
     /// Blocks live now.
     pub fn live_blocks(&self) -> u64 {
-        self.live_blocks
+        self.examiner.live_blocks
     }
 
     /// The index of the next event.
     pub fn position(&self) -> usize {
-        self.next
+        self.engine.position()
     }
 
     /// The moment at which most was live.
     pub fn peak(&self) -> Peak {
-        self.peak
+        self.examiner.peak
     }
 
     /// The allocator.
     pub fn allocator(&self) -> &A {
-        &self.allocator
+        self.engine.allocator()
     }
 
     /// The trace.
@@ -311,14 +141,98 @@ impl<'t, A: Allocator> Replay<'t, A> {
 
     /// Operations a second so far; `None` where checks took part of the time, or nothing was done.
     pub fn operations_per_second(&self) -> Option<f64> {
-        let plain = !self.checks.verify && self.checks.check_every.is_none();
+        let Checks {
+            verify,
+            check_every,
+        } = self.examiner.checks;
+        let plain = !verify && check_every.is_none();
         let seconds = self.busy.as_secs_f64();
-        (plain && self.next > 0 && seconds > 0.0).then(|| self.next as f64 / seconds)
+        (plain && self.position() > 0 && seconds > 0.0).then(|| self.position() as f64 / seconds)
     }
 }
 
-fn refused(id: u32, error: FreeError) -> Stop {
-    Stop::Broken(format!(
-        "the allocator refused block {id}, which is live: {error}"
-    ))
+/// Looks at every block and notes the peak.
+struct Examiner {
+    checks: Checks,
+    verifier: Option<Verifier>,
+    live_bytes: u64,
+    live_blocks: u64,
+    peak: Peak,
+    /// The peak is now, and what was free then is not yet noted.
+    at_peak: bool,
+}
+
+impl Examiner {
+    /// Notes what is free at the peak. Done only before what may end it: asking costs time.
+    fn note_peak(&mut self, pool: &impl Allocator) {
+        if std::mem::take(&mut self.at_peak) {
+            self.peak.free_bytes = pool.stats().free_bytes;
+            self.peak.largest_free = pool.largest_free();
+        }
+    }
+
+    fn intact(&self, id: u32, live: Live) -> Result<(), Fault> {
+        self.verifier.as_ref().map_or(Ok(()), |verifier| {
+            // SAFETY: the block is live and was reported as born.
+            unsafe { verifier.intact(id, live.block) }
+        })
+    }
+}
+
+impl Watch for Examiner {
+    const ZEROES: bool = true;
+
+    fn ends(&mut self, id: u32, live: Live, pool: &impl Allocator) -> Result<(), Fault> {
+        self.note_peak(pool);
+        self.intact(id, live)
+    }
+
+    fn left(&mut self, _event: usize, _id: u32, live: Live) {
+        if let Some(verifier) = &mut self.verifier {
+            verifier.died(live.block);
+        }
+        self.live_blocks -= 1;
+        self.live_bytes -= live.layout.size() as u64;
+    }
+
+    fn placed(
+        &mut self,
+        _event: usize,
+        id: u32,
+        live: Live,
+        contents: Contents,
+        _pool: &impl Allocator,
+    ) -> Result<(), Fault> {
+        let Live { block, layout } = live;
+        if let Some(verifier) = &mut self.verifier {
+            // SAFETY: the block was just handed out to this replay alone, with what it holds.
+            unsafe {
+                match contents {
+                    Contents::Anything => verifier.born(id, block, layout, 0),
+                    Contents::Zeros => verifier.born_zeroed(id, block, layout),
+                    Contents::Kept(bytes) => verifier.born(id, block, layout, bytes),
+                }
+            }?;
+        }
+        self.live_blocks += 1;
+        self.live_bytes += layout.size() as u64;
+        if self.live_bytes > self.peak.live_bytes {
+            self.peak.live_bytes = self.live_bytes;
+            self.peak.live_blocks = self.live_blocks;
+            self.at_peak = true;
+        }
+        Ok(())
+    }
+
+    fn done(&mut self, event: usize, pool: &impl Allocator) -> Result<(), Fault> {
+        match self.checks.check_every {
+            Some(every) if (event as u64 + 1).is_multiple_of(every.get()) => check(pool),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn check(pool: &impl Allocator) -> Result<(), Fault> {
+    pool.check()
+        .map_err(|error| format!("the integrity check failed: {error}"))
 }

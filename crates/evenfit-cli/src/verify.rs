@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::ptr::NonNull;
 
-use crate::pattern;
+use evenfit_trace::replay::pattern;
 
 /// Checks that blocks lie in the region, aligned, apart, and keep what was written to them.
 ///
@@ -65,11 +65,13 @@ impl Verifier {
         {
             return Err(format!("block {id} overlaps block {other}, which is live"));
         }
-        // SAFETY: the caller's promise.
-        unsafe {
-            Self::keeps(id, ptr, kept)?;
-            pattern::fill(ptr, kept..block.len(), id);
-        }
+        // SAFETY: the caller's promise; the bytes from `kept` on are initialised here.
+        let bytes = unsafe {
+            ptr.add(kept).write_bytes(0, block.len() - kept);
+            std::slice::from_raw_parts_mut(ptr.as_ptr(), block.len())
+        };
+        keeps(id, &bytes[..kept])?;
+        pattern::fill(bytes, seed(id));
         self.live.insert(start, (end, id));
         Ok(())
     }
@@ -108,22 +110,26 @@ impl Verifier {
     /// The block is live, and was reported as born.
     pub unsafe fn intact(&self, id: u32, block: NonNull<[u8]>) -> Result<(), Fault> {
         // SAFETY: `born` has filled the whole block.
-        unsafe { Self::keeps(id, block.cast(), block.len()) }
+        keeps(id, unsafe { block.as_ref() })
     }
 
     /// Block `id` is no more.
     pub fn died(&mut self, block: NonNull<[u8]>) {
         self.live.remove(&block.cast::<u8>().addr().get());
     }
+}
 
-    unsafe fn keeps(id: u32, ptr: NonNull<u8>, count: usize) -> Result<(), Fault> {
-        // SAFETY: the caller's promise.
-        match unsafe { pattern::first_difference(ptr, 0..count, id) } {
-            Some(at) => Err(format!(
-                "byte {at} of block {id} was changed while the block was live"
-            )),
-            None => Ok(()),
-        }
+/// Of a block's pattern: not 0, whose pattern begins with zeros.
+fn seed(id: u32) -> u64 {
+    u64::from(id) + 1
+}
+
+fn keeps(id: u32, bytes: &[u8]) -> Result<(), Fault> {
+    match pattern::first_difference(bytes, seed(id)) {
+        Some(at) => Err(format!(
+            "byte {at} of block {id} was changed while the block was live"
+        )),
+        None => Ok(()),
     }
 }
 

@@ -5,10 +5,10 @@ mod common;
 use std::alloc::Layout;
 use std::ptr::NonNull;
 
-use evenfit::{AllocError, Block, CheckError, FirstFit, FreeError, InitError, ReallocError, Stats};
-use evenfit_cli::Allocator;
+use evenfit::{AllocError, CheckError, FirstFit, FreeError, InitError, ReallocError, Stats};
 use evenfit_cli::region::Region;
 use evenfit_cli::replay::{Checks, Replay, Stop};
+use evenfit_trace::replay::{Allocator, Piece};
 use evenfit_trace::{Event, Trace, TraceBuilder};
 
 /// How the allocator is broken.
@@ -77,7 +77,7 @@ impl Allocator for Broken<'_> {
         Ok(block)
     }
 
-    unsafe fn deallocate(&mut self, ptr: NonNull<u8>, layout: Layout) -> Result<(), FreeError> {
+    unsafe fn try_deallocate(&mut self, ptr: NonNull<u8>, layout: Layout) -> Result<(), FreeError> {
         if self.defect == Defect::Refuses {
             return Err(FreeError::AlreadyFree);
         }
@@ -112,8 +112,8 @@ impl Allocator for Broken<'_> {
         self.inner.pool_start()
     }
 
-    fn blocks(&self) -> Vec<Block> {
-        self.inner.blocks().collect()
+    fn blocks(&self) -> impl Iterator<Item = Piece> + '_ {
+        self.inner.blocks().map(Piece::from)
     }
 
     fn check(&self) -> Result<(), CheckError> {

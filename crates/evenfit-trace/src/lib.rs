@@ -9,6 +9,7 @@
 //! - [`recorder::Recorder`] writes the format on a device, without `std` and without an allocator
 //!   (`default-features = false`).
 //! - `live` (with that feature, on 64-bit Linux) lets `evenfit top` see the pool of a running process.
+//! - `replay`, behind the feature of that name, runs a trace in an allocator.
 //! - [`mod@format`] holds the format's constants, without `std`; `docs/trace-format.md` describes it to the byte.
 //!
 //! ```
@@ -34,13 +35,17 @@
     not(feature = "std"),
     allow(rustdoc::broken_intra_doc_links, reason = "most of it needs `std`")
 )]
-#![cfg_attr(not(feature = "live"), forbid(unsafe_code))]
+#![cfg_attr(not(any(feature = "live", feature = "replay")), forbid(unsafe_code))]
 #![deny(unsafe_code)]
 
 pub mod format;
 #[cfg(all(feature = "live", target_os = "linux", target_pointer_width = "64"))]
 pub mod live;
 pub mod recorder;
+// Calls allocators, of which to free and to reallocate are unsafe.
+#[cfg(feature = "replay")]
+#[allow(unsafe_code)]
+pub mod replay;
 
 #[cfg(feature = "std")]
 mod builder;

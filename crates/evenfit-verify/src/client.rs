@@ -8,8 +8,9 @@ use core::alloc::Layout;
 use core::ops::Range;
 use core::ptr::NonNull;
 
+use evenfit_trace::replay::pattern;
+
 use crate::op::{Bytes, layout};
-use crate::pattern;
 
 /// An interface of a heap. `None` and `false` are refusals, after which everything is as before.
 pub trait Interface {

@@ -11,10 +11,10 @@ use core::alloc::Layout;
 use core::ptr::NonNull;
 
 use evenfit::{AllocError, InitError, Stats};
+use evenfit_trace::replay::pattern;
 
 use crate::model::{Live, Model};
 use crate::op::{Bytes, Op, Via, layout, malloc_layout};
-use crate::pattern;
 use crate::region::{Placement, Region};
 use crate::subject::{Piece, Subject};
 

@@ -12,11 +12,11 @@ use core::alloc::Layout;
 use core::ptr::NonNull;
 
 use evenfit::{FreeError, ReallocError};
+use evenfit_trace::replay::pattern;
 
 use crate::driver::{Config, build};
 use crate::model::{Live, Model, Verdict};
 use crate::op::{Bytes, layout};
-use crate::pattern;
 use crate::region::Region;
 use crate::subject::Subject;
 

@@ -33,7 +33,6 @@ pub mod fuzz;
 pub mod hostile;
 pub mod model;
 pub mod op;
-pub mod pattern;
 #[cfg(feature = "std")]
 pub mod random;
 pub mod region;

@@ -3,25 +3,14 @@
 mod heap;
 
 pub use heap::{
-    AlignedBlocks, AlignedSlabs, Blocks, CompactBlocks, Promised, Slabs, Tested, WideBlocks,
-    WideSlabs,
+    AlignedBlocks, AlignedSlabs, Blocks, CompactBlocks, Promised, Slabs, WideBlocks, WideSlabs,
 };
 
 use core::alloc::Layout;
 use core::ptr::NonNull;
 
-use evenfit::{AllocError, BlockState, CheckError, FreeError, InitError, ReallocError, Stats};
-
-/// A piece of a pool, as a subject's walk gives it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Piece {
-    /// Where it starts, in bytes from the pool's first granule.
-    pub offset_bytes: usize,
-    /// Its length in bytes.
-    pub size_bytes: usize,
-    /// What it holds.
-    pub state: BlockState,
-}
+use evenfit::{AllocError, FreeError, InitError, ReallocError};
+pub use evenfit_trace::replay::{Allocator, Piece};
 
 /// The shortest block, in granules.
 pub const GRANULES_MIN: usize = 2;
@@ -56,39 +45,22 @@ pub struct SlabRules {
 }
 
 /// A heap as the driver sees it. The answers are passed on unchanged, never interpreted here.
-pub trait Subject: Sized {
+pub trait Subject: Allocator + Sized {
     /// Its name in messages.
     const NAME: &'static str;
     /// What it promises.
     const RULES: Rules;
-    /// The unit that the pool is cut into, in bytes.
-    const GRANULE_BYTES: usize = Self::RULES.granule_bytes;
     /// Whether small requests may come from slabs.
     const HAS_SLABS: bool = Self::RULES.slabs.is_some();
 
     /// # Safety
     /// As `Heap::from_raw`.
     unsafe fn build(base: NonNull<u8>, len_bytes: usize) -> Result<Self, InitError>;
-    /// As `Heap::allocate`.
-    fn allocate(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError>;
-    /// As `Heap::allocate_zeroed`.
-    fn allocate_zeroed(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError>;
     /// As `Heap::malloc`.
     fn malloc(&mut self, size_bytes: usize) -> Result<NonNull<[u8]>, AllocError>;
     /// # Safety
-    /// As `Heap::try_deallocate`.
-    unsafe fn try_deallocate(&mut self, ptr: NonNull<u8>, layout: Layout) -> Result<(), FreeError>;
-    /// # Safety
     /// As `Heap::try_free`.
     unsafe fn try_free(&mut self, ptr: NonNull<u8>) -> Result<(), FreeError>;
-    /// # Safety
-    /// As `Heap::reallocate`.
-    unsafe fn reallocate(
-        &mut self,
-        ptr: NonNull<u8>,
-        old: Layout,
-        new: Layout,
-    ) -> Result<NonNull<[u8]>, ReallocError>;
     /// # Safety
     /// As `Heap::resize_in_place`.
     unsafe fn resize_in_place(
@@ -106,14 +78,6 @@ pub trait Subject: Sized {
     ) -> Result<NonNull<[u8]>, ReallocError>;
     /// As `Heap::usable_size`.
     fn usable_size(&self, ptr: NonNull<u8>) -> Result<usize, FreeError>;
-    /// As `Heap::largest_free`.
-    fn largest_free(&self) -> usize;
     /// As `Heap::largest_free_aligned`.
     fn largest_free_aligned(&mut self, align: usize) -> usize;
-    /// As `Heap::stats`.
-    fn stats(&self) -> Stats;
-    /// As `Heap::blocks`.
-    fn blocks(&self) -> impl Iterator<Item = Piece> + '_;
-    /// As `Heap::check`.
-    fn check(&self) -> Result<(), CheckError>;
 }

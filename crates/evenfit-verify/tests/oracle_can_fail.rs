@@ -5,7 +5,7 @@ use core::ptr::NonNull;
 
 use evenfit::{AllocError, BlockState, CheckError, FreeError, InitError, ReallocError, Stats};
 use evenfit_verify::op::malloc_layout;
-use evenfit_verify::subject::{GRANULES_MIN as MIN, Piece, Rules};
+use evenfit_verify::subject::{Allocator, GRANULES_MIN as MIN, Piece, Rules};
 use evenfit_verify::{Bytes, Config, Driver, Placement, Subject};
 
 const GRANULE: usize = 16;
@@ -184,38 +184,9 @@ impl<const FAULT: u8> Plain<FAULT> {
     }
 }
 
-impl<const FAULT: u8> Subject for Plain<FAULT> {
-    const NAME: &'static str = "Plain";
-    const RULES: Rules = Rules {
-        granule_bytes: GRANULE,
-        align_bytes: GRANULE,
-        granules_over_max: MIN - 1,
-        exact_end: 1 << 20,
-        slabs: None,
-    };
-
-    unsafe fn build(ptr: NonNull<u8>, len_bytes: usize) -> Result<Self, InitError> {
-        let base = ptr.as_ptr() as usize;
-        let pool = (base + METADATA).next_multiple_of(GRANULE);
-        let len = (base + len_bytes).saturating_sub(pool) / GRANULE * GRANULE;
-        if len < MIN * GRANULE {
-            return Err(InitError::RegionTooSmall {
-                len_bytes,
-                min_bytes: METADATA + 32,
-            });
-        }
-        let mut stats = Stats::default();
-        stats.pool_bytes = len;
-        stats.free_bytes = len;
-        stats.metadata_bytes = len_bytes - len;
-        Ok(Self {
-            base: pool,
-            ptr,
-            len,
-            blocks: vec![(0, len, false)],
-            stats,
-        })
-    }
+impl<const FAULT: u8> Allocator for Plain<FAULT> {
+    const HEADER_BYTES: usize = 0;
+    const GRANULE_BYTES: usize = GRANULE;
 
     fn allocate(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
         let size = Self::rounded(layout.size());
@@ -285,6 +256,94 @@ impl<const FAULT: u8> Subject for Plain<FAULT> {
         }
     }
 
+    unsafe fn reallocate(
+        &mut self,
+        ptr: NonNull<u8>,
+        old: Layout,
+        new: Layout,
+    ) -> Result<NonNull<[u8]>, ReallocError> {
+        let i = match self.at(ptr.as_ptr() as usize, Some(old)) {
+            Ok(i) => i,
+            Err(error) => return Err(self.refuse(error).into()),
+        };
+        let stingy = FAULT == fault::SHRINK_FAILS && self.blocks.len() > 6;
+        if stingy && new.size() < old.size() {
+            self.stats.failed_requests += 1;
+            return Err(AllocError::OutOfMemory.into());
+        }
+        self.move_to(i, ptr, old.size(), new)
+    }
+
+    fn largest_free(&self) -> usize {
+        let largest = self
+            .blocks
+            .iter()
+            .filter(|b| !b.2)
+            .map(|b| b.1)
+            .max()
+            .unwrap_or(0);
+        let stingy = FAULT == fault::LARGEST_TOO_SMALL && self.blocks.len() > 3;
+        largest - usize::from(stingy && largest > 0) * GRANULE
+    }
+
+    fn pool_start(&self) -> *const u8 {
+        self.slice(0, 0).cast::<u8>().as_ptr()
+    }
+
+    fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    fn blocks(&self) -> impl Iterator<Item = Piece> + '_ {
+        self.blocks.iter().map(|(offset, len, used)| Piece {
+            offset_bytes: *offset,
+            size_bytes: *len,
+            state: match used {
+                true => BlockState::Used,
+                false if offset + len == self.len => BlockState::Top,
+                false => BlockState::Free,
+            },
+        })
+    }
+
+    fn check(&self) -> Result<(), CheckError> {
+        Ok(())
+    }
+}
+
+impl<const FAULT: u8> Subject for Plain<FAULT> {
+    const NAME: &'static str = "Plain";
+    const RULES: Rules = Rules {
+        granule_bytes: GRANULE,
+        align_bytes: GRANULE,
+        granules_over_max: MIN - 1,
+        exact_end: 1 << 20,
+        slabs: None,
+    };
+
+    unsafe fn build(ptr: NonNull<u8>, len_bytes: usize) -> Result<Self, InitError> {
+        let base = ptr.as_ptr() as usize;
+        let pool = (base + METADATA).next_multiple_of(GRANULE);
+        let len = (base + len_bytes).saturating_sub(pool) / GRANULE * GRANULE;
+        if len < MIN * GRANULE {
+            return Err(InitError::RegionTooSmall {
+                len_bytes,
+                min_bytes: METADATA + 32,
+            });
+        }
+        let mut stats = Stats::default();
+        stats.pool_bytes = len;
+        stats.free_bytes = len;
+        stats.metadata_bytes = len_bytes - len;
+        Ok(Self {
+            base: pool,
+            ptr,
+            len,
+            blocks: vec![(0, len, false)],
+            stats,
+        })
+    }
+
     unsafe fn try_free(&mut self, ptr: NonNull<u8>) -> Result<(), FreeError> {
         match self.at(ptr.as_ptr() as usize, None) {
             Ok(i) => {
@@ -307,24 +366,6 @@ impl<const FAULT: u8> Subject for Plain<FAULT> {
             return Ok(NonNull::slice_from_raw_parts(moved, block.len() - 8));
         }
         Ok(block)
-    }
-
-    unsafe fn reallocate(
-        &mut self,
-        ptr: NonNull<u8>,
-        old: Layout,
-        new: Layout,
-    ) -> Result<NonNull<[u8]>, ReallocError> {
-        let i = match self.at(ptr.as_ptr() as usize, Some(old)) {
-            Ok(i) => i,
-            Err(error) => return Err(self.refuse(error).into()),
-        };
-        let stingy = FAULT == fault::SHRINK_FAILS && self.blocks.len() > 6;
-        if stingy && new.size() < old.size() {
-            self.stats.failed_requests += 1;
-            return Err(AllocError::OutOfMemory.into());
-        }
-        self.move_to(i, ptr, old.size(), new)
     }
 
     unsafe fn resize_in_place(
@@ -382,18 +423,6 @@ impl<const FAULT: u8> Subject for Plain<FAULT> {
             .map(|i| self.blocks[i].1)
     }
 
-    fn largest_free(&self) -> usize {
-        let largest = self
-            .blocks
-            .iter()
-            .filter(|b| !b.2)
-            .map(|b| b.1)
-            .max()
-            .unwrap_or(0);
-        let stingy = FAULT == fault::LARGEST_TOO_SMALL && self.blocks.len() > 3;
-        largest - usize::from(stingy && largest > 0) * GRANULE
-    }
-
     fn largest_free_aligned(&mut self, align: usize) -> usize {
         let room = |&(offset, len, used): &(usize, usize, bool)| {
             let before = self.before(offset, align).filter(|_| !used)?;
@@ -407,26 +436,6 @@ impl<const FAULT: u8> Subject for Plain<FAULT> {
             fault::ALIGNED_LARGEST_TOO_LARGE if wrong => largest + 1,
             _ => largest,
         }
-    }
-
-    fn stats(&self) -> Stats {
-        self.stats
-    }
-
-    fn blocks(&self) -> impl Iterator<Item = Piece> + '_ {
-        self.blocks.iter().map(|(offset, len, used)| Piece {
-            offset_bytes: *offset,
-            size_bytes: *len,
-            state: match used {
-                true => BlockState::Used,
-                false if offset + len == self.len => BlockState::Top,
-                false => BlockState::Free,
-            },
-        })
-    }
-
-    fn check(&self) -> Result<(), CheckError> {
-        Ok(())
     }
 }
 

@@ -7,10 +7,11 @@ use std::ptr::NonNull;
 
 use anstyle::{AnsiColor, Style};
 use evenfit::Heap;
-use evenfit::{AllocError, Block, BlockState, FreeError, Stats};
+use evenfit::{AllocError, BlockState, FreeError, Stats};
 use evenfit_bound::Cut;
+use evenfit_trace::replay::{Allocator, Piece};
 
-use crate::allocator::{Allocator, Kind, Visit};
+use crate::allocator::{Kind, Visit};
 use crate::output::{Answer, BAD, FAINT, InputError, STRONG, Table};
 use crate::region::Region;
 use crate::size::counted;
@@ -202,7 +203,7 @@ impl<'o, A: Allocator> Stage<'o, A> {
 
     fn allocate(&mut self, name: char, size: usize) -> Result<(), AllocError> {
         let layout = Layout::array::<u8>(size).map_err(|_| AllocError::TooLarge)?;
-        let before = self.allocator.blocks();
+        let before: Vec<Piece> = self.allocator.blocks().collect();
         let ptr = self.allocator.allocate(layout)?.cast();
         let actor = Actor { name, ptr, layout };
         self.actors.push(actor);
@@ -242,7 +243,7 @@ impl<'o, A: Allocator> Stage<'o, A> {
         let ptr = unsafe { actor.ptr.add(inside) };
         let block = self.extent(ptr);
         // SAFETY: nothing uses the block any more.
-        match unsafe { self.allocator.deallocate(ptr, actor.layout) } {
+        match unsafe { self.allocator.try_deallocate(ptr, actor.layout) } {
             Ok(()) => {
                 let _ = writeln!(self.out);
                 self.freed(block);
@@ -257,7 +258,7 @@ impl<'o, A: Allocator> Stage<'o, A> {
     }
 
     fn freed(&mut self, block: Range<usize>) {
-        let blocks = self.allocator.blocks();
+        let blocks: Vec<Piece> = self.allocator.blocks().collect();
         let free = blocks
             .iter()
             .map(extent)
@@ -323,7 +324,7 @@ impl<'o, A: Allocator> Stage<'o, A> {
     }
 
     /// Who lives in a used block.
-    fn owner(&self, block: &Block) -> Option<Actor> {
+    fn owner(&self, block: &Piece) -> Option<Actor> {
         let ptr = self.pool_address + block.offset_bytes + A::HEADER_BYTES;
         let mut newest_first = self.actors.iter().rev();
         let owner = newest_first.find(|actor| actor.ptr.addr().get() == ptr);
@@ -333,7 +334,7 @@ impl<'o, A: Allocator> Stage<'o, A> {
     /// The block, used or free, that holds the address, in bytes from the pool's start.
     fn extent(&self, ptr: NonNull<u8>) -> Range<usize> {
         let offset = ptr.addr().get() - self.pool_address;
-        let blocks = self.allocator.blocks();
+        let blocks: Vec<Piece> = self.allocator.blocks().collect();
         let holds = blocks
             .iter()
             .map(extent)
@@ -349,7 +350,7 @@ impl<'o, A: Allocator> Stage<'o, A> {
     /// Bytes of the region that can hold nobody's data now.
     fn metadata_bytes(&self) -> usize {
         let Stats { metadata_bytes, .. } = self.allocator.stats();
-        metadata_bytes + A::HEADER_BYTES * self.allocator.blocks().len()
+        metadata_bytes + A::HEADER_BYTES * self.allocator.blocks().count()
     }
 
     /// What the smallest request takes from the pool.
@@ -359,12 +360,12 @@ impl<'o, A: Allocator> Stage<'o, A> {
         let ptr = self.allocator.allocate(layout)?.cast();
         let takes = before - self.allocator.stats().free_bytes;
         // SAFETY: nothing uses the block any more. It is live, so it is not refused.
-        let _ = unsafe { self.allocator.deallocate(ptr, layout) };
+        let _ = unsafe { self.allocator.try_deallocate(ptr, layout) };
         Ok(takes)
     }
 }
 
-fn extent(block: &Block) -> Range<usize> {
+fn extent(block: &Piece) -> Range<usize> {
     block.offset_bytes..block.offset_bytes + block.size_bytes
 }
 

@@ -4,21 +4,22 @@ use std::fmt;
 use std::num::NonZeroU64;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use evenfit::Stats;
 use evenfit_trace::Trace;
+use evenfit_trace::replay::Allocator;
 use serde::Serialize;
 
 use super::open_trace;
-use crate::allocator::{Allocator, Kind, Visit};
+use super::report::PoolSize;
+use crate::allocator::{Kind, Visit};
 use crate::drive::Program;
 use crate::output::{Answer, BAD, GOOD, InputError, STRONG, Table, shell_word};
 use crate::postmortem::PostMortem;
 use crate::progress::Progress;
 use crate::region::Region;
 use crate::replay::{Checks, Peak, Replay, Stop};
-use crate::size::{self, both, counted, grouped};
+use crate::size::{both, counted, grouped};
 use crate::smallest::{Found, smallest_pool};
 
 /// Run a recorded program's operations in a fixed pool: does it fit?
@@ -48,26 +49,6 @@ pub struct Args {
     /// Answer in JSON
     #[arg(long)]
     json: bool,
-}
-
-/// What may stand after `--pool`.
-#[derive(Clone, Copy, Debug)]
-enum PoolSize {
-    Bytes(usize),
-    Min,
-}
-
-impl FromStr for PoolSize {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "min" => Ok(Self::Min),
-            _ => size::parse(text)
-                .map(Self::Bytes)
-                .map_err(|e| format!("{e}, or `min`")),
-        }
-    }
 }
 
 impl Args {

@@ -4,11 +4,11 @@ use core::alloc::Layout;
 use core::ptr::NonNull;
 
 use evenfit::{AllocError, ReallocError};
+use evenfit_trace::replay::pattern;
 
 use super::Driver;
 use crate::model::Live;
 use crate::op::{Via, layout, malloc_layout};
-use crate::pattern;
 use crate::subject::Subject;
 
 impl<S: Subject> Driver<S> {

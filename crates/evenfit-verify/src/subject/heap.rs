@@ -4,29 +4,26 @@ use core::alloc::Layout;
 use core::ptr::NonNull;
 
 use evenfit::{
-    Aligned, AllocError, BlocksOnly, CheckError, Compact, FreeError, Geometry, Heap, InitError,
-    ReallocError, Standard, Stats, Tiers, Wide, WithSlabs,
+    Aligned, AllocError, BlocksOnly, Compact, FreeError, Geometry, Heap, InitError, ReallocError,
+    Standard, Tiers, Wide, WithSlabs,
 };
 
-use super::{GRANULES_MIN, Piece, Rules, SLOT_BYTES_MAX, SlabRules, Subject};
-
-/// A heap under test.
-pub struct Tested<T: Tiers, G: Geometry>(pub Heap<'static, T, G>);
+use super::{GRANULES_MIN, Rules, SLOT_BYTES_MAX, SlabRules, Subject};
 
 /// Blocks only, in granules of 8 bytes.
-pub type Blocks = Tested<BlocksOnly, Standard>;
+pub type Blocks = Heap<'static, BlocksOnly, Standard>;
 /// Slabs whatever the region's length, in granules of 8 bytes.
-pub type Slabs = Tested<WithSlabs, Standard>;
+pub type Slabs = Heap<'static, WithSlabs, Standard>;
 /// Blocks only, all aligned to 16 bytes.
-pub type AlignedBlocks = Tested<BlocksOnly, Aligned>;
+pub type AlignedBlocks = Heap<'static, BlocksOnly, Aligned>;
 /// Slabs, all slots and blocks aligned to 16 bytes.
-pub type AlignedSlabs = Tested<WithSlabs, Aligned>;
+pub type AlignedSlabs = Heap<'static, WithSlabs, Aligned>;
 /// Blocks only, in granules of 16 bytes.
-pub type WideBlocks = Tested<BlocksOnly, Wide>;
+pub type WideBlocks = Heap<'static, BlocksOnly, Wide>;
 /// Slabs, in granules of 16 bytes.
-pub type WideSlabs = Tested<WithSlabs, Wide>;
+pub type WideSlabs = Heap<'static, WithSlabs, Wide>;
 /// Blocks only, with a directory of 16-bit numbers.
-pub type CompactBlocks = Tested<BlocksOnly, Compact>;
+pub type CompactBlocks = Heap<'static, BlocksOnly, Compact>;
 
 /// A geometry and what it promises.
 pub trait Promised: Geometry {
@@ -113,40 +110,21 @@ const fn rules<T: Tiers, G: Promised>() -> Rules {
     }
 }
 
-impl<T: Tiers, G: Promised> Subject for Tested<T, G> {
+impl<T: Tiers, G: Promised> Subject for Heap<'static, T, G> {
     const NAME: &'static str = G::NAMES[!has_slabs::<T>() as usize];
     const RULES: Rules = rules::<T, G>();
 
     unsafe fn build(base: NonNull<u8>, len_bytes: usize) -> Result<Self, InitError> {
         let builder = Heap::builder().tiers::<T>().geometry::<G>();
         // SAFETY: passed on to the caller.
-        unsafe { builder.build_raw(base, len_bytes) }.map(Self)
-    }
-    fn allocate(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
-        self.0.allocate(layout)
-    }
-    fn allocate_zeroed(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
-        self.0.allocate_zeroed(layout)
+        unsafe { builder.build_raw(base, len_bytes) }
     }
     fn malloc(&mut self, size_bytes: usize) -> Result<NonNull<[u8]>, AllocError> {
-        self.0.malloc(size_bytes)
-    }
-    unsafe fn try_deallocate(&mut self, ptr: NonNull<u8>, layout: Layout) -> Result<(), FreeError> {
-        // SAFETY: passed on to the caller.
-        unsafe { self.0.try_deallocate(ptr, layout) }
+        Heap::malloc(self, size_bytes)
     }
     unsafe fn try_free(&mut self, ptr: NonNull<u8>) -> Result<(), FreeError> {
         // SAFETY: passed on to the caller.
-        unsafe { self.0.try_free(ptr) }
-    }
-    unsafe fn reallocate(
-        &mut self,
-        ptr: NonNull<u8>,
-        old: Layout,
-        new: Layout,
-    ) -> Result<NonNull<[u8]>, ReallocError> {
-        // SAFETY: passed on to the caller.
-        unsafe { self.0.reallocate(ptr, old, new) }
+        unsafe { Heap::try_free(self, ptr) }
     }
     unsafe fn resize_in_place(
         &mut self,
@@ -155,7 +133,7 @@ impl<T: Tiers, G: Promised> Subject for Tested<T, G> {
         new: Layout,
     ) -> Result<NonNull<[u8]>, ReallocError> {
         // SAFETY: passed on to the caller.
-        unsafe { self.0.resize_in_place(ptr, old, new) }
+        unsafe { Heap::resize_in_place(self, ptr, old, new) }
     }
     unsafe fn realloc(
         &mut self,
@@ -163,29 +141,13 @@ impl<T: Tiers, G: Promised> Subject for Tested<T, G> {
         new_bytes: usize,
     ) -> Result<NonNull<[u8]>, ReallocError> {
         // SAFETY: passed on to the caller.
-        unsafe { self.0.realloc(ptr, new_bytes) }
+        unsafe { Heap::realloc(self, ptr, new_bytes) }
     }
     fn usable_size(&self, ptr: NonNull<u8>) -> Result<usize, FreeError> {
-        self.0.usable_size(ptr)
-    }
-    fn largest_free(&self) -> usize {
-        self.0.largest_free()
+        Heap::usable_size(self, ptr)
     }
     fn largest_free_aligned(&mut self, align: usize) -> usize {
-        self.0.largest_free_aligned(align)
-    }
-    fn stats(&self) -> Stats {
-        self.0.stats()
-    }
-    fn blocks(&self) -> impl Iterator<Item = Piece> + '_ {
-        self.0.blocks().map(|block| Piece {
-            offset_bytes: block.offset_bytes,
-            size_bytes: block.size_bytes,
-            state: block.state,
-        })
-    }
-    fn check(&self) -> Result<(), CheckError> {
-        self.0.check()
+        Heap::largest_free_aligned(self, align)
     }
 }
 

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 
 use evenfit_trace::Trace;
+use evenfit_trace::replay::{Allocator, Contents, Live, Watch};
 
-use crate::allocator::{Allocator, Kind};
-use crate::drive::{Outcome, Place, Program, Watch, drive};
+use crate::allocator::Kind;
+use crate::drive::{Outcome, Place, Program, drive};
 use crate::output::InputError;
 
 /// Steps of time that the curves have.
@@ -279,7 +280,15 @@ impl Watch for Recorder<'_> {
         self.sizes.push(size_bytes);
     }
 
-    fn placed(&mut self, event: usize, id: u32, place: Place) {
+    fn placed(
+        &mut self,
+        event: usize,
+        id: u32,
+        live: Live,
+        _contents: Contents,
+        pool: &impl Allocator,
+    ) -> Result<(), String> {
+        let place = Place::of(live, pool);
         let site = self.trace.record(event).map_or(0, |record| record.site);
         let site = if site == 0 {
             self.site_of[id as usize]
@@ -300,16 +309,17 @@ impl Watch for Recorder<'_> {
         self.reach_bytes = self
             .reach_bytes
             .max((place.offset_bytes + place.len_bytes) as u64);
+        Ok(())
     }
 
-    fn left(&mut self, event: usize, id: u32) {
+    fn left(&mut self, event: usize, id: u32, _live: Live) {
         let span = &mut self.spans[self.open[id as usize] as usize - 1];
         span.end = event as u32;
         self.live_bytes -= span.place.size_bytes;
         self.live_blocks -= 1;
     }
 
-    fn done(&mut self, event: usize, pool: &impl Allocator) {
+    fn done(&mut self, event: usize, pool: &impl Allocator) -> Result<(), String> {
         let largest = pool.largest_free() as u64;
         let stats = pool.stats();
         let column = &mut self.columns[event * COLUMNS.min(self.events) / self.events];
@@ -336,6 +346,7 @@ impl Watch for Recorder<'_> {
             self.worst_share = apart;
             self.worst = self.moment(event, largest);
         }
+        Ok(())
     }
 }
 

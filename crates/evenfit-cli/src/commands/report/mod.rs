@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::{fs, io};
 
+use evenfit_trace::replay::Allocator;
 use evenfit_trace::{Histogram, Trace};
 use serde::Serialize;
 
 use self::history::{Costs, History, Moment, Pinning, Span};
 use super::open_trace;
-use crate::allocator::{Allocator, Kind, Visit};
+use crate::allocator::{Kind, Visit};
 use crate::drive::Program;
 use crate::output::{Answer, BAD, GOOD, InputError, STRONG, Table};
 use crate::postmortem::PostMortem;

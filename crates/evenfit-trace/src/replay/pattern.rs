@@ -42,6 +42,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_pattern_of_another_block_or_place_differs() {
+        let mut bytes = [0; 64];
+        fill(&mut bytes, 1);
+        assert!(first_difference(&bytes, 2).is_some());
+        assert!(first_difference(&bytes[8..], 1).is_some());
+    }
+
+    #[test]
     fn a_prefix_keeps_its_pattern_and_any_changed_byte_is_found() {
         for len in 0..40 {
             let mut bytes = vec![0; len];

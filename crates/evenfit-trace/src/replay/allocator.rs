@@ -1,0 +1,172 @@
+//! What a replay needs of an allocator.
+
+use core::alloc::Layout;
+use core::ptr::NonNull;
+
+use evenfit::{
+    AllocError, Block, BlockState, CheckError, FirstFit, FreeError, Geometry, Heap, ReallocError,
+    Stats, Tiers,
+};
+
+/// A piece of a pool, as an allocator's walk gives it: [`Block`], for any allocator to make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Where it starts, in bytes from the start of the pool.
+    pub offset_bytes: usize,
+    /// Its length in bytes.
+    pub size_bytes: usize,
+    /// What it holds.
+    pub state: BlockState,
+}
+
+impl From<Block> for Piece {
+    fn from(block: Block) -> Self {
+        Self {
+            offset_bytes: block.offset_bytes,
+            size_bytes: block.size_bytes,
+            state: block.state,
+        }
+    }
+}
+
+/// An allocator over one pool. Each method is as the one of the same name of [`Heap`].
+pub trait Allocator {
+    /// Bytes in front of a block's payload that belong to the block.
+    const HEADER_BYTES: usize;
+    /// The unit that blocks are cut in, in bytes.
+    const GRANULE_BYTES: usize;
+
+    /// See [`Heap::allocate`].
+    ///
+    /// # Errors
+    /// As there.
+    fn allocate(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError>;
+
+    /// See [`Heap::allocate_zeroed`].
+    ///
+    /// # Errors
+    /// As there.
+    fn allocate_zeroed(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
+        let block = self.allocate(layout)?;
+        // SAFETY: the block was just handed out; nobody else uses it.
+        unsafe { block.cast::<u8>().write_bytes(0, block.len()) };
+        Ok(block)
+    }
+
+    /// See [`Heap::try_deallocate`].
+    ///
+    /// # Safety
+    /// As there.
+    ///
+    /// # Errors
+    /// As there.
+    unsafe fn try_deallocate(&mut self, ptr: NonNull<u8>, layout: Layout) -> Result<(), FreeError>;
+
+    /// See [`Heap::reallocate`].
+    ///
+    /// # Safety
+    /// As there.
+    ///
+    /// # Errors
+    /// As there.
+    unsafe fn reallocate(
+        &mut self,
+        ptr: NonNull<u8>,
+        old: Layout,
+        new: Layout,
+    ) -> Result<NonNull<[u8]>, ReallocError>;
+
+    /// See [`Heap::largest_free`].
+    fn largest_free(&self) -> usize;
+
+    /// See [`Heap::stats`].
+    fn stats(&self) -> Stats;
+
+    /// See [`Heap::pool_start`].
+    fn pool_start(&self) -> *const u8;
+
+    /// From the pool's start to the end of the furthest block that there ever was, in bytes: what
+    /// [`Heap::never_used`] leaves. `None`: it isn't known.
+    fn reach_bytes(&self) -> Option<usize> {
+        None
+    }
+
+    /// See [`Heap::blocks`].
+    fn blocks(&self) -> impl Iterator<Item = Piece> + '_;
+
+    /// See [`Heap::check`].
+    ///
+    /// # Errors
+    /// As there.
+    fn check(&self) -> Result<(), CheckError>;
+}
+
+/// Passes on the calls that [`Heap`] and [`FirstFit`] name alike.
+macro_rules! forward {
+    ($allocator:ident) => {
+        fn allocate(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
+            $allocator::allocate(self, layout)
+        }
+
+        unsafe fn try_deallocate(
+            &mut self,
+            ptr: NonNull<u8>,
+            layout: Layout,
+        ) -> Result<(), FreeError> {
+            // SAFETY: the caller's promise.
+            unsafe { $allocator::try_deallocate(self, ptr, layout) }
+        }
+
+        unsafe fn reallocate(
+            &mut self,
+            ptr: NonNull<u8>,
+            old: Layout,
+            new: Layout,
+        ) -> Result<NonNull<[u8]>, ReallocError> {
+            // SAFETY: the caller's promise.
+            unsafe { $allocator::reallocate(self, ptr, old, new) }
+        }
+
+        fn largest_free(&self) -> usize {
+            $allocator::largest_free(self)
+        }
+
+        fn stats(&self) -> Stats {
+            $allocator::stats(self)
+        }
+
+        fn pool_start(&self) -> *const u8 {
+            $allocator::pool_start(self)
+        }
+
+        fn blocks(&self) -> impl Iterator<Item = Piece> + '_ {
+            $allocator::blocks(self).map(Piece::from)
+        }
+
+        fn check(&self) -> Result<(), CheckError> {
+            $allocator::check(self)
+        }
+    };
+}
+
+impl<T: Tiers, G: Geometry> Allocator for Heap<'_, T, G> {
+    const HEADER_BYTES: usize = 0;
+    const GRANULE_BYTES: usize = G::GRANULE_BYTES;
+
+    forward!(Heap);
+
+    fn allocate_zeroed(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
+        Heap::allocate_zeroed(self, layout)
+    }
+
+    fn reach_bytes(&self) -> Option<usize> {
+        Some(Heap::stats(self).pool_bytes - self.never_used().len())
+    }
+}
+
+impl Allocator for FirstFit<'_> {
+    const HEADER_BYTES: usize = 2 * size_of::<usize>();
+    const GRANULE_BYTES: usize = Self::HEADER_BYTES;
+
+    forward!(FirstFit);
+}
