@@ -1,6 +1,11 @@
 //! Plots as SVG text: bars, and points in a plane.
 
-use std::fmt::Write;
+use std::ops::Range;
+
+use plotters::coord::Shift;
+use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 /// A labelled value.
 #[derive(Clone, Debug)]
@@ -31,77 +36,60 @@ pub enum Scale {
     Log,
 }
 
-const WIDTH: f64 = 860.0;
-const LEFT: f64 = 150.0;
-const RIGHT: f64 = 90.0;
-const TOP: f64 = 60.0;
-const ROW: f64 = 24.0;
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
+
+const WIDTH: u32 = 860;
+const LEFT: i32 = 150;
+const RIGHT: i32 = 90;
+const TOP: i32 = 60;
+const ROW: i32 = 24;
 /// evenfit's own colour, and that of everyone else; both hold on white and on black.
-const OWN: &str = "#d9480f";
-const OTHERS: &str = "#748ffc";
-const TEXT: &str = "#868e96";
+const OWN: RGBColor = RGBColor(0xd9, 0x48, 0x0f);
+const OTHERS: RGBColor = RGBColor(0x74, 0x8f, 0xfc);
+const TEXT: RGBColor = RGBColor(0x86, 0x8e, 0x96);
 
 /// Horizontal bars, shortest first: less is better in everything measured here.
 #[must_use]
 pub fn bars(title: &str, subtitle: &str, scale: Scale, digits: usize, bars: &[Bar]) -> String {
     let mut sorted = bars.to_vec();
     sorted.sort_by(|a, b| {
-        a.value
-            .unwrap_or(f64::MAX)
-            .total_cmp(&b.value.unwrap_or(f64::MAX))
+        let [a, b] = [a, b].map(|bar| bar.value.unwrap_or(f64::MAX));
+        a.total_cmp(&b)
     });
     let values = || sorted.iter().filter_map(|bar| bar.value);
-    let (least, most) = (
-        values().fold(f64::MAX, f64::min),
-        values().fold(0.0, f64::max),
-    );
     // A logarithmic bar begins a little below the least value, or that one would have no length.
-    let origin = if scale == Scale::Log {
-        least / 2.0
-    } else {
-        0.0
+    let origin = values().fold(f64::MAX, f64::min) / 2.0;
+    let length = |value: f64| match scale {
+        Scale::Linear => value,
+        Scale::Log => (value / origin).ln(),
     };
-    let axis = Axis {
-        scale,
-        from: origin,
-        to: most,
-    };
-    let height = TOP + ROW * sorted.len() as f64 + 20.0;
-    let mut svg = open(title, subtitle, height);
-    for (row, bar) in sorted.iter().enumerate() {
-        let y = TOP + ROW * row as f64;
-        let label = escape(&bar.label);
-        let _ = writeln!(
-            svg,
-            r#"<text x="{:.0}" y="{:.0}" text-anchor="end">{label}</text>"#,
-            LEFT - 8.0,
-            y + 15.0
-        );
-        let Some(value) = bar.value else {
-            let _ = writeln!(
-                svg,
-                r#"<text x="{LEFT:.0}" y="{:.0}" fill="{TEXT}">none</text>"#,
-                y + 15.0
-            );
-            continue;
-        };
-        let length = axis.part(value) * (WIDTH - LEFT - RIGHT);
-        let fill = colour(&bar.label);
-        let _ = writeln!(
-            svg,
-            r#"<rect x="{LEFT:.0}" y="{:.0}" width="{length:.1}" height="{:.0}" fill="{fill}"/>"#,
-            y + 2.0,
-            ROW - 6.0
-        );
-        let _ = writeln!(
-            svg,
-            r#"<text x="{:.1}" y="{:.0}">{value:.digits$}</text>"#,
-            LEFT + length + 6.0,
-            y + 15.0
-        );
-    }
-    svg.push_str("</svg>\n");
-    svg
+    let longest = values().map(length).fold(0.0, f64::max);
+    let room = f64::from(WIDTH as i32 - LEFT - RIGHT);
+    picture(
+        title,
+        subtitle,
+        TOP + ROW * sorted.len() as i32 + 20,
+        |area| {
+            for (bar, y) in sorted.iter().zip((TOP..).step_by(ROW as usize)) {
+                let middle = y + ROW / 2 - 1;
+                write(area, &bar.label, (LEFT - 8, middle), HPos::Right)?;
+                let (end, label) = match bar.value {
+                    Some(value) => (
+                        LEFT + (length(value) / longest * room) as i32,
+                        format!("{value:.digits$}"),
+                    ),
+                    None => (LEFT, "none".to_owned()),
+                };
+                let corners = [(LEFT, y + 2), (end, y + ROW - 4)];
+                if end > LEFT {
+                    area.draw(&Rectangle::new(corners, colour(&bar.label).filled()))?;
+                }
+                write(area, &label, (end + 6, middle), HPos::Left)?;
+            }
+            Ok(())
+        },
+    )
 }
 
 /// Points in a plane, each with its label beside it.
@@ -113,127 +101,66 @@ pub fn points(
     y_label: &str,
     points: &[Point],
 ) -> String {
-    const HEIGHT: f64 = 520.0;
-    const BOTTOM: f64 = 60.0;
-    let left = 70.0;
-    let x_axis = Axis::around(points.iter().map(|point| point.x));
-    let y_axis = Axis::around(points.iter().map(|point| point.y));
-    let x_at = |x: f64| left + x_axis.part(x) * (WIDTH - left - RIGHT);
-    let y_at = |y: f64| HEIGHT - BOTTOM - y_axis.part(y) * (HEIGHT - BOTTOM - TOP);
-    let mut svg = open(title, subtitle, HEIGHT);
-    for x in x_axis.ticks() {
-        let at = x_at(x);
-        let _ = writeln!(
-            svg,
-            r#"<line x1="{at:.1}" y1="{TOP:.0}" x2="{at:.1}" y2="{:.0}" stroke="{TEXT}" stroke-opacity="0.3"/><text x="{at:.1}" y="{:.0}" text-anchor="middle" fill="{TEXT}">{}</text>"#,
-            HEIGHT - BOTTOM,
-            HEIGHT - BOTTOM + 18.0,
-            short(x)
-        );
-    }
-    for y in y_axis.ticks() {
-        let at = y_at(y);
-        let _ = writeln!(
-            svg,
-            r#"<line x1="{left:.0}" y1="{at:.1}" x2="{:.0}" y2="{at:.1}" stroke="{TEXT}" stroke-opacity="0.3"/><text x="{:.0}" y="{:.1}" text-anchor="end" fill="{TEXT}">{}</text>"#,
-            WIDTH - RIGHT,
-            left - 6.0,
-            at + 4.0,
-            short(y)
-        );
-    }
-    for point in points {
-        let (x, y) = (x_at(point.x), y_at(point.y));
-        let (fill, label) = (colour(&point.label), escape(&point.label));
-        let _ = writeln!(
-            svg,
-            r#"<circle cx="{x:.1}" cy="{y:.1}" r="5" fill="{fill}"/><text x="{:.1}" y="{:.1}">{label}</text>"#,
-            x + 8.0,
-            y + 4.0
-        );
-    }
-    let _ = writeln!(
-        svg,
-        r#"<text x="{:.0}" y="{:.0}" text-anchor="middle">{}</text><text x="16" y="{:.0}" text-anchor="middle" transform="rotate(-90 16 {:.0})">{}</text></svg>"#,
-        f64::midpoint(left, WIDTH - RIGHT),
-        HEIGHT - 14.0,
-        escape(x_label),
-        HEIGHT / 2.0,
-        HEIGHT / 2.0,
-        escape(y_label)
-    );
-    svg
+    picture(title, subtitle, 520, |area| {
+        let mut chart = ChartBuilder::on(area)
+            .margin_top(TOP)
+            .margin_right(RIGHT)
+            .margin_left(10)
+            .x_label_area_size(50)
+            .y_label_area_size(60)
+            .build_cartesian_2d(
+                axis(points.iter().map(|point| point.x)),
+                axis(points.iter().map(|point| point.y)),
+            )?;
+        chart
+            .configure_mesh()
+            .axis_style(TEXT.mix(0.3))
+            .bold_line_style(TEXT.mix(0.3))
+            .light_line_style(TRANSPARENT)
+            .label_style(style(13))
+            .x_label_formatter(&|x| short(*x))
+            .y_label_formatter(&|y| short(*y))
+            .x_desc(x_label)
+            .y_desc(y_label)
+            .draw()?;
+        chart.draw_series(points.iter().map(|point| {
+            EmptyElement::at((point.x, point.y))
+                + Circle::new((0, 0), 5, colour(&point.label).filled())
+                + Text::new(
+                    point.label.clone(),
+                    (8, 0),
+                    style(13).pos(Pos::new(HPos::Left, VPos::Center)),
+                )
+        }))?;
+        Ok(())
+    })
 }
 
-struct Axis {
-    scale: Scale,
-    from: f64,
-    to: f64,
+/// A logarithmic axis with a margin around these values.
+fn axis(
+    values: impl Iterator<Item = f64> + Clone,
+) -> impl AsRangedCoord<Value = f64, CoordDescType: ValueFormatter<f64>> {
+    let least = values.clone().fold(f64::MAX, f64::min);
+    let most = values.fold(0.0, f64::max);
+    let margin = (most / least).powf(0.06).max(1.01);
+    let range = least / margin..most * margin;
+    range.clone().log_scale().with_key_points(ticks(&range))
 }
 
-impl Axis {
-    /// A logarithmic axis with a margin around these values.
-    fn around(values: impl Iterator<Item = f64> + Clone) -> Self {
-        let least = values.clone().fold(f64::MAX, f64::min);
-        let most = values.fold(0.0, f64::max);
-        let margin = (most / least).powf(0.06).max(1.01);
-        Self {
-            scale: Scale::Log,
-            from: least / margin,
-            to: most * margin,
-        }
-    }
-
-    /// Where a value lies between the ends: from 0 to 1.
-    fn part(&self, value: f64) -> f64 {
-        let part = match self.scale {
-            Scale::Linear => (value - self.from) / (self.to - self.from),
-            Scale::Log => (value / self.from).ln() / (self.to / self.from).ln(),
-        };
-        if part.is_finite() {
-            part.clamp(0.0, 1.0)
-        } else {
-            1.0
-        }
-    }
-
-    /// Round values within a logarithmic axis: dense ones if it spans less than a factor of four.
-    fn ticks(&self) -> Vec<f64> {
-        let dense = [
+/// Round values within a logarithmic axis: dense ones if it spans less than a factor of four.
+fn ticks(range: &Range<f64>) -> Vec<f64> {
+    let steps: &[f64] = if range.end / range.start < 4.0 {
+        &[
             1.0, 1.05, 1.1, 1.2, 1.3, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0,
-        ];
-        let sparse = [1.0, 2.0, 5.0];
-        let steps: &[f64] = if self.to / self.from < 4.0 {
-            &dense
-        } else {
-            &sparse
-        };
-        let decades = (self.from.log10().floor() as i32)..=(self.to.log10().ceil() as i32);
-        decades
-            .flat_map(|decade| steps.iter().map(move |step| step * 10f64.powi(decade)))
-            .filter(|tick| (self.from..=self.to).contains(tick))
-            .collect()
-    }
-}
-
-fn open(title: &str, subtitle: &str, height: f64) -> String {
-    format!(
-        r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH:.0} {height:.0}" font-family="sans-serif" font-size="13" fill="{TEXT}">
-<title>{title}</title>
-<text x="16" y="24" font-size="17" font-weight="bold">{title}</text>
-<text x="16" y="44" fill="{TEXT}">{subtitle}</text>
-"#,
-        title = escape(title),
-        subtitle = escape(subtitle)
-    )
-}
-
-fn colour(label: &str) -> &'static str {
-    if label.starts_with("evenfit") {
-        OWN
+        ]
     } else {
-        OTHERS
-    }
+        &[1.0, 2.0, 5.0]
+    };
+    let decades = (range.start.log10().floor() as i32)..=(range.end.log10().ceil() as i32);
+    decades
+        .flat_map(|decade| steps.iter().map(move |step| step * 10f64.powi(decade)))
+        .filter(|tick| range.contains(tick))
+        .collect()
 }
 
 fn short(value: f64) -> String {
@@ -241,10 +168,39 @@ fn short(value: f64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
+/// A picture with its title.
+fn picture(title: &str, subtitle: &str, height: i32, draw: impl FnOnce(&Area) -> Drawn) -> String {
+    let mut svg = String::new();
+    let area = SVGBackend::with_string(&mut svg, (WIDTH, height as u32)).into_drawing_area();
+    let heading = Text::new(
+        title,
+        (16, 10),
+        style(17).font.style(FontStyle::Bold).color(&TEXT),
+    );
+    area.draw(&heading)
+        .and_then(|()| write(&area, subtitle, (16, 40), HPos::Left))
+        .and_then(|()| draw(&area))
+        .and_then(|()| area.present())
+        .expect("a string takes all");
+    drop(area);
+    svg
+}
+
+fn write(area: &Area, text: &str, at: (i32, i32), side: HPos) -> Drawn {
+    let style = style(13).pos(Pos::new(side, VPos::Center));
+    area.draw(&Text::new(text, at, style))
+}
+
+fn style(size: i32) -> TextStyle<'static> {
+    ("sans-serif", size).into_font().color(&TEXT)
+}
+
+fn colour(label: &str) -> RGBColor {
+    if label.starts_with("evenfit") {
+        OWN
+    } else {
+        OTHERS
+    }
 }
 
 #[cfg(test)]
@@ -268,11 +224,12 @@ mod tests {
             &[
                 bar("slow", Some(9.0)),
                 bar("fast", Some(3.0)),
-                bar("none", None),
+                bar("absent", None),
             ],
         );
         assert!(svg.contains("a &lt; b"));
-        assert!(svg.find("fast") < svg.find("slow") && svg.find("slow") < svg.find(">none<"));
+        let at = |text: &str| svg.find(text).expect(text);
+        assert!(at("fast") < at("slow") && at("slow") < at("\nnone\n"));
         assert_eq!(svg.matches("<rect").count(), 2);
     }
 
