@@ -4,10 +4,10 @@ use std::alloc::Layout;
 
 use evenfit_bench::load::{Kind, Load, LoadBuilder};
 use evenfit_bench::peers::{self, About, Class, Peer, Visitor};
-use evenfit_bench::random::Random;
 use evenfit_bench::region::Region;
 use evenfit_bench::workload::Workload;
 use evenfit_bench::{footprint, worst};
+use evenfit_verify::random::Random;
 
 /// A region of which the compact geometry can number all granules.
 const COMPACT_LEN_BYTES: usize = 500 << 10;
@@ -21,11 +21,11 @@ fn program() -> Load {
         match random.between(0, 9) {
             0..=4 => blocks.push(load.alloc(random.log_uniform(11), random.between(0, 8) as u8)),
             5..=7 if !blocks.is_empty() => {
-                let index = random.index(blocks.len());
+                let index = random.below(blocks.len());
                 load.free(blocks.swap_remove(index));
             }
             _ if !blocks.is_empty() => {
-                let index = random.index(blocks.len());
+                let index = random.below(blocks.len());
                 load.realloc(blocks[index], random.log_uniform(11));
             }
             _ => {}

@@ -32,10 +32,7 @@ impl<T: Tiers, G: Geometry> Peer for Evenfit<T, G> {
 
     #[inline(always)]
     unsafe fn alloc(&mut self, layout: Layout) -> *mut u8 {
-        match self.0.allocate(layout) {
-            Ok(block) => block.as_ptr().cast(),
-            Err(_) => std::ptr::null_mut(),
-        }
+        pointer(self.0.allocate(layout))
     }
 
     #[inline(always)]
@@ -47,15 +44,10 @@ impl<T: Tiers, G: Geometry> Peer for Evenfit<T, G> {
     #[inline(always)]
     unsafe fn realloc(&mut self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         // SAFETY: the caller's promise.
-        let new = unsafe {
-            let new_layout = Layout::from_size_align_unchecked(new_size, layout.align());
-            self.0
-                .reallocate(NonNull::new_unchecked(ptr), layout, new_layout)
-        };
-        match new {
-            Ok(block) => block.as_ptr().cast(),
-            Err(_) => std::ptr::null_mut(),
-        }
+        pointer(unsafe {
+            let new = Layout::from_size_align_unchecked(new_size, layout.align());
+            self.0.reallocate(NonNull::new_unchecked(ptr), layout, new)
+        })
     }
 }
 
@@ -71,10 +63,7 @@ impl Peer for First {
 
     #[inline]
     unsafe fn alloc(&mut self, layout: Layout) -> *mut u8 {
-        match self.0.allocate(layout) {
-            Ok(block) => block.as_ptr().cast(),
-            Err(_) => std::ptr::null_mut(),
-        }
+        pointer(self.0.allocate(layout))
     }
 
     #[inline]
@@ -87,14 +76,18 @@ impl Peer for First {
     #[inline]
     unsafe fn realloc(&mut self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         // SAFETY: the caller's promise.
-        let new = unsafe {
-            let new_layout = Layout::from_size_align_unchecked(new_size, layout.align());
-            self.0
-                .reallocate(NonNull::new_unchecked(ptr), layout, new_layout)
-        };
-        match new {
-            Ok(block) => block.as_ptr().cast(),
-            Err(_) => std::ptr::null_mut(),
-        }
+        pointer(unsafe {
+            let new = Layout::from_size_align_unchecked(new_size, layout.align());
+            self.0.reallocate(NonNull::new_unchecked(ptr), layout, new)
+        })
+    }
+}
+
+/// A block's first byte, or null.
+#[inline(always)]
+fn pointer<E>(block: Result<NonNull<[u8]>, E>) -> *mut u8 {
+    match block {
+        Ok(block) => block.as_ptr().cast(),
+        Err(_) => std::ptr::null_mut(),
     }
 }

@@ -43,15 +43,25 @@ pub trait Peer: Sized {
     /// As `GlobalAlloc::realloc`.
     #[inline]
     unsafe fn realloc(&mut self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        // SAFETY: the caller's promises are those of the three calls; old and new block don't overlap.
-        unsafe {
-            let new = self.alloc(Layout::from_size_align_unchecked(new_size, layout.align()));
-            if !new.is_null() {
-                new.copy_from_nonoverlapping(ptr, layout.size().min(new_size));
-                self.dealloc(ptr, layout);
-            }
-            new
+        // SAFETY: the caller's promise.
+        unsafe { moved(self, ptr, layout, new_size) }
+    }
+}
+
+/// Reallocates by a new block, a copy and a free.
+///
+/// # Safety
+/// As `GlobalAlloc::realloc`.
+#[inline]
+unsafe fn moved<P: Peer>(peer: &mut P, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+    // SAFETY: the caller's promises are those of the three calls; old and new block don't overlap.
+    unsafe {
+        let new = peer.alloc(Layout::from_size_align_unchecked(new_size, layout.align()));
+        if !new.is_null() {
+            new.copy_from_nonoverlapping(ptr, layout.size().min(new_size));
+            peer.dealloc(ptr, layout);
         }
+        new
     }
 }
 

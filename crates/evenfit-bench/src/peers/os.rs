@@ -3,7 +3,7 @@
 use std::alloc::Layout;
 use std::ffi::c_void;
 
-use super::Peer;
+use super::{Peer, moved};
 
 /// What C's `malloc` aligns to.
 const MALLOC_ALIGN: usize = 16;
@@ -50,12 +50,7 @@ impl Peer for Glibc {
             if layout.align() <= MALLOC_ALIGN {
                 return libc::realloc(ptr.cast(), new_size).cast();
             }
-            let new = self.alloc(Layout::from_size_align_unchecked(new_size, layout.align()));
-            if !new.is_null() {
-                new.copy_from_nonoverlapping(ptr, layout.size().min(new_size));
-                self.dealloc(ptr, layout);
-            }
-            new
+            moved(self, ptr, layout, new_size)
         }
     }
 }
