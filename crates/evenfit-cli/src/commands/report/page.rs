@@ -45,7 +45,8 @@ pub(super) fn of(
     Ok(page.replacen("<!--TITLE-->", &title, 1))
 }
 
-fn escaped(text: &str) -> String {
+/// Text as it stands in HTML and in SVG.
+pub(super) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")

@@ -6,7 +6,7 @@ use font8x8::UnicodeFonts as _;
 
 use super::Summary;
 use super::history::{Column, History, Span};
-use super::page::data_url;
+use super::page::{data_url, escaped};
 use crate::output::InputError;
 use crate::size::{grouped, human};
 
@@ -23,6 +23,7 @@ const GAP: usize = 20;
 const BOTTOM: usize = 64;
 const HEIGHT: usize = TOP + MAP_HEIGHT + GAP + CURVE_HEIGHT + BOTTOM;
 const PLOT: usize = WIDTH - LEFT - RIGHT;
+const CURVE_TOP: usize = TOP + MAP_HEIGHT + GAP;
 
 const PAPER: Colour = [255, 255, 255];
 const INK: Colour = [34, 40, 52];
@@ -32,6 +33,7 @@ const GRID: Colour = [222, 226, 233];
 const FREE: Colour = [238, 241, 246];
 const LIVE: Colour = [67, 97, 238];
 const REACH: Colour = [247, 37, 133];
+const FAILURE: Colour = [208, 0, 0];
 
 /// Blocks by size, from 16 bytes to the largest. The page uses the same.
 const SIZES: [Colour; 12] = [
@@ -115,16 +117,14 @@ impl Picture {
         }
     }
 
-    /// Points of a curve over the plot, y downwards from 0 to `CURVE_HEIGHT`.
+    /// Points of a curve under the map.
     fn curve(&self, value: impl Fn(&Column) -> u64) -> Vec<(f64, f64)> {
         let done = self.failed_at.unwrap_or(self.end) as f64 / self.end as f64;
         let step = done * PLOT as f64 / self.columns.len().max(1) as f64;
         let points = self.columns.iter().enumerate().map(|(at, column)| {
             let share = value(column) as f64 / self.pool_bytes as f64;
-            (
-                (at as f64 + 0.5) * step,
-                (1.0 - share.min(1.0)) * CURVE_HEIGHT as f64,
-            )
+            let y = CURVE_TOP as f64 + (1.0 - share.min(1.0)) * CURVE_HEIGHT as f64;
+            (LEFT as f64 + (at as f64 + 0.5) * step, y)
         });
         points.collect()
     }
@@ -141,75 +141,14 @@ impl Picture {
     /// # Errors
     /// The map's pixels can't be packed.
     pub(super) fn svg(&self) -> Result<String, InputError> {
+        let mut svg = Svg(svg_frame((WIDTH, HEIGHT), LEFT, &self.title, &self.note));
         let map = data_url("image/png", &png(&self.map, PLOT, MAP_HEIGHT)?);
-        let mut out = svg_frame((WIDTH, HEIGHT), LEFT, &self.title, &self.note);
         let _ = writeln!(
-            out,
+            svg.0,
             "<image x=\"{LEFT}\" y=\"{TOP}\" width=\"{PLOT}\" height=\"{MAP_HEIGHT}\" href=\"{map}\"/>"
         );
-        let below = TOP + MAP_HEIGHT + GAP;
-        for (share, label) in Self::ticks(self.pool_bytes, human) {
-            let y = TOP as f64 + (1.0 - share) * MAP_HEIGHT as f64;
-            let _ = writeln!(
-                out,
-                "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\" fill=\"{}\">{label}</text>",
-                LEFT - 8,
-                y + 4.0,
-                hex(FAINT)
-            );
-        }
-        for (share, label) in Self::ticks(self.end, grouped) {
-            let x = LEFT as f64 + share * PLOT as f64;
-            let y = below + CURVE_HEIGHT;
-            let _ = writeln!(
-                out,
-                "<line x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{below}\" y2=\"{y}\" stroke=\"{}\"/>\
-                 <text x=\"{x:.1}\" y=\"{}\" text-anchor=\"middle\" fill=\"{}\">{label}</text>",
-                hex(GRID),
-                y + 18,
-                hex(FAINT)
-            );
-        }
-        for (points, line) in [
-            (self.curve(|c| c.reach_bytes), REACH),
-            (self.curve(|c| c.live_bytes), LIVE),
-        ] {
-            let points: Vec<String> = points
-                .iter()
-                .map(|(x, y)| format!("{:.1},{:.1}", x + LEFT as f64, y + below as f64))
-                .collect();
-            let _ = writeln!(
-                out,
-                "<polyline points=\"{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"1.6\"/>",
-                points.join(" "),
-                hex(line)
-            );
-        }
-        let _ = writeln!(
-            out,
-            "<text x=\"{}\" y=\"{}\" fill=\"{}\">furthest byte used</text>\
-             <text x=\"{}\" y=\"{}\" fill=\"{}\">live bytes</text>\
-             <text x=\"{}\" y=\"{}\" text-anchor=\"end\" fill=\"{}\">operations</text>",
-            LEFT,
-            HEIGHT - 14,
-            hex(REACH),
-            LEFT + 140,
-            HEIGHT - 14,
-            hex(LIVE),
-            LEFT + PLOT,
-            HEIGHT - 14,
-            hex(FAINT)
-        );
-        if let Some(failed) = self.failed_at {
-            let x = LEFT as f64 + failed as f64 / self.end as f64 * PLOT as f64;
-            let _ = writeln!(
-                out,
-                "<line x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{TOP}\" y2=\"{}\" stroke=\"#d00\" stroke-dasharray=\"4 3\"/>",
-                below + CURVE_HEIGHT
-            );
-        }
-        out.push_str("</svg>\n");
-        Ok(out)
+        self.draw(&mut svg);
+        Ok(svg.0 + "</svg>\n")
     }
 
     /// The picture as PNG.
@@ -217,55 +156,106 @@ impl Picture {
     /// # Errors
     /// The pixels can't be packed.
     pub(super) fn png(&self) -> Result<Vec<u8>, InputError> {
-        let mut canvas = Canvas::new();
-        for y in 0..MAP_HEIGHT {
-            for x in 0..PLOT {
-                canvas.set(LEFT + x, TOP + y, self.map[y * PLOT + x]);
-            }
+        let mut canvas = Canvas {
+            pixels: vec![PAPER; WIDTH * HEIGHT],
+        };
+        for (y, row) in self.map.chunks_exact(PLOT).enumerate() {
+            let start = (TOP + y) * WIDTH + LEFT;
+            canvas.pixels[start..start + PLOT].copy_from_slice(row);
         }
-        canvas.text(LEFT, 14, &self.title, INK, 2);
-        canvas.text(LEFT, 38, &self.note, FAINT, 1);
-        let below = TOP + MAP_HEIGHT + GAP;
+        canvas.letters((LEFT, 14), &self.title, INK, 2);
+        canvas.letters((LEFT, 38), &self.note, FAINT, 1);
+        self.draw(&mut canvas);
+        png(&canvas.pixels, WIDTH, HEIGHT)
+    }
+
+    /// Axes, curves and legend.
+    fn draw(&self, pen: &mut impl Pen) {
+        let (left, bottom) = (LEFT as f64, (CURVE_TOP + CURVE_HEIGHT) as f64);
+        let x_at = |share: f64| left + share * PLOT as f64;
         for (share, label) in Self::ticks(self.pool_bytes, human) {
             let y = TOP as f64 + (1.0 - share) * MAP_HEIGHT as f64;
-            canvas.text(
-                LEFT - 8 - 8 * label.len().min(11),
-                (y as usize).saturating_sub(4),
-                &label,
-                FAINT,
-                1,
-            );
+            pen.text((left - 8.0, y + 4.0), Anchor::End, FAINT, &label);
         }
         for (share, label) in Self::ticks(self.end, grouped) {
-            let x = LEFT + (share * (PLOT - 1) as f64) as usize;
-            (below..below + CURVE_HEIGHT).for_each(|y| canvas.set(x, y, GRID));
-            let width = 8 * label.len();
-            canvas.text(
-                (x - width / 2).min(WIDTH - width),
-                below + CURVE_HEIGHT + 10,
-                &label,
-                FAINT,
-                1,
-            );
+            let x = x_at(share);
+            pen.line(&[(x, CURVE_TOP as f64), (x, bottom)], GRID, Stroke::Hair);
+            let anchor = match share {
+                1.0.. => Anchor::End,
+                _ => Anchor::Middle,
+            };
+            pen.text((x, bottom + 18.0), anchor, FAINT, &label);
         }
-        for (points, line) in [
-            (self.curve(|c| c.reach_bytes), REACH),
-            (self.curve(|c| c.live_bytes), LIVE),
-        ] {
-            for pair in points.windows(2) {
-                canvas.line(pair[0], pair[1], below, line);
-            }
-        }
-        canvas.text(LEFT, HEIGHT - 22, "furthest byte used", REACH, 1);
-        canvas.text(LEFT + 170, HEIGHT - 22, "live bytes", LIVE, 1);
-        canvas.text(LEFT + PLOT - 80, HEIGHT - 22, "operations", FAINT, 1);
+        pen.line(&self.curve(|c| c.reach_bytes), REACH, Stroke::Curve);
+        pen.line(&self.curve(|c| c.live_bytes), LIVE, Stroke::Curve);
+        let y = HEIGHT as f64 - 14.0;
+        pen.text((left, y), Anchor::Start, REACH, "furthest byte used");
+        pen.text((left + 170.0, y), Anchor::Start, LIVE, "live bytes");
+        pen.text((x_at(1.0), y), Anchor::End, FAINT, "operations");
         if let Some(failed) = self.failed_at {
-            let x = LEFT + (failed as f64 / self.end as f64 * (PLOT - 1) as f64) as usize;
-            (TOP..below + CURVE_HEIGHT)
-                .filter(|y| y % 7 < 4)
-                .for_each(|y| canvas.set(x, y, [208, 0, 0]));
+            let x = x_at(failed as f64 / self.end as f64);
+            pen.line(&[(x, TOP as f64), (x, bottom)], FAILURE, Stroke::Dashes);
         }
-        png(&canvas.pixels, WIDTH, HEIGHT)
+    }
+}
+
+/// Where the text at a place begins, or ends.
+#[derive(Clone, Copy)]
+enum Anchor {
+    Start,
+    Middle,
+    End,
+}
+
+/// How a line is drawn.
+#[derive(Clone, Copy, PartialEq)]
+enum Stroke {
+    Hair,
+    Curve,
+    Dashes,
+}
+
+/// What a picture is drawn with. Places are in pixels from the upper left corner; that of a text
+/// is on its base line.
+trait Pen {
+    fn text(&mut self, at: (f64, f64), anchor: Anchor, colour: Colour, text: &str);
+    fn line(&mut self, points: &[(f64, f64)], colour: Colour, stroke: Stroke);
+}
+
+/// SVG text that grows.
+struct Svg(String);
+
+impl Pen for Svg {
+    fn text(&mut self, (x, y): (f64, f64), anchor: Anchor, colour: Colour, text: &str) {
+        let anchor = match anchor {
+            Anchor::Start => "start",
+            Anchor::Middle => "middle",
+            Anchor::End => "end",
+        };
+        let _ = writeln!(
+            self.0,
+            "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" fill=\"{}\">{}</text>",
+            hex(colour),
+            escaped(text)
+        );
+    }
+
+    fn line(&mut self, points: &[(f64, f64)], colour: Colour, stroke: Stroke) {
+        let points: Vec<String> = points
+            .iter()
+            .map(|(x, y)| format!("{x:.1},{y:.1}"))
+            .collect();
+        let style = match stroke {
+            Stroke::Hair => "",
+            Stroke::Curve => " stroke-width=\"1.6\"",
+            Stroke::Dashes => " stroke-dasharray=\"4 3\"",
+        };
+        let _ = writeln!(
+            self.0,
+            "<polyline points=\"{}\" fill=\"none\" stroke=\"{}\"{style}/>",
+            points.join(" "),
+            hex(colour)
+        );
     }
 }
 
@@ -293,12 +283,6 @@ pub(in crate::commands) fn svg_frame(
         hex(FAINT),
         escaped(note),
     )
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
 }
 
 /// Pixels as a PNG file.
@@ -390,53 +374,60 @@ impl Raster {
     }
 }
 
+/// Pixels that are drawn on.
 struct Canvas {
     pixels: Vec<Colour>,
 }
 
 impl Canvas {
-    fn new() -> Self {
-        Self {
-            pixels: vec![PAPER; WIDTH * HEIGHT],
-        }
-    }
-
     fn set(&mut self, x: usize, y: usize, colour: Colour) {
         if x < WIDTH && y < HEIGHT {
             self.pixels[y * WIDTH + x] = colour;
         }
     }
 
-    fn text(&mut self, x: usize, y: usize, text: &str, colour: Colour, scale: usize) {
+    /// Text whose upper left corner is at a place, of letters of 8 times `scale` pixels.
+    fn letters(&mut self, (x, y): (usize, usize), text: &str, colour: Colour, scale: usize) {
         for (at, letter) in text.chars().enumerate() {
             let glyph = font8x8::BASIC_FONTS.get(letter).unwrap_or_default();
-            for (row, bits) in glyph.iter().enumerate() {
-                for column in (0..8).filter(|column| bits >> column & 1 == 1) {
-                    for (dx, dy) in (0..scale).flat_map(|dx| (0..scale).map(move |dy| (dx, dy))) {
-                        self.set(
-                            x + (at * 8 + column) * scale + dx,
-                            y + row * scale + dy,
-                            colour,
-                        );
-                    }
+            for (row, column) in (0..8 * scale).flat_map(|y| (0..8 * scale).map(move |x| (y, x))) {
+                if glyph[row / scale] >> (column / scale) & 1 == 1 {
+                    self.set(x + at * 8 * scale + column, y + row, colour);
                 }
             }
         }
     }
+}
 
-    /// A line two pixels high, between points of the plot that begins at row `below`.
-    fn line(&mut self, from: (f64, f64), to: (f64, f64), below: usize, colour: Colour) {
-        let steps = (to.0 - from.0)
-            .abs()
-            .max((to.1 - from.1).abs())
-            .ceil()
-            .max(1.0) as usize;
-        for step in 0..=steps {
-            let share = step as f64 / steps as f64;
-            let x = LEFT + (from.0 + (to.0 - from.0) * share) as usize;
-            let y = below + (from.1 + (to.1 - from.1) * share) as usize;
-            self.set(x, y, colour);
-            self.set(x, y + 1, colour);
+impl Pen for Canvas {
+    fn text(&mut self, (x, y): (f64, f64), anchor: Anchor, colour: Colour, text: &str) {
+        let width = 8 * text.chars().count();
+        let before = match anchor {
+            Anchor::Start => 0,
+            Anchor::Middle => width / 2,
+            Anchor::End => width,
+        };
+        let x = (x as usize)
+            .saturating_sub(before)
+            .min(WIDTH - width.min(WIDTH));
+        self.letters((x, (y as usize).saturating_sub(8)), text, colour, 1);
+    }
+
+    fn line(&mut self, points: &[(f64, f64)], colour: Colour, stroke: Stroke) {
+        for pair in points.windows(2) {
+            let (dx, dy) = (pair[1].0 - pair[0].0, pair[1].1 - pair[0].1);
+            let steps = dx.abs().max(dy.abs()).ceil().max(1.0) as usize;
+            for step in 0..=steps {
+                let share = step as f64 / steps as f64;
+                let (x, y) = (pair[0].0 + dx * share, pair[0].1 + dy * share);
+                // The right end of an axis is the last pixel before the margin.
+                let (x, y) = ((x as usize).min(LEFT + PLOT - 1), y as usize);
+                match stroke {
+                    Stroke::Dashes if y % 7 >= 4 => {}
+                    Stroke::Curve => (y..y + 2).for_each(|y| self.set(x, y, colour)),
+                    _ => self.set(x, y, colour),
+                }
+            }
         }
     }
 }
