@@ -2,9 +2,9 @@
 
 mod common;
 
-use common::{Scratch, evenfit, random_trace, save};
+use common::{Scratch, evenfit, plain_trace, random_trace, save};
 use evenfit_bound::Cut;
-use evenfit_trace::{Trace, TraceBuilder};
+use evenfit_trace::TraceBuilder;
 use serde_json::Value;
 
 fn json(args: &[&str]) -> Value {
@@ -20,29 +20,13 @@ fn row<'a>(report: &'a Value, policy: &str) -> &'a Value {
         .unwrap_or_else(|| panic!("no {policy}"))
 }
 
-/// Without alignments above a granule, which fall differently where the map is in front.
-fn plain_trace(seed: u64) -> Trace {
-    let mut builder = TraceBuilder::default();
-    let mut live = Vec::new();
-    let mut generator = fastrand::Rng::with_seed(seed);
-    let mut random = |below: u64| generator.u64(..below);
-    for _ in 0..3000 {
-        if live.len() < 100 && random(3) > 0 {
-            live.push(builder.alloc(1 + random(1500), 8).unwrap());
-        } else if !live.is_empty() {
-            let at = random(live.len() as u64) as usize;
-            builder.free(live.swap_remove(at)).unwrap();
-        }
-    }
-    builder.finish()
-}
-
 #[test]
 fn the_simulated_evenfit_reaches_just_as_far_as_the_heap() {
     let scratch = Scratch::new("compare-heap");
     let path = scratch.path("plain.evt");
     for seed in 1..4 {
-        save(&plain_trace(seed), &path);
+        // Alignments above a granule would fall differently where the map is in front.
+        save(&plain_trace(seed, 3000, 100, 1..1501), &path);
         let report = json(&["compare", &path, "--json"]);
         let pool = row(&report, "evenfit")["smallest_pool_bytes"]
             .as_u64()

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Scratch, evenfit, random_trace, save, shipped};
+use common::{Scratch, evenfit, plain_trace, random_trace, save, shipped};
 use evenfit_bound::Cut;
 use evenfit_bound::policy::{Evenfit, Placement};
 use evenfit_trace::{Event, Trace, TraceBuilder};
@@ -54,23 +54,6 @@ fn a_step_less_than_the_smallest_pool_fails() {
     }
 }
 
-/// Few short blocks, aligned as all are.
-fn little_trace(seed: u64) -> Trace {
-    let mut builder = TraceBuilder::default();
-    let mut live = Vec::new();
-    let mut generator = fastrand::Rng::with_seed(seed);
-    let mut random = |below: u64| generator.u64(..below);
-    for _ in 0..300 {
-        if live.len() < 12 && random(3) > 0 {
-            live.push(builder.alloc(17 + random(40), 8).unwrap());
-        } else if !live.is_empty() {
-            let at = random(live.len() as u64) as usize;
-            builder.free(live.swap_remove(at)).unwrap();
-        }
-    }
-    builder.finish()
-}
-
 /// How far the trace reaches in a pool of so many granules, blocks only; `None`: it isn't served.
 fn reach(trace: &Trace, granules: u64) -> Option<u64> {
     let cut = Cut::STANDARD;
@@ -96,7 +79,7 @@ fn the_answer_says_from_where_on_every_pool_serves() {
     let path = scratch.path("little.evt");
     let region = |granules: u64| Cut::STANDARD.region_bytes(granules).unwrap();
     for seed in 0..40 {
-        let trace = little_trace(seed);
+        let trace = plain_trace(seed, 300, 12, 17..57);
         let served: Vec<bool> = (0..200)
             .map(|granules| reach(&trace, granules).is_some())
             .collect();

@@ -1,6 +1,7 @@
 //! What the tests of the command share.
 #![allow(dead_code, reason = "not every test uses all of it")]
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
@@ -144,4 +145,21 @@ pub fn random_trace(seed: u64, operations: usize, size_max: u64) -> Trace {
 
 pub fn save(trace: &Trace, path: &str) {
     trace.save(path, Codec::Zstd(3)).unwrap();
+}
+
+/// A random program of allocations of these sizes, all aligned alike, and frees: `operations` tries,
+/// at most `live_max` blocks at once.
+pub fn plain_trace(seed: u64, operations: usize, live_max: usize, sizes: Range<u64>) -> Trace {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut builder = TraceBuilder::default();
+    let mut live = Vec::new();
+    for _ in 0..operations {
+        if live.len() < live_max && random.u8(..3) > 0 {
+            live.push(builder.alloc(random.u64(sizes.clone()), 8).unwrap());
+        } else if !live.is_empty() {
+            let at = random.usize(..live.len());
+            builder.free(live.swap_remove(at)).unwrap();
+        }
+    }
+    builder.finish()
 }
