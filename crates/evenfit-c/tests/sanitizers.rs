@@ -9,6 +9,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use evenfit_verify::sanitizer::Run;
+
 /// The faults at which the program prints an address that is then touched.
 const FAULTS: [&str; 8] = [
     "slot-after-free",
@@ -72,52 +74,6 @@ fn build(feature: &str, flags: &[&str]) -> PathBuf {
     program
 }
 
-/// What a run printed, and what was reported.
-struct Run {
-    success: bool,
-    printed: String,
-    report: String,
-}
-
-fn run(command: &mut Command, fault: &str) -> Run {
-    let output = output(command.arg(fault));
-    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    Run {
-        success: output.status.success(),
-        printed: text(output.stdout),
-        report: text(output.stderr),
-    }
-}
-
-impl Run {
-    fn assert_silent(&self) {
-        assert!(self.success, "{}{}", self.printed, self.report);
-        assert_eq!(
-            (&*self.printed, &*self.report),
-            ("silent\n", ""),
-            "nothing to report"
-        );
-    }
-
-    /// The report has the address that the program printed, behind `words`.
-    fn assert_reported(&self, fault: &str, title: &str, words: &str) {
-        assert!(!self.success, "{fault} went unnoticed");
-        let address = self.printed.trim_end().strip_prefix("at 0x");
-        let address = address.unwrap_or_else(|| panic!("{}{}", self.printed, self.report));
-        let is_named = self.report.lines().any(|line| {
-            line.split_once(words).is_some_and(|(_, rest)| {
-                let digits = rest.split(' ').next().unwrap_or_default();
-                digits.trim_start_matches('0') == address
-            })
-        });
-        assert!(
-            is_named && self.report.contains(title),
-            "{fault}: expected {title:?} and {words}{address} in\n{}",
-            self.report
-        );
-    }
-}
-
 /// Whether gcc has AddressSanitizer's runtime.
 fn has_address_sanitizer() -> bool {
     std::fs::create_dir_all(scratch("asan")).expect("a directory for the program");
@@ -138,7 +94,7 @@ fn address_sanitizer_knows_the_pool_of_a_c_program() {
         return;
     }
     let program = build("asan", &["-fsanitize=address"]);
-    let run = |fault| run(&mut Command::new(&program), fault);
+    let run = |fault| Run::of(&mut Command::new(&program), fault);
     run("none").assert_silent();
     for fault in FAULTS {
         run(fault).assert_reported(fault, "ERROR: AddressSanitizer: ", "on address 0x");
@@ -152,14 +108,14 @@ fn memcheck_knows_the_pool_of_a_c_program() {
     }
     let program = build("valgrind", &[]);
     // Without Valgrind the requests do nothing.
-    run(&mut Command::new(&program), "none").assert_silent();
+    Run::of(&mut Command::new(&program), "none").assert_silent();
     if !is_here("valgrind") {
         return;
     }
     let memcheck = |flags: &[&str], fault| {
         let mut command = Command::new("valgrind");
         command.args(["-q", "--error-exitcode=9"]);
-        run(command.args(flags).arg(&program), fault)
+        Run::of(command.args(flags).arg(&program), fault)
     };
     memcheck(&[], "none").assert_silent();
     for fault in FAULTS {

@@ -37,6 +37,8 @@ pub mod op;
 pub mod random;
 pub mod region;
 #[cfg(feature = "std")]
+pub mod sanitizer;
+#[cfg(feature = "std")]
 pub mod shared;
 pub mod states;
 #[cfg(all(feature = "std", target_arch = "x86_64", target_os = "linux"))]

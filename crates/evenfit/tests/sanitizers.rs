@@ -9,6 +9,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use evenfit_verify::sanitizer::Run;
+
 /// The faults at which the program prints an address that is then touched.
 const FAULTS: [&str; 18] = [
     "block-after-free",
@@ -88,48 +90,6 @@ fn build(feature: &str, flags: &[&str]) -> Result<PathBuf, String> {
     }
 }
 
-/// What a run printed, and what was reported.
-struct Run {
-    success: bool,
-    printed: String,
-    report: String,
-}
-
-fn run(command: &mut Command, fault: &str) -> Run {
-    let output = command.arg(fault).output().expect("the program runs");
-    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    Run {
-        success: output.status.success(),
-        printed: text(output.stdout),
-        report: text(output.stderr),
-    }
-}
-
-impl Run {
-    /// The address that the program was about to touch.
-    fn address(&self) -> &str {
-        self.printed
-            .lines()
-            .find_map(|line| line.strip_prefix("at "))
-            .unwrap_or_else(|| panic!("no address printed:\n{}{}", self.printed, self.report))
-    }
-
-    fn assert_reported(&self, fault: &str, title: &str, words: &str) {
-        let expected = format!("{words} {}", self.address());
-        assert!(
-            self.report.contains(title) && self.report.contains(&expected),
-            "{fault}: expected {title:?} and {expected:?} in\n{}",
-            self.report
-        );
-    }
-}
-
-fn silent(run: &Run) {
-    assert!(run.success, "{}{}", run.printed, run.report);
-    assert_eq!(run.printed, "silent\n");
-    assert_eq!(run.report, "", "nothing to report");
-}
-
 #[test]
 fn address_sanitizer_knows_the_pool() {
     let program = match build("asan", &["-Zsanitizer=address"]) {
@@ -143,12 +103,10 @@ fn address_sanitizer_knows_the_pool() {
             return;
         }
     };
-    let run = |fault| run(&mut Command::new(&program), fault);
-    silent(&run("none"));
+    let run = |fault| Run::of(&mut Command::new(&program), fault);
+    run("none").assert_silent();
     for fault in FAULTS {
-        let run = run(fault);
-        assert!(!run.success, "{fault} went unnoticed");
-        run.assert_reported(fault, "ERROR: AddressSanitizer: ", "on address");
+        run(fault).assert_reported(fault, "ERROR: AddressSanitizer: ", "on address 0x");
     }
 }
 
@@ -156,7 +114,7 @@ fn address_sanitizer_knows_the_pool() {
 fn memcheck_knows_the_pool() {
     let program = build("valgrind", &[]).expect("the program builds");
     // Without Valgrind the requests do nothing.
-    silent(&run(&mut Command::new(&program), "none"));
+    Run::of(&mut Command::new(&program), "none").assert_silent();
     if Command::new("valgrind").arg("--version").output().is_err() {
         eprintln!("skipped: no valgrind here");
         return;
@@ -167,13 +125,11 @@ fn memcheck_knows_the_pool() {
             .args(["-q", "--error-exitcode=9"])
             .args(flags)
             .arg(&program);
-        run(&mut command, fault)
+        Run::of(&mut command, fault)
     };
-    silent(&memcheck(&[], "none"));
+    memcheck(&[], "none").assert_silent();
     for fault in FAULTS {
-        let run = memcheck(&[], fault);
-        assert!(!run.success, "{fault} went unnoticed");
-        run.assert_reported(fault, "Invalid read of size 1", "Address");
+        memcheck(&[], fault).assert_reported(fault, "Invalid read of size 1", "Address 0x");
     }
     let after_free = memcheck(&[], "static-after-free").report;
     assert!(
