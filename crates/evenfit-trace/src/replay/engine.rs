@@ -42,7 +42,7 @@ pub enum Contents {
     Anything,
     /// Zeros, as far as they were asked for.
     Zeros,
-    /// The first bytes of the block that was reallocated, so many.
+    /// The first bytes of the block that was reallocated: how many.
     Kept(usize),
 }
 
@@ -83,7 +83,7 @@ pub trait Watch {
         Ok(())
     }
 
-    /// The allocator took so long for the event.
+    /// How long the allocator took for the event, in nanoseconds.
     fn took(&mut self, _event: usize, _ns: u64) {}
 
     /// The event is done.
@@ -109,7 +109,7 @@ pub struct Engine<A> {
 }
 
 impl<A: Allocator> Engine<A> {
-    /// A replay that has not begun, of a program that allocates so many blocks in all.
+    /// A replay that has not begun, of a program that makes `allocations` allocations in all.
     pub fn new(allocator: A, allocations: usize) -> Self {
         Self {
             allocator,
