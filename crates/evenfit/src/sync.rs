@@ -1,5 +1,5 @@
 //! Atomics, cells and the kernel's part of waiting: the machine's, or under `cfg(loom)` those of the model checker that
-//! `crates/evenfit-models` runs.
+//! the models under `tests/` run.
 
 #[cfg(not(loom))]
 mod machine;
