@@ -10,11 +10,7 @@ fn main() {
 
     // The column of the operation bound in docs/bounds.md.
     let target = env::var("TARGET").expect("cargo sets it");
-    let core = if target.starts_with("thumbv6m") {
-        "M0"
-    } else {
-        "M4"
-    };
+    let core = if target.starts_with("thumbv6m") { "M0" } else { "M4" };
     let level = env::var("OPT_LEVEL").expect("cargo sets it");
     println!("cargo:rustc-env=EVENFIT_COLUMN={core} at {level}");
 }

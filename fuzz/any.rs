@@ -10,10 +10,7 @@ static TARGET: LazyLock<fn(&[u8])> = LazyLock::new(|| {
     let name = std::env::var("EVENFIT_TARGET").unwrap_or_default();
     let Some(&(_, target)) = TARGETS.iter().find(|&&(known, _)| known == name) else {
         let known: Vec<_> = TARGETS.iter().map(|&(known, _)| known).collect();
-        eprintln!(
-            "EVENFIT_TARGET is {name:?}; it must be one of {}",
-            known.join(", ")
-        );
+        eprintln!("EVENFIT_TARGET is {name:?}; it must be one of {}", known.join(", "));
         std::process::exit(2);
     };
     target

@@ -24,13 +24,7 @@ fn main() {
 fn o1heap_package() -> PathBuf {
     let cargo = env::var_os("CARGO").expect("cargo runs build scripts with CARGO set");
     let output = Command::new(cargo)
-        .args([
-            "metadata",
-            "--format-version",
-            "1",
-            "--locked",
-            "--manifest-path",
-        ])
+        .args(["metadata", "--format-version", "1", "--locked", "--manifest-path"])
         .arg("o1heap-source/Cargo.toml")
         .output()
         .expect("cargo could not be run");

@@ -6,11 +6,7 @@ use cortex_m_semihosting::{debug, nr, syscall};
 
 /// Ends the emulator: 0 for yes, 1 for no.
 pub fn exit(is_good: bool) -> ! {
-    debug::exit(if is_good {
-        debug::EXIT_SUCCESS
-    } else {
-        debug::EXIT_FAILURE
-    });
+    debug::exit(if is_good { debug::EXIT_SUCCESS } else { debug::EXIT_FAILURE });
     loop {
         cortex_m::asm::wfi();
     }
@@ -52,10 +48,7 @@ impl File {
         }
         // SAFETY: the name ends in a zero byte, and the debugger only reads it.
         let handle = unsafe { syscall!(OPEN, c_name.as_ptr(), Self::WRITE_BINARY, name.len()) };
-        (handle != usize::MAX).then_some(Self {
-            handle,
-            failed: false,
-        })
+        (handle != usize::MAX).then_some(Self { handle, failed: false })
     }
 
     /// Writes all of `bytes`, or remembers that it could not.

@@ -29,10 +29,7 @@ impl Instructions {
         timer.set_reload(TICKS_MAX);
         timer.clear_current();
         timer.enable_counter();
-        let mut instructions = Self {
-            _timer: timer,
-            empty: 0,
-        };
+        let mut instructions = Self { _timer: timer, empty: 0 };
         instructions.count(|| ());
         instructions.empty = instructions.count(|| ()).1;
         instructions

@@ -42,8 +42,7 @@ impl Psram {
 // SAFETY: as rlsf's own, used within a critical section.
 unsafe impl GlobalAlloc for Psram {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        self.with(|tlsf| tlsf.allocate(layout))
-            .map_or(null_mut(), NonNull::as_ptr)
+        self.with(|tlsf| tlsf.allocate(layout)).map_or(null_mut(), NonNull::as_ptr)
     }
 
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {

@@ -79,8 +79,7 @@ pub unsafe fn play<P: Peer>(peer: &mut P, base: *mut u8, slots: &mut [*mut u8]) 
 fn worst_offset(live: &[Live], f: usize, round: u32) -> usize {
     let wasted = |f: usize| -> usize {
         let kept = live.iter().filter(|block| block.covers(f, round));
-        kept.map(|block| (UNIT_BYTES << round).saturating_sub(block.size))
-            .sum()
+        kept.map(|block| (UNIT_BYTES << round).saturating_sub(block.size)).sum()
     };
     let other = f + (1 << (round - 1));
     if wasted(f) >= wasted(other) { f } else { other }

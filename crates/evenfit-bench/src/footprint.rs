@@ -26,9 +26,7 @@ pub fn measure(names: &[&str], workload: &Workload) -> Vec<Cell> {
     let measured = names
         .iter()
         .map(|name| peers::with(name, &mut Measure { workload }).expect("a known name"));
-    measured
-        .map(|footprint| footprint.map(|footprint| footprint.ratio))
-        .collect()
+    measured.map(|footprint| footprint.map(|footprint| footprint.ratio)).collect()
 }
 
 /// Bisects the footprint of one load.
@@ -60,9 +58,7 @@ fn smallest_pool<P: Peer>(workload: &Workload) -> Result<usize, Missing> {
     let region = Region::untouched(64 * peak + (128 << 10)).map_err(|_| Missing::NeverServed)?;
     let mut slots = workload.slots();
     let mut fits = |len_bytes: usize| {
-        workload
-            .serves::<P>(&region, len_bytes, &mut slots, REPLAY_LIMIT)
-            .ok_or(Missing::TooSlow)
+        workload.serves::<P>(&region, len_bytes, &mut slots, REPLAY_LIMIT).ok_or(Missing::TooSlow)
     };
     // Up from the peak in growing steps, so that most trials are near the answer.
     let mut too_small = peak.saturating_sub(1);

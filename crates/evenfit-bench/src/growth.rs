@@ -18,11 +18,7 @@ pub fn table(tables: &[Table]) -> Option<Table> {
         };
         let factor = |name: &str| -> Cell {
             let (few, many) = (of.get(name, LOAD)?, of.get(name, TEN_TIMES)?);
-            if few > 0.0 {
-                Ok(many / few)
-            } else {
-                Err(Missing::NotMeasured)
-            }
+            if few > 0.0 { Ok(many / few) } else { Err(Missing::NotMeasured) }
         };
         growth.push_column(measure, names.iter().map(|name| factor(name)).collect());
     }

@@ -79,11 +79,7 @@ impl Visitor for Among {
             }
             let mut stepper = Stepper::new();
             let (ptr, count) = stepper.count(|| peer.alloc(request));
-            assert!(
-                ptr.is_null(),
-                "{}: a request as large failed just before",
-                about.name
-            );
+            assert!(ptr.is_null(), "{}: a request as large failed just before", about.name);
             Ok(count.total() as f64)
         }
     }

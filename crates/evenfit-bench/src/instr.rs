@@ -36,10 +36,7 @@ impl SharedLoad {
         let ops = &load.ops[..load.ops.len().min(ops_max)];
         let name = format!("evenfit-bench-{}-{}.ops", std::process::id(), load.name);
         let path = std::env::temp_dir().join(name);
-        let shared = Self {
-            path,
-            ops: ops.len(),
-        };
+        let shared = Self { path, ops: ops.len() };
         let mut bytes = Vec::with_capacity(ops.len() * 16 + 8);
         bytes.extend((load.slots as u64).to_le_bytes());
         for op in ops {
@@ -75,21 +72,14 @@ impl Drop for SharedLoad {
 /// Runs the child under callgrind, which writes to `out`; false when the child failed.
 fn callgrind(name: &str, len_bytes: usize, shared: &SharedLoad, out: &Path) -> io::Result<bool> {
     let output = Command::new("valgrind")
-        .args([
-            "--tool=callgrind",
-            "--dump-line=yes",
-            "--toggle-collect=*replay::replay*",
-        ])
+        .args(["--tool=callgrind", "--dump-line=yes", "--toggle-collect=*replay::replay*"])
         .arg(format!("--callgrind-out-file={}", out.display()))
         .arg(std::env::current_exe()?)
         .args([CHILD, name, &len_bytes.to_string()])
         .arg(&shared.path)
         .output();
     let output = output.map_err(|e| {
-        io::Error::new(
-            e.kind(),
-            format!("valgrind, for its callgrind, can't be run: {e}"),
-        )
+        io::Error::new(e.kind(), format!("valgrind, for its callgrind, can't be run: {e}"))
     })?;
     Ok(output.status.success())
 }
@@ -103,18 +93,11 @@ pub fn total(
     workload: &Workload,
     shared: &SharedLoad,
 ) -> io::Result<Result<u64, Missing>> {
-    let len_bytes = match peers::with(
-        name,
-        &mut Roomy {
-            workload,
-            limit: LIMIT,
-        },
-    )
-    .expect("a known name")
-    {
-        Ok(len_bytes) => len_bytes,
-        Err(missing) => return Ok(Err(missing)),
-    };
+    let len_bytes =
+        match peers::with(name, &mut Roomy { workload, limit: LIMIT }).expect("a known name") {
+            Ok(len_bytes) => len_bytes,
+            Err(missing) => return Ok(Err(missing)),
+        };
     let out = shared.path.with_extension(format!("{name}.callgrind"));
     let done = callgrind(name, len_bytes, shared, &out)?;
     let counts = fs::read_to_string(&out);
@@ -125,10 +108,7 @@ pub fn total(
     let counts = counts?;
     counts
         .lines()
-        .find_map(|line| {
-            line.strip_prefix("summary: ")
-                .or_else(|| line.strip_prefix("totals: "))
-        })
+        .find_map(|line| line.strip_prefix("summary: ").or_else(|| line.strip_prefix("totals: ")))
         .and_then(|rest| rest.trim().parse().ok())
         .map(Ok)
         .ok_or_else(|| io::Error::other("callgrind wrote no summary"))
@@ -139,35 +119,20 @@ pub fn total(
 /// # Errors
 /// When callgrind or its annotator can't be run, or the allocator doesn't serve the load.
 pub fn profile(name: &str, workload: &Workload, ops_max: usize) -> Result<String, String> {
-    let load = workload
-        .fixed()
-        .map_err(|_| "the adversary can't be profiled".to_owned())?;
-    let len_bytes = peers::with(
-        name,
-        &mut Roomy {
-            workload,
-            limit: LIMIT,
-        },
-    )
-    .expect("a known name");
+    let load = workload.fixed().map_err(|_| "the adversary can't be profiled".to_owned())?;
+    let len_bytes = peers::with(name, &mut Roomy { workload, limit: LIMIT }).expect("a known name");
     let len_bytes = len_bytes.map_err(|missing| format!("{name}: {}", missing.as_str()))?;
     let shared = SharedLoad::new(load, ops_max).map_err(|e| e.to_string())?;
     let out = shared.path.with_extension(format!("{name}.callgrind"));
     let done = callgrind(name, len_bytes, &shared, &out).map_err(|e| e.to_string())?;
-    let listing = Command::new("callgrind_annotate")
-        .args(["--auto=yes", "--context=0"])
-        .arg(&out)
-        .output();
+    let listing =
+        Command::new("callgrind_annotate").args(["--auto=yes", "--context=0"]).arg(&out).output();
     let _ = fs::remove_file(&out);
     if !done {
         return Err(format!("{name} does not run under valgrind"));
     }
     let listing = listing.map_err(|e| format!("callgrind_annotate can't be run: {e}"))?;
-    Ok(format!(
-        "{} operations\n{}",
-        shared.len(),
-        String::from_utf8_lossy(&listing.stdout)
-    ))
+    Ok(format!("{} operations\n{}", shared.len(), String::from_utf8_lossy(&listing.stdout)))
 }
 
 /// Instructions an operation of each of `names`, in their order, the no-op's subtracted.
@@ -200,20 +165,8 @@ pub fn measure(names: &[&str], workload: &Workload, ops_max: usize) -> io::Resul
 /// When the load can't be read or isn't served.
 pub fn child(name: &str, len_bytes: usize, path: &Path) -> Result<(), String> {
     let (ops, slots) = read_ops(path).ok_or_else(|| format!("{}: no load", path.display()))?;
-    let load = Load {
-        name: String::new(),
-        ops,
-        slots,
-        peak_live_bytes: 0,
-        peak_live_blocks: 0,
-    };
-    match peers::with(
-        name,
-        &mut Child {
-            load: &load,
-            len_bytes,
-        },
-    ) {
+    let load = Load { name: String::new(), ops, slots, peak_live_bytes: 0, peak_live_blocks: 0 };
+    match peers::with(name, &mut Child { load: &load, len_bytes }) {
         Some(true) => Ok(()),
         Some(false) => Err(format!("{name} did not serve the load")),
         None => Err(format!("no allocator is called {name}")),

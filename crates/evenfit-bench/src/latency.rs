@@ -68,19 +68,10 @@ pub fn times(
     replays: usize,
 ) -> Result<Times, Missing> {
     let len_bytes = peers::with(name, &mut Roomy::new(workload)).expect("a known name")?;
-    let mut times = Times {
-        ticks: vec![u32::MAX; load.ops.len()],
-    };
+    let mut times = Times { ticks: vec![u32::MAX; load.ops.len()] };
     for _ in 0..replays {
-        peers::with(
-            name,
-            &mut Timed {
-                load,
-                len_bytes,
-                times: &mut times,
-            },
-        )
-        .expect("a known name")?;
+        peers::with(name, &mut Timed { load, len_bytes, times: &mut times })
+            .expect("a known name")?;
     }
     Ok(times)
 }
@@ -139,11 +130,7 @@ pub unsafe fn free_rest<P: Peer>(peer: &mut P, load: &Load, slots: &mut [*mut u8
     for op in &load.ops {
         last[op.slot as usize] = Some(*op);
     }
-    for mut op in last
-        .into_iter()
-        .flatten()
-        .filter(|op| op.kind != Kind::Free)
-    {
+    for mut op in last.into_iter().flatten().filter(|op| op.kind != Kind::Free) {
         op.kind = Kind::Free;
         // SAFETY: the slot's last operation left a block of this size and alignment in it.
         unsafe { step(peer, &op, slots) };

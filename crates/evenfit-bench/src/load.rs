@@ -120,12 +120,6 @@ impl LoadBuilder {
     }
 
     fn push(&mut self, kind: Kind, slot: u32, size: u32, old_size: u32, align_log2: u8) {
-        self.ops.push(Op {
-            slot,
-            size,
-            old_size,
-            align_log2,
-            kind,
-        });
+        self.ops.push(Op { slot, size, old_size, align_log2, kind });
     }
 }

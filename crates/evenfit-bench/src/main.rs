@@ -78,11 +78,7 @@ enum Measure {
     #[command(name = misuse::children::CHILD, hide = true)]
     MisuseChild { peer: String, case: String },
     #[command(name = instr::CHILD, hide = true)]
-    ReplayChild {
-        name: String,
-        len_bytes: usize,
-        path: PathBuf,
-    },
+    ReplayChild { name: String, len_bytes: usize, path: PathBuf },
 }
 
 /// The made loads by name, and an example.
@@ -106,11 +102,9 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<(), String> {
     match &cli.measure {
-        Measure::ReplayChild {
-            name,
-            len_bytes,
-            path,
-        } => return instr::child(name, *len_bytes, path),
+        Measure::ReplayChild { name, len_bytes, path } => {
+            return instr::child(name, *len_bytes, path);
+        }
         Measure::MisuseChild { peer, case } => return misuse::children::child(peer, case),
         Measure::Misuse { file: Some(path) } => return write(path, &misuse::children::page()),
         Measure::Misuse { file: None } => {
@@ -127,11 +121,7 @@ fn run(cli: Cli) -> Result<(), String> {
         return publish(&from_csv(&texts)?, out);
     }
     let names = &allocators(&cli.chosen.allocator)?;
-    let effort = if cli.chosen.quick {
-        Effort::QUICK
-    } else {
-        Effort::FULL
-    };
+    let effort = if cli.chosen.quick { Effort::QUICK } else { Effort::FULL };
     let everything = matches!(cli.measure, Measure::All { .. } | Measure::List);
     let loads = &match &cli.measure {
         Measure::Holes => Vec::new(),
@@ -141,13 +131,13 @@ fn run(cli: Cli) -> Result<(), String> {
         Measure::All { out } => return publish(&all(names, loads, effort)?, &out),
         Measure::List => return list(names, loads),
         Measure::Profile => return profile(names, loads, effort),
-        Measure::Instr => by_origin(loads, |loads| {
-            Ok(vec![suite::instructions(names, loads, effort)?])
-        })?,
+        Measure::Instr => {
+            by_origin(loads, |loads| Ok(vec![suite::instructions(names, loads, effort)?]))?
+        }
         Measure::Footprint => by_origin(loads, |loads| Ok(vec![suite::footprints(names, loads)]))?,
-        Measure::Ns => by_origin(loads, |loads| {
-            Ok(vec![suite::nanoseconds(names, loads, effort)])
-        })?,
+        Measure::Ns => {
+            by_origin(loads, |loads| Ok(vec![suite::nanoseconds(names, loads, effort)]))?
+        }
         Measure::Worst => by_origin(loads, |loads| Ok(suite::worst(names, loads, effort).into()))?,
         Measure::Latency => suite::latencies(names, loads, effort),
         Measure::Holes => vec![suite::holes(names)],
@@ -157,17 +147,8 @@ fn run(cli: Cli) -> Result<(), String> {
         | Measure::ReplayChild { .. } => Vec::new(),
     };
     suite::progress_done();
-    print!(
-        "{}",
-        tables
-            .iter()
-            .map(Table::to_text)
-            .collect::<Vec<_>>()
-            .join("\n")
-    );
-    cli.chosen
-        .csv
-        .map_or(Ok(()), |path| write(&path, &csv(&tables)))
+    print!("{}", tables.iter().map(Table::to_text).collect::<Vec<_>>().join("\n"));
+    cli.chosen.csv.map_or(Ok(()), |path| write(&path, &csv(&tables)))
 }
 
 /// Measures everything.
@@ -206,17 +187,10 @@ fn by_origin(
 
 /// Writes figures, tables and plots into `out`, and prints the tables.
 fn publish(measured: &[Table], out: &Path) -> Result<(), String> {
-    let tables: &[Table] = &measured
-        .iter()
-        .cloned()
-        .chain(growth::table(measured))
-        .collect::<Vec<_>>();
+    let tables: &[Table] =
+        &measured.iter().cloned().chain(growth::table(measured)).collect::<Vec<_>>();
     fs::create_dir_all(out).map_err(|e| format!("{}: {e}", out.display()))?;
-    let text = tables
-        .iter()
-        .map(Table::to_text)
-        .collect::<Vec<_>>()
-        .join("\n");
+    let text = tables.iter().map(Table::to_text).collect::<Vec<_>>().join("\n");
     let markdown: String = tables
         .iter()
         .map(|table| format!("### {}\n\n{}\n", table.title, table.to_markdown()))
@@ -246,10 +220,7 @@ fn profile(names: &[&str], loads: &[Workload], effort: Effort) -> Result<(), Str
 }
 
 fn csv(tables: &[Table]) -> String {
-    format!(
-        "{CSV_HEADER}\n{}",
-        tables.iter().map(Table::to_csv).collect::<String>()
-    )
+    format!("{CSV_HEADER}\n{}", tables.iter().map(Table::to_csv).collect::<String>())
 }
 
 fn write(path: &Path, text: &str) -> Result<(), String> {
@@ -257,54 +228,28 @@ fn write(path: &Path, text: &str) -> Result<(), String> {
 }
 
 fn list(names: &[&str], loads: &[Workload]) -> Result<(), String> {
-    println!(
-        "{:16}{:>8}{:>10}{:>24}",
-        "allocator", "pool", "bounded", "bytes beside the pool"
-    );
+    println!("{:16}{:>8}{:>10}{:>24}", "allocator", "pool", "bounded", "bytes beside the pool");
     let yes = |yes| if yes { "yes" } else { "no" };
-    for about in peers::all()
-        .iter()
-        .filter(|about| names.contains(&about.name))
-    {
+    for about in peers::all().iter().filter(|about| names.contains(&about.name)) {
         let pool = yes(about.class == Class::Pool);
-        println!(
-            "{:16}{pool:>8}{:>10}{:>24}",
-            about.name,
-            yes(about.bounded),
-            about.outside_bytes
-        );
+        println!("{:16}{pool:>8}{:>10}{:>24}", about.name, yes(about.bounded), about.outside_bytes);
     }
-    println!(
-        "\n{:16}{:>12}{:>16}{:>16}",
-        "load", "operations", "peak bytes", "peak blocks"
-    );
+    println!("\n{:16}{:>12}{:>16}{:>16}", "load", "operations", "peak bytes", "peak blocks");
     for load in loads {
-        let (ops, blocks) = load
-            .fixed()
-            .map_or((0, 0), |load| (load.ops.len(), load.peak_live_blocks));
-        println!(
-            "{:16}{ops:>12}{:>16}{blocks:>16}",
-            load.name(),
-            load.peak_live_bytes()
-        );
+        let (ops, blocks) =
+            load.fixed().map_or((0, 0), |load| (load.ops.len(), load.peak_live_blocks));
+        println!("{:16}{ops:>12}{:>16}{blocks:>16}", load.name(), load.peak_live_bytes());
     }
     Ok(())
 }
 
 fn allocators(chosen: &[String]) -> Result<Vec<&'static str>, String> {
-    let all: Vec<&str> = peers::all()
-        .iter()
-        .map(|about| about.name)
-        .filter(|&name| name != "noop")
-        .collect();
-    if let Some(unknown) = chosen
-        .iter()
-        .find(|&part| !all.iter().any(|name| name.contains(part.as_str())))
+    let all: Vec<&str> =
+        peers::all().iter().map(|about| about.name).filter(|&name| name != "noop").collect();
+    if let Some(unknown) =
+        chosen.iter().find(|&part| !all.iter().any(|name| name.contains(part.as_str())))
     {
-        return Err(format!(
-            "no allocator is called {unknown:?}; there are: {}",
-            all.join(", ")
-        ));
+        return Err(format!("no allocator is called {unknown:?}; there are: {}", all.join(", ")));
     }
     let wanted =
         |name: &&str| chosen.is_empty() || chosen.iter().any(|part| name.contains(part.as_str()));
@@ -322,11 +267,7 @@ fn synthetic_names() -> impl Iterator<Item = &'static str> {
 
 /// The loads that were asked for; if none was, the recordings, and with `everything` all others too.
 fn loads(chosen: &[String], everything: bool) -> Result<Vec<Workload>, String> {
-    let defaults: &[&str] = if everything {
-        &["recorded", "synthetic"]
-    } else {
-        &["recorded"]
-    };
+    let defaults: &[&str] = if everything { &["recorded", "synthetic"] } else { &["recorded"] };
     let chosen: Vec<&str> = chosen.iter().map(String::as_str).collect();
     let chosen = if chosen.is_empty() { defaults } else { &chosen };
     let mut loads = Vec::new();
@@ -346,9 +287,8 @@ fn named(name: &str) -> Result<Vec<Workload>, String> {
         Ok(synthetic_names().filter_map(Workload::synthetic).collect())
     } else if let Some(load) = Workload::synthetic(name) {
         Ok(vec![load])
-    } else if let Some(path) = own_recordings()?
-        .into_iter()
-        .find(|path| recorded::name(path) == name)
+    } else if let Some(path) =
+        own_recordings()?.into_iter().find(|path| recorded::name(path) == name)
     {
         read(vec![path])
     } else if path.is_dir() {
@@ -356,14 +296,9 @@ fn named(name: &str) -> Result<Vec<Workload>, String> {
     } else if path.is_file() {
         read(vec![path.to_owned()])
     } else {
-        let mut known: Vec<String> = own_recordings()?
-            .iter()
-            .map(|path| recorded::name(path))
-            .collect();
+        let mut known: Vec<String> =
+            own_recordings()?.iter().map(|path| recorded::name(path)).collect();
         known.extend(synthetic_names().map(str::to_owned));
-        Err(format!(
-            "{name:?} is neither a file nor a load; there are: {}",
-            known.join(", ")
-        ))
+        Err(format!("{name:?} is neither a file nor a load; there are: {}", known.join(", ")))
     }
 }

@@ -18,20 +18,13 @@ pub fn all(tables: &[Table]) -> Vec<(String, String)> {
     summary("instr", "Instructions an operation", Scale::Linear);
     summary("footprint", "Footprint", Scale::Linear);
     for kind in ["alloc", "free"] {
-        summary(
-            &format!("worst_{kind}"),
-            &format!("Most instructions in one {kind}"),
-            Scale::Log,
-        );
+        summary(&format!("worst_{kind}"), &format!("Most instructions in one {kind}"), Scale::Log);
     }
     if let Some(holes) = first("holes") {
         plots.push(("holes.svg".to_owned(), of_last_column(holes)));
     }
     if let (Some(ns), Some(footprint)) = (first("ns"), first("footprint")) {
-        plots.push((
-            "speed-and-footprint.svg".to_owned(),
-            speed_and_footprint(ns, footprint),
-        ));
+        plots.push(("speed-and-footprint.svg".to_owned(), speed_and_footprint(ns, footprint)));
     }
     plots
 }
@@ -43,10 +36,7 @@ fn of_summary(table: &Table, title: &str, scale: Scale) -> String {
     };
     let subtitle = format!("{over} {}; less is better", table.columns.join(", "));
     let rows: Vec<Bar> = (0..table.rows.len())
-        .map(|row| Bar {
-            label: table.rows[row].clone(),
-            value: table.summarized(row),
-        })
+        .map(|row| Bar { label: table.rows[row].clone(), value: table.summarized(row) })
         .filter(|bar| bar.value.is_some())
         .collect();
     bars(title, &subtitle, scale, table.digits, &rows)
@@ -62,35 +52,16 @@ fn of_last_column(table: &Table) -> String {
         .filter(|bar| bar.value.is_some())
         .collect();
     let title = format!("Instructions of one request among {column} holes");
-    bars(
-        &title,
-        "each hole is just too small; less is better",
-        Scale::Log,
-        table.digits,
-        &rows,
-    )
+    bars(&title, "each hole is just too small; less is better", Scale::Log, table.digits, &rows)
 }
 
 fn speed_and_footprint(ns: &Table, footprint: &Table) -> String {
     let of = |row: usize| {
         let name = &ns.rows[row];
         let other = footprint.rows.iter().position(|other| other == name)?;
-        Some(Point {
-            label: name.clone(),
-            x: ns.summarized(row)?,
-            y: footprint.summarized(other)?,
-        })
+        Some(Point { label: name.clone(), x: ns.summarized(row)?, y: footprint.summarized(other)? })
     };
     let rows: Vec<Point> = (0..ns.rows.len()).filter_map(of).collect();
-    let subtitle = format!(
-        "geometric means over {}; lower left is better",
-        ns.columns.join(", ")
-    );
-    points(
-        "Speed and footprint",
-        &subtitle,
-        "nanoseconds an operation",
-        "footprint",
-        &rows,
-    )
+    let subtitle = format!("geometric means over {}; lower left is better", ns.columns.join(", "));
+    points("Speed and footprint", &subtitle, "nanoseconds an operation", "footprint", &rows)
 }

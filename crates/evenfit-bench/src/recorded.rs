@@ -24,11 +24,9 @@ pub fn read(path: &Path) -> Result<Load, String> {
             })
         };
         match *event {
-            Event::Alloc {
-                size: bytes,
-                align_log2,
-                ..
-            } => slots.push(builder.alloc(size(bytes)?, align_log2)),
+            Event::Alloc { size: bytes, align_log2, .. } => {
+                slots.push(builder.alloc(size(bytes)?, align_log2))
+            }
             Event::Free { id } => builder.free(slots[id as usize]),
             Event::Realloc { id, new_size } => builder.realloc(slots[id as usize], size(new_size)?),
         }

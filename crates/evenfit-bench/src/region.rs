@@ -57,12 +57,7 @@ impl Region {
             NonNull::new(mapping.cast()).ok_or_else(io::Error::last_os_error)?;
         // SAFETY: the mapping is longer than the region by the alignment.
         let base = unsafe { mapping.add(mapping.align_offset(ALIGN_BYTES)) };
-        Ok(Self {
-            mapping,
-            mapping_bytes,
-            base,
-            len_bytes,
-        })
+        Ok(Self { mapping, mapping_bytes, base, len_bytes })
     }
 
     /// The first byte; aligned to 64 MiB.

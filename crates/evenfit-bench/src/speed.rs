@@ -19,16 +19,9 @@ pub fn measure(names: &[&str], workload: &Workload, rounds: usize) -> Vec<Cell> 
     };
     let mut pools = Vec::new();
     for name in std::iter::once(&"noop").chain(names) {
-        pools.push((
-            *name,
-            peers::with(name, &mut Roomy::new(workload)).expect("a known name"),
-        ));
+        pools.push((*name, peers::with(name, &mut Roomy::new(workload)).expect("a known name")));
     }
-    let longest = pools
-        .iter()
-        .filter_map(|(_, pool)| pool.ok())
-        .max()
-        .unwrap_or(0);
+    let longest = pools.iter().filter_map(|(_, pool)| pool.ok()).max().unwrap_or(0);
     let Ok(region) = Region::new(longest) else {
         return vec![Err(Missing::NeverServed); names.len()];
     };
@@ -37,11 +30,7 @@ pub fn measure(names: &[&str], workload: &Workload, rounds: usize) -> Vec<Cell> 
     for round in 0..=rounds {
         for (index, (name, pool)) in pools.iter().enumerate() {
             if let Ok(len_bytes) = *pool {
-                let mut run = Run {
-                    load,
-                    region: &region,
-                    len_bytes,
-                };
+                let mut run = Run { load, region: &region, len_bytes };
                 let ns = peers::with(name, &mut run).expect("a known name");
                 if round > 0 {
                     times[index].push(ns);
@@ -52,9 +41,7 @@ pub fn measure(names: &[&str], workload: &Workload, rounds: usize) -> Vec<Cell> 
     let noop = median(&mut times[0]);
     (1..pools.len())
         .map(|index| {
-            pools[index]
-                .1
-                .map(|_| (median(&mut times[index]) - noop) / load.ops.len() as f64)
+            pools[index].1.map(|_| (median(&mut times[index]) - noop) / load.ops.len() as f64)
         })
         .collect()
 }
@@ -77,10 +64,7 @@ impl<'a> Roomy<'a> {
     /// Within the time that any measurement allows.
     #[must_use]
     pub fn new(workload: &'a Workload) -> Self {
-        Self {
-            workload,
-            limit: REPLAY_LIMIT,
-        }
+        Self { workload, limit: REPLAY_LIMIT }
     }
 }
 

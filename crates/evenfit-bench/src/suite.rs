@@ -21,19 +21,11 @@ pub struct Effort {
 
 impl Effort {
     /// For figures to publish.
-    pub const FULL: Self = Self {
-        instr_ops_max: usize::MAX,
-        rounds: 11,
-        replays: 7,
-        sample: worst::Sample::FULL,
-    };
+    pub const FULL: Self =
+        Self { instr_ops_max: usize::MAX, rounds: 11, replays: 7, sample: worst::Sample::FULL };
     /// For a look.
-    pub const QUICK: Self = Self {
-        instr_ops_max: 300_000,
-        rounds: 3,
-        replays: 3,
-        sample: worst::Sample::QUICK,
-    };
+    pub const QUICK: Self =
+        Self { instr_ops_max: 300_000, rounds: 3, replays: 3, sample: worst::Sample::QUICK };
 }
 
 /// Instructions an operation.
@@ -72,10 +64,7 @@ pub fn nanoseconds(names: &[&str], workloads: &[Workload], effort: Effort) -> Ta
     let mut table = Table::new("ns", names);
     for workload in workloads.iter().filter(|workload| workload.fixed().is_ok()) {
         progress("nanoseconds", workload.name());
-        table.push_column(
-            workload.name(),
-            speed::measure(names, workload, effort.rounds),
-        );
+        table.push_column(workload.name(), speed::measure(names, workload, effort.rounds));
     }
     table
 }
@@ -111,10 +100,8 @@ pub fn latencies(names: &[&str], workloads: &[Workload], effort: Effort) -> Vec<
         let mut table = Table::new(&format!("{LATENCY}{}", workload.name()), names);
         let measured = latency::measure(names, workload, effort.replays);
         for (index, part) in latency::PART_NAMES.iter().enumerate() {
-            let cells = measured
-                .iter()
-                .map(|percentiles| percentiles.map(|p| p.ns[index]))
-                .collect();
+            let cells =
+                measured.iter().map(|percentiles| percentiles.map(|p| p.ns[index])).collect();
             table.push_column(part, cells);
         }
         tables.push(table);

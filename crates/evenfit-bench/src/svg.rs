@@ -66,30 +66,24 @@ pub fn bars(title: &str, subtitle: &str, scale: Scale, digits: usize, bars: &[Ba
     };
     let longest = values().map(length).fold(0.0, f64::max);
     let room = f64::from(WIDTH as i32 - LEFT - RIGHT);
-    picture(
-        title,
-        subtitle,
-        TOP + ROW * sorted.len() as i32 + 20,
-        |area| {
-            for (bar, y) in sorted.iter().zip((TOP..).step_by(ROW as usize)) {
-                let middle = y + ROW / 2 - 1;
-                write(area, &bar.label, (LEFT - 8, middle), HPos::Right)?;
-                let (end, label) = match bar.value {
-                    Some(value) => (
-                        LEFT + (length(value) / longest * room) as i32,
-                        format!("{value:.digits$}"),
-                    ),
-                    None => (LEFT, "none".to_owned()),
-                };
-                let corners = [(LEFT, y + 2), (end, y + ROW - 4)];
-                if end > LEFT {
-                    area.draw(&Rectangle::new(corners, colour(&bar.label).filled()))?;
+    picture(title, subtitle, TOP + ROW * sorted.len() as i32 + 20, |area| {
+        for (bar, y) in sorted.iter().zip((TOP..).step_by(ROW as usize)) {
+            let middle = y + ROW / 2 - 1;
+            write(area, &bar.label, (LEFT - 8, middle), HPos::Right)?;
+            let (end, label) = match bar.value {
+                Some(value) => {
+                    (LEFT + (length(value) / longest * room) as i32, format!("{value:.digits$}"))
                 }
-                write(area, &label, (end + 6, middle), HPos::Left)?;
+                None => (LEFT, "none".to_owned()),
+            };
+            let corners = [(LEFT, y + 2), (end, y + ROW - 4)];
+            if end > LEFT {
+                area.draw(&Rectangle::new(corners, colour(&bar.label).filled()))?;
             }
-            Ok(())
-        },
-    )
+            write(area, &label, (end + 6, middle), HPos::Left)?;
+        }
+        Ok(())
+    })
 }
 
 /// Points in a plane, each with its label beside it.
@@ -150,9 +144,7 @@ fn axis(
 /// Round values within a logarithmic axis: dense ones if it spans less than a factor of four.
 fn ticks(range: &Range<f64>) -> Vec<f64> {
     let steps: &[f64] = if range.end / range.start < 4.0 {
-        &[
-            1.0, 1.05, 1.1, 1.2, 1.3, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0,
-        ]
+        &[1.0, 1.05, 1.1, 1.2, 1.3, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]
     } else {
         &[1.0, 2.0, 5.0]
     };
@@ -172,11 +164,7 @@ fn short(value: f64) -> String {
 fn picture(title: &str, subtitle: &str, height: i32, draw: impl FnOnce(&Area) -> Drawn) -> String {
     let mut svg = String::new();
     let area = SVGBackend::with_string(&mut svg, (WIDTH, height as u32)).into_drawing_area();
-    let heading = Text::new(
-        title,
-        (16, 10),
-        style(17).font.style(FontStyle::Bold).color(&TEXT),
-    );
+    let heading = Text::new(title, (16, 10), style(17).font.style(FontStyle::Bold).color(&TEXT));
     area.draw(&heading)
         .and_then(|()| write(&area, subtitle, (16, 40), HPos::Left))
         .and_then(|()| draw(&area))
@@ -196,11 +184,7 @@ fn style(size: i32) -> TextStyle<'static> {
 }
 
 fn colour(label: &str) -> RGBColor {
-    if label.starts_with("evenfit") {
-        OWN
-    } else {
-        OTHERS
-    }
+    if label.starts_with("evenfit") { OWN } else { OTHERS }
 }
 
 #[cfg(test)]
@@ -208,10 +192,7 @@ mod tests {
     use super::*;
 
     fn bar(label: &str, value: Option<f64>) -> Bar {
-        Bar {
-            label: label.to_owned(),
-            value,
-        }
+        Bar { label: label.to_owned(), value }
     }
 
     #[test]
@@ -221,11 +202,7 @@ mod tests {
             "",
             Scale::Linear,
             1,
-            &[
-                bar("slow", Some(9.0)),
-                bar("fast", Some(3.0)),
-                bar("absent", None),
-            ],
+            &[bar("slow", Some(9.0)), bar("fast", Some(3.0)), bar("absent", None)],
         );
         assert!(svg.contains("a &lt; b"));
         let at = |text: &str| svg.find(text).expect(text);
@@ -235,18 +212,8 @@ mod tests {
 
     #[test]
     fn a_point_has_a_place_within_the_plot() {
-        let point = |label: &str, x, y| Point {
-            label: label.to_owned(),
-            x,
-            y,
-        };
-        let svg = points(
-            "t",
-            "s",
-            "x",
-            "y",
-            &[point("a", 1.0, 10.0), point("b", 4.0, 10.0)],
-        );
+        let point = |label: &str, x, y| Point { label: label.to_owned(), x, y };
+        let svg = points("t", "s", "x", "y", &[point("a", 1.0, 10.0), point("b", 4.0, 10.0)]);
         assert!(!svg.contains("NaN") && !svg.contains("inf"));
         assert_eq!(svg.matches("<circle").count(), 2);
     }

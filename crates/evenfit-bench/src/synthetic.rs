@@ -56,9 +56,8 @@ fn uniform(live: usize) -> LoadBuilder {
 /// `live` blocks, of which random ones are replaced 200,000 times.
 fn replaced(mut random: Random, live: usize, size: impl Fn(&mut Random) -> u32) -> LoadBuilder {
     let mut load = LoadBuilder::default();
-    let mut blocks: Vec<u32> = (0..live)
-        .map(|_| load.alloc(size(&mut random), ALIGN_LOG2))
-        .collect();
+    let mut blocks: Vec<u32> =
+        (0..live).map(|_| load.alloc(size(&mut random), ALIGN_LOG2)).collect();
     for _ in 0..200_000 {
         let index = random.below(live);
         load.free(blocks[index]);
@@ -72,9 +71,8 @@ fn replaced(mut random: Random, live: usize, size: impl Fn(&mut Random) -> u32) 
 fn ramp_then_random() -> LoadBuilder {
     let mut random = Random::new(2);
     let mut load = LoadBuilder::default();
-    let mut blocks: Vec<u32> = (0..20_000)
-        .map(|_| load.alloc(random.log_uniform(14), ALIGN_LOG2))
-        .collect();
+    let mut blocks: Vec<u32> =
+        (0..20_000).map(|_| load.alloc(random.log_uniform(14), ALIGN_LOG2)).collect();
     for turn in 0..300_000_u32 {
         let growing = (turn / 30_000) % 2 == 1;
         if blocks.len() < 1_000 || random.between(0, 99) < if growing { 53 } else { 47 } {
@@ -240,11 +238,7 @@ fn large_queue() -> LoadBuilder {
 /// 4,000 live blocks, random ones replaced: about half of them of 8 to 511 bytes, the others of 0.5 to 16 KiB.
 fn large_mixed() -> LoadBuilder {
     replaced(Random::new(10), 4_000, |random| {
-        if random.between(0, 1) == 0 {
-            random.between(8, 511)
-        } else {
-            large(random)
-        }
+        if random.between(0, 1) == 0 { random.between(8, 511) } else { large(random) }
     })
 }
 
@@ -283,10 +277,7 @@ mod tests {
             let below = allocs.filter(|op| op.size < 512).count();
             // None of them, or a half.
             let expected = halves * total / 2;
-            assert!(
-                below.abs_diff(expected) <= expected / 50,
-                "{name}: {below} of {total}"
-            );
+            assert!(below.abs_diff(expected) <= expected / 50, "{name}: {below} of {total}");
         }
     }
 

@@ -77,24 +77,16 @@ impl Table {
     /// Sets one figure; rows and columns appear in the order in which they are first named.
     fn set(&mut self, row: &str, column: &str, cell: Cell) {
         let absent = Err(Missing::NotMeasured);
-        let row = self
-            .rows
-            .iter()
-            .position(|name| name == row)
-            .unwrap_or_else(|| {
-                self.rows.push(row.to_owned());
-                self.cells.push(vec![absent; self.columns.len()]);
-                self.rows.len() - 1
-            });
-        let column = self
-            .columns
-            .iter()
-            .position(|name| name == column)
-            .unwrap_or_else(|| {
-                self.columns.push(column.to_owned());
-                self.cells.iter_mut().for_each(|cells| cells.push(absent));
-                self.columns.len() - 1
-            });
+        let row = self.rows.iter().position(|name| name == row).unwrap_or_else(|| {
+            self.rows.push(row.to_owned());
+            self.cells.push(vec![absent; self.columns.len()]);
+            self.rows.len() - 1
+        });
+        let column = self.columns.iter().position(|name| name == column).unwrap_or_else(|| {
+            self.columns.push(column.to_owned());
+            self.cells.iter_mut().for_each(|cells| cells.push(absent));
+            self.columns.len() - 1
+        });
         self.cells[row][column] = cell;
     }
 
@@ -125,10 +117,8 @@ impl Table {
             Summary::None => None,
             Summary::Max => figures().reduce(f64::max),
             Summary::GeometricMean => {
-                let logs: Vec<f64> = figures()
-                    .filter(|figure| *figure > 0.0)
-                    .map(f64::ln)
-                    .collect();
+                let logs: Vec<f64> =
+                    figures().filter(|figure| *figure > 0.0).map(f64::ln).collect();
                 let complete = logs.len() == self.columns.len() && !logs.is_empty();
                 complete.then(|| (logs.iter().sum::<f64>() / logs.len() as f64).exp())
             }
@@ -140,13 +130,7 @@ impl Table {
     pub fn to_text(&self) -> String {
         let lines = self.lines();
         let widths: Vec<usize> = (0..lines[0].len())
-            .map(|column| {
-                lines
-                    .iter()
-                    .map(|line| line[column].len())
-                    .max()
-                    .unwrap_or(0)
-            })
+            .map(|column| lines.iter().map(|line| line[column].len()).max().unwrap_or(0))
             .collect();
         let mut text = format!("{}\n", self.title);
         for line in lines {
@@ -266,12 +250,7 @@ pub const LATENCY: &str = "latency_";
 
 /// The measures: name, title, digits after the point, summary.
 const MEASURES: [(&str, &str, usize, Summary); 9] = [
-    (
-        "instr",
-        "instructions an operation",
-        1,
-        Summary::GeometricMean,
-    ),
+    ("instr", "instructions an operation", 1, Summary::GeometricMean),
     ("ns", "nanoseconds an operation", 1, Summary::GeometricMean),
     (
         "footprint",
@@ -279,18 +258,8 @@ const MEASURES: [(&str, &str, usize, Summary); 9] = [
         3,
         Summary::GeometricMean,
     ),
-    (
-        "worst_alloc",
-        "most instructions in one allocation",
-        0,
-        Summary::Max,
-    ),
-    (
-        "worst_free",
-        "most instructions in one free",
-        0,
-        Summary::Max,
-    ),
+    ("worst_alloc", "most instructions in one allocation", 0, Summary::Max),
+    ("worst_free", "most instructions in one free", 0, Summary::Max),
     (
         "worst_realloc",
         "most instructions in one change of size, payload copies apart",
@@ -303,12 +272,7 @@ const MEASURES: [(&str, &str, usize, Summary); 9] = [
         0,
         Summary::None,
     ),
-    (
-        LATENCY,
-        "nanoseconds of one operation, each the least of several replays",
-        0,
-        Summary::None,
-    ),
+    (LATENCY, "nanoseconds of one operation, each the least of several replays", 0, Summary::None),
     (
         "growth",
         "growth: how many times as much with ten times as many live blocks",
@@ -416,13 +380,9 @@ mod tests {
 
     #[test]
     fn names_the_line_that_is_wrong() {
-        for wrong in [
-            "ns,x,one",
-            "ns,x,one,,",
-            "ns,x,one,1,too slow",
-            "speed,x,one,1,",
-            "ns,x,one,fast,",
-        ] {
+        for wrong in
+            ["ns,x,one", "ns,x,one,,", "ns,x,one,1,too slow", "speed,x,one,1,", "ns,x,one,fast,"]
+        {
             let text = format!("{CSV_HEADER}\n{wrong}\n");
             assert!(from_csv(&text).expect_err(wrong).starts_with("line 2: "));
         }

@@ -40,12 +40,7 @@ impl Missing {
     /// The reason that a word in a table stands for.
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
-        let all = [
-            Self::TooSlow,
-            Self::NeverServed,
-            Self::NotMeasured,
-            Self::Valgrind,
-        ];
+        let all = [Self::TooSlow, Self::NeverServed, Self::NotMeasured, Self::Valgrind];
         all.into_iter().find(|missing| missing.as_str() == word)
     }
 }

@@ -66,30 +66,17 @@ pub struct Sample {
 
 impl Sample {
     /// For figures to publish.
-    pub const FULL: Self = Self {
-        windows: 40,
-        window: 100,
-        slowest: 300,
-        replays: 4,
-        limit: Duration::from_secs(6),
-    };
+    pub const FULL: Self =
+        Self { windows: 40, window: 100, slowest: 300, replays: 4, limit: Duration::from_secs(6) };
     /// For a look.
-    pub const QUICK: Self = Self {
-        windows: 10,
-        window: 50,
-        slowest: 60,
-        replays: 2,
-        limit: Duration::from_secs(1),
-    };
+    pub const QUICK: Self =
+        Self { windows: 10, window: 50, slowest: 60, replays: 2, limit: Duration::from_secs(1) };
 }
 
 /// The most instructions of each of `names`, in their order.
 #[must_use]
 pub fn measure(names: &[&str], workload: &Workload, sample: Sample) -> Vec<Result<Worst, Missing>> {
-    names
-        .iter()
-        .map(|name| one(name, workload, sample))
-        .collect()
+    names.iter().map(|name| one(name, workload, sample)).collect()
 }
 
 fn one(name: &str, workload: &Workload, sample: Sample) -> Result<Worst, Missing> {
@@ -104,12 +91,7 @@ fn one(name: &str, workload: &Workload, sample: Sample) -> Result<Worst, Missing
     };
     let ticks = times(name, workload, load, sample.replays)?.ticks;
     let chosen = chosen(load, &ticks, sample);
-    let mut stepped = Stepped {
-        load,
-        len_bytes,
-        chosen: &chosen,
-        limit: sample.limit,
-    };
+    let mut stepped = Stepped { load, len_bytes, chosen: &chosen, limit: sample.limit };
     peers::with(name, &mut stepped).expect("a known name")
 }
 
@@ -197,11 +179,7 @@ impl Visitor for Stepped<'_> {
                 let count =
                     single(&mut stepper, &mut *peer, op, &mut slots).ok_or(Missing::NeverServed)?;
                 // The C library's own allocator is all library; elsewhere that is only where payload is copied.
-                let instructions = if about.class == Class::Os {
-                    count.total()
-                } else {
-                    count.own
-                };
+                let instructions = if about.class == Class::Os { count.total() } else { count.own };
                 let most = worst.of(op.kind);
                 *most = (*most).max(instructions);
                 worst.stepped += 1;

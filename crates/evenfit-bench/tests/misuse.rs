@@ -29,12 +29,7 @@ const ERRORS: [&str; MISUSES.len()] = [
 /// One test for all: the hook that names the error is the process's.
 #[test]
 fn every_misuse_is_refused_and_no_late_write_does_harm() {
-    for peer in [
-        "evenfit-blocks",
-        "evenfit-compact",
-        "evenfit-slabs",
-        "evenfit-aligned",
-    ] {
+    for peer in ["evenfit-blocks", "evenfit-compact", "evenfit-slabs", "evenfit-aligned"] {
         for (number, error) in ERRORS.into_iter().enumerate() {
             let answer = heaps::with(peer, &mut Run(Case::Misuse(number)));
             let name = MISUSES[number];

@@ -83,11 +83,7 @@ impl Visitor for Checked<'_> {
                 assert!(!block.is_null(), "{}: operation {index}", about.name);
                 let aligned = block.addr().is_multiple_of(1 << op.align_log2);
                 // good_memory's and dlmalloc's `realloc` don't promise to keep more than their natural alignment.
-                assert!(
-                    aligned || op.kind == Kind::Realloc,
-                    "{}: operation {index}",
-                    about.name
-                );
+                assert!(aligned || op.kind == Kind::Realloc, "{}: operation {index}", about.name);
                 block.write_bytes(own, op.size as usize);
             }
         }
@@ -105,19 +101,9 @@ fn every_allocator_keeps_what_is_written() {
 #[test]
 fn a_pool_has_room_for_the_payload_at_least() {
     let workload = Workload::Fixed(program());
-    for about in peers::all()
-        .iter()
-        .filter(|about| about.class == Class::Pool)
-    {
-        let measured = peers::with(
-            about.name,
-            &mut footprint::Measure {
-                workload: &workload,
-            },
-        );
-        let footprint = measured
-            .expect("a name of the list")
-            .expect("a small program");
+    for about in peers::all().iter().filter(|about| about.class == Class::Pool) {
+        let measured = peers::with(about.name, &mut footprint::Measure { workload: &workload });
+        let footprint = measured.expect("a name of the list").expect("a small program");
         assert!(
             footprint.ratio >= 1.0 && footprint.ratio < 64.0,
             "{}: {}",

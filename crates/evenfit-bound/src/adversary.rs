@@ -39,10 +39,7 @@ pub fn worst(cut: Cut, demands: &[Demand]) -> Witness {
             worst = witness;
         }
     };
-    consider(
-        holes_moved_up(cut, demands),
-        "holes moved up one by one between the largest blocks",
-    );
+    consider(holes_moved_up(cut, demands), "holes moved up one by one between the largest blocks");
     for pin in 0..demands.len() {
         consider(
             pinned_holes(cut, demands, pin),
@@ -50,10 +47,7 @@ pub fn worst(cut: Cut, demands: &[Demand]) -> Witness {
         );
     }
     for seed in 0..RANDOM_PROGRAMS {
-        consider(
-            random(cut, demands, seed),
-            "random, the largest gaps spared",
-        );
+        consider(random(cut, demands, seed), "random, the largest gaps spared");
     }
     worst
 }
@@ -116,17 +110,10 @@ impl<'a> Game<'a> {
     fn allocate(&mut self, demand: usize, granules: u64) -> Option<usize> {
         let granules = granules.next_multiple_of(self.cut.align_granules);
         let align = Cut::align_of(self.demands[demand].slack);
-        let handle = self
-            .may(demand)
-            .then(|| self.space.allocate(granules, align))
-            .flatten()?;
+        let handle = self.may(demand).then(|| self.space.allocate(granules, align)).flatten()?;
         self.steps.push(Step::Alloc { demand, granules });
         self.count[demand] += 1;
-        self.live.push(Live {
-            id: self.allocations,
-            demand,
-            handle,
-        });
+        self.live.push(Live { id: self.allocations, demand, handle });
         self.allocations += 1;
         let (start, len) = self.space.extent(handle);
         if start + len > self.reach {
@@ -162,11 +149,7 @@ impl<'a> Game<'a> {
         while granules > 0 && self.is_served(granules - self.cut.align_granules) {
             granules -= self.cut.align_granules;
         }
-        Witness {
-            steps: self.steps,
-            granules,
-            method,
-        }
+        Witness { steps: self.steps, granules, method }
     }
 
     /// Whether a pool of so many granules serves the program.
@@ -206,11 +189,7 @@ fn holes_moved_up<'a>(cut: Cut, demands: &'a [Demand]) -> Game<'a> {
         .filter(|&at| demands[at].min < size && size <= demands[at].max && demands[at].slack == 0)
         .collect();
     let pick = |game: &Game| movers.iter().copied().find(|&at| game.may(at));
-    let blocks: u64 = movers
-        .iter()
-        .map(|&at| demands[at].most_live)
-        .sum::<u64>()
-        .min(ROW_MAX);
+    let blocks: u64 = movers.iter().map(|&at| demands[at].most_live).sum::<u64>().min(ROW_MAX);
     let hole = size.saturating_sub(cut.align_granules);
     if hole < Cut::BLOCK_MIN || blocks < 3 {
         return game;

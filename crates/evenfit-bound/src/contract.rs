@@ -79,10 +79,7 @@ struct FileSite {
 }
 
 #[derive(Deserialize)]
-#[serde(
-    untagged,
-    expecting = "a size reads 64, \"4KiB\" or, for a range, [20, 1500]"
-)]
+#[serde(untagged, expecting = "a size reads 64, \"4KiB\" or, for a range, [20, 1500]")]
 enum Size {
     One(Bytes),
     Range([Bytes; 2]),
@@ -106,9 +103,7 @@ impl Bytes {
             Self::Number(bytes) => return Some(*bytes),
             Self::Text(text) => text.trim(),
         };
-        let digits = text
-            .find(|c: char| !c.is_ascii_digit())
-            .unwrap_or(text.len());
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
         let (number, unit) = text.split_at(digits);
         let scale: u64 = match unit.trim().to_ascii_lowercase().as_str() {
             "" | "b" => 1,
@@ -143,9 +138,7 @@ impl Contract {
             ContractError(format!("{wrong}: write geometry = {names}"))
         })?;
         if file.site.is_empty() {
-            return Err(ContractError(
-                "no [[site]] is declared: name at least one".into(),
-            ));
+            return Err(ContractError("no [[site]] is declared: name at least one".into()));
         }
         if file.site.len() > SITES_MAX {
             return Err(ContractError(format!(
@@ -153,28 +146,18 @@ impl Contract {
                 file.site.len()
             )));
         }
-        let sites = file
-            .site
-            .iter()
-            .map(read_site)
-            .collect::<Result<Vec<_>, _>>()?;
+        let sites = file.site.iter().map(read_site).collect::<Result<Vec<_>, _>>()?;
         let mut names: Vec<&str> = sites.iter().map(|site| site.name.as_str()).collect();
         names.sort_unstable();
         if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(ContractError(format!(
-                "site '{}' is declared twice",
-                twice[0]
-            )));
+            return Err(ContractError(format!("site '{}' is declared twice", twice[0])));
         }
         Ok(Self { cut, sites })
     }
 
     /// The contract in granules, site by site.
     pub fn demands(&self) -> Vec<Demand> {
-        self.sites
-            .iter()
-            .map(|site| site.demand(self.cut))
-            .collect()
+        self.sites.iter().map(|site| site.demand(self.cut)).collect()
     }
 }
 
@@ -193,19 +176,14 @@ impl Site {
 fn read_site(site: &FileSite) -> Result<Site, ContractError> {
     let wrong = |what: &str| ContractError(format!("site '{}': {what}", site.name));
     if site.name.is_empty() || site.name.chars().any(char::is_control) {
-        return Err(ContractError(format!(
-            "site {:?}: a name must be plain text",
-            site.name
-        )));
+        return Err(ContractError(format!("site {:?}: a name must be plain text", site.name)));
     }
     let (min, max) = match &site.size {
         Size::One(bytes) => (bytes.value(), bytes.value()),
         Size::Range([min, max]) => (min.value(), max.value()),
     };
     let (Some(min_bytes), Some(max_bytes)) = (min, max) else {
-        return Err(wrong(
-            "size is no number of bytes: it reads 64, \"4KiB\" or [20, 1500]",
-        ));
+        return Err(wrong("size is no number of bytes: it reads 64, \"4KiB\" or [20, 1500]"));
     };
     if min_bytes > max_bytes {
         return Err(wrong("size: the first of a range is the smaller one"));
@@ -246,20 +224,9 @@ mod tests {
         )
         .unwrap();
         assert_eq!(contract.cut, Cut::COMPACT);
-        assert_eq!(
-            (contract.sites[0].min_bytes, contract.sites[0].max_bytes),
-            (4096, 4096)
-        );
+        assert_eq!((contract.sites[0].min_bytes, contract.sites[0].max_bytes), (4096, 4096));
         let demand = contract.demands()[1];
-        assert_eq!(
-            demand,
-            Demand {
-                min: 2,
-                max: 256,
-                slack: 9,
-                most_live: 4
-            }
-        );
+        assert_eq!(demand, Demand { min: 2, max: 256, slack: 9, most_live: 4 });
     }
 
     #[test]
@@ -294,14 +261,7 @@ mod tests {
             (site("size=1\nalign=3\nmost_live=1"), "power of two"),
             (site("size=1\nmost_live=1\nwhat=2"), "what"),
             (site("size=999999999999999999\nmost_live=1"), "machine"),
-            (
-                format!(
-                    "{}\n{}",
-                    site("size=1\nmost_live=1"),
-                    site("size=1\nmost_live=1")
-                ),
-                "twice",
-            ),
+            (format!("{}\n{}", site("size=1\nmost_live=1"), site("size=1\nmost_live=1")), "twice"),
             ("[[site]\n".into(), "line 1"),
         ] {
             assert!(error(&text).contains(part), "{text}: {}", error(&text));

@@ -146,10 +146,7 @@ fn smallest_of_evenfit(cut: Cut, programs: &Programs, states_max: usize) -> Resu
     search.run()?;
     let slack = programs.demands.iter().map(|demand| demand.slack).max();
     let slack = slack.unwrap_or(0).next_multiple_of(cut.align_granules);
-    let mut exact = Exact {
-        granules: safe.min(search.furthest.0 + slack),
-        ..search.exact()
-    };
+    let mut exact = Exact { granules: safe.min(search.furthest.0 + slack), ..search.exact() };
     while exact.granules > 0 {
         let shorter = exact.granules - cut.align_granules;
         let mut search = Search::<WithRest>::new(rule, programs, states_max, Some(shorter));
@@ -171,12 +168,7 @@ fn smallest_of(rule: Rule, programs: &Programs, states_max: usize) -> Result<Exa
         search.run()?;
         return Ok(search.exact());
     }
-    let mut granules = programs
-        .demands
-        .iter()
-        .map(|d| rule.block(d.max))
-        .max()
-        .unwrap_or(0);
+    let mut granules = programs.demands.iter().map(|d| rule.block(d.max)).max().unwrap_or(0);
     let mut witness = Vec::new();
     let (mut states, mut transitions) = (0, 0);
     loop {
@@ -187,12 +179,7 @@ fn smallest_of(rule: Rule, programs: &Programs, states_max: usize) -> Result<Exa
         match search.failure() {
             Some(steps) => (witness, granules) = (steps, granules + 1),
             None => {
-                return Ok(Exact {
-                    granules,
-                    witness,
-                    states,
-                    transitions,
-                });
+                return Ok(Exact { granules, witness, states, transitions });
             }
         }
     }
@@ -265,13 +252,8 @@ fn key_of(pieces: impl Iterator<Item = (u64, u8, u8)>) -> Rc<[u8]> {
 
 /// The pieces again.
 fn pieces_of(key: &[u8]) -> impl Iterator<Item = (u64, u8, u8)> {
-    key.chunks_exact(4).map(|part| {
-        (
-            u64::from(u16::from_le_bytes([part[0], part[1]])),
-            part[2],
-            part[3],
-        )
-    })
+    key.chunks_exact(4)
+        .map(|part| (u64::from(u16::from_le_bytes([part[0], part[1]])), part[2], part[3]))
 }
 
 /// A step, its block named by where it starts.
@@ -341,12 +323,7 @@ impl<'a, S: Simulated> Search<'a, S> {
                 }
             }
         }
-        for Used {
-            owner,
-            start,
-            asked,
-        } in blocks
-        {
+        for Used { owner, start, asked } in blocks {
             let mut after = space.clone();
             after.give_back(start);
             self.arrive(from, Move::Free(start), Some(after))?;
@@ -375,9 +352,7 @@ impl<'a, S: Simulated> Search<'a, S> {
             return Ok(());
         }
         if self.states.len() >= self.states_max {
-            return Err(TooMany {
-                states: self.states_max,
-            });
+            return Err(TooMany { states: self.states_max });
         }
         self.seen.insert(key.clone(), id);
         self.states.push((key, from, step));
@@ -424,16 +399,11 @@ impl<'a, S: Simulated> Search<'a, S> {
             }
             Move::Free(start) => {
                 space.give_back(start);
-                Step::Free {
-                    block: ids.remove(&start).unwrap_or_default(),
-                }
+                Step::Free { block: ids.remove(&start).unwrap_or_default() }
             }
             Move::Resize(start, granules) => {
                 space.resize(start, granules);
-                Step::Resize {
-                    block: ids[&start],
-                    granules,
-                }
+                Step::Resize { block: ids[&start], granules }
             }
         });
         steps.collect()
@@ -444,11 +414,7 @@ impl<'a, S: Simulated> Search<'a, S> {
 fn new_block(before: &impl Simulated, after: &impl Simulated) -> u64 {
     let old = before.blocks();
     let is_new = |block: &Used| old.iter().all(|old| old.start != block.start);
-    after
-        .blocks()
-        .into_iter()
-        .find(is_new)
-        .map_or(0, |block| block.start)
+    after.blocks().into_iter().find(is_new).map_or(0, |block| block.start)
 }
 
 /// Places a program's blocks one after the other in a pool of `end` granules, without an end if there is none: for

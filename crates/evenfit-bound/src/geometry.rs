@@ -20,27 +20,14 @@ impl Cut {
     pub const BLOCK_MIN: u64 = 2;
 
     /// `evenfit::Standard`.
-    pub const STANDARD: Self = Self {
-        granule_bytes: 8,
-        align_granules: 1,
-        short_end: 32,
-        division_log2: 2,
-    };
+    pub const STANDARD: Self =
+        Self { granule_bytes: 8, align_granules: 1, short_end: 32, division_log2: 2 };
     /// `evenfit::Aligned`.
-    pub const ALIGNED: Self = Self {
-        align_granules: 2,
-        ..Self::STANDARD
-    };
+    pub const ALIGNED: Self = Self { align_granules: 2, ..Self::STANDARD };
     /// `evenfit::Wide`.
-    pub const WIDE: Self = Self {
-        granule_bytes: 16,
-        ..Self::STANDARD
-    };
+    pub const WIDE: Self = Self { granule_bytes: 16, ..Self::STANDARD };
     /// `evenfit::Compact`.
-    pub const COMPACT: Self = Self {
-        short_end: 16,
-        ..Self::STANDARD
-    };
+    pub const COMPACT: Self = Self { short_end: 16, ..Self::STANDARD };
 
     /// The geometries, as a contract names them.
     pub const NAMED: [(&'static str, Self); 4] = [
@@ -115,11 +102,7 @@ impl Cut {
     /// The length at which a free block is surely found for `granules`: R(r) of the proof.
     pub fn surely(self, granules: u64) -> u64 {
         let bin = self.bin(granules);
-        if self.smallest(bin) == granules {
-            granules
-        } else {
-            self.smallest(bin + 1)
-        }
+        if self.smallest(bin) == granules { granules } else { self.smallest(bin + 1) }
     }
 
     /// Bytes of a region, based at a multiple of what blocks are aligned to, whose pool has at least `granules`.
@@ -150,11 +133,7 @@ mod tests {
     fn bins_follow_each_other_and_begin_with_their_smallest() {
         for short_log2 in 2..6 {
             for division_log2 in 0..=short_log2 {
-                let cut = Cut {
-                    short_end: 1 << short_log2,
-                    division_log2,
-                    ..Cut::STANDARD
-                };
+                let cut = Cut { short_end: 1 << short_log2, division_log2, ..Cut::STANDARD };
                 for granules in 2..3000 {
                     let bin = cut.bin(granules);
                     assert!(cut.smallest(bin) <= granules && granules < cut.smallest(bin + 1));
@@ -176,14 +155,8 @@ mod tests {
 
     #[test]
     fn granules_and_slack_are_the_heaps() {
-        assert_eq!(
-            [0, 1, 16, 17].map(|n| Cut::STANDARD.granules(n)),
-            [2, 2, 2, 3]
-        );
-        assert_eq!(
-            [0, 1, 16, 17].map(|n| Cut::ALIGNED.granules(n)),
-            [2, 2, 2, 4]
-        );
+        assert_eq!([0, 1, 16, 17].map(|n| Cut::STANDARD.granules(n)), [2, 2, 2, 3]);
+        assert_eq!([0, 1, 16, 17].map(|n| Cut::ALIGNED.granules(n)), [2, 2, 2, 4]);
         assert_eq!([1, 32, 33].map(|n| Cut::WIDE.granules(n)), [2, 2, 3]);
         assert_eq!([1, 8, 16, 64].map(|a| Cut::STANDARD.slack(a)), [0, 0, 3, 9]);
         assert_eq!([8, 16, 32].map(|a| Cut::ALIGNED.slack(a)), [0, 0, 5]);

@@ -48,20 +48,14 @@ pub struct Violation {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            name,
-            live,
-            size_bytes,
-            ..
-        } = self;
+        let Self { name, live, size_bytes, .. } = self;
         match self.kind {
             ViolationKind::TooMany => {
                 write!(f, "{name}: one more block than the {live} it may have live")
             }
-            ViolationKind::Size => write!(
-                f,
-                "{name}: a block of {size_bytes} bytes, outside its range"
-            ),
+            ViolationKind::Size => {
+                write!(f, "{name}: a block of {size_bytes} bytes, outside its range")
+            }
             ViolationKind::Align => write!(f, "{name}: a larger alignment than promised"),
             ViolationKind::FreedTooOften => {
                 write!(f, "{name}: a block given back that was never counted")
@@ -99,11 +93,7 @@ pub struct Monitor<const CLASSES: usize> {
 impl<const CLASSES: usize> Monitor<CLASSES> {
     /// Nothing is live yet.
     pub const fn new(classes: [Class; CLASSES]) -> Self {
-        Self {
-            classes,
-            live: [0; CLASSES],
-            first: None,
-        }
+        Self { classes, live: [0; CLASSES], first: None }
     }
 
     /// A block of `class` was allocated, or a reallocation may be moving one to `layout`: then
@@ -155,13 +145,7 @@ impl<const CLASSES: usize> Monitor<CLASSES> {
     fn violated(&mut self, class: usize, kind: ViolationKind, size_bytes: usize, live: u32) {
         let name = self.classes.get(class).map_or("", |promise| promise.name);
         if self.first.is_none() {
-            self.first = Some(Violation {
-                class,
-                name,
-                kind,
-                size_bytes,
-                live,
-            });
+            self.first = Some(Violation { class, name, kind, size_bytes, live });
         }
     }
 }

@@ -76,9 +76,8 @@ pub fn pool_for_maxima(cut: Cut, live: u64, blocks: u64, sizes: &[(u64, u64)]) -
     let divisor = divisor_of_fixed(cut, sizes.iter().copied());
     let mut safe = None::<Safe>;
     for (binding, &(size, slack)) in sizes.iter().enumerate() {
-        let others = blocks
-            .saturating_sub(1)
-            .min(live.saturating_sub(size) / smallest.max(Cut::BLOCK_MIN));
+        let others =
+            blocks.saturating_sub(1).min(live.saturating_sub(size) / smallest.max(Cut::BLOCK_MIN));
         let missed = Missed::by(cut, size.checked_add(slack)?, divisor);
         let failing = missed.pool(live, slack, others, binding)?;
         if safe.is_none_or(|safe| failing.granules > safe.granules) {
@@ -113,11 +112,7 @@ impl Missed {
         };
         let below = |len: u64| {
             let multiple = (len - 1) / divisor * divisor;
-            if multiple < Cut::BLOCK_MIN {
-                0
-            } else {
-                multiple
-            }
+            if multiple < Cut::BLOCK_MIN { 0 } else { multiple }
         };
         Self {
             gap: below(surely),
@@ -133,11 +128,7 @@ impl Missed {
     /// own granules count among the `live`.
     pub(crate) fn pool(self, live: u64, slack: u64, others: u64, binding: usize) -> Option<Safe> {
         let beside_each = self.gap + self.absorbed;
-        let one_is_first = if others > 0 {
-            self.gap - self.head_gap
-        } else {
-            0
-        };
+        let one_is_first = if others > 0 { self.gap - self.head_gap } else { 0 };
         let granules = live
             .checked_add(slack)?
             .checked_add(others.checked_mul(beside_each)?)?
@@ -169,9 +160,8 @@ fn common_divisor(cut: Cut, demands: &[Demand]) -> u64 {
 
 /// The same for all lengths that are ever asked for, each with its slack.
 pub(crate) fn divisor_of_fixed(cut: Cut, sizes: impl Iterator<Item = (u64, u64)>) -> u64 {
-    let divisor = sizes.fold(0, |divisor, (size, slack)| {
-        gcd(divisor, if slack == 0 { size } else { 1 })
-    });
+    let divisor =
+        sizes.fold(0, |divisor, (size, slack)| gcd(divisor, if slack == 0 { size } else { 1 }));
     divisor.max(cut.align_granules)
 }
 
@@ -199,10 +189,8 @@ pub fn divided(cut: Cut, demands: &[Demand]) -> Option<Vec<Share>> {
     for end in 1..=order.len() {
         let mut found: Option<(u64, Vec<Share>)> = None;
         for begin in 0..end {
-            let group: Vec<Demand> = order[begin..end]
-                .iter()
-                .map(|&index| demands[index])
-                .collect();
+            let group: Vec<Demand> =
+                order[begin..end].iter().map(|&index| demands[index]).collect();
             let Some((before, shares)) = &best[begin] else {
                 continue;
             };
@@ -216,10 +204,7 @@ pub fn divided(cut: Cut, demands: &[Demand]) -> Option<Vec<Share>> {
             };
             if found.as_ref().is_none_or(|(fewest, _)| bytes < *fewest) {
                 let mut shares = shares.clone();
-                shares.push(Share {
-                    demands: order[begin..end].to_vec(),
-                    safe,
-                });
+                shares.push(Share { demands: order[begin..end].to_vec(), safe });
                 found = Some((bytes, shares));
             }
         }
@@ -233,12 +218,7 @@ mod tests {
     use super::*;
 
     fn demand(min: u64, max: u64, slack: u64, most_live: u64) -> Demand {
-        Demand {
-            min,
-            max,
-            slack,
-            most_live,
-        }
+        Demand { min, max, slack, most_live }
     }
 
     #[test]
@@ -288,20 +268,13 @@ mod tests {
     #[test]
     fn apart_is_never_worse_than_together() {
         let cut = Cut::STANDARD;
-        let demands = [
-            demand(2, 2, 0, 1000),
-            demand(4096, 4096, 0, 2),
-            demand(3, 4, 0, 5),
-        ];
+        let demands = [demand(2, 2, 0, 1000), demand(4096, 4096, 0, 2), demand(3, 4, 0, 5)];
         let together = pool(cut, &demands).unwrap();
         let apart = divided(cut, &demands).unwrap();
         let bytes = |safe: Safe| cut.region_bytes(safe.granules).unwrap();
         let in_all: u64 = apart.iter().map(|share| bytes(share.safe)).sum();
         assert!(in_all < bytes(together) / 100);
-        let mut served: Vec<usize> = apart
-            .iter()
-            .flat_map(|share| share.demands.clone())
-            .collect();
+        let mut served: Vec<usize> = apart.iter().flat_map(|share| share.demands.clone()).collect();
         served.sort_unstable();
         assert_eq!(served, [0, 1, 2]);
     }

@@ -52,10 +52,7 @@ pub fn programs<'a>(cut: Cut, sites: &'a [Site]) -> Vec<SlabProgram> {
         for each in moves {
             each(&mut game);
         }
-        SlabProgram {
-            steps: game.steps,
-            method,
-        }
+        SlabProgram { steps: game.steps, method }
     };
     vec![
         program(
@@ -97,11 +94,7 @@ impl<'a> Game<'a> {
     }
 
     fn allocate(&mut self, site: usize, bytes: u64, align_bytes: u64) -> usize {
-        self.steps.push(SlabStep::Alloc {
-            site,
-            bytes,
-            align_bytes,
-        });
+        self.steps.push(SlabStep::Alloc { site, bytes, align_bytes });
         self.live[site] += 1;
         self.allocated += 1;
         self.allocated - 1
@@ -132,15 +125,9 @@ impl<'a> Game<'a> {
         let Some(site) = blocks.max_by_key(|&site| self.sites[site].max_bytes) else {
             return self.pin();
         };
-        let Site {
-            min_bytes,
-            max_bytes,
-            ..
-        } = self.sites[site];
+        let Site { min_bytes, max_bytes, .. } = self.sites[site];
         // A granule shorter than the gaps that the blocks then leave among themselves.
-        let bytes = max_bytes
-            .saturating_sub(2 * self.cut.granule_bytes)
-            .max(min_bytes);
+        let bytes = max_bytes.saturating_sub(2 * self.cut.granule_bytes).max(min_bytes);
         let mut gaps = Vec::new();
         self.pin_each(|game| {
             if game.room(site) > 0 {
@@ -188,12 +175,8 @@ impl<'a> Game<'a> {
     fn longest_blocks(&mut self) {
         let of = |site: usize| {
             let blocks = self.demands[site].blocks?;
-            let demand = Demand {
-                min: blocks.min,
-                max: blocks.max,
-                slack: 0,
-                most_live: self.room(site),
-            };
+            let demand =
+                Demand { min: blocks.min, max: blocks.max, slack: 0, most_live: self.room(site) };
             (demand.most_live > 0).then_some((site, demand))
         };
         let (sites, demands): (Vec<usize>, Vec<Demand>) =
@@ -206,11 +189,7 @@ impl<'a> Game<'a> {
             match step {
                 Step::Alloc { demand, granules } => {
                     let site = sites[demand];
-                    let Site {
-                        min_bytes,
-                        max_bytes,
-                        ..
-                    } = self.sites[site];
+                    let Site { min_bytes, max_bytes, .. } = self.sites[site];
                     let bytes = (granules * self.cut.granule_bytes).clamp(min_bytes, max_bytes);
                     blocks.push((site, self.allocate(site, bytes, 1)));
                 }
@@ -227,11 +206,7 @@ impl<'a> Game<'a> {
         let mut order: Vec<usize> = (0..self.sites.len()).collect();
         order.sort_by_key(|&site| self.sites[site].max_bytes);
         for site in order {
-            let Site {
-                max_bytes,
-                align_bytes,
-                ..
-            } = self.sites[site];
+            let Site { max_bytes, align_bytes, .. } = self.sites[site];
             for _ in 0..self.room(site).min(FILL_MAX) {
                 self.allocate(site, max_bytes, align_bytes);
             }
@@ -263,17 +238,8 @@ mod tests {
             let mut blocks = Vec::new();
             for step in &program.steps {
                 match *step {
-                    SlabStep::Alloc {
-                        site,
-                        bytes,
-                        align_bytes,
-                    } => {
-                        let Site {
-                            min_bytes,
-                            max_bytes,
-                            most_live,
-                            ..
-                        } = sites[site];
+                    SlabStep::Alloc { site, bytes, align_bytes } => {
+                        let Site { min_bytes, max_bytes, most_live, .. } = sites[site];
                         assert!((min_bytes..=max_bytes).contains(&bytes) && align_bytes <= 16);
                         live[site] += 1;
                         assert!(live[site] <= most_live, "{}", program.method);

@@ -130,9 +130,7 @@ pub fn pool_for_maxima(cut: Cut, maxima: &Maxima) -> Option<SafeWithSlabs> {
         .try_fold(0_u64, u64::checked_add)?
         // Each holds a live slot.
         .min(maxima.all_slots);
-    let live = maxima
-        .block_granules
-        .checked_add(slabs.checked_mul(cut.slab_granules())?)?;
+    let live = maxima.block_granules.checked_add(slabs.checked_mul(cut.slab_granules())?)?;
     let slab = (slabs > 0).then_some((cut.slab_granules(), 0));
     let divisor = divisor_of_fixed(cut, maxima.sizes.iter().copied().chain(slab));
     let shortest = maxima.sizes.iter().map(|&(size, _)| size).min();
@@ -140,28 +138,20 @@ pub fn pool_for_maxima(cut: Cut, maxima: &Maxima) -> Option<SafeWithSlabs> {
     let requests = maxima.sizes.iter().enumerate();
     let requests = requests.map(|(at, &request)| (Binding::Demand(at), request));
     let mut worst = None::<SafeWithSlabs>;
-    for (binding, (size, slack)) in slab
-        .map(|slab| (Binding::Slab, slab))
-        .into_iter()
-        .chain(requests)
+    for (binding, (size, slack)) in
+        slab.map(|slab| (Binding::Slab, slab)).into_iter().chain(requests)
     {
         let (blocks, granules, slabs_beside) = match binding {
             Binding::Slab => (maxima.blocks, maxima.block_granules, slabs - 1),
-            Binding::Demand(_) => (
-                maxima.blocks.saturating_sub(1),
-                maxima.block_granules.saturating_sub(size),
-                slabs,
-            ),
+            Binding::Demand(_) => {
+                (maxima.blocks.saturating_sub(1), maxima.block_granules.saturating_sub(size), slabs)
+            }
         };
         let others = blocks.min(granules / shortest).checked_add(slabs_beside)?;
         let missed = Missed::by(cut, size.checked_add(slack)?, divisor);
         let safe = missed.pool(live, slack, others, 0)?;
         if worst.is_none_or(|worst| safe.granules > worst.safe.granules) {
-            worst = Some(SafeWithSlabs {
-                safe,
-                slabs,
-                binding,
-            });
+            worst = Some(SafeWithSlabs { safe, slabs, binding });
         }
     }
     worst
@@ -176,9 +166,7 @@ fn most_slabs(demands: &[SlabDemand]) -> BTreeMap<SlotClass, u64> {
             *live = live.saturating_add(demand.most_live);
         }
     }
-    live.into_iter()
-        .map(|(class, live)| (class, live.div_ceil(class.slots)))
-        .collect()
+    live.into_iter().map(|(class, live)| (class, live.div_ceil(class.slots))).collect()
 }
 
 /// The live blocks, as they stand in the block tier.
@@ -218,11 +206,7 @@ impl<'a> Standing<'a> {
             block: demands.iter().map(block).collect(),
             most: sum(&by_class)?.min(sum(&keepers)?),
             keepers,
-            divisor: if falls_back {
-                cut.align_granules
-            } else {
-                common_divisor(cut, demands)
-            },
+            divisor: if falls_back { cut.align_granules } else { common_divisor(cut, demands) },
         })
     }
 

@@ -27,9 +27,8 @@ pub fn slot_classes(cut: Cut) -> Vec<SlotClass> {
     let step = cut.granule_bytes * cut.align_granules;
     let linear_end = 16 * cut.granule_bytes;
     let shortest = (slab_bytes / SLOTS_MAX).max(Cut::BLOCK_MIN * cut.granule_bytes);
-    let linear = (0..)
-        .map(|index| shortest + index * step)
-        .take_while(|&bytes| bytes <= linear_end);
+    let linear =
+        (0..).map(|index| shortest + index * step).take_while(|&bytes| bytes <= linear_end);
     let mut sizes: Vec<u64> = linear.collect();
     for slots in (3..slab_bytes / linear_end).rev() {
         let bytes = slab_bytes / slots / 16 * 16;
@@ -38,10 +37,7 @@ pub fn slot_classes(cut: Cut) -> Vec<SlotClass> {
             sizes.push(bytes);
         }
     }
-    let class = |slot_bytes| SlotClass {
-        slot_bytes,
-        slots: slab_bytes / slot_bytes,
-    };
+    let class = |slot_bytes| SlotClass { slot_bytes, slots: slab_bytes / slot_bytes };
     sizes.into_iter().map(class).collect()
 }
 
@@ -60,9 +56,7 @@ impl Cut {
 
     /// The longest request that slabs serve, in bytes.
     pub fn slot_bytes_max(self) -> u64 {
-        slot_classes(self)
-            .last()
-            .map_or(0, |class| class.slot_bytes)
+        slot_classes(self).last().map_or(0, |class| class.slot_bytes)
     }
 
     /// As [`region_bytes`](Self::region_bytes), for a heap with slabs: 32 bits more for each slab's length of the

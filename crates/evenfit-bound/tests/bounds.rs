@@ -7,21 +7,12 @@ use evenfit_bound::{Cut, adversary, robson};
 const STATES_MAX: usize = 1_000_000;
 
 fn demand(min: u64, max: u64, slack: u64, most_live: u64) -> Demand {
-    Demand {
-        min,
-        max,
-        slack,
-        most_live,
-    }
+    Demand { min, max, slack, most_live }
 }
 
 /// Bins so short and few that tiny pools have both short and long blocks.
 fn cut(short_end: u64, division_log2: u32) -> Cut {
-    Cut {
-        short_end,
-        division_log2,
-        ..Cut::STANDARD
-    }
+    Cut { short_end, division_log2, ..Cut::STANDARD }
 }
 
 struct Case {
@@ -36,11 +27,7 @@ impl Case {
     }
 
     fn programs(&self) -> Programs<'_> {
-        Programs {
-            demands: &self.demands,
-            total: None,
-            resizes: self.resizes,
-        }
+        Programs { demands: &self.demands, total: None, resizes: self.resizes }
     }
 
     /// A program that fails in a pool of so many granules.
@@ -68,11 +55,7 @@ impl Case {
 fn grid() -> Vec<Case> {
     let mut grid = Vec::new();
     let mut add = |cut, resizes, demands: &[Demand]| {
-        grid.push(Case {
-            cut,
-            demands: demands.to_vec(),
-            resizes,
-        });
+        grid.push(Case { cut, demands: demands.to_vec(), resizes });
     };
     for cut in [cut(4, 0), cut(4, 1), cut(8, 2)] {
         for large in 3..=7 {
@@ -98,10 +81,7 @@ fn grid() -> Vec<Case> {
         let three = [demand(2, 2, 0, 1), demand(3, 3, 0, 1), demand(5, 5, 0, 2)];
         add(cut, false, &three);
         // Every block at a multiple of two granules.
-        let aligned = Cut {
-            align_granules: 2,
-            ..cut
-        };
+        let aligned = Cut { align_granules: 2, ..cut };
         for large in [4, 6, 8, 10] {
             let demands = [demand(2, 2, 0, 2), demand(large, large, 0, 2)];
             add(aligned, false, &demands);
@@ -167,17 +147,11 @@ fn the_safe_pool_holds_against_every_program_and_a_smaller_formula_would_not() {
             *near += 1;
         }
     }
-    println!(
-        "{} contracts; 0, 1, 2 granules above what is needed: {near:?}",
-        grid.len()
-    );
+    println!("{} contracts; 0, 1, 2 granules above what is needed: {near:?}", grid.len());
     assert!(near.iter().sum::<usize>() >= 39);
     for (name, formula) in WRONG {
-        let refuting = grid
-            .iter()
-            .zip(&needed)
-            .filter(|&(case, &needed)| formula(case) < needed)
-            .count();
+        let refuting =
+            grid.iter().zip(&needed).filter(|&(case, &needed)| formula(case) < needed).count();
         println!("{name}: refuted by {refuting}");
         assert!(refuting > 0, "{name}: not refuted");
     }
@@ -196,13 +170,7 @@ fn the_counter_examples_fail_in_the_pools_that_wrong_formulas_give() {
             13,
             "a3 a3 a2 f0 f1 a2 a3 f3 a3 f2 a3",
         ),
-        (
-            "a gap forgotten",
-            cut(4, 1),
-            demand(2, 4, 0, 2),
-            9,
-            "a2 a4 f0 a4",
-        ),
+        ("a gap forgotten", cut(4, 1), demand(2, 4, 0, 2), 9, "a2 a4 f0 a4"),
         (
             "the search taken as exact",
             cut(4, 0),
@@ -211,11 +179,7 @@ fn the_counter_examples_fail_in_the_pools_that_wrong_formulas_give() {
             "a2 a5 a4 f0 a5 f2 a5 f3 a5 f1 a3 f6 a5",
         ),
     ] {
-        let case = Case {
-            cut,
-            demands: vec![demands],
-            resizes: false,
-        };
+        let case = Case { cut, demands: vec![demands], resizes: false };
         let steps = case.failing(pool).expect("it fails");
         let written: Vec<String> = steps
             .iter()
@@ -259,13 +223,9 @@ fn a_longer_pool_serves_what_a_shorter_one_does() {
             for large in 3..=5 {
                 let case = case(slacks, large, counts);
                 let safe = case.safe().granules;
-                let serves: Vec<bool> = (2..=safe)
-                    .map(|granules| case.failing(granules).is_none())
-                    .collect();
-                assert!(
-                    !serves[0] && serves.is_sorted(),
-                    "{slacks:?} {counts:?} {large}"
-                );
+                let serves: Vec<bool> =
+                    (2..=safe).map(|granules| case.failing(granules).is_none()).collect();
+                assert!(!serves[0] && serves.is_sorted(), "{slacks:?} {counts:?} {large}");
             }
         }
     }
@@ -278,11 +238,7 @@ fn where_the_total_is_promised_the_safe_pool_holds_too() {
         let demands = [demand(2, most.min(5), 0, 3)];
         let sizes: Vec<(u64, u64)> = (2..=most.min(5)).map(|size| (size, 0)).collect();
         let safe = safe::pool_for_maxima(cut, most, 3, &sizes).expect("small");
-        let programs = Programs {
-            demands: &demands,
-            total: Some(most),
-            resizes: true,
-        };
+        let programs = Programs { demands: &demands, total: Some(most), resizes: true };
         for granules in safe.granules..safe.granules + 3 {
             let failing = failing(Rule::Evenfit(cut), &programs, granules, STATES_MAX);
             assert_eq!(failing, Ok(None), "{most}: {safe:?}");
@@ -305,11 +261,8 @@ fn the_adversary_needs_nearly_all_of_the_safe_pool() {
 fn where_sizes_range_freely_the_bound_is_a_granule_above_what_is_needed_and_the_adversary_comes_near()
  {
     for (most, count) in [(3, 3), (3, 4), (4, 3), (5, 3)] {
-        let case = Case {
-            cut: Cut::STANDARD,
-            demands: vec![demand(2, most, 0, count)],
-            resizes: false,
-        };
+        let case =
+            Case { cut: Cut::STANDARD, demands: vec![demand(2, most, 0, count)], resizes: false };
         let safe = case.safe();
         assert_eq!(safe.granules, most * count + (count - 1) * most);
         let exact = case.exact();
@@ -326,23 +279,15 @@ fn where_sizes_range_freely_the_bound_is_a_granule_above_what_is_needed_and_the_
 
 /// Powers of two up to `largest`, at most `most` granules live.
 fn powers(most: u64, largest: u64) -> Vec<Demand> {
-    let sizes = (0..)
-        .map(|log| 1 << log)
-        .take_while(|&size| size <= largest);
-    sizes
-        .map(|size| demand(size, size, 0, most / size))
-        .collect()
+    let sizes = (0..).map(|log| 1 << log).take_while(|&size| size <= largest);
+    sizes.map(|size| demand(size, size, 0, most / size)).collect()
 }
 
 #[test]
 fn no_policy_goes_below_robsons_floor() {
     for (most, largest) in [(4, 2), (6, 2), (8, 2), (4, 4), (8, 4)] {
         let demands = powers(most, largest);
-        let programs = Programs {
-            demands: &demands,
-            total: Some(most),
-            resizes: false,
-        };
+        let programs = Programs { demands: &demands, total: Some(most), resizes: false };
         for rule in [Rule::FirstFit, Rule::BestFit, Rule::Buddy] {
             let exact = smallest(rule, &programs, STATES_MAX).unwrap().granules;
             assert!(
@@ -351,17 +296,10 @@ fn no_policy_goes_below_robsons_floor() {
             );
         }
         // evenfit's blocks have two granules at least: the same programs, in twice the granules.
-        let twice = |demand: &Demand| Demand {
-            min: 2 * demand.min,
-            max: 2 * demand.max,
-            ..*demand
-        };
+        let twice =
+            |demand: &Demand| Demand { min: 2 * demand.min, max: 2 * demand.max, ..*demand };
         let demands: Vec<Demand> = demands.iter().map(twice).collect();
-        let programs = Programs {
-            demands: &demands,
-            total: Some(2 * most),
-            resizes: false,
-        };
+        let programs = Programs { demands: &demands, total: Some(2 * most), resizes: false };
         let exact = smallest(Rule::Evenfit(Cut::STANDARD), &programs, STATES_MAX).unwrap();
         assert!(exact.granules >= 2 * robson::floor(most, largest));
     }
@@ -370,19 +308,12 @@ fn no_policy_goes_below_robsons_floor() {
 #[test]
 fn sqlites_use_of_robsons_number_is_unsound() {
     let demands = powers(8, 4);
-    let programs = Programs {
-        demands: &demands,
-        total: Some(8),
-        resizes: false,
-    };
+    let programs = Programs { demands: &demands, total: Some(8), resizes: false };
     let claim = robson::sqlite_claim(8, 4);
     assert_eq!(claim, 13);
     for rule in [Rule::FirstFit, Rule::Buddy] {
         let witness = failing(rule, &programs, claim, STATES_MAX).unwrap();
-        assert!(
-            witness.is_some(),
-            "{rule:?} serves every program from {claim}"
-        );
+        assert!(witness.is_some(), "{rule:?} serves every program from {claim}");
         let needed = smallest(rule, &programs, STATES_MAX).unwrap();
         assert_eq!(needed.granules, 16, "{rule:?}");
     }
@@ -392,21 +323,11 @@ fn sqlites_use_of_robsons_number_is_unsound() {
 fn o1heaps_sizing_formula_is_unsound() {
     // Ten blocks of 64 bytes, with o1heap's overhead on 64-bit machines of 32 bytes: granules of 32 bytes here.
     let demands = [demand(2, 2, 0, 10)];
-    let programs = Programs {
-        demands: &demands,
-        total: None,
-        resizes: false,
-    };
+    let programs = Programs { demands: &demands, total: None, resizes: false };
     let claim = robson::o1heap_claim(640, 64, 64, 32) / 32;
     let rule = Rule::HalfFit { header: 1 };
-    let witness = failing(rule, &programs, claim, STATES_MAX)
-        .unwrap()
-        .expect("it fails");
-    let served = witness
-        .iter()
-        .filter(|step| matches!(step, Step::Alloc { .. }))
-        .count()
-        - 1;
+    let witness = failing(rule, &programs, claim, STATES_MAX).unwrap().expect("it fails");
+    let served = witness.iter().filter(|step| matches!(step, Step::Alloc { .. })).count() - 1;
     assert_eq!((claim, served), (30, 7));
     assert_eq!(failing(rule, &programs, 40, STATES_MAX).unwrap(), None);
 }
@@ -415,11 +336,7 @@ fn o1heaps_sizing_formula_is_unsound() {
 fn too_many_states_are_refused_not_endured() {
     // Too many states; a pool too long for any search.
     for demands in [demand(2, 8, 0, 8), demand(2, 1 << 40, 0, 2)] {
-        let programs = Programs {
-            demands: &[demands],
-            total: None,
-            resizes: true,
-        };
+        let programs = Programs { demands: &[demands], total: None, resizes: true };
         let result = smallest(Rule::Evenfit(Cut::STANDARD), &programs, 1000);
         assert_eq!(result.unwrap_err().states, 1000);
     }

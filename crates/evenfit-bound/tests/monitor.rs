@@ -18,10 +18,7 @@ fn the_generated_classes_are_the_contract() {
     let contract = Contract::parse(include_str!("contracts/sensor.toml")).unwrap();
     assert_eq!(contract.sites.len(), sensor::CONTRACT.len());
     for (site, class) in contract.sites.iter().zip(sensor::CONTRACT) {
-        assert_eq!(
-            (site.name.as_str(), site.min_bytes),
-            (class.name, class.min_bytes as u64)
-        );
+        assert_eq!((site.name.as_str(), site.min_bytes), (class.name, class.min_bytes as u64));
         assert_eq!(
             (site.max_bytes, site.align_bytes),
             (class.max_bytes as u64, class.align_bytes as u64)
@@ -47,14 +44,8 @@ fn a_kept_contract_is_silent_and_the_first_violation_stays() {
     monitor.allocated(sensor::FRAME_BUFFER_1, layout(4097, 64));
     monitor.freed(sensor::TIMER_2);
     let violation = monitor.first_violation().unwrap();
-    assert_eq!(
-        (violation.class, violation.kind),
-        (sensor::FRAME_BUFFER_1, ViolationKind::Size)
-    );
-    assert_eq!(
-        violation.to_string(),
-        "frame buffer: a block of 4097 bytes, outside its range"
-    );
+    assert_eq!((violation.class, violation.kind), (sensor::FRAME_BUFFER_1, ViolationKind::Size));
+    assert_eq!(violation.to_string(), "frame buffer: a block of 4097 bytes, outside its range");
 }
 
 #[test]
@@ -64,14 +55,8 @@ fn each_kind_of_violation_is_told_apart() {
         act(&mut monitor);
         monitor.first_violation().map(|violation| violation.kind)
     };
-    assert_eq!(
-        first(|m| m.allocated(0, layout(19, 8))),
-        Some(ViolationKind::Size)
-    );
-    assert_eq!(
-        first(|m| m.allocated(0, layout(20, 16))),
-        Some(ViolationKind::Align)
-    );
+    assert_eq!(first(|m| m.allocated(0, layout(19, 8))), Some(ViolationKind::Size));
+    assert_eq!(first(|m| m.allocated(0, layout(20, 16))), Some(ViolationKind::Align));
     assert_eq!(first(|m| m.freed(0)), Some(ViolationKind::FreedTooOften));
     assert_eq!(
         first(|m| (0..3).for_each(|_| m.allocated(1, layout(4096, 8)))),

@@ -74,30 +74,18 @@ impl<G: Geometry> Both<'_, G> {
             return;
         };
         self.seen[0] += u64::from(extent.is_some_and(|(_, len)| len > asked));
-        self.live.push(Live {
-            ptr: block.cast(),
-            layout,
-            handle,
-        });
+        self.live.push(Live { ptr: block.cast(), layout, handle });
     }
 
     fn free(&mut self, at: usize) {
-        let Live {
-            ptr,
-            layout,
-            handle,
-        } = self.live.swap_remove(at);
+        let Live { ptr, layout, handle } = self.live.swap_remove(at);
         self.policy.free(handle);
         unsafe { self.heap.try_deallocate(ptr, layout).unwrap() };
     }
 
     fn resize(&mut self, at: usize, longest: u64) {
         let new = self.layout(longest);
-        let Live {
-            ptr,
-            layout,
-            handle,
-        } = self.live[at];
+        let Live { ptr, layout, handle } = self.live[at];
         let new = Layout::from_size_align(new.size(), layout.align()).unwrap();
         let resized = self.policy.resize(handle, self.granules(new));
         let real = unsafe { self.heap.resize_in_place(ptr, layout, new) };
@@ -192,18 +180,10 @@ fn program(random: &mut Rng, steps: usize, demands: u64, resizes: bool) -> Vec<S
             0..3 => {
                 live.push(allocations);
                 allocations += 1;
-                out.push(Step::Alloc {
-                    demand: random.u64(..demands) as usize,
-                    granules,
-                });
+                out.push(Step::Alloc { demand: random.u64(..demands) as usize, granules });
             }
-            3..5 if !live.is_empty() => out.push(Step::Free {
-                block: live.swap_remove(at),
-            }),
-            5 if !live.is_empty() => out.push(Step::Resize {
-                block: live[at],
-                granules,
-            }),
+            3..5 if !live.is_empty() => out.push(Step::Free { block: live.swap_remove(at) }),
+            5 if !live.is_empty() => out.push(Step::Resize { block: live[at], granules }),
             _ => {}
         }
     }
@@ -239,17 +219,10 @@ fn simulated(steps: &[Step], demands: &[Demand], space: &mut dyn Placement) -> V
 #[test]
 fn evenfit_agrees_with_its_simplest_form_in_full_pools_too() {
     let mut random = Rng::with_seed(7);
-    let short_bins = Cut {
-        short_end: 8,
-        ..Cut::STANDARD
-    };
+    let short_bins = Cut { short_end: 8, ..Cut::STANDARD };
     let mut refused = 0;
     for round in 0..120 {
-        let cut = if round % 2 == 0 {
-            Cut::STANDARD
-        } else {
-            short_bins
-        };
+        let cut = if round % 2 == 0 { Cut::STANDARD } else { short_bins };
         let aligns: &[u64] = if round % 3 == 0 { &[1] } else { &[1, 2, 8] };
         let demands = demands(aligns);
         let steps = program(&mut random, 400, aligns.len() as u64, round % 4 < 2);
@@ -268,10 +241,8 @@ fn first_and_best_fit_agree_with_their_simplest_forms() {
     let demands = demands(&[1]);
     for _ in 0..30 {
         let steps = program(&mut random, 300, 1, false);
-        for (policy, rule) in [
-            (Policy::FirstFit, Rule::FirstFit),
-            (Policy::BestFit, Rule::BestFit),
-        ] {
+        for (policy, rule) in [(Policy::FirstFit, Rule::FirstFit), (Policy::BestFit, Rule::BestFit)]
+        {
             let placed = simulated(&steps, &demands, &mut *policy.over(Cut::STANDARD, 1 << 16));
             let simplest = placements(rule, None, &demands, &steps);
             assert_eq!(placed, simplest, "{}", policy.name());
@@ -327,15 +298,8 @@ fn no_policy_hands_out_what_is_used_or_not_there() {
                     {
                         let (moved, len) = space.extent(handle);
                         assert_eq!(moved, start);
-                        let next = shadow
-                            .range(start + 1..)
-                            .next()
-                            .map_or(pool, |(&next, _)| next);
-                        assert!(
-                            start + len <= next,
-                            "{}: grew over its neighbour",
-                            policy.name()
-                        );
+                        let next = shadow.range(start + 1..).next().map_or(pool, |(&next, _)| next);
+                        assert!(start + len <= next, "{}: grew over its neighbour", policy.name());
                         shadow.insert(start, (len, handle));
                     }
                 }
@@ -347,11 +311,7 @@ fn no_policy_hands_out_what_is_used_or_not_there() {
         }
         let whole = space.allocate(if policy == Policy::Buddy { 1024 } else { pool }, 1);
         let rounds = matches!(policy, Policy::HalfFit | Policy::Tlsf);
-        assert!(
-            whole.is_some() || rounds,
-            "{}: not all coalesced",
-            policy.name()
-        );
+        assert!(whole.is_some() || rounds, "{}: not all coalesced", policy.name());
         assert!(
             space.largest() >= pool / 2 || whole.is_some(),
             "{}: not all coalesced",

@@ -48,10 +48,7 @@ fn grid() -> Vec<Vec<Site>> {
             grid.push(vec![site((8, 512), 8, most_live, false), range.clone()]);
             grid.push(vec![site((40, 40), 8, 60 * most_live, false), range]);
         }
-        grid.push(vec![
-            site((1, 512), 64, most_live, false),
-            site((600, 1_000), 128, 3, true),
-        ]);
+        grid.push(vec![site((1, 512), 64, most_live, false), site((600, 1_000), 128, 3, true)]);
     }
     grid
 }
@@ -119,12 +116,7 @@ impl<'a, G: Known> Game<'a, G> {
     }
 
     fn layout(&mut self, site: usize) -> Layout {
-        let Site {
-            min_bytes,
-            max_bytes,
-            align_bytes,
-            ..
-        } = self.sites[site];
+        let Site { min_bytes, max_bytes, align_bytes, .. } = self.sites[site];
         let bytes = match self.below(4) {
             0 => max_bytes,
             1 => min_bytes,
@@ -142,11 +134,7 @@ impl<'a, G: Known> Game<'a, G> {
             return Ok(());
         }
         let block = self.heap.allocate(layout).map_err(|_| Failed)?;
-        self.live.push(Live {
-            site,
-            ptr: block.cast(),
-            layout,
-        });
+        self.live.push(Live { site, ptr: block.cast(), layout });
         self.count[site] += 1;
         Ok(())
     }
@@ -188,9 +176,7 @@ impl<'a, G: Known> Game<'a, G> {
         let mut kept = HashSet::new();
         for at in (0..self.live.len()).rev() {
             let address = self.live[at].ptr.addr().get();
-            let slab = slabs
-                .iter()
-                .find(|(from, len)| (*from..from + len).contains(&address));
+            let slab = slabs.iter().find(|(from, len)| (*from..from + len).contains(&address));
             match slab {
                 Some(slab) if kept.insert(slab.0) => {}
                 Some(_) if self.live[at].site == site => self.free(at),
@@ -204,10 +190,7 @@ impl<'a, G: Known> Game<'a, G> {
     /// a gap.
     fn gaps(&mut self, blocks: usize, small: usize) -> Result<(), Failed> {
         let Site { max_bytes, .. } = self.sites[blocks];
-        let shorter = max_bytes
-            - self
-                .below(20 * 16)
-                .min(max_bytes - self.sites[blocks].min_bytes);
+        let shorter = max_bytes - self.below(20 * 16).min(max_bytes - self.sites[blocks].min_bytes);
         let layout = Layout::from_size_align(shorter as usize, 8).unwrap();
         while self.may(blocks) {
             self.allocate(blocks, layout)?;
@@ -279,10 +262,7 @@ fn none_is_broken<G: Known>() {
     for sites in grid() {
         let safe = slabs::pool(G::CUT, &demands(G::CUT, &sites)).unwrap();
         let granules = safe.safe.granules;
-        assert!(
-            !is_broken::<G>(&sites, granules, 0..60, 400),
-            "{sites:?}: {safe:?}"
-        );
+        assert!(!is_broken::<G>(&sites, granules, 0..60, 400), "{sites:?}: {safe:?}");
     }
 }
 
@@ -300,22 +280,17 @@ fn formulas_that_forget_something_are_refuted() {
     type Formula = fn(&[Site], &SafeWithSlabs) -> u64;
     let wrong: [(&str, Formula); 4] = [
         ("no gaps", |_, safe| safe.safe.live),
-        ("one slab fewer", |_, safe| {
-            safe.safe.granules - CUT.slab_granules()
+        ("one slab fewer", |_, safe| safe.safe.granules - CUT.slab_granules()),
+        ("slabs as if all slots of all classes were in full ones", |sites, safe| {
+            let full: u64 = demands(CUT, sites)
+                .iter()
+                .filter_map(|demand| Some((demand.most_live, demand.classes.last()?)))
+                .map(|(live, class)| live.div_ceil(class.slots))
+                .sum();
+            let fewer = safe.slabs - full.min(safe.slabs);
+            let fewer = fewer.min(safe.safe.granules / CUT.slab_granules());
+            safe.safe.granules - fewer * CUT.slab_granules()
         }),
-        (
-            "slabs as if all slots of all classes were in full ones",
-            |sites, safe| {
-                let full: u64 = demands(CUT, sites)
-                    .iter()
-                    .filter_map(|demand| Some((demand.most_live, demand.classes.last()?)))
-                    .map(|(live, class)| live.div_ceil(class.slots))
-                    .sum();
-                let fewer = safe.slabs - full.min(safe.slabs);
-                let fewer = fewer.min(safe.safe.granules / CUT.slab_granules());
-                safe.safe.granules - fewer * CUT.slab_granules()
-            },
-        ),
         ("the heap without slabs", |sites, _| {
             let demands: Vec<Demand> = sites.iter().map(|site| site.demand(CUT)).collect();
             safe::pool(CUT, &demands).unwrap().granules
@@ -371,10 +346,7 @@ fn gaps_before_slabs_then_holes(game: &mut Game<Standard>, blocks: Demand) -> Re
 
 #[test]
 fn gaps_beside_slabs_count_too() {
-    let sites = [
-        site((8, 128), 8, 10, false),
-        site((520, 3_072), 8, 20, false),
-    ];
+    let sites = [site((8, 128), 8, 10, false), site((520, 3_072), 8, 20, false)];
     let blocks = sites[1].demand(Cut::STANDARD);
     let safe = slabs::pool(Cut::STANDARD, &demands(Cut::STANDARD, &sites)).unwrap();
     let safe = safe.safe;
@@ -398,10 +370,7 @@ fn without_small_requests_it_is_the_bound_of_blocks() {
         for sites in [
             vec![site((66 * bytes, 500 * bytes), 8, 7, false)],
             vec![site((128 * bytes, 128 * bytes), 8, 7, false)],
-            vec![
-                site((1_040, 1_040), 8, 7, false),
-                site((4_000, 4_000), 64, 2, true),
-            ],
+            vec![site((1_040, 1_040), 8, 7, false), site((4_000, 4_000), 64, 2, true)],
         ] {
             let blocks: Vec<Demand> = sites.iter().map(|site| site.demand(cut)).collect();
             let blocks = safe::pool(cut, &blocks).unwrap();

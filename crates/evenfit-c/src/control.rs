@@ -267,12 +267,7 @@ unsafe fn build_heap<T: Tiers, G: Geometry>(
     len_bytes: usize,
     max_bytes: usize,
 ) -> Result<Heap<'static, T, G>, Status> {
-    const {
-        assert!(
-            G::ALIGN_BYTES >= ALIGN_BYTES,
-            "every block is for any C type"
-        )
-    };
+    const { assert!(G::ALIGN_BYTES >= ALIGN_BYTES, "every block is for any C type") };
     let builder = Builder::<T, G>::new().max_bytes(max_bytes);
     // SAFETY: the caller's promise is the one asked for.
     Ok(unsafe { builder.build_raw(region, len_bytes) }?)

@@ -56,10 +56,8 @@ pub enum State {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn evf_usable_size(heap: *mut HeapInMemory, pointer: *mut c_void) -> usize {
     // SAFETY: the caller's promise is the one asked for.
-    let (Ok(control), Some(ptr)) = (
-        unsafe { Handle::from_c(heap) },
-        NonNull::new(pointer.cast()),
-    ) else {
+    let (Ok(control), Some(ptr)) = (unsafe { Handle::from_c(heap) }, NonNull::new(pointer.cast()))
+    else {
         return 0;
     };
     control.with_heap(|heap| heap.usable_size(ptr).unwrap_or(0))
@@ -88,9 +86,8 @@ pub unsafe extern "C" fn evf_largest_free_aligned(
     alignment: usize,
 ) -> usize {
     // SAFETY: the caller's promise is the one asked for.
-    unsafe { Handle::from_c(heap) }.map_or(0, |control| {
-        control.with_heap(|heap| heap.largest_free_aligned(alignment))
-    })
+    unsafe { Handle::from_c(heap) }
+        .map_or(0, |control| control.with_heap(|heap| heap.largest_free_aligned(alignment)))
 }
 
 /// Fills `*stats` in constant time. EVF_BAD_ARGUMENT where it is null or has room for less than

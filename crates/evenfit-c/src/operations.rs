@@ -37,10 +37,9 @@ pub unsafe extern "C" fn evf_alloc_aligned(
     bytes: usize,
 ) -> *mut c_void {
     // SAFETY: the caller's promise is the one asked for.
-    let (Ok(control), Ok(layout)) = (
-        unsafe { Handle::from_c(heap) },
-        Layout::from_size_align(bytes, alignment),
-    ) else {
+    let (Ok(control), Ok(layout)) =
+        (unsafe { Handle::from_c(heap) }, Layout::from_size_align(bytes, alignment))
+    else {
         return ptr::null_mut();
     };
     as_c(ask_while_full(control, bytes, || {

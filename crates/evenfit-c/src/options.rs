@@ -72,11 +72,7 @@ impl Choices {
 }
 
 fn tiers(choice: c_int) -> Option<TierChoice> {
-    [
-        TierChoice::EVF_TIERS_AUTO,
-        TierChoice::EVF_BLOCKS_ONLY,
-        TierChoice::EVF_WITH_SLABS,
-    ]
-    .into_iter()
-    .find(|&named| named as c_int == choice)
+    [TierChoice::EVF_TIERS_AUTO, TierChoice::EVF_BLOCKS_ONLY, TierChoice::EVF_WITH_SLABS]
+        .into_iter()
+        .find(|&named| named as c_int == choice)
 }

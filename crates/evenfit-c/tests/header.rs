@@ -12,10 +12,7 @@ fn the_header_agrees_with_the_source() {
         builder = builder.with_src(crate_dir.join(format!("src/{file}.rs")));
     }
     let mut generated = Vec::new();
-    builder
-        .generate()
-        .expect("the source parses")
-        .write(&mut generated);
+    builder.generate().expect("the source parses").write(&mut generated);
     let generated = without_notes(&String::from_utf8(generated).expect("UTF-8"));
 
     let path = crate_dir.join("include/evenfit.h");

@@ -36,9 +36,8 @@ fn prefix() -> &'static Path {
 
 /// Runs a command and returns what it wrote; panics with both its outputs if it failed.
 fn succeeds(command: &mut Command) -> String {
-    let output = command
-        .output()
-        .unwrap_or_else(|error| panic!("{command:?} can't be run: {error}"));
+    let output =
+        command.output().unwrap_or_else(|error| panic!("{command:?} can't be run: {error}"));
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}\n{stdout}\n{stderr}");
@@ -56,9 +55,7 @@ fn is_here(program: &str) -> bool {
 fn flags(program: &str, arguments: &[&str]) -> Vec<String> {
     let libraries = prefix().join("lib");
     let answer = succeeds(
-        Command::new(program)
-            .args(arguments)
-            .env("PKG_CONFIG_PATH", libraries.join("pkgconfig")),
+        Command::new(program).args(arguments).env("PKG_CONFIG_PATH", libraries.join("pkgconfig")),
     );
     answer.split_whitespace().map(String::from).collect()
 }
@@ -66,10 +63,7 @@ fn flags(program: &str, arguments: &[&str]) -> Vec<String> {
 /// Compiles installed examples with `flags`, linked with `library`, and runs the result.
 fn build_and_run(compiler: &str, sources: &[&str], flags: &[&str], library: &[String]) -> String {
     let examples = prefix().join("share/evenfit/examples");
-    let source = Path::new(sources[0])
-        .file_name()
-        .expect("a file")
-        .to_string_lossy();
+    let source = Path::new(sources[0]).file_name().expect("a file").to_string_lossy();
     let name = format!("{source}{}{}.exe", flags.join(""), library.len());
     let name = name.replace(['/', '=', ','], "");
     let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
@@ -95,12 +89,7 @@ fn the_c_example_runs_as_c99_and_c11() {
         let said = build_and_run("gcc", &["example.c"], &[standard], &static_library());
         assert!(said.contains("a double free is refused"), "{said}");
         assert!(said.contains("; 0 failures"), "{said}");
-        build_and_run(
-            "gcc",
-            &["drop_in.c", "drop_in_main.c"],
-            &[standard],
-            &static_library(),
-        );
+        build_and_run("gcc", &["drop_in.c", "drop_in_main.c"], &[standard], &static_library());
     }
     let sanitizers = ["-std=c11", "-fsanitize=address,undefined"];
     build_and_run("gcc", &["example.c"], &sanitizers, &static_library());
@@ -108,9 +97,7 @@ fn the_c_example_runs_as_c99_and_c11() {
 
 /// The first code of a page in `docs`, as a file of its own.
 fn first_code_of(page: &str, fence: &str, file: &str) -> PathBuf {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../docs")
-        .join(page);
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(page);
     let text = std::fs::read_to_string(page).expect("the page can be read");
     let code = text
         .split(&format!("```{fence}\n"))
@@ -124,10 +111,9 @@ fn first_code_of(page: &str, fence: &str, file: &str) -> PathBuf {
 
 #[test]
 fn the_pages_begin_with_programs_that_run() {
-    for (compiler, standard, page, fence) in [
-        ("gcc", "-std=c11", "c.md", "c"),
-        ("g++", "-std=c++17", "cpp.md", "cpp"),
-    ] {
+    for (compiler, standard, page, fence) in
+        [("gcc", "-std=c11", "c.md", "c"), ("g++", "-std=c++17", "cpp.md", "cpp")]
+    {
         if is_here(compiler) {
             let source = first_code_of(page, fence, &format!("page.{fence}"));
             let source = source.to_str().expect("a plain name");
@@ -154,11 +140,7 @@ fn the_cpp_example_runs_under_sanitizers() {
     for flags in [
         &["-std=c++17"][..],
         &["-std=c++20", "-O2"],
-        &[
-            "-std=c++17",
-            "-fsanitize=address,undefined",
-            "-fno-sanitize-recover",
-        ],
+        &["-std=c++17", "-fsanitize=address,undefined", "-fno-sanitize-recover"],
     ] {
         let said = build_and_run("g++", &["example.cpp"], flags, &static_library());
         assert!(said.contains(": 0 failures"), "{said}");
@@ -173,9 +155,7 @@ fn cmake_finds_the_package() {
     let build = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cmake");
     let _ = std::fs::remove_dir_all(&build);
     let mut configure = Command::new("cmake");
-    configure
-        .arg("-S")
-        .arg(prefix().join("share/evenfit/examples"));
+    configure.arg("-S").arg(prefix().join("share/evenfit/examples"));
     configure.arg("-B").arg(&build);
     configure.arg(format!("-DCMAKE_PREFIX_PATH={}", prefix().display()));
     succeeds(&mut configure);
@@ -197,11 +177,7 @@ fn the_library_has_no_globals_and_needs_no_libc() {
         let name = symbol.split('@').next().expect("split gives at least one");
         assert!(ALLOWED.contains(&name), "the library needs {name}");
     }
-    let own = succeeds(
-        Command::new("nm")
-            .args(["-A", "--defined-only"])
-            .arg(&static_library()[0]),
-    );
+    let own = succeeds(Command::new("nm").args(["-A", "--defined-only"]).arg(&static_library()[0]));
     let ours = own.lines().filter(|line| line.contains(":evenfit_c"));
     let data = |line: &&str| matches!(line.split(' ').nth(1), Some("b" | "B" | "d" | "D" | "C"));
     assert_eq!(ours.clone().find(data), None, "a global variable");
@@ -212,10 +188,7 @@ fn the_library_has_no_globals_and_needs_no_libc() {
 fn the_installer_says_how_to_call_it() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("install.sh");
     for arguments in [&[][..], &["--help"], &["a", "b"]] {
-        let output = Command::new(&script)
-            .args(arguments)
-            .output()
-            .expect("it runs");
+        let output = Command::new(&script).args(arguments).output().expect("it runs");
         assert_eq!(output.status.code(), Some(2));
         assert!(String::from_utf8_lossy(&output.stderr).contains("usage:"));
     }

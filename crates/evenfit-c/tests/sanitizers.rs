@@ -24,9 +24,7 @@ const FAULTS: [&str; 8] = [
 ];
 
 fn output(command: &mut Command) -> Output {
-    command
-        .output()
-        .unwrap_or_else(|error| panic!("{command:?} can't be run: {error}"))
+    command.output().unwrap_or_else(|error| panic!("{command:?} can't be run: {error}"))
 }
 
 fn succeeds(command: &mut Command) {
@@ -122,18 +120,13 @@ fn memcheck_knows_the_pool_of_a_c_program() {
         memcheck(&[], fault).assert_reported(fault, "Invalid read of size 1", "Address 0x");
     }
     let leak = memcheck(
-        &[
-            "--leak-check=full",
-            "--show-leak-kinds=definite",
-            "--errors-for-leak-kinds=definite",
-        ],
+        &["--leak-check=full", "--show-leak-kinds=definite", "--errors-for-leak-kinds=definite"],
         "leak",
     );
     assert!(!leak.success);
-    for lost in [
-        "1,001 bytes in 1 blocks are definitely lost",
-        "100 bytes in 1 blocks are definitely lost",
-    ] {
+    for lost in
+        ["1,001 bytes in 1 blocks are definitely lost", "100 bytes in 1 blocks are definitely lost"]
+    {
         assert!(leak.report.contains(lost), "{lost}\n{}", leak.report);
     }
 }

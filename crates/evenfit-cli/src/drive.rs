@@ -66,11 +66,7 @@ fn cut_of(trace: &Trace) -> Cut {
         Event::Alloc { align_log2, .. } => i64::from(align_log2 > 3) * 2 - 1,
         _ => 0,
     });
-    if aligned.sum::<i64>() > 0 {
-        Cut::ALIGNED
-    } else {
-        Cut::STANDARD
-    }
+    if aligned.sum::<i64>() > 0 { Cut::ALIGNED } else { Cut::STANDARD }
 }
 
 /// What came of a run.
@@ -181,11 +177,7 @@ pub struct Tightest {
 impl Default for Tightest {
     /// Nothing was asked for.
     fn default() -> Self {
-        Self {
-            spare_bytes: usize::MAX,
-            event: 0,
-            size_bytes: 0,
-        }
+        Self { spare_bytes: usize::MAX, event: 0, size_bytes: 0 }
     }
 }
 
@@ -193,11 +185,7 @@ impl Watch for Tightest {
     fn asks(&mut self, event: usize, size_bytes: u64, pool: &impl Allocator) {
         let spare_bytes = pool.largest_free().saturating_sub(size_bytes as usize);
         if spare_bytes < self.spare_bytes {
-            *self = Self {
-                spare_bytes,
-                event,
-                size_bytes,
-            };
+            *self = Self { spare_bytes, event, size_bytes };
         }
     }
 }

@@ -97,13 +97,7 @@ impl Process {
                 .as_ref()
                 .is_none_or(|other| whereabouts.region_bytes > other.whereabouts.region_bytes);
             if is_larger {
-                found = Some(Self {
-                    id,
-                    name: name(id),
-                    page,
-                    whereabouts,
-                    granule_bytes,
-                });
+                found = Some(Self { id, name: name(id), page, whereabouts, granule_bytes });
             }
         }
         found.ok_or(Unseen::NoPool)
@@ -112,13 +106,10 @@ impl Process {
     /// All processes with a pool that this user may look into, by their numbers.
     pub fn all() -> Vec<Self> {
         let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-        let mut ids: Vec<u32> = entries
-            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-            .collect();
+        let mut ids: Vec<u32> =
+            entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
         ids.sort_unstable();
-        ids.into_iter()
-            .filter_map(|id| Self::find(id).ok())
-            .collect()
+        ids.into_iter().filter_map(|id| Self::find(id).ok()).collect()
     }
 
     /// How long the pool's region is.
@@ -140,10 +131,8 @@ impl Process {
         if read_page(self.id, self.page)? != self.whereabouts {
             return Err(Unseen::NoPool);
         }
-        let words = self.whereabouts.counters.map(|address| Piece {
-            address,
-            len_bytes: size_of::<u64>(),
-        });
+        let words =
+            self.whereabouts.counters.map(|address| Piece { address, len_bytes: size_of::<u64>() });
         let mut counters = [0_u64; Counters::COUNT];
         copy_out(self.id, &words, &mut counters)?;
         Ok(Counters::from_words(counters))
@@ -177,9 +166,7 @@ impl Process {
         walk(&self.whereabouts, &counters, &copy, &mut |block| {
             blocks.push(block);
         });
-        let reaches_the_top = blocks
-            .last()
-            .is_some_and(|last| last.state == BlockState::Top)
+        let reaches_the_top = blocks.last().is_some_and(|last| last.state == BlockState::Top)
             || counters.top == counters.end;
         let place = |counters: &Counters| (counters.top, counters.rest);
         Ok(Sample {
@@ -210,10 +197,7 @@ fn pages(id: u32) -> Result<Vec<u64>, Unseen> {
 fn read_page(id: u32, page: u64) -> Result<Whereabouts, Unseen> {
     const WORDS: usize = size_of::<Page>() / size_of::<u64>();
     let mut words = [0_u64; WORDS];
-    let piece = Piece {
-        address: page,
-        len_bytes: size_of::<Page>(),
-    };
+    let piece = Piece { address: page, len_bytes: size_of::<Page>() };
     copy_out(id, &[piece], &mut words)?;
     // SAFETY: a page is nothing but words and bytes, any of which are valid.
     let page: Page = unsafe { std::mem::transmute(words) };
@@ -231,10 +215,7 @@ fn read_page(id: u32, page: u64) -> Result<Whereabouts, Unseen> {
 fn copy_out<T: Word>(id: u32, pieces: &[Piece], room: &mut [T]) -> Result<(), Unseen> {
     let wanted_bytes: usize = pieces.iter().map(|piece| piece.len_bytes).sum();
     assert!(wanted_bytes <= size_of_val(room), "the room is made for it");
-    let local = libc::iovec {
-        iov_base: room.as_mut_ptr().cast(),
-        iov_len: wanted_bytes,
-    };
+    let local = libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: wanted_bytes };
     let remote: Vec<libc::iovec> = pieces
         .iter()
         .map(|piece| libc::iovec {

@@ -19,10 +19,7 @@ pub struct Answer {
 impl Answer {
     /// A yes.
     pub fn yes(text: impl Into<String>) -> Self {
-        Self {
-            text: text.into(),
-            yes: true,
-        }
+        Self { text: text.into(), yes: true }
     }
 
     /// An answer as one JSON object on lines of its own.
@@ -57,10 +54,8 @@ pub fn finish(result: Result<Answer, InputError>) -> ExitCode {
     };
     match print(&answer.text) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            let _ = writeln!(
-                anstream::stderr(),
-                "{BAD}error:{BAD:#} can't write the answer: {error}"
-            );
+            let _ =
+                writeln!(anstream::stderr(), "{BAD}error:{BAD:#} can't write the answer: {error}");
             ExitCode::from(2)
         }
         _ => ExitCode::from(u8::from(!answer.yes)),
@@ -121,24 +116,12 @@ impl Table {
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let width = |part: fn(&Row) -> &str, rows: &[Row]| {
-            rows.iter()
-                .map(|row| part(row).chars().count())
-                .max()
-                .unwrap_or(0)
+            rows.iter().map(|row| part(row).chars().count()).max().unwrap_or(0)
         };
         let labels = width(|row| &row.label, &self.rows);
         let noted = self.rows.iter().filter(|row| !row.note.is_empty());
-        let values = noted
-            .map(|row| row.value.chars().count())
-            .max()
-            .unwrap_or(0);
-        for Row {
-            label,
-            value,
-            note,
-            style,
-        } in &self.rows
-        {
+        let values = noted.map(|row| row.value.chars().count()).max().unwrap_or(0);
+        for Row { label, value, note, style } in &self.rows {
             write!(f, "  {label:labels$}  {style}{value}{style:#}")?;
             if !note.is_empty() {
                 let pad = values.saturating_sub(value.chars().count());

@@ -112,10 +112,8 @@ impl PostMortem {
             operation: operation as u64 + 1,
             requested_bytes,
             align_bytes,
-            resized_from: resized_from.map(|(id, bytes)| Resized {
-                bytes,
-                allocated_at: born[id as usize] + 1,
-            }),
+            resized_from: resized_from
+                .map(|(id, bytes)| Resized { bytes, allocated_at: born[id as usize] + 1 }),
             site: site_name(trace, operation),
             live_bytes: replay.live_bytes(),
             live_blocks: replay.live_blocks(),
@@ -137,20 +135,11 @@ impl PostMortem {
 /// What the event at which `replay` stopped asks for, and the block it resizes.
 fn request<A: Allocator>(replay: &Replay<A>) -> (u64, u64, Option<(u32, u64)>) {
     match replay.trace().events().get(replay.position()) {
-        Some(&Event::Alloc {
-            size, align_log2, ..
-        }) => (size, 1 << align_log2, None),
+        Some(&Event::Alloc { size, align_log2, .. }) => (size, 1 << align_log2, None),
         Some(&Event::Realloc { id, new_size }) => {
-            let old = replay
-                .live()
-                .find(|&(live, _)| live == id)
-                .map(|(_, live)| live.layout);
+            let old = replay.live().find(|&(live, _)| live == id).map(|(_, live)| live.layout);
             let align = old.map_or(1, |old| old.align() as u64);
-            (
-                new_size,
-                align,
-                Some((id, old.map_or(0, |old| old.size() as u64))),
-            )
+            (new_size, align, Some((id, old.map_or(0, |old| old.size() as u64))))
         }
         Some(Event::Free { .. }) | None => (0, 1, None),
     }
@@ -165,14 +154,12 @@ fn births(trace: &Trace, until: usize) -> Vec<u64> {
 
 fn site_name(trace: &Trace, event: usize) -> Option<String> {
     let id = trace.record(event)?.site;
-    let named = trace
-        .site(id)
-        .map(|site| match (&*site.name, &*site.location) {
-            ("", "") => format!("{:#x}", site.address),
-            (name, "") => name.to_owned(),
-            ("", location) => location.to_owned(),
-            (name, location) => format!("{name} ({location})"),
-        });
+    let named = trace.site(id).map(|site| match (&*site.name, &*site.location) {
+        ("", "") => format!("{:#x}", site.address),
+        (name, "") => name.to_owned(),
+        ("", location) => location.to_owned(),
+        (name, location) => format!("{name} ({location})"),
+    });
     named.or_else(|| (id != 0).then(|| format!("site {id}")))
 }
 
@@ -202,25 +189,14 @@ impl Obstacles {
         let pool_start = allocator.pool_start().addr();
         let place = |block: NonNull<[u8]>| block.cast::<u8>().addr().get() - pool_start;
         let live = replay.live();
-        let mut live: Vec<(usize, u32, u64)> = live
-            .map(|(id, it)| (place(it.block), id, it.layout.size() as u64))
-            .collect();
+        let mut live: Vec<(usize, u32, u64)> =
+            live.map(|(id, it)| (place(it.block), id, it.layout.size() as u64)).collect();
         live.sort_unstable();
         let blocks: Vec<replay::Piece> = allocator.blocks().collect();
-        let end = blocks
-            .last()
-            .map_or(0, |last| last.offset_bytes + last.size_bytes);
-        let mut list: Vec<Obstacle> = blocks
-            .iter()
-            .filter_map(|block| Obstacle::of(block, &live))
-            .collect();
-        list.push(Obstacle {
-            start: end,
-            end,
-            slot_bytes: None,
-            live_bytes: 0,
-            live: 0..0,
-        });
+        let end = blocks.last().map_or(0, |last| last.offset_bytes + last.size_bytes);
+        let mut list: Vec<Obstacle> =
+            blocks.iter().filter_map(|block| Obstacle::of(block, &live)).collect();
+        list.push(Obstacle { start: end, end, slot_bytes: None, live_bytes: 0, live: 0..0 });
         Self { list, live }
     }
 
@@ -232,9 +208,7 @@ impl Obstacles {
 
     /// Where the gap before the obstacle at `index` starts.
     fn gap_start(&self, index: usize) -> usize {
-        index
-            .checked_sub(1)
-            .map_or(0, |before| self.list[before].end)
+        index.checked_sub(1).map_or(0, |before| self.list[before].end)
     }
 
     /// The length of the gap before the obstacle at `index`.
@@ -291,10 +265,7 @@ impl Obstacles {
     fn piece(&self, obstacle: &Obstacle, trace: &Trace, born: &[u64], now: usize) -> Piece {
         let bytes = (obstacle.end - obstacle.start) as u64;
         let live = &self.live[obstacle.live.clone()];
-        let oldest = live
-            .iter()
-            .map(|&(_, id, requested)| (born[id as usize], requested))
-            .min();
+        let oldest = live.iter().map(|&(_, id, requested)| (born[id as usize], requested)).min();
         let (event, requested_bytes) = oldest.unwrap_or_default();
         match obstacle.slot_bytes {
             Some(slot_bytes) => Piece::Slab {
@@ -320,21 +291,14 @@ impl Obstacle {
         let (start, end) = (block.offset_bytes, block.offset_bytes + block.size_bytes);
         let (slot_bytes, live_bytes) = match block.state {
             BlockState::Free | BlockState::Top => return None,
-            BlockState::Slab {
-                slot_bytes,
-                used_slots,
-            } => (Some(slot_bytes), slot_bytes * used_slots),
+            BlockState::Slab { slot_bytes, used_slots } => {
+                (Some(slot_bytes), slot_bytes * used_slots)
+            }
             _ => (None, block.size_bytes),
         };
         let first = live.partition_point(|&(place, ..)| place < start);
         let last = live.partition_point(|&(place, ..)| place < end);
-        Some(Self {
-            start,
-            end,
-            slot_bytes,
-            live_bytes,
-            live: first..last,
-        })
+        Some(Self { start, end, slot_bytes, live_bytes, live: first..last })
     }
 }
 
@@ -342,23 +306,13 @@ impl fmt::Display for PostMortem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let operation = grouped(self.operation);
         let asked = both(self.requested_bytes);
-        write!(
-            f,
-            "{STRONG}Operation {operation} failed:{STRONG:#} it asked for {asked}"
-        )?;
+        write!(f, "{STRONG}Operation {operation} failed:{STRONG:#} it asked for {asked}")?;
         if self.align_bytes > 16 {
             write!(f, " at a multiple of {}", grouped(self.align_bytes))?;
         }
-        if let Some(Resized {
-            bytes,
-            allocated_at,
-        }) = &self.resized_from
-        {
+        if let Some(Resized { bytes, allocated_at }) = &self.resized_from {
             let (bytes, at) = (grouped(*bytes), grouped(*allocated_at));
-            write!(
-                f,
-                ", to resize a block of {bytes} bytes allocated at operation {at}"
-            )?;
+            write!(f, ", to resize a block of {bytes} bytes allocated at operation {at}")?;
         }
         if let Some(site) = &self.site {
             write!(f, ", in {site}")?;
@@ -374,10 +328,7 @@ impl fmt::Display for PostMortem {
         )?;
         if self.free_in_slabs_bytes > 0 {
             let bytes = both(self.free_in_slabs_bytes);
-            writeln!(
-                f,
-                "Of the free bytes, {bytes} are in slabs, for requests of other sizes."
-            )?;
+            writeln!(f, "Of the free bytes, {bytes} are in slabs, for requests of other sizes.")?;
         }
         self.verdict(f)
     }
@@ -400,20 +351,13 @@ impl PostMortem {
         }
         let blocks = counted(count, "live block");
         let bytes = both(bytes);
-        writeln!(
-            f,
-            "Without the {blocks} here, {bytes} of the pool, it would have fitted:\n"
-        )?;
+        writeln!(f, "Without the {blocks} here, {bytes} of the pool, it would have fitted:\n")?;
         for piece in &self.window {
             write_piece(f, piece)?;
         }
         let more = self.more_in_the_way_blocks;
         if more > 0 {
-            writeln!(
-                f,
-                "    {FAINT}and {} more{FAINT:#}",
-                counted(more, "live block")
-            )?;
+            writeln!(f, "    {FAINT}and {} more{FAINT:#}", counted(more, "live block"))?;
         }
         Ok(())
     }
@@ -422,19 +366,9 @@ impl PostMortem {
 fn write_piece(f: &mut fmt::Formatter<'_>, piece: &Piece) -> fmt::Result {
     match piece {
         Piece::Free { bytes } => {
-            writeln!(
-                f,
-                "    {FAINT}░░{:>13} bytes free{FAINT:#}",
-                grouped(*bytes)
-            )
+            writeln!(f, "    {FAINT}░░{:>13} bytes free{FAINT:#}", grouped(*bytes))
         }
-        Piece::Live {
-            bytes,
-            requested_bytes,
-            allocated_at,
-            age,
-            site,
-        } => {
+        Piece::Live { bytes, requested_bytes, allocated_at, age, site } => {
             let (bytes, asked) = (grouped(*bytes), grouped(*requested_bytes));
             let (at, age) = (grouped(*allocated_at), grouped(*age));
             write!(
@@ -446,12 +380,7 @@ fn write_piece(f: &mut fmt::Formatter<'_>, piece: &Piece) -> fmt::Result {
             }
             f.write_char('\n')
         }
-        Piece::Slab {
-            bytes,
-            slot_bytes,
-            live_slots,
-            oldest_allocated_at,
-        } => {
+        Piece::Slab { bytes, slot_bytes, live_slots, oldest_allocated_at } => {
             let (bytes, at) = (grouped(*bytes), grouped(*oldest_allocated_at));
             let live = counted(*live_slots, "live block");
             writeln!(
@@ -476,10 +405,7 @@ mod tests {
             live_bytes,
             live: 0..0,
         });
-        Obstacles {
-            list: list.collect(),
-            live: Vec::new(),
-        }
+        Obstacles { list: list.collect(), live: Vec::new() }
     }
 
     fn live_bytes(obstacles: &Obstacles, window: Range<usize>) -> usize {
@@ -511,11 +437,7 @@ mod tests {
                     assert!(obstacles.span(&window) >= need);
                     live_bytes(&obstacles, window)
                 });
-                assert_eq!(
-                    found,
-                    by_trying_all(&obstacles, need),
-                    "{blocks:?} need {need}"
-                );
+                assert_eq!(found, by_trying_all(&obstacles, need), "{blocks:?} need {need}");
             }
         }
     }

@@ -94,10 +94,7 @@ impl<'t, A: Allocator> Replay<'t, A> {
         for (id, live) in self.live() {
             self.examiner.intact(id, live)?;
         }
-        let Checks {
-            verify,
-            check_every,
-        } = self.examiner.checks;
+        let Checks { verify, check_every } = self.examiner.checks;
         if verify || check_every.is_some() {
             check(self.allocator())?;
         }
@@ -141,10 +138,7 @@ impl<'t, A: Allocator> Replay<'t, A> {
 
     /// Operations a second so far; `None` where checks took part of the time, or nothing was done.
     pub fn operations_per_second(&self) -> Option<f64> {
-        let Checks {
-            verify,
-            check_every,
-        } = self.examiner.checks;
+        let Checks { verify, check_every } = self.examiner.checks;
         let plain = !verify && check_every.is_none();
         let seconds = self.busy.as_secs_f64();
         (plain && self.position() > 0 && seconds > 0.0).then(|| self.position() as f64 / seconds)
@@ -233,6 +227,5 @@ impl Watch for Examiner {
 }
 
 fn check(pool: &impl Allocator) -> Result<(), Fault> {
-    pool.check()
-        .map_err(|error| format!("the integrity check failed: {error}"))
+    pool.check().map_err(|error| format!("the integrity check failed: {error}"))
 }

@@ -8,14 +8,8 @@ use std::process::{Child, Command, ExitStatus};
 use std::sync::atomic::{AtomicI32, Ordering};
 
 /// What asks a process to end, to stop working or to do something of its own.
-const PASSED_ON: [libc::c_int; 6] = [
-    libc::SIGTERM,
-    libc::SIGINT,
-    libc::SIGHUP,
-    libc::SIGQUIT,
-    libc::SIGUSR1,
-    libc::SIGUSR2,
-];
+const PASSED_ON: [libc::c_int; 6] =
+    [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT, libc::SIGUSR1, libc::SIGUSR2];
 
 /// The program's process, while there is one.
 static PROGRAM: AtomicI32 = AtomicI32::new(0);
@@ -49,12 +43,7 @@ fn wait_for_end(process: u32) -> io::Result<()> {
         // SAFETY: `siginfo_t` may be all zeroes, and is written only during the call.
         let answer = unsafe {
             let mut info: libc::siginfo_t = std::mem::zeroed();
-            libc::waitid(
-                libc::P_PID,
-                process,
-                &mut info,
-                libc::WEXITED | libc::WNOWAIT,
-            )
+            libc::waitid(libc::P_PID, process, &mut info, libc::WEXITED | libc::WNOWAIT)
         };
         let error = io::Error::last_os_error();
         if answer == 0 {

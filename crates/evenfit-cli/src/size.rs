@@ -38,10 +38,7 @@ impl std::error::Error for SizeError {}
 /// # Errors
 /// What was wrong and how a size reads.
 pub fn parse(text: &str) -> Result<usize, SizeError> {
-    let error = |why| SizeError {
-        text: text.to_owned(),
-        why,
-    };
+    let error = |why| SizeError { text: text.to_owned(), why };
     let trimmed = text.trim();
     let number_len = trimmed
         .find(|c: char| !c.is_ascii_digit() && c != '.' && c != '_')
@@ -123,11 +120,7 @@ pub fn human(bytes: u64) -> String {
 
 /// A size both ways, `11,070,794 bytes (10.6 MiB)`, or once where both are the same.
 pub fn both(bytes: u64) -> String {
-    if bytes < 1024 {
-        human(bytes)
-    } else {
-        format!("{} bytes ({})", grouped(bytes), human(bytes))
-    }
+    if bytes < 1024 { human(bytes) } else { format!("{} bytes ({})", grouped(bytes), human(bytes)) }
 }
 
 #[cfg(test)]

@@ -97,11 +97,7 @@ pub fn always(kind: Kind, program: Program) -> Result<Option<usize>, InputError>
         return Ok(blocks_only.map(|bytes| bytes.min(slabs_from)));
     }
     // A search for an aligned block looks for a longer one first.
-    let longer_bytes = if starts > 1 {
-        align_bytes + all_aligned
-    } else {
-        0
-    };
+    let longer_bytes = if starts > 1 { align_bytes + all_aligned } else { 0 };
     let mut reach_bytes = 0;
     for start in 0..starts {
         let Some(reach) = reach(kind, program, start * all_aligned)? else {
@@ -122,9 +118,7 @@ pub fn enough(kind: Kind, program: Program) -> Result<Option<usize>, InputError>
         return Ok(Some(bytes));
     }
     let reach_bytes = reach(kind, program, 0)?;
-    Ok(reach_bytes
-        .and_then(|bytes| kind.region_bytes(program.cut, bytes))
-        .map(round_up))
+    Ok(reach_bytes.and_then(|bytes| kind.region_bytes(program.cut, bytes)).map(round_up))
 }
 
 /// Finds the smallest pool: from one that surely serves by doubling steps to one that fails, then by halving. A few of
@@ -190,10 +184,7 @@ impl<F: Fn(usize) -> Result<Option<bool>, InputError>> Search<F> {
         let Some(fits) = self.fits(guess)? else {
             return Ok(None);
         };
-        let mut edge = Edge {
-            fitting: guess,
-            failing: guess,
-        };
+        let mut edge = Edge { fitting: guess, failing: guess };
         let mut step = STEP;
         if fits {
             while edge.fitting > step {
@@ -236,10 +227,7 @@ impl<F: Fn(usize) -> Result<Option<bool>, InputError>> Search<F> {
         for part in (1..=tried).rev() {
             let bytes = edge.fitting + steps * part / (tried + 1) * STEP;
             if self.fits(bytes)? != Some(true) {
-                *edge = Edge {
-                    fitting: serves,
-                    failing: bytes,
-                };
+                *edge = Edge { fitting: serves, failing: bytes };
                 return self.halve(edge);
             }
             serves = bytes;

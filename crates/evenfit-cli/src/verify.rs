@@ -23,10 +23,7 @@ pub type Fault = String;
 impl Verifier {
     /// Watches blocks that must lie in the addresses `region`.
     pub fn new(region: Range<usize>) -> Self {
-        Self {
-            region,
-            live: BTreeMap::new(),
-        }
+        Self { region, live: BTreeMap::new() }
     }
 
     /// Block `id` was handed out, of which the bytes before `kept` must hold its pattern already.
@@ -47,15 +44,11 @@ impl Verifier {
         let (start, end) = (ptr.addr().get(), ptr.addr().get() + block.len());
         if block.len() < layout.size() {
             let (len, asked) = (block.len(), layout.size());
-            return Err(format!(
-                "block {id} has {len} bytes where {asked} were asked for"
-            ));
+            return Err(format!("block {id} has {len} bytes where {asked} were asked for"));
         }
         if !start.is_multiple_of(layout.align()) {
             let align = layout.align();
-            return Err(format!(
-                "block {id} is not aligned to the {align} bytes asked for"
-            ));
+            return Err(format!("block {id} is not aligned to the {align} bytes asked for"));
         }
         if start < self.region.start || end > self.region.end {
             return Err(format!("block {id} does not lie in the pool"));
@@ -126,9 +119,7 @@ fn seed(id: u32) -> u64 {
 
 fn keeps(id: u32, bytes: &[u8]) -> Result<(), Fault> {
     match pattern::first_difference(bytes, seed(id)) {
-        Some(at) => Err(format!(
-            "byte {at} of block {id} was changed while the block was live"
-        )),
+        Some(at) => Err(format!("byte {at} of block {id} was changed while the block was live")),
         None => Ok(()),
     }
 }
@@ -165,9 +156,7 @@ mod tests {
             assert!(fault(verifier.born(2, part(120..130), bytes(8), 0)).contains("in the pool"));
             assert!(fault(verifier.born(2, part(64..72), bytes(9), 0)).contains("8 bytes where 9"));
             let odd = Layout::from_size_align(1, 4096).unwrap();
-            let unaligned = (64..96)
-                .find(|at| !(start + at).is_multiple_of(4096))
-                .unwrap();
+            let unaligned = (64..96).find(|at| !(start + at).is_multiple_of(4096)).unwrap();
             let one = part(unaligned..unaligned + 1);
             assert!(fault(verifier.born(2, one, odd, 0)).contains("aligned"));
             verifier.intact(0, part(0..32)).unwrap();

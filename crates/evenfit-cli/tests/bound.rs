@@ -24,29 +24,13 @@ fn the_worst_program_needs_exactly_the_exact_minimum_in_the_heap() {
     let scratch = Scratch::new("bound-exact");
     let path = contract(&scratch, "[[site]]\nname='a'\nsize=[1, 40]\nmost_live=3\n");
     let witness = scratch.path("worst.evt");
-    let report = json(&[
-        "bound",
-        &path,
-        "--exhaustive",
-        "--witness",
-        &witness,
-        "--json",
-    ]);
+    let report = json(&["bound", &path, "--exhaustive", "--witness", &witness, "--json"]);
     let minimum = report["exhaustive"]["region_bytes"].as_u64().unwrap();
     // The blocks can't all have absorbed a granule: 8 bytes of the pool.
     let safe = report["safe"]["region_bytes"].as_u64().unwrap();
-    assert_eq!(
-        (report["exhaustive"]["pool_bytes"].as_u64(), safe - minimum),
-        (Some(192), 8)
-    );
-    assert_eq!(
-        evenfit(&["replay", &witness, "--pool", &minimum.to_string()]).code,
-        0
-    );
-    assert_eq!(
-        evenfit(&["replay", &witness, "--pool", &(minimum - 8).to_string()]).code,
-        1
-    );
+    assert_eq!((report["exhaustive"]["pool_bytes"].as_u64(), safe - minimum), (Some(192), 8));
+    assert_eq!(evenfit(&["replay", &witness, "--pool", &minimum.to_string()]).code, 0);
+    assert_eq!(evenfit(&["replay", &witness, "--pool", &(minimum - 8).to_string()]).code, 1);
 }
 
 #[test]
@@ -61,15 +45,7 @@ fn a_large_contract_is_answered_too_and_its_worst_program_runs_in_the_safe_pool(
     assert!(report["worst_program"]["share_of_safe"].as_f64() > Some(0.96));
     let worst = report["worst_program"]["region_bytes"].as_u64().unwrap();
     let replay = |pool: u64| {
-        evenfit(&[
-            "replay",
-            &witness,
-            "--allocator",
-            "compact",
-            "--pool",
-            &pool.to_string(),
-        ])
-        .code
+        evenfit(&["replay", &witness, "--allocator", "compact", "--pool", &pool.to_string()]).code
     };
     assert_eq!((replay(safe), replay(worst), replay(worst - 8)), (0, 0, 1));
 }
@@ -81,21 +57,11 @@ fn a_pool_is_judged_and_the_exit_code_says_so() {
     assert!(yes.stdout.contains("safe            yes"), "{}", yes.stdout);
     let no = evenfit(&["bound", SENSOR, "--pool", "16KiB"]);
     assert_eq!(no.code, 1);
-    assert!(
-        no.stdout.contains("not proved") && no.stdout.contains("Apart"),
-        "{}",
-        no.stdout
-    );
+    assert!(no.stdout.contains("not proved") && no.stdout.contains("Apart"), "{}", no.stdout);
     let report = json(&["bound", SENSOR, "--json"]);
     let safe = report["safe"]["region_bytes"].as_u64().unwrap();
-    assert_eq!(
-        evenfit(&["bound", SENSOR, "--pool", &safe.to_string()]).code,
-        0
-    );
-    assert_eq!(
-        evenfit(&["bound", SENSOR, "--pool", &(safe - 1).to_string()]).code,
-        1
-    );
+    assert_eq!(evenfit(&["bound", SENSOR, "--pool", &safe.to_string()]).code, 0);
+    assert_eq!(evenfit(&["bound", SENSOR, "--pool", &(safe - 1).to_string()]).code, 1);
     assert!(report["apart_region_bytes"].as_u64().unwrap() < safe / 4);
 }
 
@@ -105,10 +71,7 @@ fn the_monitor_is_generated_as_committed() {
     let path = scratch.path("sensor.rs");
     assert_eq!(evenfit(&["bound", SENSOR, "--rust", &path]).code, 0);
     let generated = std::fs::read_to_string(&path).unwrap();
-    assert_eq!(
-        generated,
-        include_str!("../../evenfit-bound/tests/contracts/sensor.rs")
-    );
+    assert_eq!(generated, include_str!("../../evenfit-bound/tests/contracts/sensor.rs"));
 }
 
 #[test]
@@ -128,10 +91,7 @@ fn with_slabs_the_worst_program_runs_in_the_safe_pool_and_needs_what_is_said() {
     let safe = report["safe"]["region_bytes"].as_u64().unwrap();
     let worst = report["worst_program"]["region_bytes"].as_u64().unwrap();
     assert_eq!((replay(safe), replay(worst), replay(worst - 8)), (0, 0, 1));
-    assert!(
-        report["worst_program"]["share_of_safe"].as_f64() > Some(0.9),
-        "{report:#}"
-    );
+    assert!(report["worst_program"]["share_of_safe"].as_f64() > Some(0.9), "{report:#}");
     assert!(report["safe"]["most_slabs"].as_u64() > Some(9));
     let text = evenfit(&args);
     assert!(text.stdout.contains("with slabs"), "{}", text.stdout);
@@ -149,15 +109,7 @@ fn a_worst_program_is_replayed_in_the_geometry_of_its_contract() {
         let path = contract(&scratch, &format!("geometry='{geometry}'\n{sites}"));
         let witness = scratch.path("worst.evt");
         for tiers in ["blocks", "slabs"] {
-            let args = [
-                "bound",
-                &path,
-                "--tiers",
-                tiers,
-                "--witness",
-                &witness,
-                "--json",
-            ];
+            let args = ["bound", &path, "--tiers", tiers, "--witness", &witness, "--json"];
             let report = json(&args);
             assert_eq!(report["geometry"], geometry);
             let worst = report["worst_program"]["region_bytes"].as_u64().unwrap();
@@ -165,11 +117,7 @@ fn a_worst_program_is_replayed_in_the_geometry_of_its_contract() {
                 let pool = pool.to_string();
                 evenfit(&["replay", &witness, "--allocator", tiers, "--pool", &pool]).code
             };
-            assert_eq!(
-                (replay(worst), replay(worst - 16)),
-                (0, 1),
-                "{geometry}, {tiers}"
-            );
+            assert_eq!((replay(worst), replay(worst - 16)), (0, 1), "{geometry}, {tiers}");
         }
     }
 }
@@ -181,16 +129,8 @@ fn what_can_not_be_used_is_named() {
     for (text, more, part) in [
         ("[[site]]\nname='a'\nsize=0\n", &[][..], "most_live"),
         ("nonsense", &[], "line 1"),
-        (
-            "[[site]]\nname='a'\nsize='1TiB'\nmost_live=1\n",
-            &[],
-            "4KiB",
-        ),
-        (
-            "[[site]]\nname='a'\nsize=281474976710656\nmost_live=1099511627776\n",
-            &[],
-            "64 bits",
-        ),
+        ("[[site]]\nname='a'\nsize='1TiB'\nmost_live=1\n", &[], "4KiB"),
+        ("[[site]]\nname='a'\nsize=281474976710656\nmost_live=1099511627776\n", &[], "64 bits"),
         (big, &["--exhaustive"], "pools of up to 256.0 KiB"),
         (
             "[[site]]\nname='a'\nsize=[1, 200]\nmost_live=9\n",
@@ -204,11 +144,7 @@ fn what_can_not_be_used_is_named() {
             &["--tiers", "slabs"],
             "no slabs",
         ),
-        (
-            "granule=8\n[[site]]\nname='a'\nsize=9\nmost_live=9\n",
-            &[],
-            "write geometry",
-        ),
+        ("granule=8\n[[site]]\nname='a'\nsize=9\nmost_live=9\n", &[], "write geometry"),
         (
             "[[site]]\nname='a'\nsize='64GiB'\nmost_live=9\n",
             &["--tiers", "slabs", "--witness", "no-such-file.evt"],
@@ -224,9 +160,5 @@ fn what_can_not_be_used_is_named() {
     }
     let missing = evenfit(&["bound", "no-such.toml"]);
     assert_eq!(missing.code, 2);
-    assert!(
-        missing.stderr.contains("no-such.toml"),
-        "{}",
-        missing.stderr
-    );
+    assert!(missing.stderr.contains("no-such.toml"), "{}", missing.stderr);
 }

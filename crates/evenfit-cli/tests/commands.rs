@@ -29,33 +29,16 @@ fn convert_writes_what_the_recording_says() {
         assert!(run.stdout.contains("4 operations"), "{}", run.stdout);
         let trace = Trace::open(&output).unwrap();
         let expected = [
-            Event::Alloc {
-                id: 0,
-                size: 100,
-                align_log2: 3,
-                zeroed: false,
-            },
-            Event::Alloc {
-                id: 1,
-                size: 24,
-                align_log2: 4,
-                zeroed: false,
-            },
-            Event::Realloc {
-                id: 0,
-                new_size: 200,
-            },
+            Event::Alloc { id: 0, size: 100, align_log2: 3, zeroed: false },
+            Event::Alloc { id: 1, size: 24, align_log2: 4, zeroed: false },
+            Event::Realloc { id: 0, new_size: 200 },
             Event::Free { id: 1 },
         ];
         assert_eq!(trace.events(), expected);
     }
     assert_eq!(scratch.names(), ["small.csv", "small.evt"]);
     let again = evenfit(&["convert", &output, &output]);
-    assert_eq!(
-        again.code, 0,
-        "a file may be converted onto itself: {}",
-        again.stderr
-    );
+    assert_eq!(again.code, 0, "a file may be converted onto itself: {}", again.stderr);
     assert_eq!(Trace::open(&output).unwrap().events().len(), 4);
 }
 
@@ -73,11 +56,7 @@ fn a_conversion_that_fails_leaves_nothing_behind_and_the_old_file_as_it_was() {
         std::fs::write(&input, bytes).unwrap();
         let run = evenfit(&["convert", &input, &output]);
         assert_eq!(run.code, 2, "{}{}", run.stdout, run.stderr);
-        assert!(
-            run.stderr.contains("bad.evt") && run.stderr.contains(part),
-            "{}",
-            run.stderr
-        );
+        assert!(run.stderr.contains("bad.evt") && run.stderr.contains(part), "{}", run.stderr);
         assert_eq!(scratch.names(), ["bad.evt"]);
     }
     std::fs::write(&output, "precious").unwrap();
@@ -92,10 +71,7 @@ fn a_conversion_that_fails_leaves_nothing_behind_and_the_old_file_as_it_was() {
         "{}",
         run.stderr
     );
-    assert_eq!(
-        evenfit(&["convert", &input, &output, "--level", "23"]).code,
-        2
-    );
+    assert_eq!(evenfit(&["convert", &input, &output, "--level", "23"]).code, 2);
 }
 
 #[test]
@@ -121,10 +97,7 @@ fn info_counts_what_the_program_did() {
         assert_eq!(info[key], count, "{key}: {info:#}");
     }
     let bin = |first: u64, last: u64, count: u64| serde_json::json!({"first": first, "last": last, "count": count});
-    assert_eq!(
-        info["sizes"],
-        Value::from(vec![bin(16, 31, 1), bin(64, 127, 1), bin(128, 255, 1)])
-    );
+    assert_eq!(info["sizes"], Value::from(vec![bin(16, 31, 1), bin(64, 127, 1), bin(128, 255, 1)]));
     assert_eq!(info["lifetimes"], Value::from(vec![bin(2, 3, 1)]));
 
     let text = evenfit(&["info", "traces/redis.evt"]).stdout;
@@ -155,19 +128,11 @@ fn the_demo_tells_the_story_twice_and_both_refuse_a_double_free() {
     ] {
         assert_eq!(text.matches(part).count(), times, "{part}: {text}");
     }
-    let maps = text
-        .lines()
-        .filter(|line| line.contains('·') && !line.contains("free."))
-        .map(str::trim);
+    let maps =
+        text.lines().filter(|line| line.contains('·') && !line.contains("free.")).map(str::trim);
     let widths: Vec<usize> = maps.map(|map| map.chars().count()).collect();
-    assert_eq!(
-        widths, [64; 22],
-        "two pools and ten steps each, a column for 16 bytes"
-    );
-    assert!(
-        text.lines().all(|line| line.chars().count() <= 90),
-        "{text}"
-    );
+    assert_eq!(widths, [64; 22], "two pools and ten steps each, a column for 16 bytes");
+    assert!(text.lines().all(|line| line.chars().count() <= 90), "{text}");
 }
 
 #[test]
@@ -188,12 +153,7 @@ fn a_reader_that_has_seen_enough_is_no_error() {
         .unwrap();
     drop(child.stdout.take());
     let mut stderr = String::new();
-    child
-        .stderr
-        .take()
-        .unwrap()
-        .read_to_string(&mut stderr)
-        .unwrap();
+    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0));
     assert_eq!(stderr, "");
 }
@@ -203,17 +163,10 @@ fn each_subcommand_explains_itself_with_an_example() {
     for subcommand in ["replay", "info", "convert", "demo"] {
         let help = evenfit(&[subcommand, "--help"]);
         assert_eq!(help.code, 0);
-        assert!(
-            help.stdout.contains(&format!("  evenfit {subcommand}")),
-            "{}",
-            help.stdout
-        );
+        assert!(help.stdout.contains(&format!("  evenfit {subcommand}")), "{}", help.stdout);
     }
     let help = evenfit(&["--help"]).stdout;
-    assert!(
-        help.contains("evenfit replay traces/redis.evt --pool 16MiB"),
-        "{help}"
-    );
+    assert!(help.contains("evenfit replay traces/redis.evt --pool 16MiB"), "{help}");
 }
 
 #[test]
@@ -236,11 +189,7 @@ fn convert_to_csv_and_back_keeps_every_event() {
     let trace = random_trace(4, 2000, 500);
     save(&trace, &first);
     assert_eq!(evenfit(&["convert", &first, &text]).code, 0);
-    assert!(
-        std::fs::read_to_string(&text)
-            .unwrap()
-            .starts_with("op,block,")
-    );
+    assert!(std::fs::read_to_string(&text).unwrap().starts_with("op,block,"));
     assert_eq!(evenfit(&["convert", &text, &second]).code, 0);
     assert_eq!(Trace::open(&second).unwrap().events(), trace.events());
 }
@@ -273,9 +222,7 @@ fn convert_writes_what_perfetto_shows() {
     let events = written["traceEvents"].as_array().unwrap();
     let most = |name: &str, key: &str| {
         let counters = events.iter().filter(|event| event["name"] == name);
-        counters
-            .filter_map(|event| event["args"][key].as_u64())
-            .max()
+        counters.filter_map(|event| event["args"][key].as_u64()).max()
     };
     let info = Trace::open(&input).unwrap().info();
     assert_eq!(most("live bytes", "bytes"), Some(info.peak_live_bytes));

@@ -15,9 +15,7 @@ fn json(args: &[&str]) -> Value {
 
 fn row<'a>(report: &'a Value, policy: &str) -> &'a Value {
     let rows = report["policies"].as_array().unwrap();
-    rows.iter()
-        .find(|row| row["policy"] == policy)
-        .unwrap_or_else(|| panic!("no {policy}"))
+    rows.iter().find(|row| row["policy"] == policy).unwrap_or_else(|| panic!("no {policy}"))
 }
 
 #[test]
@@ -28,9 +26,7 @@ fn the_simulated_evenfit_reaches_just_as_far_as_the_heap() {
         // Alignments above a granule would fall differently where the map is in front.
         save(&plain_trace(seed, 3000, 100, 1..1501), &path);
         let report = json(&["compare", &path, "--json"]);
-        let pool = row(&report, "evenfit")["smallest_pool_bytes"]
-            .as_u64()
-            .unwrap();
+        let pool = row(&report, "evenfit")["smallest_pool_bytes"].as_u64().unwrap();
         let region = Cut::STANDARD.region_bytes(pool / 8).unwrap();
         let sized = &json(&["size", &path, "--seeds", "0", "--json"])[0];
         let pools = sized["pools"].as_array().unwrap();
@@ -57,14 +53,9 @@ fn every_policy_serves_a_program_and_tells_what_it_cost() {
     for policy in policies {
         assert_eq!(policy["served"], true, "{policy}");
         assert!(policy["footprint"].as_f64().unwrap() > 1.0, "{policy}");
-        assert!(
-            policy["looked_at_mean"].as_f64().unwrap() >= 1.0,
-            "{policy}"
-        );
-        let (mean, max) = (
-            policy["apart_mean"].as_f64().unwrap(),
-            policy["apart_max"].as_f64().unwrap(),
-        );
+        assert!(policy["looked_at_mean"].as_f64().unwrap() >= 1.0, "{policy}");
+        let (mean, max) =
+            (policy["apart_mean"].as_f64().unwrap(), policy["apart_max"].as_f64().unwrap());
         assert!(0.0 < mean && mean <= max && max < 1.0, "{policy}");
     }
     // What the textbooks say of them.
@@ -94,15 +85,7 @@ fn the_table_is_plain_in_a_pipe_and_failures_are_said() {
     assert_eq!(run.code, 0);
     assert!(run.stdout.contains("fails at operation"), "{}", run.stdout);
     assert!(!run.stdout.contains('\x1b') && run.stderr.is_empty());
-    for policy in [
-        "first fit",
-        "best fit",
-        "next fit",
-        "half fit",
-        "buddy",
-        "TLSF",
-        "evenfit",
-    ] {
+    for policy in ["first fit", "best fit", "next fit", "half fit", "buddy", "TLSF", "evenfit"] {
         assert!(run.stdout.contains(policy), "{}", run.stdout);
     }
 }

@@ -128,14 +128,7 @@ fn trace() -> Trace {
     let mut builder = TraceBuilder::default();
     let a = builder.alloc(40, 8).unwrap();
     let b = builder.alloc(50, 8).unwrap();
-    builder
-        .push(Event::Alloc {
-            id: 2,
-            size: 30,
-            align_log2: 3,
-            zeroed: true,
-        })
-        .unwrap();
+    builder.push(Event::Alloc { id: 2, size: 30, align_log2: 3, zeroed: true }).unwrap();
     builder.realloc(a, 400).unwrap();
     builder.free(b).unwrap();
     builder.finish()
@@ -146,21 +139,13 @@ fn replay(defect: Defect, checks: Checks) -> Result<(), Stop> {
     let mut memory = Region::new(4096).unwrap();
     let region = memory.addresses();
     let inner: Result<FirstFit, InitError> = FirstFit::from_region(memory.bytes());
-    let broken = Broken {
-        inner: inner.unwrap(),
-        defect,
-        last: None,
-        elsewhere: vec![0; 4096],
-    };
+    let broken = Broken { inner: inner.unwrap(), defect, last: None, elsewhere: vec![0; 4096] };
     Replay::new(&trace, broken, region, checks).run(|_| {})
 }
 
 #[test]
 fn every_defect_is_noticed_and_named() {
-    let verify = Checks {
-        verify: true,
-        check_every: None,
-    };
+    let verify = Checks { verify: true, check_every: None };
     assert_eq!(replay(Defect::None, verify), Ok(()));
     for (defect, part) in [
         (Defect::Overlap, "block 1 overlaps block 0"),
@@ -187,16 +172,9 @@ fn checking_every_so_often_stops_at_the_first_check() {
         let mut memory = Region::new(4096).unwrap();
         let region = memory.addresses();
         let inner = FirstFit::from_region(memory.bytes()).unwrap();
-        let broken = Broken {
-            inner,
-            defect: Defect::FailsCheck,
-            last: None,
-            elsewhere: Vec::new(),
-        };
-        let checks = Checks {
-            verify: false,
-            check_every: std::num::NonZeroU64::new(every),
-        };
+        let broken =
+            Broken { inner, defect: Defect::FailsCheck, last: None, elsewhere: Vec::new() };
+        let checks = Checks { verify: false, check_every: std::num::NonZeroU64::new(every) };
         let mut replay = Replay::new(&trace, broken, region, checks);
         assert!(matches!(replay.run(|_| {}), Err(Stop::Broken(_))));
         assert_eq!(replay.position(), position);

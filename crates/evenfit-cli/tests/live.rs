@@ -66,18 +66,11 @@ impl Running {
         // The parent is the child of `evenfit run`.
         let path = format!("/proc/{0}/task/{0}/children", evenfit.id());
         let children = std::fs::read_to_string(path).unwrap();
-        if !children
-            .split_whitespace()
-            .any(|id| id == ids[0].to_string())
-        {
+        if !children.split_whitespace().any(|id| id == ids[0].to_string()) {
             ids.reverse();
         }
         let [parent, child] = ids;
-        Self {
-            evenfit,
-            parent,
-            child,
-        }
+        Self { evenfit, parent, child }
     }
 
     fn now(&self, id: u32) -> Value {
@@ -95,16 +88,12 @@ impl Drop for Running {
 }
 
 fn number(value: &Value, name: &str) -> u64 {
-    value[name]
-        .as_u64()
-        .unwrap_or_else(|| panic!("{name}: {value}"))
+    value[name].as_u64().unwrap_or_else(|| panic!("{name}: {value}"))
 }
 
 fn held_from_8_to_16k(now: &Value) -> u64 {
     let holders = now["holders"].as_array().unwrap();
-    let holder = holders
-        .iter()
-        .find(|holder| holder["name"] == "8 KiB to 16 KiB");
+    let holder = holders.iter().find(|holder| holder["name"] == "8 KiB to 16 KiB");
     holder.map_or(0, |holder| number(holder, "blocks"))
 }
 
@@ -129,33 +118,21 @@ fn a_process_and_its_child_are_seen_each_in_its_own_pool() {
 
     let listed = evenfit(&["top", "--list", "--json"]);
     let listed: Value = serde_json::from_str(&listed.stdout).unwrap();
-    let ids: Vec<u64> = listed
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|pool| number(pool, "process_id"))
-        .collect();
+    let ids: Vec<u64> =
+        listed.as_array().unwrap().iter().map(|pool| number(pool, "process_id")).collect();
     for id in [running.parent, running.child] {
         assert!(ids.contains(&u64::from(id)), "{ids:?}");
     }
     let text = evenfit(&["top", &running.parent.to_string(), "--at", "now"]);
-    for part in [
-        "pools, process",
-        "8 KiB to 16 KiB",
-        "failed requests 1   refused frees 1",
-        "█",
-    ] {
+    for part in ["pools, process", "8 KiB to 16 KiB", "failed requests 1   refused frees 1", "█"]
+    {
         assert!(text.stdout.contains(part), "{part}: {}", text.stdout);
     }
     let id = running.parent;
     drop(running);
     let gone = evenfit(&["top", &id.to_string(), "--at", "now"]);
     assert_eq!(gone.code, 2);
-    assert!(
-        gone.stderr.contains("there is no process"),
-        "{}",
-        gone.stderr
-    );
+    assert!(gone.stderr.contains("there is no process"), "{}", gone.stderr);
 }
 
 #[test]
@@ -165,14 +142,8 @@ fn what_can_not_be_watched_is_named() {
         (&["top", &own, "--at", "now"][..], "shows no pool"),
         (&["top", "4294967295", "--at", "now"], "no process"),
         (&["top", &own, "--at", "fullest"], "--at now"),
-        (
-            &["top", &own, "--at", "now", "--pool", "1MiB"],
-            "--pool is for",
-        ),
-        (
-            &["top", &own, "--at", "now", "--seconds", "3"],
-            "--seconds is",
-        ),
+        (&["top", &own, "--at", "now", "--pool", "1MiB"], "--pool is for"),
+        (&["top", &own, "--at", "now", "--seconds", "3"], "--seconds is"),
         (&["top", &own], "needs a terminal"),
         (&["top", &own, "--json"], "--at"),
         (&["top", "--list", &own], "cannot be used with"),
@@ -207,13 +178,7 @@ impl Terminal {
         };
         // SAFETY: the answers are written to the two numbers; the size is only read.
         let opened = unsafe {
-            libc::openpty(
-                &mut master,
-                &mut slave,
-                std::ptr::null_mut(),
-                std::ptr::null(),
-                &size,
-            )
+            libc::openpty(&mut master, &mut slave, std::ptr::null_mut(), std::ptr::null(), &size)
         };
         assert_eq!(opened, 0);
         // SAFETY: both were just opened and are nobody else's.
@@ -233,11 +198,7 @@ impl Terminal {
     fn wait_for(&mut self, part: &str) {
         let begun = Instant::now();
         while !self.rows.iter().any(|row| row.contains(part)) {
-            assert!(
-                begun.elapsed() < Duration::from_secs(20),
-                "no {part}: {:#?}",
-                self.rows
-            );
+            assert!(begun.elapsed() < Duration::from_secs(20), "no {part}: {:#?}", self.rows);
             let mut bytes = [0; 65_536];
             match self.master.read(&mut bytes) {
                 Ok(len) => self.unread.extend_from_slice(&bytes[..len]),

@@ -67,12 +67,9 @@ fn every_call_is_recorded_with_size_alignment_and_call_site() {
     let wanted: Vec<_> = trace
         .records()
         .filter_map(|record| match record.event {
-            Event::Alloc {
-                size,
-                align_log2,
-                zeroed,
-                ..
-            } if size > 70_000 => Some((size, 1u32 << align_log2, zeroed)),
+            Event::Alloc { size, align_log2, zeroed, .. } if size > 70_000 => {
+                Some((size, 1u32 << align_log2, zeroed))
+            }
             _ => None,
         })
         .collect();
@@ -86,27 +83,18 @@ fn every_call_is_recorded_with_size_alignment_and_call_site() {
         (70_007, 16, false),
     ];
     assert_eq!(wanted, expected);
-    assert!(trace.events().contains(&Event::Realloc {
-        id: first_id(&trace, 70_001),
-        new_size: 80_003
-    }));
+    assert!(
+        trace.events().contains(&Event::Realloc { id: first_id(&trace, 70_001), new_size: 80_003 })
+    );
     let site = trace
         .records()
         .find(|record| matches!(record.event, Event::Alloc { size: 70_001, .. }))
         .unwrap()
         .site;
     let site = trace.site(site).expect("named");
-    assert!(
-        site.name == "in_a_function" || site.name == "main",
-        "{site:?}"
-    );
+    assert!(site.name == "in_a_function" || site.name == "main", "{site:?}");
     assert!(site.location.contains("calls.c:"), "{site:?}");
-    assert!(
-        trace
-            .facts()
-            .iter()
-            .any(|(key, value)| key == "program" && value.contains("calls"))
-    );
+    assert!(trace.facts().iter().any(|(key, value)| key == "program" && value.contains("calls")));
     assert!(run.stderr.contains("operations"), "{}", run.stderr);
 }
 
@@ -150,24 +138,13 @@ fn threads_are_recorded_in_one_consistent_order() {
     assert_eq!(run.code, 0, "{}", run.stderr);
     let trace = Trace::open(&output).unwrap();
     let repairs = trace.repairs();
-    assert_eq!(
-        (
-            repairs.unknown_frees,
-            repairs.unknown_reallocs,
-            repairs.assumed_frees
-        ),
-        (0, 0, 0)
-    );
+    assert_eq!((repairs.unknown_frees, repairs.unknown_reallocs, repairs.assumed_frees), (0, 0, 0));
     let info = trace.info();
     assert!(info.operations > 100_000 && info.threads == 5, "{info:?}");
     // All 256 live slots were freed: what remains is the C library's.
     assert!(info.leaked_blocks < 20, "{info:?}");
     let bytes = std::fs::metadata(&output).unwrap().len();
-    assert!(
-        bytes < info.operations * 8,
-        "{bytes} bytes for {} operations",
-        info.operations
-    );
+    assert!(bytes < info.operations * 8, "{bytes} bytes for {} operations", info.operations);
     assert_eq!(evenfit(&["replay", &output, "--pool", "min"]).code, 0);
 }
 
@@ -211,12 +188,7 @@ fn programs_that_a_shell_starts_are_recorded_too() {
     let scratch = Scratch::new("record-shell");
     let output = scratch.path("shell.evt");
     let run = record(&output, &["sh", "-c", "seq 3000 | sort -rn | head -1"]);
-    assert_eq!(
-        (run.code, run.stdout.as_str()),
-        (0, "3000\n"),
-        "{}",
-        run.stderr
-    );
+    assert_eq!((run.code, run.stdout.as_str()), (0, "3000\n"), "{}", run.stderr);
     let files = scratch.names();
     assert!(files.len() >= 3, "{files:?}");
     for file in files {
@@ -265,25 +237,15 @@ fn what_can_not_be_recorded_is_named() {
     let (output, nowhere) = (scratch.path("x.evt"), scratch.path("no/such/x.evt"));
     let missing = record(&output, &["no-such-program-at-all"]);
     assert_eq!(missing.code, 2);
-    assert!(
-        missing.stderr.contains("no-such-program-at-all"),
-        "{}",
-        missing.stderr
-    );
+    assert!(missing.stderr.contains("no-such-program-at-all"), "{}", missing.stderr);
     let unwritable = record(&nowhere, &["true"]);
     assert_eq!(unwritable.code, 2);
     assert!(unwritable.stderr.contains("x.evt"), "{}", unwritable.stderr);
     let mut no_library = command();
-    no_library
-        .args(["record", "-o", &output, "--", "true"])
-        .env("EVENFIT_PRELOAD", "/no/such.so");
+    no_library.args(["record", "-o", &output, "--", "true"]).env("EVENFIT_PRELOAD", "/no/such.so");
     let no_library = run(&mut no_library);
     assert_eq!(no_library.code, 2);
-    assert!(
-        no_library.stderr.contains("EVENFIT_PRELOAD"),
-        "{}",
-        no_library.stderr
-    );
+    assert!(no_library.stderr.contains("EVENFIT_PRELOAD"), "{}", no_library.stderr);
     assert_eq!(evenfit(&["record", "-o", &output]).code, 2);
     assert!(scratch.names().is_empty(), "{:?}", scratch.names());
 }
@@ -299,9 +261,7 @@ fn a_program_linked_with_another_malloc_is_recorded_on_glibcs() {
         "#include <stdlib.h>\nsize_t malloc_usable_size(void *p) { abort(); }\n",
     )
     .unwrap();
-    let library = Command::new("cc")
-        .args(["-shared", "-fPIC", "-o", &other, &source])
-        .status();
+    let library = Command::new("cc").args(["-shared", "-fPIC", "-o", &other, &source]).status();
     assert!(library.unwrap().success());
     let (from, program) = (scratch.path("linked.c"), scratch.path("linked"));
     std::fs::write(
@@ -310,9 +270,7 @@ fn a_program_linked_with_another_malloc_is_recorded_on_glibcs() {
          int main(void) { return malloc_usable_size(malloc(1000)) >= 1000 ? 0 : 1; }\n",
     )
     .unwrap();
-    let status = Command::new("cc")
-        .args(["-fno-builtin", "-o", &program, &from, &other])
-        .status();
+    let status = Command::new("cc").args(["-fno-builtin", "-o", &program, &from, &other]).status();
     assert!(status.unwrap().success());
     let trace = scratch.path("linked.evt");
     assert_eq!(record(&trace, &[&program]).code, 0);

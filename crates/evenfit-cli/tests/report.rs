@@ -25,14 +25,9 @@ struct Browsed {
 
 /// Opens `page` in headless Chromium, or says that there is none.
 fn browse(page: &str, scratch: &Scratch) -> Option<Browsed> {
-    let found = ["chromium", "chromium-browser", "google-chrome"]
-        .into_iter()
-        .find(|name| {
-            Command::new(name)
-                .arg("--version")
-                .output()
-                .is_ok_and(|output| output.status.success())
-        });
+    let found = ["chromium", "chromium-browser", "google-chrome"].into_iter().find(|name| {
+        Command::new(name).arg("--version").output().is_ok_and(|output| output.status.success())
+    });
     let Some(browser) = found else {
         eprintln!("skipped: this test needs chromium in the PATH");
         return None;
@@ -47,16 +42,8 @@ fn browse(page: &str, scratch: &Scratch) -> Option<Browsed> {
             "--no-first-run",
             "--hide-scrollbars",
         ])
-        .args([
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
-        ])
-        .args([
-            "--enable-logging=stderr",
-            "--window-size=1400,1200",
-            "--virtual-time-budget=20000",
-        ])
+        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
+        .args(["--enable-logging=stderr", "--window-size=1400,1200", "--virtual-time-budget=20000"])
         .args([&profile, "--dump-dom", &format!("file://{page}")])
         .output()
         .unwrap();
@@ -83,8 +70,7 @@ fn with_script(page: &str, script: &str) -> String {
     );
     // A headless browser that only writes the document out draws no frames of its own accord.
     let frames = "<body><script>window.requestAnimationFrame = (f) => { queueMicrotask(f); return 0; };</script>";
-    page.replacen("<body>", frames, 1)
-        .replace("</body>", &format!("{acting}</body>"))
+    page.replacen("<body>", frames, 1).replace("</body>", &format!("{acting}</body>"))
 }
 
 fn seen(document: &str) -> Value {
@@ -108,18 +94,8 @@ fn sited(path: &str) {
     let mut builder = TraceBuilder::default();
     let mut id = 0;
     let mut alloc = |builder: &mut TraceBuilder, size, site| {
-        let event = Event::Alloc {
-            id,
-            size,
-            align_log2: 3,
-            zeroed: false,
-        };
-        builder
-            .push(Record {
-                site,
-                ..Record::from(event)
-            })
-            .unwrap();
+        let event = Event::Alloc { id, size, align_log2: 3, zeroed: false };
+        builder.push(Record { site, ..Record::from(event) }).unwrap();
         id += 1;
         id - 1
     };
@@ -132,11 +108,7 @@ fn sited(path: &str) {
         builder.free(frame).unwrap();
     }
     alloc(&mut builder, 2000, 1);
-    let site = |id, name: &str| Site {
-        id,
-        name: name.into(),
-        ..Site::default()
-    };
+    let site = |id, name: &str| Site { id, name: name.into(), ..Site::default() };
     builder.sites([site(1, "decode_frame"), site(2, "log <event> & more")]);
     save(&builder.finish(), path);
 }
@@ -149,10 +121,7 @@ fn the_page_opens_without_errors_and_its_numbers_are_the_json() {
     let report = json(&["report", &trace, "--pool", "256KiB", "-o", &page, "--json"]);
     let html = std::fs::read_to_string(&page).unwrap();
     for outside in ["http://", "https://", "src=\"", "@import", "<link"] {
-        assert!(
-            !html.contains(outside),
-            "the page must need no network: {outside}"
-        );
+        assert!(!html.contains(outside), "the page must need no network: {outside}");
     }
     let script = "
         for (const number of document.querySelectorAll('[data-key]')) seen[number.dataset.key] = Number(number.dataset.value);
@@ -168,19 +137,11 @@ fn the_page_opens_without_errors_and_its_numbers_are_the_json() {
     };
     assert!(!browsed.log.contains("CONSOLE"), "{}", browsed.log);
     let seen = seen(&browsed.document);
-    for key in [
-        "region_bytes",
-        "reach_bytes",
-        "operations_done",
-        "footprint",
-    ] {
+    for key in ["region_bytes", "reach_bytes", "operations_done", "footprint"] {
         assert_eq!(seen[key].as_f64(), report[key].as_f64(), "{key}");
     }
     assert_eq!(seen["peak.live_bytes"], report["peak"]["live_bytes"]);
-    assert_eq!(
-        seen["worst.largest_free_bytes"],
-        report["worst"]["largest_free_bytes"]
-    );
+    assert_eq!(seen["worst.largest_free_bytes"], report["worst"]["largest_free_bytes"]);
     // The page opens at the fullest moment.
     assert_eq!(seen["live"], report["peak"]["live_bytes"]);
     assert_eq!(seen["blocks"], report["peak"]["live_blocks"]);
@@ -188,13 +149,7 @@ fn the_page_opens_without_errors_and_its_numbers_are_the_json() {
         (seen["title"].as_str(), seen["verdict"].as_str()),
         (Some("sited.evt"), Some("fits"))
     );
-    assert!(
-        seen["sites"]
-            .as_str()
-            .unwrap()
-            .contains("log <event> & more"),
-        "{seen}"
-    );
+    assert!(seen["sites"].as_str().unwrap().contains("log <event> & more"), "{seen}");
 }
 
 #[test]
@@ -246,35 +201,16 @@ fn scrubbing_zooming_and_choosing_work_by_keyboard_and_mouse() {
     assert_eq!(op("one"), op("right") + 1);
     let operations = Trace::open(&trace).unwrap().events().len() as u64;
     assert_eq!(op("end"), operations - 1);
-    assert_ne!(
-        strip("home"),
-        strip("end"),
-        "scrubbing changes the pool that is shown"
-    );
+    assert_ne!(strip("home"), strip("end"), "scrubbing changes the pool that is shown");
     assert_ne!(strip("right"), strip("first"));
     assert_ne!(map("zoomed"), map("end"), "zooming changes the map");
     assert_eq!(map("all"), map("end"), "and back");
     assert_ne!(seen["theme"], seen["otherTheme"]);
-    assert!(
-        seen["story"].as_str().unwrap().contains("asked for"),
-        "{seen}"
-    );
-    assert!(
-        seen["escaped"].as_str().unwrap().contains("Click a block"),
-        "{seen}"
-    );
+    assert!(seen["story"].as_str().unwrap().contains("asked for"), "{seen}");
+    assert!(seen["escaped"].as_str().unwrap().contains("Click a block"), "{seen}");
     assert_eq!(op("slid"), 1000);
-    assert!(
-        op("clicked").abs_diff(operations / 2) < operations / 10,
-        "{seen}"
-    );
-    assert!(
-        seen["clicked"]["story"]
-            .as_str()
-            .unwrap()
-            .contains("asked for"),
-        "{seen}"
-    );
+    assert!(op("clicked").abs_diff(operations / 2) < operations / 10, "{seen}");
+    assert!(seen["clicked"]["story"].as_str().unwrap().contains("asked for"), "{seen}");
     assert_ne!(map("wheeled"), map("clicked"));
 }
 
@@ -309,15 +245,7 @@ fn a_failure_is_shown_with_its_reason() {
 fn a_program_of_a_million_operations_stays_small() {
     let scratch = Scratch::new("report-large");
     let page = scratch.path("page.html");
-    let report = json(&[
-        "report",
-        &shipped("cc1plus"),
-        "--pool",
-        "16MiB",
-        "-o",
-        &page,
-        "--json",
-    ]);
+    let report = json(&["report", &shipped("cc1plus"), "--pool", "16MiB", "-o", &page, "--json"]);
     let bytes = std::fs::metadata(&page).unwrap().len();
     assert!(bytes < 10_000_000, "{bytes} bytes");
     assert!(report["places_shown"].as_u64().unwrap() <= 500_000);
@@ -354,15 +282,10 @@ fn the_pinning_sites_are_those_that_stay_between_holes() {
 #[test]
 fn pictures_are_written_whole() {
     let scratch = Scratch::new("report-pictures");
-    let (trace, svg, png) = (
-        scratch.path("sited.evt"),
-        scratch.path("map.svg"),
-        scratch.path("map.png"),
-    );
+    let (trace, svg, png) =
+        (scratch.path("sited.evt"), scratch.path("map.svg"), scratch.path("map.png"));
     sited(&trace);
-    let run = evenfit(&[
-        "report", &trace, "--pool", "256KiB", "--svg", &svg, "--png", &png,
-    ]);
+    let run = evenfit(&["report", &trace, "--pool", "256KiB", "--svg", &svg, "--png", &png]);
     assert_eq!(run.code, 0, "{}", run.stderr);
     let svg = std::fs::read_to_string(&svg).unwrap();
     assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
@@ -372,9 +295,7 @@ fn pictures_are_written_whole() {
             && svg.contains("sited.evt")
     );
     let png = std::fs::read(&png).unwrap();
-    let mut reader = png::Decoder::new(std::io::Cursor::new(png))
-        .read_info()
-        .unwrap();
+    let mut reader = png::Decoder::new(std::io::Cursor::new(png)).read_info().unwrap();
     let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
     let frame = reader.next_frame(&mut pixels).unwrap();
     assert_eq!((frame.width, frame.height), (1400, 810));
@@ -396,19 +317,7 @@ fn what_can_not_be_done_is_named() {
         (&["report", "no-such.evt", "-o", &page], "no-such.evt"),
         (&["report", &trace, "-o", &nowhere], "page.html"),
         (&["report", &trace, "-o", &page, "--pool", "much"], "16MiB"),
-        (
-            &[
-                "report",
-                &trace,
-                "-o",
-                &page,
-                "--pool",
-                "1MiB",
-                "--allocator",
-                "compact",
-            ],
-            "compact",
-        ),
+        (&["report", &trace, "-o", &page, "--pool", "1MiB", "--allocator", "compact"], "compact"),
     ] {
         let run = evenfit(args);
         assert_eq!(run.code, 2, "{args:?}: {}", run.stdout);

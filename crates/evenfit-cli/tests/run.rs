@@ -22,14 +22,8 @@ fn json(text: &str) -> Value {
 
 #[test]
 fn the_programs_output_and_exit_code_pass_through() {
-    let answer = evenfit_run(&[
-        "--pool",
-        "64MiB",
-        "--",
-        "sh",
-        "-c",
-        "echo out; echo err >&2; exit 7",
-    ]);
+    let answer =
+        evenfit_run(&["--pool", "64MiB", "--", "sh", "-c", "echo out; echo err >&2; exit 7"]);
     assert_eq!((answer.code, answer.stdout.as_str()), (7, "out\n"));
     assert!(answer.stderr.starts_with("err\n"), "{}", answer.stderr);
     for part in [
@@ -51,10 +45,7 @@ fn children_are_reported_beside_the_program() {
     let summary = json(&answer.stderr);
     assert_eq!(summary["process"]["program"], "sh");
     let children = summary["children"].as_array().expect("a list");
-    let sort = children
-        .iter()
-        .find(|child| child["program"] == "sort")
-        .expect("sort reported");
+    let sort = children.iter().find(|child| child["program"] == "sort").expect("sort reported");
     assert!(sort["peak_used_bytes"].as_u64() > Some(3_000));
 }
 
@@ -62,26 +53,12 @@ fn children_are_reported_beside_the_program() {
 fn a_full_pool_is_said() {
     let fill = "BEGIN { for (i = 0; i < 100000; i++) a[i] = i; print length(a) }";
     let answer = evenfit_run(&["--json", "--pool", "512k", "--", "awk", fill]);
-    assert_eq!(
-        (answer.code, answer.stdout.as_str()),
-        (2, ""),
-        "{}",
-        answer.stderr
-    );
-    let at = answer
-        .stderr
-        .find('{')
-        .expect("a summary behind the program's own words");
+    assert_eq!((answer.code, answer.stdout.as_str()), (2, ""), "{}", answer.stderr);
+    let at = answer.stderr.find('{').expect("a summary behind the program's own words");
     let report = &json(&answer.stderr[at..])["process"];
     assert!(report["failed_requests"].as_u64() > Some(0), "{report}");
     let answer = evenfit_run(&["--pool", "512k", "--", "awk", fill]);
-    assert!(
-        answer
-            .stderr
-            .contains("pool was full; the smallest asked for"),
-        "{}",
-        answer.stderr
-    );
+    assert!(answer.stderr.contains("pool was full; the smallest asked for"), "{}", answer.stderr);
 }
 
 #[test]
@@ -91,75 +68,36 @@ fn the_summary_can_go_to_a_file() {
     let answer = evenfit_run(&["--summary", &file, "--", "sh", "-c", "true"]);
     assert_eq!((answer.code, answer.stderr.as_str()), (0, ""));
     let text = std::fs::read_to_string(&file).expect("written");
-    assert!(
-        text.starts_with("sh, process ") && text.contains("footprint"),
-        "{text}"
-    );
-    let nowhere = evenfit_run(&[
-        "--summary",
-        "/nonexistent/summary",
-        "--",
-        "sh",
-        "-c",
-        "echo ran",
-    ]);
-    assert_eq!(
-        (nowhere.code, nowhere.stdout.as_str()),
-        (2, ""),
-        "known before the program runs"
-    );
+    assert!(text.starts_with("sh, process ") && text.contains("footprint"), "{text}");
+    let nowhere = evenfit_run(&["--summary", "/nonexistent/summary", "--", "sh", "-c", "echo ran"]);
+    assert_eq!((nowhere.code, nowhere.stdout.as_str()), (2, ""), "known before the program runs");
 }
 
 #[test]
 fn a_killed_program_leaves_no_report_and_its_signal_is_passed_on() {
     let answer = evenfit_run(&["--", "sh", "-c", "kill -9 $$"]);
     assert_eq!(answer.code, 128 + 9);
-    assert!(
-        answer.stderr.contains("left no report: it was killed"),
-        "{}",
-        answer.stderr
-    );
+    assert!(answer.stderr.contains("left no report: it was killed"), "{}", answer.stderr);
 }
 
 #[test]
 fn wrong_wishes_are_refused_before_anything_runs() {
     for (arguments, part) in [
-        (
-            &["--pool", "10k", "--", "echo"][..],
-            "can't start a program: say at least --pool 256k",
-        ),
-        (
-            &["--pool", "many", "--", "echo"],
-            "does not start with a number",
-        ),
-        (
-            &["--", "no-such-program-here"],
-            "can't run no-such-program-here",
-        ),
+        (&["--pool", "10k", "--", "echo"][..], "can't start a program: say at least --pool 256k"),
+        (&["--pool", "many", "--", "echo"], "does not start with a number"),
+        (&["--", "no-such-program-here"], "can't run no-such-program-here"),
         (&["--"], "required"),
         (&[], "required"),
     ] {
         let answer = evenfit_run(arguments);
-        assert_eq!(
-            (answer.code, answer.stdout.as_str()),
-            (2, ""),
-            "{arguments:?}"
-        );
-        assert!(
-            answer.stderr.contains(part),
-            "{arguments:?}: {}",
-            answer.stderr
-        );
+        assert_eq!((answer.code, answer.stdout.as_str()), (2, ""), "{arguments:?}");
+        assert!(answer.stderr.contains(part), "{arguments:?}: {}", answer.stderr);
     }
     let mut missing = command();
     missing.args(["run", "--", "echo"]);
     let answer = run(missing.env("EVENFIT_PRELOAD", "/nonexistent/lib.so"));
     assert_eq!(answer.code, 2);
-    assert!(
-        answer
-            .stderr
-            .contains("EVENFIT_PRELOAD=/nonexistent/lib.so: no such file")
-    );
+    assert!(answer.stderr.contains("EVENFIT_PRELOAD=/nonexistent/lib.so: no such file"));
 }
 
 #[test]
@@ -167,9 +105,7 @@ fn the_reports_file_is_removed() {
     let scratch = Scratch::new("run-reports");
     let mut command = command();
     command.args(["run", "--", "sh", "-c", "true"]);
-    command
-        .env("EVENFIT_PRELOAD", preload())
-        .env("TMPDIR", scratch.path("."));
+    command.env("EVENFIT_PRELOAD", preload()).env("TMPDIR", scratch.path("."));
     assert_eq!(run(&mut command).code, 0);
     assert!(scratch.names().is_empty(), "{:?}", scratch.names());
 }
@@ -187,11 +123,8 @@ fn signalled(signal: libc::c_int, script: &str) -> Run {
     };
     // SAFETY: as above.
     unsafe { command.pre_exec(default) };
-    let mut child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the command starts");
+    let mut child =
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command starts");
     let mut ready = [0; 6];
     let stdout = child.stdout.as_mut().expect("piped");
     stdout.read_exact(&mut ready).expect("the script begins");

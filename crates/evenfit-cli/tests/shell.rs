@@ -26,19 +26,14 @@ fn every_subcommand_has_help_with_an_example() {
         assert!(all.stdout.contains(name), "{name}: {}", all.stdout);
         let help = evenfit(&[name, "--help"]);
         assert_eq!(help.code, 0, "{name}");
-        let example = help
-            .stdout
-            .find("Example")
-            .unwrap_or_else(|| panic!("{name} has no example"));
+        let example =
+            help.stdout.find("Example").unwrap_or_else(|| panic!("{name} has no example"));
         assert!(
             help.stdout[example..].contains(&format!("evenfit {name}")),
             "{name}: {}",
             help.stdout
         );
-        assert!(
-            !help.stdout.contains('\x1b'),
-            "{name}: no colours in a pipe"
-        );
+        assert!(!help.stdout.contains('\x1b'), "{name}: no colours in a pipe");
     }
 }
 

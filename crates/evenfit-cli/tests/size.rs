@@ -15,9 +15,7 @@ fn json(args: &[&str]) -> Value {
 }
 
 fn number(value: &Value) -> u64 {
-    value
-        .as_u64()
-        .unwrap_or_else(|| panic!("no number: {value}"))
+    value.as_u64().unwrap_or_else(|| panic!("no number: {value}"))
 }
 
 #[test]
@@ -28,27 +26,14 @@ fn a_step_less_than_the_smallest_pool_fails() {
         save(&random_trace(seed, 3000, 900), &path);
         let sized = &json(&["size", &path, "--seeds", "2", "--json"])[0];
         for pool in sized["pools"].as_array().unwrap() {
-            let (kind, bytes) = (
-                pool["allocator"].as_str().unwrap(),
-                number(&pool["smallest_bytes"]),
-            );
+            let (kind, bytes) =
+                (pool["allocator"].as_str().unwrap(), number(&pool["smallest_bytes"]));
             if pool["simulated"] == false {
                 let replay = |bytes: u64| {
-                    evenfit(&[
-                        "replay",
-                        &path,
-                        "--allocator",
-                        kind,
-                        "--pool",
-                        &bytes.to_string(),
-                    ])
-                    .code
+                    evenfit(&["replay", &path, "--allocator", kind, "--pool", &bytes.to_string()])
+                        .code
                 };
-                assert_eq!(
-                    (replay(bytes), replay(bytes - 8)),
-                    (0, 1),
-                    "{kind}, seed {seed}"
-                );
+                assert_eq!((replay(bytes), replay(bytes - 8)), (0, 1), "{kind}, seed {seed}");
             }
         }
     }
@@ -80,27 +65,21 @@ fn the_answer_says_from_where_on_every_pool_serves() {
     let region = |granules: u64| Cut::STANDARD.region_bytes(granules).unwrap();
     for seed in 0..40 {
         let trace = plain_trace(seed, 300, 12, 17..57);
-        let served: Vec<bool> = (0..200)
-            .map(|granules| reach(&trace, granules).is_some())
-            .collect();
+        let served: Vec<bool> =
+            (0..200).map(|granules| reach(&trace, granules).is_some()).collect();
         save(&trace, &path);
         let sized = &json(&["size", &path, "--seeds", "0", "--json"])[0];
         let pools = sized["pools"].as_array().unwrap();
         let blocks = pools.iter().find(|pool| pool["allocator"] == "blocks");
         let blocks = blocks.unwrap();
-        let (smallest, always) = (
-            number(&blocks["smallest_bytes"]),
-            number(&blocks["always_bytes"]),
-        );
+        let (smallest, always) =
+            (number(&blocks["smallest_bytes"]), number(&blocks["always_bytes"]));
         let in_granules = |bytes: u64| (0..).find(|&g| region(g + 1) > bytes).unwrap();
         assert!(served[in_granules(smallest) as usize]);
         assert!(!served[in_granules(smallest - 8) as usize]);
         assert!(smallest <= always);
         let from = in_granules(always) as usize;
-        assert!(
-            served[from..].iter().all(|&served| served),
-            "{seed}: {from}"
-        );
+        assert!(served[from..].iter().all(|&served| served), "{seed}: {from}");
         assert_eq!(Some(from as u64), reach(&trace, 1 << 40), "{seed}");
     }
 }
@@ -130,37 +109,20 @@ fn a_recorded_program_is_sized_with_margin_and_bounds() {
     assert_eq!((run(smallest), run(smallest - 16)), (0, 1));
 
     let margins = sized["margins"].as_array().unwrap();
-    let spare: Vec<u64> = margins
-        .iter()
-        .map(|margin| number(&margin["spare_bytes"]))
-        .collect();
-    assert!(
-        spare[0] < 64,
-        "the smallest pool has next to nothing to spare: {spare:?}"
-    );
+    let spare: Vec<u64> = margins.iter().map(|margin| number(&margin["spare_bytes"])).collect();
+    assert!(spare[0] < 64, "the smallest pool has next to nothing to spare: {spare:?}");
     assert!(spare.is_sorted() && spare[6] > smallest / 3, "{spare:?}");
 
     let larger = &sized["perturbed"][0]["pool_bytes"];
     assert!(number(&larger[0]) > smallest + smallest / 12);
-    assert_eq!(
-        sized["perturbed"][2]["pool_bytes"]
-            .as_array()
-            .unwrap()
-            .len(),
-        2
-    );
+    assert_eq!(sized["perturbed"][2]["pool_bytes"].as_array().unwrap().len(), 2);
 
     let maxima = &sized["maxima"];
     assert!(number(&maxima["safe_bytes"]) > smallest);
     assert!(number(&maxima["apart_bytes"]) < number(&maxima["safe_bytes"]));
     assert!(number(&maxima["live_bytes"]) >= number(&sized["peak_live_bytes"]));
     let text = evenfit(&["size", &path, "--seeds", "2"]).stdout;
-    for part in [
-        "The smallest pool",
-        "Robson's floor",
-        "safe pool",
-        "10 % larger",
-    ] {
+    for part in ["The smallest pool", "Robson's floor", "safe pool", "10 % larger"] {
         assert!(text.contains(part), "{text}");
     }
     assert!(!text.contains('\x1b'), "no colours in a pipe");
@@ -171,12 +133,8 @@ fn the_teaching_list_needs_what_its_simulation_says() {
     let scratch = Scratch::new("size-first-fit");
     let path = scratch.path("lists.evt");
     let mut builder = TraceBuilder::default();
-    let ids: Vec<u32> = (0..50)
-        .map(|n| builder.alloc(16 * (1 + n % 7), 8).unwrap())
-        .collect();
-    ids.iter()
-        .step_by(2)
-        .for_each(|&id| builder.free(id).unwrap());
+    let ids: Vec<u32> = (0..50).map(|n| builder.alloc(16 * (1 + n % 7), 8).unwrap()).collect();
+    ids.iter().step_by(2).for_each(|&id| builder.free(id).unwrap());
     for n in 0..20 {
         builder.alloc(16 * (2 + n % 5), 8).unwrap();
     }
@@ -185,21 +143,10 @@ fn the_teaching_list_needs_what_its_simulation_says() {
     assert!(sized["perturbed"].as_array().unwrap().len() == 1);
     let pools = sized["pools"].as_array().unwrap();
     let simulated = number(
-        &pools
-            .iter()
-            .find(|pool| pool["allocator"] == "first-fit")
-            .unwrap()["smallest_bytes"],
+        &pools.iter().find(|pool| pool["allocator"] == "first-fit").unwrap()["smallest_bytes"],
     );
     let run = |bytes: u64| {
-        evenfit(&[
-            "replay",
-            &path,
-            "--allocator",
-            "first-fit",
-            "--pool",
-            &bytes.to_string(),
-        ])
-        .code
+        evenfit(&["replay", &path, "--allocator", "first-fit", "--pool", &bytes.to_string()]).code
     };
     // The free list gives away a rest too short for a block, so it may need one such more.
     assert_eq!(run(simulated + 16), 0);
@@ -218,15 +165,8 @@ fn growth_between_two_builds_fails_unless_tolerated() {
     assert_eq!(evenfit(&["size", "--ci", base, base]).code, 0);
     let grew = evenfit(&["size", "--ci", base, new]);
     assert_eq!(grew.code, 1, "{}", grew.stdout);
-    assert!(
-        grew.stdout.contains("the new build needs a larger pool"),
-        "{}",
-        grew.stdout
-    );
-    assert_eq!(
-        evenfit(&["size", "--ci", base, new, "--tolerance", "50"]).code,
-        0
-    );
+    assert!(grew.stdout.contains("the new build needs a larger pool"), "{}", grew.stdout);
+    assert_eq!(evenfit(&["size", "--ci", base, new, "--tolerance", "50"]).code, 0);
     assert_eq!(evenfit(&["size", "--ci", new, base]).code, 0);
     let report = json(&["size", "--ci", base, new, "--json"]);
     assert_eq!(report["grew"], true);
@@ -240,10 +180,7 @@ fn what_can_not_be_used_is_named() {
         (&["size", "no-such.evt"], "no-such.evt"),
         (&["size", "README.md"], "README.md"),
         (&["size", "a.evt", "--seeds", "x"], "--seeds"),
-        (
-            &["size", "--ci", "a.evt", "b.evt", "--tolerance=-1"],
-            "tolerance",
-        ),
+        (&["size", "--ci", "a.evt", "b.evt", "--tolerance=-1"], "tolerance"),
     ] {
         let run = evenfit(args);
         assert_eq!(run.code, 2, "{args:?}");

@@ -14,30 +14,17 @@ fn one_moment_is_printed_as_text_and_as_json() {
     let info = Trace::open(&path).unwrap().info();
     let text = evenfit(&["top", &path, "--pool", "256KiB", "--at", "fullest"]);
     assert_eq!(text.code, 0, "{}", text.stderr);
-    for part in [
-        "pool",
-        "largest holders",
-        "live bytes of",
-        "█",
-        "would succeed",
-        "q quit",
-    ] {
+    for part in ["pool", "largest holders", "live bytes of", "█", "would succeed", "q quit"] {
         assert!(text.stdout.contains(part), "{part}: {}", text.stdout);
     }
     assert!(!text.stdout.contains('\x1b'));
-    let json = evenfit(&[
-        "top", &path, "--pool", "256KiB", "--at", "fullest", "--json",
-    ]);
+    let json = evenfit(&["top", &path, "--pool", "256KiB", "--at", "fullest", "--json"]);
     let now: Value = serde_json::from_str(&json.stdout).unwrap();
     assert_eq!(now["live_bytes"], info.peak_live_bytes);
     assert_eq!(now["live_blocks"], info.blocks_at_peak);
     assert_eq!(now["operation"], info.peak_at + 1);
     let holders = now["holders"].as_array().unwrap();
-    assert!(
-        holders
-            .windows(2)
-            .all(|pair| pair[0]["bytes"].as_u64() >= pair[1]["bytes"].as_u64())
-    );
+    assert!(holders.windows(2).all(|pair| pair[0]["bytes"].as_u64() >= pair[1]["bytes"].as_u64()));
     let failed = evenfit(&["top", &path, "--pool", "32KiB", "--at", "failure"]);
     assert!(failed.stdout.contains("FAILED"), "{}", failed.stdout);
 }

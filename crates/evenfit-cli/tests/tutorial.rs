@@ -17,10 +17,8 @@ struct Shown {
 }
 
 fn shown(page: &str) -> Vec<Shown> {
-    let blocks = page
-        .split("```console\n")
-        .skip(1)
-        .map(|rest| rest.split("```").next().unwrap_or_default());
+    let blocks =
+        page.split("```console\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default());
     let shown = blocks.map(|block| {
         let (command, output) = block.split_once('\n').unwrap();
         Shown {
@@ -57,9 +55,7 @@ fn output_matches(patterns: &[&str], lines: &[&str]) -> bool {
             (0..=lines.len()).any(|skip| output_matches(after, &lines[skip..]))
         }
         Some((pattern, after)) => {
-            lines
-                .first()
-                .is_some_and(|line| line_matches(pattern, line))
+            lines.first().is_some_and(|line| line_matches(pattern, line))
                 && output_matches(after, &lines[1..])
         }
     }
@@ -70,11 +66,7 @@ fn every_command_of_the_tutorial_prints_what_the_page_shows() {
     let scratch = Scratch::new("tutorial");
     for entry in std::fs::read_dir(root().join("docs/tutorial")).unwrap() {
         let path = entry.unwrap().path();
-        std::fs::copy(
-            &path,
-            scratch.path(path.file_name().unwrap().to_str().unwrap()),
-        )
-        .unwrap();
+        std::fs::copy(&path, scratch.path(path.file_name().unwrap().to_str().unwrap())).unwrap();
     }
     let page = std::fs::read_to_string(root().join("docs/tutorial.md")).unwrap();
     let binaries = Path::new(env!("CARGO_BIN_EXE_evenfit")).parent().unwrap();
@@ -98,15 +90,9 @@ fn every_command_of_the_tutorial_prints_what_the_page_shows() {
         );
     }
     let contract = std::fs::read_to_string(root().join("docs/tutorial/contract.toml")).unwrap();
-    let declared = contract
-        .lines()
-        .filter(|line| !line.starts_with('#'))
-        .collect::<Vec<_>>()
-        .join("\n");
-    assert!(
-        page.contains(declared.trim()),
-        "the page shows another contract"
-    );
+    let declared =
+        contract.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("\n");
+    assert!(page.contains(declared.trim()), "the page shows another contract");
 }
 
 #[test]

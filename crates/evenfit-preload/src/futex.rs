@@ -20,10 +20,7 @@ pub struct Futex {
 
 impl Futex {
     pub const fn new() -> Self {
-        Self {
-            word: AtomicU32::new(FREE),
-            forking_thread: AtomicU32::new(0),
-        }
+        Self { word: AtomicU32::new(FREE), forking_thread: AtomicU32::new(0) }
     }
 
     /// Runs `f` with the lock held. `f` must not start a thread, nor use the lock.
@@ -78,9 +75,7 @@ impl Futex {
 
     #[inline(always)]
     fn try_acquire(&self) -> bool {
-        self.word
-            .compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed)
-            .is_ok()
+        self.word.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
     #[inline(always)]

@@ -10,10 +10,7 @@ pub struct Line {
 
 impl Line {
     pub const fn new() -> Self {
-        Self {
-            bytes: [0; 1024],
-            len: 0,
-        }
+        Self { bytes: [0; 1024], len: 0 }
     }
 
     /// Writes it to a file descriptor in one call, so that lines of several processes don't mix.

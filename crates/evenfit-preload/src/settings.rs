@@ -73,12 +73,8 @@ impl Settings {
         let mut buffer = [0_u8; MAX_PATH + 64];
         let mut filled = 0;
         // SAFETY: the name is a C string.
-        let fd = unsafe {
-            libc::open(
-                c"/proc/self/environ".as_ptr(),
-                libc::O_RDONLY | libc::O_CLOEXEC,
-            )
-        };
+        let fd =
+            unsafe { libc::open(c"/proc/self/environ".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) };
         if fd < 0 {
             return;
         }
@@ -174,9 +170,7 @@ fn parse_size(text: &[u8]) -> Option<usize> {
         b"g" | b"G" | b"GiB" => 30,
         _ => return None,
     };
-    number
-        .checked_mul(1 << shift)
-        .filter(|&bytes| bytes > 0 && bytes <= isize::MAX as usize)
+    number.checked_mul(1 << shift).filter(|&bytes| bytes > 0 && bytes <= isize::MAX as usize)
 }
 
 /// A value of the environment as it can be shown.

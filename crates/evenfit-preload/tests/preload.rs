@@ -12,9 +12,8 @@ fn scratch(name: &str) -> PathBuf {
 }
 
 fn succeeds(command: &mut Command) -> Output {
-    let output = command
-        .output()
-        .unwrap_or_else(|error| panic!("{command:?} can't be run: {error}"));
+    let output =
+        command.output().unwrap_or_else(|error| panic!("{command:?} can't be run: {error}"));
     assert!(
         output.status.success(),
         "{command:?}: {}\n{}\n{}",
@@ -47,15 +46,10 @@ fn program() -> &'static Path {
         let program = scratch("family");
         let mut compile = Command::new("cc");
         compile.args(["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-pthread"]);
-        compile
-            .arg(sources.join("family.c"))
-            .arg("-o")
-            .arg(&program);
+        compile.arg(sources.join("family.c")).arg("-o").arg(&program);
         succeeds(compile.arg("-ldl"));
         let mut compile = Command::new("cc");
-        compile
-            .args(["-shared", "-fPIC", "-O1"])
-            .arg(sources.join("plugin.c"));
+        compile.args(["-shared", "-fPIC", "-O1"]).arg(sources.join("plugin.c"));
         succeeds(compile.arg("-o").arg(scratch("plugin.so")));
         program
     })
@@ -65,9 +59,7 @@ fn program() -> &'static Path {
 fn preloaded(program: impl AsRef<Path>) -> Command {
     let mut command = Command::new(program.as_ref());
     command.env("LD_PRELOAD", library());
-    command
-        .env("EVENFIT_POOL", "64MiB")
-        .env("EVENFIT_SUMMARY", "none");
+    command.env("EVENFIT_POOL", "64MiB").env("EVENFIT_SUMMARY", "none");
     for variable in ["EVENFIT_MISUSE", "EVENFIT_LOCK_MEMORY"] {
         command.env_remove(variable);
     }
@@ -79,15 +71,10 @@ fn reports_of(part: &str, pool: &str) -> (Output, Vec<Value>) {
     let file = scratch(&format!("report-{part}"));
     let _ = std::fs::remove_file(&file);
     let mut command = preloaded(program());
-    command
-        .arg(part)
-        .env("EVENFIT_POOL", pool)
-        .env("EVENFIT_SUMMARY", &file);
+    command.arg(part).env("EVENFIT_POOL", pool).env("EVENFIT_SUMMARY", &file);
     let output = command.output().expect("it runs");
     let text = std::fs::read_to_string(&file).unwrap_or_default();
-    let lines = text
-        .lines()
-        .map(|line| serde_json::from_str(line).expect("a line of JSON"));
+    let lines = text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON"));
     (output, lines.collect())
 }
 
@@ -125,13 +112,8 @@ fn a_full_pool_gives_null_and_the_summary_says_so() {
         .next()
         .and_then(|count| count.parse().ok())
         .expect("it says how many");
-    assert!(
-        (380..420).contains(&blocks),
-        "{blocks} blocks of 10,000 bytes in 4 MiB"
-    );
-    let [report] = &reports[..] else {
-        panic!("one process: {reports:?}")
-    };
+    assert!((380..420).contains(&blocks), "{blocks} blocks of 10,000 bytes in 4 MiB");
+    let [report] = &reports[..] else { panic!("one process: {reports:?}") };
     assert_eq!(report["program"], "family");
     assert_eq!(report["failed_requests"], 1);
     assert_eq!(report["smallest_failure_bytes"], 10_000);
@@ -152,11 +134,7 @@ fn in_a_full_pool_blocks_shrink_and_grow_into_what_is_free_before_them() {
 
 #[test]
 fn memory_that_nobody_uses_is_not_brought_in() {
-    succeeds(
-        preloaded(program())
-            .arg("untouched")
-            .env("EVENFIT_POOL", "16GiB"),
-    );
+    succeeds(preloaded(program()).arg("untouched").env("EVENFIT_POOL", "16GiB"));
 }
 
 #[test]
@@ -184,22 +162,14 @@ fn a_process_that_ends_in_a_signal_handler_ends() {
 
 #[test]
 fn misuse_is_named_and_stops_the_program_unless_told_not_to() {
-    for (part, reason) in [
-        ("double", "double free"),
-        ("foreign", "not inside this pool"),
-    ] {
+    for (part, reason) in [("double", "double free"), ("foreign", "not inside this pool")] {
         let output = preloaded(program()).arg(part).output().expect("it runs");
         assert_eq!(output.status.code(), None, "killed by abort");
         let said = String::from_utf8_lossy(&output.stderr);
-        assert!(
-            said.contains("evenfit: free(0x") && said.contains(reason),
-            "{said}"
-        );
+        assert!(said.contains("evenfit: free(0x") && said.contains(reason), "{said}");
 
         let mut command = preloaded(program());
-        command
-            .env("EVENFIT_MISUSE", "ignore")
-            .env("EVENFIT_SUMMARY", "stderr");
+        command.env("EVENFIT_MISUSE", "ignore").env("EVENFIT_SUMMARY", "stderr");
         let output = succeeds(command.arg(part));
         assert_eq!(String::from_utf8_lossy(&output.stdout), "still here\n");
         let said = String::from_utf8_lossy(&output.stderr);
@@ -226,31 +196,17 @@ fn wishes_that_make_no_sense_end_the_program_with_their_name() {
         ("EVENFIT_POOL", "abc", "EVENFIT_POOL=abc is no size"),
         ("EVENFIT_POOL", "-5", "EVENFIT_POOL=-5 is no size"),
         ("EVENFIT_POOL", "99999999999999999999", "is no size"),
-        (
-            "EVENFIT_POOL",
-            "10",
-            "EVENFIT_POOL: a region of 10 bytes is too small",
-        ),
+        ("EVENFIT_POOL", "10", "EVENFIT_POOL: a region of 10 bytes is too small"),
         ("EVENFIT_POOL", "8000000000GiB", "is no size"),
         ("EVENFIT_POOL", "100000GiB", "EVENFIT_POOL: a region of"),
         ("EVENFIT_LOCK_MEMORY", "maybe", "EVENFIT_LOCK_MEMORY=maybe"),
-        (
-            "EVENFIT_MISUSE",
-            "shrug",
-            "EVENFIT_MISUSE=shrug: say abort or ignore",
-        ),
+        ("EVENFIT_MISUSE", "shrug", "EVENFIT_MISUSE=shrug: say abort or ignore"),
     ] {
-        let output = preloaded(program())
-            .env(name, value)
-            .output()
-            .expect("it runs");
+        let output = preloaded(program()).env(name, value).output().expect("it runs");
         let said = String::from_utf8_lossy(&output.stderr);
         let code = output.status.code();
         let mapped_or_not = said.contains(part) || said.contains("can't map a pool");
-        assert!(
-            code == Some(2) && mapped_or_not,
-            "{name}={value}: {code:?} {said}"
-        );
+        assert!(code == Some(2) && mapped_or_not, "{name}={value}: {code:?} {said}");
     }
 }
 
@@ -269,10 +225,7 @@ create index x on t(b); delete from t where a%3=0; select count(*), max(b) from 
     let programs: [(&str, &[&str]); 5] = [
         ("/usr/bin/python3", &["-c", script]),
         ("sqlite3", &[":memory:", sql]),
-        (
-            "git",
-            &["-C", env!("CARGO_MANIFEST_DIR"), "log", "--stat", "-20"],
-        ),
+        ("git", &["-C", env!("CARGO_MANIFEST_DIR"), "log", "--stat", "-20"]),
         (
             "sh",
             &[
@@ -283,19 +236,14 @@ create index x on t(b); delete from t where a%3=0; select count(*), max(b) from 
         ("ls", &["-la", "/usr/bin"]),
     ];
     for (name, arguments) in programs {
-        let Ok(plain) = Command::new(name)
-            .args(arguments)
-            .env("PYTHONMALLOC", "malloc")
-            .output()
+        let Ok(plain) = Command::new(name).args(arguments).env("PYTHONMALLOC", "malloc").output()
         else {
             eprintln!("skipped: {name} is not installed");
             continue;
         };
         let mut command = preloaded(name);
-        let pooled = command
-            .args(arguments)
-            .env("PYTHONMALLOC", "malloc")
-            .env("EVENFIT_POOL", "256MiB");
+        let pooled =
+            command.args(arguments).env("PYTHONMALLOC", "malloc").env("EVENFIT_POOL", "256MiB");
         let pooled = pooled.output().expect("it ran before");
         assert_eq!(pooled, plain, "{name}");
     }

@@ -29,13 +29,7 @@ pub struct TraceBuilder {
 impl TraceBuilder {
     /// Begins an empty trace.
     pub fn new(header: Header) -> Self {
-        TraceBuilder {
-            trace: Trace {
-                header,
-                ..Trace::default()
-            },
-            ..TraceBuilder::default()
-        }
+        TraceBuilder { trace: Trace { header, ..Trace::default() }, ..TraceBuilder::default() }
     }
 
     /// Adds a record.

@@ -68,24 +68,7 @@ impl<R: Read> Chunks<R> {
         if self.fill(&mut header)? < CHUNK_HEADER_BYTES {
             return Err(TraceError::new(Fault::Truncated, self.offset));
         }
-        let [
-            kind,
-            codec,
-            s0,
-            s1,
-            l0,
-            l1,
-            l2,
-            l3,
-            r0,
-            r1,
-            r2,
-            r3,
-            c0,
-            c1,
-            c2,
-            c3,
-        ] = header;
+        let [kind, codec, s0, s1, l0, l1, l2, l3, r0, r1, r2, r3, c0, c1, c2, c3] = header;
         let stored_len = u32::from_le_bytes([l0, l1, l2, l3]);
         let raw_len = u32::from_le_bytes([r0, r1, r2, r3]);
         for (len, at) in [(stored_len, 4), (raw_len, 8)] {
@@ -101,10 +84,7 @@ impl<R: Read> Chunks<R> {
         let found = u16::from_le_bytes([s0, s1]);
         if found != self.sequence {
             return Err(TraceError::new(
-                Fault::Sequence {
-                    expected: self.sequence,
-                    found,
-                },
+                Fault::Sequence { expected: self.sequence, found },
                 start + 2,
             ));
         }
@@ -119,11 +99,7 @@ impl<R: Read> Chunks<R> {
     /// Reads the chunk's stored bytes; what is allocated grows with what is there, not with what is claimed.
     fn read_stored(&mut self, len: u32) -> Result<(), TraceError> {
         self.stored.clear();
-        let result = self
-            .input
-            .by_ref()
-            .take(len as u64)
-            .read_to_end(&mut self.stored);
+        let result = self.input.by_ref().take(len as u64).read_to_end(&mut self.stored);
         self.offset += self.stored.len() as u64;
         result.map_err(|e| TraceError::new(Fault::Io(e), self.offset))?;
         if self.stored.len() < len as usize {
@@ -195,22 +171,13 @@ fn parse_header(bytes: &[u8; HEADER_BYTES]) -> Result<Header, TraceError> {
     let header = Header {
         default_align_log2: bytes[10],
         address_shift: bytes[11],
-        tick_hz: bytes[12..20]
-            .iter()
-            .rev()
-            .fold(0, |hz, &byte| hz << 8 | byte as u64),
+        tick_hz: bytes[12..20].iter().rev().fold(0, |hz, &byte| hz << 8 | byte as u64),
     };
     if header.default_align_log2 > format::ALIGN_LOG2_MAX {
-        return Err(TraceError::new(
-            Fault::Header("the default alignment is too large"),
-            10,
-        ));
+        return Err(TraceError::new(Fault::Header("the default alignment is too large"), 10));
     }
     if header.address_shift > format::ALIGN_LOG2_MAX {
-        return Err(TraceError::new(
-            Fault::Header("the address shift is too large"),
-            11,
-        ));
+        return Err(TraceError::new(Fault::Header("the address shift is too large"), 11));
     }
     Ok(header)
 }

@@ -22,9 +22,8 @@ use crate::lines::{self, Bounded, Lines, NANOSECONDS_HZ};
 use crate::places::Places;
 use crate::{Event, Fault, Limits, Record, Trace, TraceError};
 
-const COLUMNS: [&str; 9] = [
-    "op", "block", "to", "size", "align", "zeroed", "time_ns", "thread", "site",
-];
+const COLUMNS: [&str; 9] =
+    ["op", "block", "to", "size", "align", "zeroed", "time_ns", "thread", "site"];
 const LINE_BYTES_MAX: usize = 4096;
 
 /// Whether these first bytes are those of a CSV trace.
@@ -40,20 +39,9 @@ pub(crate) fn read(
     let mut lines = Lines::new(input, LINE_BYTES_MAX);
     let names = lines.next()?.unwrap_or_default().to_owned();
     let columns = Columns::new(&names).map_err(|why| TraceError::new(Fault::Line(why), 0))?;
-    let tick_hz = if columns.has("time_ns") {
-        NANOSECONDS_HZ
-    } else {
-        0
-    };
-    let mut builder = TraceBuilder::new(Header {
-        tick_hz,
-        ..Header::default()
-    });
-    let mut importer = Importer {
-        columns,
-        places: Places::default(),
-        time: 0,
-    };
+    let tick_hz = if columns.has("time_ns") { NANOSECONDS_HZ } else { 0 };
+    let mut builder = TraceBuilder::new(Header { tick_hz, ..Header::default() });
+    let mut importer = Importer { columns, places: Places::default(), time: 0 };
     let fault = lines::import(&mut lines, &mut importer, &mut builder, limits).err();
     builder.repairs(importer.places.repairs);
     Ok((builder.finish(), fault))
@@ -67,10 +55,7 @@ struct Columns {
 
 impl Columns {
     fn new(names: &str) -> Result<Self, String> {
-        let mut columns = Columns {
-            cells: 0,
-            of: [None; COLUMNS.len()],
-        };
+        let mut columns = Columns { cells: 0, of: [None; COLUMNS.len()] };
         for (cell, name) in names.split(',').map(str::trim).enumerate() {
             let column = COLUMNS.iter().position(|&known| known == name);
             let column = column.ok_or_else(|| {
@@ -123,8 +108,7 @@ impl<'a> Row<'a> {
     }
 
     fn needed(&self, name: &str) -> Result<&'a str, Fault> {
-        self.cell(name)
-            .ok_or_else(|| Fault::Line(format!("'{name}' is empty")))
+        self.cell(name).ok_or_else(|| Fault::Line(format!("'{name}' is empty")))
     }
 
     fn number<T: FromStr>(&self, name: &str) -> Result<Option<T>, Fault> {
@@ -141,9 +125,7 @@ impl<'a> Row<'a> {
     }
 
     fn align_log2(&self) -> Result<u8, Fault> {
-        let align: u64 = self
-            .number("align")?
-            .unwrap_or(1 << Header::default().default_align_log2);
+        let align: u64 = self.number("align")?.unwrap_or(1 << Header::default().default_align_log2);
         match align.is_power_of_two() {
             true => Ok(align.trailing_zeros() as u8),
             false => Err(Fault::Line(format!("align: {align} is no power of two"))),
@@ -177,15 +159,8 @@ impl lines::Importer for Importer {
         let (before, event) = match row.needed("op")? {
             "alloc" => {
                 let (size, align_log2, zeroed) = (row.size()?, row.align_log2()?, row.zeroed()?);
-                self.places.settle(
-                    block.to_owned(),
-                    Event::Alloc {
-                        id: next,
-                        size,
-                        align_log2,
-                        zeroed,
-                    },
-                )
+                self.places
+                    .settle(block.to_owned(), Event::Alloc { id: next, size, align_log2, zeroed })
             }
             "free" => match self.places.free(&block.to_owned()) {
                 Some(event) => (None, event),
@@ -193,22 +168,14 @@ impl lines::Importer for Importer {
             },
             "realloc" => {
                 let to = row.cell("to").unwrap_or(block).to_owned();
-                self.places
-                    .realloc(&block.to_owned(), to, row.size()?, next, row.align_log2()?)
+                self.places.realloc(&block.to_owned(), to, row.size()?, next, row.align_log2()?)
             }
             other => {
-                return Err(Fault::Line(format!(
-                    "op: '{other}' is none of alloc, free, realloc"
-                )));
+                return Err(Fault::Line(format!("op: '{other}' is none of alloc, free, realloc")));
             }
         };
         for event in before.into_iter().chain([event]) {
-            builder.push(Record {
-                event,
-                time,
-                thread,
-                site,
-            })?;
+            builder.push(Record { event, time, thread, site })?;
         }
         Ok(())
     }
@@ -220,41 +187,19 @@ pub(crate) fn write(trace: &Trace, out: impl Write) -> io::Result<()> {
     let hz = trace.header().tick_hz;
     let threads = trace.records().any(|record| record.thread != 0);
     let sites = trace.records().any(|record| record.site != 0);
-    let extra = [
-        (hz != 0, ",time_ns"),
-        (threads, ",thread"),
-        (sites, ",site"),
-    ];
-    let names: String = extra
-        .iter()
-        .filter(|column| column.0)
-        .map(|column| column.1)
-        .collect();
+    let extra = [(hz != 0, ",time_ns"), (threads, ",thread"), (sites, ",site")];
+    let names: String = extra.iter().filter(|column| column.0).map(|column| column.1).collect();
     writeln!(out, "op,block,size,align,zeroed{names}")?;
     for record in trace.records() {
         match record.event {
-            Event::Alloc {
-                id,
-                size,
-                align_log2,
-                zeroed,
-            } => {
-                write!(
-                    out,
-                    "alloc,{id},{size},{},{}",
-                    1u64 << align_log2,
-                    zeroed as u8
-                )?;
+            Event::Alloc { id, size, align_log2, zeroed } => {
+                write!(out, "alloc,{id},{size},{},{}", 1u64 << align_log2, zeroed as u8)?;
             }
             Event::Free { id } => write!(out, "free,{id},,,")?,
             Event::Realloc { id, new_size } => write!(out, "realloc,{id},{new_size},,")?,
         }
         if hz != 0 {
-            write!(
-                out,
-                ",{}",
-                record.time as u128 * NANOSECONDS_HZ as u128 / hz as u128
-            )?;
+            write!(out, ",{}", record.time as u128 * NANOSECONDS_HZ as u128 / hz as u128)?;
         }
         if threads {
             write!(out, ",{}", record.thread)?;

@@ -102,12 +102,7 @@ pub enum Fault {
 
 impl TraceError {
     pub(crate) fn new(fault: Fault, offset: u64) -> Self {
-        TraceError {
-            fault,
-            offset,
-            unpacked_offset: None,
-            line: None,
-        }
+        TraceError { fault, offset, unpacked_offset: None, line: None }
     }
 }
 
@@ -149,11 +144,9 @@ impl fmt::Display for Fault {
                     crate::format::SIZE_MAX
                 )
             }
-            Fault::LiveBytes => write!(
-                f,
-                "the live blocks together exceed {} bytes",
-                crate::format::SIZE_MAX
-            ),
+            Fault::LiveBytes => {
+                write!(f, "the live blocks together exceed {} bytes", crate::format::SIZE_MAX)
+            }
             Fault::Align(byte) => write!(f, "bad alignment byte {byte:#04x}"),
             Fault::NeverAllocated { allocations } => {
                 write!(

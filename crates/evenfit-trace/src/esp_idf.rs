@@ -34,10 +34,7 @@ pub(crate) fn read(
     limits: Limits,
 ) -> Result<(Trace, Option<TraceError>), TraceError> {
     let mut lines = Lines::new(input, LINE_BYTES_MAX);
-    let mut builder = TraceBuilder::new(Header {
-        default_align_log2: 2,
-        ..Header::default()
-    });
+    let mut builder = TraceBuilder::new(Header { default_align_log2: 2, ..Header::default() });
     let mut importer = Importer::default();
     let fault = lines::import(&mut lines, &mut importer, &mut builder, limits).err();
     builder.sites(importer.sites());
@@ -75,12 +72,7 @@ impl lines::Importer for Importer {
 }
 
 fn free(builder: &mut Bounded, id: u32) -> Result<(), Fault> {
-    builder.push(Record {
-        event: Event::Free { id },
-        time: 0,
-        thread: 0,
-        site: 0,
-    })
+    builder.push(Record { event: Event::Free { id }, time: 0, thread: 0, site: 0 })
 }
 
 impl Importer {
@@ -89,17 +81,13 @@ impl Importer {
         let size = before.rsplit(' ').next().and_then(|size| size.parse().ok());
         let address = rest.split([',', ')', ' ']).next().and_then(hexadecimal);
         let (Some(size), Some(address)) = (size, address) else {
-            return Err(Fault::Line(
-                "'N bytes (@ 0x...' has no size or no address".into(),
-            ));
+            return Err(Fault::Line("'N bytes (@ 0x...' has no size or no address".into()));
         };
         if let Some((id, _)) = self.live.remove(&address) {
             free(builder, id)?;
         }
-        let word_after = |key: &str| {
-            rest.split_once(key)
-                .and_then(|(_, rest)| rest.split([' ', ':']).next())
-        };
+        let word_after =
+            |key: &str| rest.split_once(key).and_then(|(_, rest)| rest.split([' ', ':']).next());
         let caller = word_after("caller ").and_then(hexadecimal).unwrap_or(0);
         let site = match caller {
             0 => 0,
@@ -108,33 +96,18 @@ impl Importer {
                 *self.sites.entry(caller).or_insert(next)
             }
         };
-        let thread = word_after("CPU ")
-            .and_then(|core| core.parse().ok())
-            .unwrap_or(0);
+        let thread = word_after("CPU ").and_then(|core| core.parse().ok()).unwrap_or(0);
         let id = builder.builder.allocations();
-        let event = Event::Alloc {
-            id,
-            size,
-            align_log2: 2,
-            zeroed: false,
-        };
-        builder.push(Record {
-            event,
-            time: 0,
-            thread,
-            site,
-        })?;
+        let event = Event::Alloc { id, size, align_log2: 2, zeroed: false };
+        builder.push(Record { event, time: 0, thread, site })?;
         self.live.insert(address, (id, false));
         self.last = Some(address);
         Ok(())
     }
 
     fn sites(&self) -> Vec<Site> {
-        let sites = self.sites.iter().map(|(&address, &id)| Site {
-            id,
-            address,
-            ..Site::default()
-        });
+        let sites =
+            self.sites.iter().map(|(&address, &id)| Site { id, address, ..Site::default() });
         sites.collect()
     }
 }

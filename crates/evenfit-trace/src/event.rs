@@ -44,9 +44,7 @@ impl Event {
     /// The layout an allocation asks for; `None` for other events, and where this machine's `Layout` can't hold it.
     pub fn layout(&self) -> Option<Layout> {
         match *self {
-            Event::Alloc {
-                size, align_log2, ..
-            } => {
+            Event::Alloc { size, align_log2, .. } => {
                 let align = 1usize.checked_shl(align_log2 as u32)?;
                 Layout::from_size_align(usize::try_from(size).ok()?, align).ok()
             }
@@ -70,12 +68,7 @@ pub struct Record {
 
 impl From<Event> for Record {
     fn from(event: Event) -> Self {
-        Record {
-            event,
-            time: 0,
-            thread: 0,
-            site: 0,
-        }
+        Record { event, time: 0, thread: 0, site: 0 }
     }
 }
 

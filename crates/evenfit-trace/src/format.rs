@@ -170,11 +170,7 @@ pub struct Header {
 impl Default for Header {
     /// No time; 8-byte alignment; addresses as they are.
     fn default() -> Self {
-        Header {
-            tick_hz: 0,
-            default_align_log2: 3,
-            address_shift: 0,
-        }
+        Header { tick_hz: 0, default_align_log2: 3, address_shift: 0 }
     }
 }
 

@@ -35,15 +35,9 @@ const ENTRIES_MAX: u64 = 4 << 20;
 
 /// Whether these first bytes are those of heaptrack's text.
 pub(crate) fn is_heaptrack(start: &[u8]) -> bool {
-    let line = start
-        .split(|&byte| byte == b'\n')
-        .next()
-        .unwrap_or_default();
+    let line = start.split(|&byte| byte == b'\n').next().unwrap_or_default();
     let numbers = line.strip_prefix(b"v ").unwrap_or_default();
-    !numbers.is_empty()
-        && numbers
-            .iter()
-            .all(|byte| byte.is_ascii_hexdigit() || *byte == b' ')
+    !numbers.is_empty() && numbers.iter().all(|byte| byte.is_ascii_hexdigit() || *byte == b' ')
 }
 
 /// Whether these first bytes are those of a zstd frame: heaptrack packs its text so.
@@ -79,16 +73,10 @@ pub(crate) fn read(
     limits: Limits,
 ) -> Result<(Trace, Option<TraceError>), TraceError> {
     let mut lines = Lines::new(input, LINE_BYTES_MAX);
-    let header = Header {
-        tick_hz: MILLISECONDS_HZ,
-        default_align_log2: ALIGN_LOG2,
-        ..Header::default()
-    };
+    let header =
+        Header { tick_hz: MILLISECONDS_HZ, default_align_log2: ALIGN_LOG2, ..Header::default() };
     let mut builder = TraceBuilder::new(header);
-    let mut importer = Importer {
-        limits,
-        ..Importer::default()
-    };
+    let mut importer = Importer { limits, ..Importer::default() };
     let fault = importer.lines(&mut lines, &mut builder).err();
     builder.repairs(importer.repairs);
     let sites = importer.sites();
@@ -131,8 +119,7 @@ struct Numbers<'a>(std::str::SplitAsciiWhitespace<'a>);
 
 impl Numbers<'_> {
     fn next(&mut self) -> Result<u64, Fault> {
-        self.optional()?
-            .ok_or_else(|| Fault::Line("a number is missing".into()))
+        self.optional()?.ok_or_else(|| Fault::Line("a number is missing".into()))
     }
 
     fn optional(&mut self) -> Result<Option<u64>, Fault> {
@@ -192,11 +179,7 @@ impl Importer {
             "a" => {
                 let (size, path) = (numbers.next()?, narrow(numbers.next()?)?);
                 self.room(self.kinds.len(), "kinds of allocation")?;
-                self.kinds.push(Kind {
-                    size,
-                    path,
-                    live: Vec::new(),
-                });
+                self.kinds.push(Kind { size, path, live: Vec::new() });
             }
             "+" => self.event(numbers.next()?, true, builder)?,
             "-" => self.event(numbers.next()?, false, builder)?,
@@ -212,17 +195,11 @@ impl Importer {
 
     /// From format 2 on, the length comes first.
     fn string(&mut self, rest: &str) -> Result<(), Fault> {
-        let text = if self.format >= 2 {
-            rest.split_once(' ').map_or("", |(_, text)| text)
-        } else {
-            rest
-        };
+        let text =
+            if self.format >= 2 { rest.split_once(' ').map_or("", |(_, text)| text) } else { rest };
         self.strings_bytes += text.len() as u64;
         if self.strings_bytes > self.limits.notes_bytes {
-            return Err(Fault::Limit {
-                what: "bytes of names",
-                most: self.limits.notes_bytes,
-            });
+            return Err(Fault::Limit { what: "bytes of names", most: self.limits.notes_bytes });
         }
         self.room(self.strings.len(), "names")?;
         self.strings.push(text.to_owned());
@@ -239,10 +216,7 @@ impl Importer {
 
     fn event(&mut self, kind: u64, is_new: bool, builder: &mut TraceBuilder) -> Result<(), Fault> {
         if builder.len() as u64 >= self.limits.events {
-            return Err(Fault::Limit {
-                what: "events",
-                most: self.limits.events,
-            });
+            return Err(Fault::Limit { what: "events", most: self.limits.events });
         }
         let id = builder.allocations();
         let kinds = self.kinds.len();
@@ -253,12 +227,7 @@ impl Importer {
             .ok_or_else(unknown)?;
         let event = if is_new {
             kind.live.push(id);
-            Event::Alloc {
-                id,
-                size: kind.size,
-                align_log2: ALIGN_LOG2,
-                zeroed: false,
-            }
+            Event::Alloc { id, size: kind.size, align_log2: ALIGN_LOG2, zeroed: false }
         } else {
             let Some(id) = kind.live.pop() else {
                 self.repairs.unknown_frees += 1;
@@ -266,12 +235,7 @@ impl Importer {
             };
             Event::Free { id }
         };
-        builder.push(Record {
-            event,
-            time: self.time,
-            thread: 0,
-            site: kind.path,
-        })
+        builder.push(Record { event, time: self.time, thread: 0, site: kind.path })
     }
 
     /// Every call path as a site; without names once those would take more than the limit, as many paths may share one.
@@ -284,17 +248,10 @@ impl Importer {
         let paths = self.paths.iter().enumerate();
         let sites = paths.filter_map(|(index, &(pointer, parent))| {
             let pointer = self.pointers.get(pointer.checked_sub(1)?)?;
-            let mut site = Site {
-                id: index as u32 + 1,
-                parent,
-                address: pointer.address,
-                ..Site::default()
-            };
-            let (name, file, module) = (
-                string(pointer.function),
-                string(pointer.file),
-                string(pointer.module),
-            );
+            let mut site =
+                Site { id: index as u32 + 1, parent, address: pointer.address, ..Site::default() };
+            let (name, file, module) =
+                (string(pointer.function), string(pointer.file), string(pointer.module));
             let bytes = (name.len() + file.len().max(module.len()) + 32) as u64;
             if let Some(rest) = room.checked_sub(bytes) {
                 room = rest;

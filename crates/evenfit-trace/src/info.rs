@@ -68,13 +68,10 @@ impl Histogram {
 
     /// The bins up to the last that isn't empty: smallest value, largest value, count.
     pub fn bins(&self) -> impl Iterator<Item = (u64, u64, u64)> + '_ {
-        self.counts
-            .iter()
-            .enumerate()
-            .map(|(bin, &count)| match bin {
-                0 => (0, 0, count),
-                _ => (1 << (bin - 1), u64::MAX >> (64 - bin), count),
-            })
+        self.counts.iter().enumerate().map(|(bin, &count)| match bin {
+            0 => (0, 0, count),
+            _ => (1 << (bin - 1), u64::MAX >> (64 - bin), count),
+        })
     }
 
     /// How many values were counted.
@@ -118,12 +115,7 @@ struct Tally {
 impl Tally {
     fn take(&mut self, index: u64, event: Event) {
         match event {
-            Event::Alloc {
-                size,
-                align_log2,
-                zeroed,
-                ..
-            } => {
+            Event::Alloc { size, align_log2, zeroed, .. } => {
                 self.info.allocations += 1;
                 self.info.zeroed += zeroed as u64;
                 *self.info.alignments.entry(1 << align_log2).or_default() += 1;

@@ -33,12 +33,7 @@ impl Ledger {
     /// Takes in one event, or refuses it and stays as it was.
     pub fn apply(&mut self, event: Event) -> Result<(), Fault> {
         match event {
-            Event::Alloc {
-                id,
-                size,
-                align_log2,
-                ..
-            } => {
+            Event::Alloc { id, size, align_log2, .. } => {
                 if size > format::SIZE_MAX {
                     return Err(Fault::Size(size));
                 }
@@ -46,15 +41,11 @@ impl Ledger {
                     return Err(Fault::Align(align_log2));
                 }
                 if id != self.allocations {
-                    return Err(Fault::NotDense {
-                        expected: self.allocations,
-                        found: id,
-                    });
+                    return Err(Fault::NotDense { expected: self.allocations, found: id });
                 }
-                let next = id.checked_add(1).ok_or(Fault::Limit {
-                    what: "allocations",
-                    most: u32::MAX as u64,
-                })?;
+                let next = id
+                    .checked_add(1)
+                    .ok_or(Fault::Limit { what: "allocations", most: u32::MAX as u64 })?;
                 if id.is_multiple_of(64) {
                     self.live.push(0);
                 }
@@ -78,9 +69,7 @@ impl Ledger {
 
     fn check_live(&self, id: u32) -> Result<(), Fault> {
         if id >= self.allocations {
-            return Err(Fault::NeverAllocated {
-                allocations: self.allocations,
-            });
+            return Err(Fault::NeverAllocated { allocations: self.allocations });
         }
         if self.live[id as usize / 64] >> (id % 64) & 1 == 0 {
             return Err(Fault::AlreadyFreed(id));

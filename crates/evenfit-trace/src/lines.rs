@@ -29,10 +29,7 @@ pub(crate) struct Bounded<'a> {
 impl Bounded<'_> {
     pub(crate) fn push(&mut self, record: Record) -> Result<(), Fault> {
         if self.builder.len() as u64 >= self.limits.events {
-            return Err(Fault::Limit {
-                what: "events",
-                most: self.limits.events,
-            });
+            return Err(Fault::Limit { what: "events", most: self.limits.events });
         }
         self.builder.push(record)
     }
@@ -50,9 +47,7 @@ pub(crate) fn import<R: BufRead>(
         let taken = importer.line(line, &mut builder);
         taken.map_err(|fault| lines.error(fault))?;
     }
-    importer
-        .end(&mut builder)
-        .map_err(|fault| lines.error(fault))
+    importer.end(&mut builder).map_err(|fault| lines.error(fault))
 }
 
 /// A clock that can be written again, in `.evt` and as nanoseconds in CSV. Later than that, 73 years, is refused; `field`
@@ -80,14 +75,7 @@ pub(crate) struct Lines<R> {
 impl<R: BufRead> Lines<R> {
     /// The lines of `input`, each of at most so many bytes.
     pub(crate) fn new(input: R, most: usize) -> Self {
-        Self {
-            input,
-            most,
-            line: Vec::new(),
-            offset: 0,
-            next_offset: 0,
-            number: 0,
-        }
+        Self { input, most, line: Vec::new(), offset: 0, next_offset: 0, number: 0 }
     }
 
     /// The next line that isn't empty, without its end.
@@ -104,10 +92,9 @@ impl<R: BufRead> Lines<R> {
                 return Ok(None);
             }
             if len > self.most {
-                return Err(self.error(Fault::Line(format!(
-                    "a line of more than {} bytes",
-                    self.most
-                ))));
+                return Err(
+                    self.error(Fault::Line(format!("a line of more than {} bytes", self.most)))
+                );
             }
             self.next_offset += len as u64;
             if !self.line.trim_ascii().is_empty() {
@@ -121,9 +108,6 @@ impl<R: BufRead> Lines<R> {
 
     /// A fault in the line that was read last.
     pub(crate) fn error(&self, fault: Fault) -> TraceError {
-        TraceError {
-            line: Some(self.number),
-            ..TraceError::new(fault, self.offset)
-        }
+        TraceError { line: Some(self.number), ..TraceError::new(fault, self.offset) }
     }
 }

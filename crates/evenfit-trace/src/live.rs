@@ -47,10 +47,7 @@ impl Page {
 /// False where the kernel can't make the page; the process then goes on unseen. Call it once a heap, outside of hot paths:
 /// six system calls. Allocates nothing.
 pub fn publish<T: Tiers, G: Geometry>(heap: &Heap<'_, T, G>) -> bool {
-    let page = Page {
-        magic: Page::MAGIC,
-        whereabouts: heap.whereabouts(),
-    };
+    let page = Page { magic: Page::MAGIC, whereabouts: heap.whereabouts() };
     // SAFETY: the name is a C string, and the file is closed below.
     let fd = unsafe { libc::memfd_create(PAGE_NAME.as_ptr(), libc::MFD_CLOEXEC) };
     if fd < 0 {

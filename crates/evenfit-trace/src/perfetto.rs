@@ -59,12 +59,7 @@ pub(crate) fn write(trace: &Trace, out: impl Write) -> io::Result<()> {
         match record.event {
             Event::Alloc { size, .. } => {
                 let Record { site, thread, .. } = record;
-                lives[id] = Life {
-                    size,
-                    born_us: now,
-                    site,
-                    thread,
-                };
+                lives[id] = Life { size, born_us: now, site, thread };
                 live_bytes += size;
                 live_blocks += 1;
             }

@@ -19,10 +19,7 @@ pub(crate) type Settled = (Option<Event>, Event);
 
 impl<P> Default for Places<P> {
     fn default() -> Self {
-        Places {
-            live: HashMap::new(),
-            repairs: Repairs::default(),
-        }
+        Places { live: HashMap::new(), repairs: Repairs::default() }
     }
 }
 
@@ -55,12 +52,7 @@ impl<P: Eq + Hash> Places<P> {
             Some(id) => Event::Realloc { id, new_size },
             None => {
                 self.repairs.unknown_reallocs += 1;
-                Event::Alloc {
-                    id: next,
-                    size: new_size,
-                    align_log2,
-                    zeroed: false,
-                }
+                Event::Alloc { id: next, size: new_size, align_log2, zeroed: false }
             }
         };
         self.settle(new, event)

@@ -134,10 +134,7 @@ impl<R: Read> Reader<R> {
     fn next_entry(&mut self) -> Result<Option<Record>, TraceError> {
         let start = self.at;
         self.entry_at = start;
-        let mut bytes = Bytes {
-            data: self.chunks.data(),
-            at: start,
-        };
+        let mut bytes = Bytes { data: self.chunks.data(), at: start };
         let step = self.state.step(&mut bytes, self.kind, &self.header);
         self.at = bytes.at;
         let step = step.map_err(|fault| self.chunks.error_at(fault, start))?;
@@ -223,16 +220,11 @@ impl<R: Read> Reader<R> {
     }
 
     fn check_totals(&mut self) -> Result<(), TraceError> {
-        let mut bytes = Bytes {
-            data: self.chunks.data(),
-            at: 0,
-        };
+        let mut bytes = Bytes { data: self.chunks.data(), at: 0 };
         let state = &self.state;
         for found in [state.entries, state.entry_allocations] {
             let start = bytes.at;
-            let stated = bytes
-                .number()
-                .map_err(|fault| self.chunks.error_at(fault, start))?;
+            let stated = bytes.number().map_err(|fault| self.chunks.error_at(fault, start))?;
             if stated != found {
                 return Err(self.chunks.error_at(Fault::Totals { stated, found }, start));
             }
@@ -260,12 +252,7 @@ impl<R: Read> Iterator for Reader<R> {
 
 impl State {
     fn record(&self, event: Event) -> Record {
-        Record {
-            event,
-            time: self.time,
-            thread: self.thread,
-            site: self.site,
-        }
+        Record { event, time: self.time, thread: self.thread, site: self.site }
     }
 
     /// Takes one entry in.
@@ -274,10 +261,7 @@ impl State {
         let operand = first >> 3;
         match (first & 7) as u8 {
             event::TIME => {
-                self.time = self
-                    .time
-                    .checked_add(operand)
-                    .ok_or(Fault::Range("clock"))?;
+                self.time = self.time.checked_add(operand).ok_or(Fault::Range("clock"))?;
                 Ok(Step::Nothing)
             }
             event::THREAD => {
@@ -316,13 +300,10 @@ impl State {
         header: &Header,
     ) -> Result<Event, Fault> {
         match kind {
-            event::FREE => Ok(Event::Free {
-                id: self.ledger.id_back(operand)?,
-            }),
-            event::REALLOC => Ok(Event::Realloc {
-                id: self.ledger.id_back(operand)?,
-                new_size: bytes.number()?,
-            }),
+            event::FREE => Ok(Event::Free { id: self.ledger.id_back(operand)? }),
+            event::REALLOC => {
+                Ok(Event::Realloc { id: self.ledger.id_back(operand)?, new_size: bytes.number()? })
+            }
             _ => self.allocation(kind, operand, bytes, header),
         }
     }
@@ -335,21 +316,13 @@ impl State {
         header: &Header,
     ) -> Result<Event, Fault> {
         let id = self.ledger.allocations();
-        let with = if kind == event::ALLOC_WITH {
-            bytes.byte()?
-        } else {
-            header.default_align_log2
-        };
+        let with =
+            if kind == event::ALLOC_WITH { bytes.byte()? } else { header.default_align_log2 };
         let align_log2 = with & !format::WITH_ZEROED;
         if align_log2 > format::ALIGN_LOG2_MAX {
             return Err(Fault::Align(with));
         }
-        Ok(Event::Alloc {
-            id,
-            size,
-            align_log2,
-            zeroed: with & format::WITH_ZEROED != 0,
-        })
+        Ok(Event::Alloc { id, size, align_log2, zeroed: with & format::WITH_ZEROED != 0 })
     }
 
     /// An entry that names its block by address.
@@ -370,8 +343,7 @@ impl State {
                 let new_size = bytes.number()?;
                 let new = self.move_address(bytes.number()?);
                 let next = self.ledger.allocations();
-                self.places
-                    .realloc(&old, new, new_size, next, header.default_align_log2)
+                self.places.realloc(&old, new, new_size, next, header.default_align_log2)
             }
             _ => {
                 let event = self.allocation(kind, operand, bytes, header)?;
@@ -387,9 +359,7 @@ impl State {
 
     /// The address an entry names by its difference to the last one.
     fn move_address(&mut self, difference: u64) -> u64 {
-        self.address = self
-            .address
-            .wrapping_add_signed(format::unzigzag(difference));
+        self.address = self.address.wrapping_add_signed(format::unzigzag(difference));
         self.address
     }
 }

@@ -55,18 +55,8 @@ impl<S: FnMut(&[u8]), const N: usize> Recorder<S, N> {
 
     /// Sends the file's header. Blocks of `header.default_align_log2` take a byte less than others.
     pub fn new(mut sink: S, header: Header) -> Self {
-        const {
-            assert!(
-                N >= Self::BYTES_MIN,
-                "a chunk must hold its header and the longest event"
-            )
-        };
-        const {
-            assert!(
-                N <= CHUNK_BYTES_MAX as usize,
-                "readers refuse longer chunks"
-            )
-        };
+        const { assert!(N >= Self::BYTES_MIN, "a chunk must hold its header and the longest event") };
+        const { assert!(N <= CHUNK_BYTES_MAX as usize, "readers refuse longer chunks") };
         sink(&header.to_bytes());
         Recorder {
             sink,
@@ -158,12 +148,7 @@ impl<S: FnMut(&[u8]), const N: usize> Recorder<S, N> {
 
     /// Names a call site, at any time. Text that is longer than half a chunk is cut.
     pub fn name_site(&mut self, id: u32, parent: u32, address: u64, name: &str, location: &str) {
-        self.notes(
-            chunk::SITES,
-            &[id as u64, parent as u64, address],
-            name,
-            location,
-        );
+        self.notes(chunk::SITES, &[id as u64, parent as u64, address], name, location);
     }
 
     /// Adds a key and its value about the recording, such as `program`. Text that is longer than half a chunk is cut.
@@ -217,13 +202,7 @@ impl<S: FnMut(&[u8]), const N: usize> Recorder<S, N> {
     /// Adds an event, what changed in clock, thread and site before it.
     #[inline(always)]
     fn event(&mut self, encode: impl Fn(&mut Entry)) {
-        let Self {
-            chunk,
-            len,
-            written,
-            place,
-            ..
-        } = self;
+        let Self { chunk, len, written, place, .. } = self;
         let begin = |entry: &mut Entry| {
             if (place.time, place.thread, place.site)
                 != (written.time, written.thread, written.site)
@@ -240,10 +219,7 @@ impl<S: FnMut(&[u8]), const N: usize> Recorder<S, N> {
             *len += entry.len;
         } else {
             let mut bytes = [0; ENTRY_BYTES_MAX];
-            let mut entry = Entry {
-                bytes: &mut bytes,
-                len: 0,
-            };
+            let mut entry = Entry { bytes: &mut bytes, len: 0 };
             begin(&mut entry);
             let entry_len = entry.len;
             self.append(&bytes[..entry_len]);

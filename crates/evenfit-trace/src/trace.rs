@@ -27,10 +27,7 @@ pub struct Limits {
 impl Default for Limits {
     /// 64 Mi events (1 GiB as a [`Trace`], 2 GiB with thread, time and site), 64 MiB of names.
     fn default() -> Self {
-        Limits {
-            events: 64 << 20,
-            notes_bytes: 64 << 20,
-        }
+        Limits { events: 64 << 20, notes_bytes: 64 << 20 }
     }
 }
 
@@ -121,9 +118,7 @@ impl Trace {
         limits: Limits,
     ) -> Result<(Trace, Option<TraceError>), TraceError> {
         let mut input = BufReader::with_capacity(LOOK_BYTES, input);
-        let start = input
-            .fill_buf()
-            .map_err(|e| TraceError::new(Fault::Io(e), 0))?;
+        let start = input.fill_buf().map_err(|e| TraceError::new(Fault::Io(e), 0))?;
         // First, as the notes in it may hold whatever words the text formats are known by.
         if start.starts_with(&crate::format::MAGIC) {
             Self::recover_evt(input, limits)
@@ -171,9 +166,7 @@ impl Trace {
         builder.repairs(reader.repairs());
         let (sites, facts) = reader.into_notes();
         builder.sites(sites);
-        facts
-            .into_iter()
-            .for_each(|(key, value)| builder.fact(key, value));
+        facts.into_iter().for_each(|(key, value)| builder.fact(key, value));
         Ok((builder.finish(), fault))
     }
 
@@ -184,17 +177,12 @@ impl Trace {
 
     /// The events in order, with when and where.
     pub fn records(&self) -> impl ExactSizeIterator<Item = Record> + '_ {
-        self.events
-            .iter()
-            .enumerate()
-            .map(|(i, &event)| self.columns.record(i, event))
+        self.events.iter().enumerate().map(|(i, &event)| self.columns.record(i, event))
     }
 
     /// The record of the event at `index`; `None` past the end.
     pub fn record(&self, index: usize) -> Option<Record> {
-        self.events
-            .get(index)
-            .map(|&event| self.columns.record(index, event))
+        self.events.get(index).map(|&event| self.columns.record(index, event))
     }
 
     /// How many allocations there are: one more than the largest id.
@@ -243,11 +231,7 @@ impl Trace {
     /// # Errors
     /// What the sink says.
     pub fn write(&self, out: impl Write, codec: Codec) -> Result<(), TraceError> {
-        let options = WriteOptions {
-            header: self.header,
-            codec,
-            ..WriteOptions::default()
-        };
+        let options = WriteOptions { header: self.header, codec, ..WriteOptions::default() };
         let mut writer = Writer::new(out, options)?;
         writer.facts(&self.facts)?;
         if let Some(mended) = self.repairs.describe() {
@@ -284,9 +268,7 @@ impl Trace {
     /// # Errors
     /// What the operating system says.
     pub fn save_perfetto(&self, path: impl AsRef<Path>) -> Result<(), TraceError> {
-        replace(path.as_ref(), |file| {
-            perfetto::write(self, file).map_err(io_error)
-        })
+        replace(path.as_ref(), |file| perfetto::write(self, file).map_err(io_error))
     }
 
     /// As [`Trace::save`], as CSV.

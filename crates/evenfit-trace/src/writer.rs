@@ -94,9 +94,7 @@ impl<W: Write> Writer<W> {
         if record.time - self.time > TIME_STEP_MAX {
             return Err(self.error(Fault::Range("clock")));
         }
-        self.ledger
-            .apply(record.event)
-            .map_err(|fault| self.error(fault))?;
+        self.ledger.apply(record.event).map_err(|fault| self.error(fault))?;
         self.place(&record);
         self.entry(record.event);
         let full = self.options.chunk_bytes.clamp(64, CHUNK_BYTES_MAX) as usize - RECORD_BYTES_MAX;
@@ -124,24 +122,14 @@ impl<W: Write> Writer<W> {
 
     fn entry(&mut self, event: Event) {
         // The ledger has taken the event in: an allocation's id is its newest.
-        let back = self
-            .ledger
-            .allocations()
-            .wrapping_sub(1)
-            .wrapping_sub(event.id()) as u64;
+        let back = self.ledger.allocations().wrapping_sub(1).wrapping_sub(event.id()) as u64;
         match event {
-            Event::Alloc {
-                size,
-                align_log2,
-                zeroed,
-                ..
-            } => {
+            Event::Alloc { size, align_log2, zeroed, .. } => {
                 if align_log2 == self.options.header.default_align_log2 && !zeroed {
                     self.number(size << 3 | event::ALLOC as u64);
                 } else {
                     self.number(size << 3 | event::ALLOC_WITH as u64);
-                    self.chunk
-                        .push(align_log2 | if zeroed { format::WITH_ZEROED } else { 0 });
+                    self.chunk.push(align_log2 | if zeroed { format::WITH_ZEROED } else { 0 });
                 }
             }
             Event::Free { .. } => self.number(back << 3 | event::FREE as u64),
@@ -248,22 +236,14 @@ impl<W: Write> Writer<W> {
         stored: &[u8],
         raw_len: u32,
     ) -> Result<(), TraceError> {
-        self.put(&format::chunk_header(
-            kind,
-            codec,
-            self.sequence,
-            stored,
-            raw_len,
-        ))?;
+        self.put(&format::chunk_header(kind, codec, self.sequence, stored, raw_len))?;
         self.put(stored)?;
         self.sequence = self.sequence.wrapping_add(1);
         Ok(())
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<(), TraceError> {
-        self.out
-            .write_all(bytes)
-            .map_err(|e| self.error(Fault::Io(e)))?;
+        self.out.write_all(bytes).map_err(|e| self.error(Fault::Io(e)))?;
         self.offset += bytes.len() as u64;
         Ok(())
     }

@@ -47,10 +47,7 @@ pub(crate) fn read(
     limits: Limits,
 ) -> Result<(Trace, Option<TraceError>), TraceError> {
     let mut lines = Lines::new(input, LINE_BYTES_MAX);
-    let mut builder = TraceBuilder::new(Header {
-        tick_hz: MICROSECONDS_HZ,
-        ..Header::default()
-    });
+    let mut builder = TraceBuilder::new(Header { tick_hz: MICROSECONDS_HZ, ..Header::default() });
     let mut importer = Importer::default();
     let fault = lines::import(&mut lines, &mut importer, &mut builder, limits).err();
     builder.repairs(importer.repairs);
@@ -74,9 +71,8 @@ enum Call {
 impl Call {
     /// `None`: it is another line.
     fn of(line: &str) -> Result<Option<Self>, Fault> {
-        let mut words = line
-            .split(|c: char| !c.is_ascii_alphanumeric())
-            .filter(|word| !word.is_empty());
+        let mut words =
+            line.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
         let is = |word: &str, known: &[&str]| known.iter().any(|k| word.eq_ignore_ascii_case(k));
         let is_alloc = loop {
             match words.next() {
@@ -166,10 +162,7 @@ impl lines::Importer for Importer {
 impl Importer {
     fn alloc(&mut self, address: u64, size: u64, builder: &mut Bounded) -> Result<(), Fault> {
         if let Some(live) = self.live.get_mut(&address) {
-            let event = Event::Realloc {
-                id: live.id,
-                new_size: size,
-            };
+            let event = Event::Realloc { id: live.id, new_size: size };
             live.before = Some(live.size);
             live.size = size;
             return self.push(event, builder);
@@ -182,11 +175,7 @@ impl Importer {
             zeroed: false,
         };
         self.push(event, builder)?;
-        let live = Live {
-            id,
-            size,
-            before: None,
-        };
+        let live = Live { id, size, before: None };
         self.live.insert(address, live);
         Ok(())
     }
@@ -202,10 +191,8 @@ impl Importer {
             return Ok(());
         };
         // The second half of a resize in place; one that has no size can't be told from a free, and is taken as one half too.
-        let belongs = live
-            .before
-            .take()
-            .is_some_and(|before| size.is_none_or(|size| size == before));
+        let belongs =
+            live.before.take().is_some_and(|before| size.is_none_or(|size| size == before));
         if belongs {
             return Ok(());
         }
@@ -215,11 +202,6 @@ impl Importer {
     }
 
     fn push(&self, event: Event, builder: &mut Bounded) -> Result<(), Fault> {
-        builder.push(Record {
-            event,
-            time: self.time,
-            thread: 0,
-            site: 0,
-        })
+        builder.push(Record { event, time: self.time, thread: 0, site: 0 })
     }
 }

@@ -12,16 +12,8 @@ use evenfit_trace::{Fault, Limits, Reader, Trace};
 /// The most memory this process ever had, in MiB.
 fn peak_mib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmHWM:"))
-        .unwrap();
-    line.split_whitespace()
-        .nth(1)
-        .unwrap()
-        .parse::<u64>()
-        .unwrap()
-        / 1024
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
 }
 
 /// `count` chunks of the longest length, each packed into a few hundred bytes.
@@ -34,22 +26,13 @@ fn chunks(kind: u8, count: u16, raw: &[u8]) -> Vec<u8> {
 
 #[test]
 fn no_file_takes_much_memory() {
-    let limits = Limits {
-        events: 1 << 20,
-        notes_bytes: 1 << 20,
-    };
+    let limits = Limits { events: 1 << 20, notes_bytes: 1 << 20 };
     let longest = vec![0; CHUNK_BYTES_MAX as usize];
 
     // A chunk that unpacks to more than it says: a gibibyte.
     let bomb = zstd::stream::encode_all(std::io::repeat(0).take(1 << 30), 3).unwrap();
     let mut bytes = Header::default().to_bytes().to_vec();
-    bytes.extend(chunk(
-        format::chunk::EVENTS,
-        codec::ZSTD,
-        0,
-        &bomb,
-        CHUNK_BYTES_MAX,
-    ));
+    bytes.extend(chunk(format::chunk::EVENTS, codec::ZSTD, 0, &bomb, CHUNK_BYTES_MAX));
     let error = Trace::read(bytes.as_slice()).unwrap_err();
     assert!(matches!(error.fault, Fault::Unpack(_)), "{error}");
 
@@ -58,22 +41,10 @@ fn no_file_takes_much_memory() {
     assert!(bytes.len() < 100_000);
     let error = Trace::read_with(bytes.as_slice(), limits).unwrap_err();
     assert!(matches!(error.fault, Fault::Limit { .. }), "{error}");
-    let limits_streamed = Limits {
-        events: 1 << 24,
-        ..limits
-    };
+    let limits_streamed = Limits { events: 1 << 24, ..limits };
     let mut reader = Reader::with_limits(bytes.as_slice(), limits_streamed).unwrap();
     let error = reader.find_map(Result::err).unwrap();
-    assert!(
-        matches!(
-            error.fault,
-            Fault::Limit {
-                most: 0x100_0000,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error.fault, Fault::Limit { most: 0x100_0000, .. }), "{error}");
 
     // Names without end.
     for kind in [format::chunk::FACTS, format::chunk::SITES] {

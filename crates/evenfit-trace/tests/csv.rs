@@ -42,28 +42,10 @@ fn a_hand_written_file_by_address() {
     assert_eq!(
         trace.events(),
         [
-            Event::Alloc {
-                id: 0,
-                size: 100,
-                align_log2: 3,
-                zeroed: false
-            },
-            Event::Alloc {
-                id: 1,
-                size: 8,
-                align_log2: 3,
-                zeroed: false
-            },
-            Event::Realloc {
-                id: 0,
-                new_size: 300
-            },
-            Event::Alloc {
-                id: 2,
-                size: 9,
-                align_log2: 3,
-                zeroed: false
-            },
+            Event::Alloc { id: 0, size: 100, align_log2: 3, zeroed: false },
+            Event::Alloc { id: 1, size: 8, align_log2: 3, zeroed: false },
+            Event::Realloc { id: 0, new_size: 300 },
+            Event::Alloc { id: 2, size: 9, align_log2: 3, zeroed: false },
             Event::Free { id: 1 },
         ]
     );
@@ -76,16 +58,8 @@ fn lines_that_make_no_sense_are_refused_at_their_byte() {
         ("op,size\n", 0, "there is no column 'block'"),
         ("op,block,block\n", 0, "column 'block' stands twice"),
         ("op,block,colour\n", 0, "unknown column 'colour'"),
-        (
-            "op,block,size\nalloc,1,8\nalloc,2\n",
-            24,
-            "2 cells where the first line names 3 columns",
-        ),
-        (
-            "op,block,size\nalloc,1,8\nalloc,2,big\n",
-            24,
-            "size: 'big' is no number that fits",
-        ),
+        ("op,block,size\nalloc,1,8\nalloc,2\n", 24, "2 cells where the first line names 3 columns"),
+        ("op,block,size\nalloc,1,8\nalloc,2,big\n", 24, "size: 'big' is no number that fits"),
         ("op,block,size\nalloc,1,8\nalloc,2,-1\n", 24, "size: '-1'"),
         ("op,block,size\nalloc,1,\n", 14, "'size' is empty"),
         ("op,block,size\nalloc,,8\n", 14, "'block' is empty"),
@@ -95,26 +69,10 @@ fn lines_that_make_no_sense_are_refused_at_their_byte() {
             14,
             "a block of 9223372036854775808 bytes",
         ),
-        (
-            "op,block,size,align\nalloc,1,8,12\n",
-            20,
-            "align: 12 is no power of two",
-        ),
-        (
-            "op,block,size,align\nalloc,1,8,8589934592\n",
-            20,
-            "bad alignment",
-        ),
-        (
-            "op,block,size,zeroed\nalloc,1,8,yes\n",
-            21,
-            "zeroed: 'yes' is neither",
-        ),
-        (
-            "op,block,size,time_ns\nalloc,1,8,5\nalloc,2,8,4\n",
-            34,
-            "the clock goes back",
-        ),
+        ("op,block,size,align\nalloc,1,8,12\n", 20, "align: 12 is no power of two"),
+        ("op,block,size,align\nalloc,1,8,8589934592\n", 20, "bad alignment"),
+        ("op,block,size,zeroed\nalloc,1,8,yes\n", 21, "zeroed: 'yes' is neither"),
+        ("op,block,size,time_ns\nalloc,1,8,5\nalloc,2,8,4\n", 34, "the clock goes back"),
         (
             "op,block,size,thread\nalloc,1,8,4294967296\n",
             21,
@@ -127,24 +85,12 @@ fn lines_that_make_no_sense_are_refused_at_their_byte() {
         assert!(error.to_string().contains(why), "{error} for {text}");
     }
     let error = Trace::read(b"op,block\nfree,\xff\n".as_slice()).unwrap_err();
-    assert!(
-        matches!(error.fault, Fault::Text) && error.offset == 9,
-        "{error}"
-    );
+    assert!(matches!(error.fault, Fault::Text) && error.offset == 9, "{error}");
     let endless = ["op,block\nfree,".to_owned(), "x".repeat(5000)].concat();
     let error = Trace::read(endless.as_bytes()).unwrap_err();
-    assert!(
-        error.to_string().contains("more than 4096 bytes") && error.offset == 9,
-        "{error}"
-    );
-    let limits = Limits {
-        events: 2,
-        ..Limits::default()
-    };
+    assert!(error.to_string().contains("more than 4096 bytes") && error.offset == 9, "{error}");
+    let limits = Limits { events: 2, ..Limits::default() };
     let text = "op,block,size\nalloc,1,8\nalloc,2,8\nalloc,3,8\n";
     let error = Trace::read_with(text.as_bytes(), limits).unwrap_err();
-    assert!(
-        matches!(error.fault, Fault::Limit { most: 2, .. }) && error.offset == 34,
-        "{error}"
-    );
+    assert!(matches!(error.fault, Fault::Limit { most: 2, .. }) && error.offset == 34, "{error}");
 }

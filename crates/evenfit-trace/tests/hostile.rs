@@ -25,18 +25,8 @@ fn small(codec: Codec) -> Vec<u8> {
         builder.alloc(i % 5 * 16, 8).unwrap();
     }
     builder.free(3).unwrap();
-    let event = Event::Realloc {
-        id: 7,
-        new_size: 4000,
-    };
-    builder
-        .push(Record {
-            event,
-            time: 55,
-            thread: 2,
-            site: 1,
-        })
-        .unwrap();
+    let event = Event::Realloc { id: 7, new_size: 4000 };
+    builder.push(Record { event, time: 55, thread: 2, site: 1 }).unwrap();
     builder.sites([Site {
         id: 1,
         parent: 0,
@@ -92,43 +82,22 @@ fn bytes_after_the_end_are_refused() {
 #[test]
 fn other_files_and_versions_are_named() {
     let error = fault(b"\x7fELF and so on, long enough to be a header");
-    assert!(
-        matches!(error.fault, Fault::NotATrace) && error.offset == 0,
-        "{error}"
-    );
+    assert!(matches!(error.fault, Fault::NotATrace) && error.offset == 0, "{error}");
     let mut bytes = small(Codec::Stored);
     bytes[8] = 2;
     let error = fault(&bytes);
-    assert!(
-        matches!(error.fault, Fault::Version(2)) && error.offset == 8,
-        "{error}"
-    );
-    assert_eq!(
-        error.to_string(),
-        "at byte 8: format version 2; this build reads version 1"
-    );
+    assert!(matches!(error.fault, Fault::Version(2)) && error.offset == 8, "{error}");
+    assert_eq!(error.to_string(), "at byte 8: format version 2; this build reads version 1");
 }
 
 #[test]
 fn a_header_out_of_range_is_named_though_its_checksum_holds() {
-    let header = Header {
-        default_align_log2: 32,
-        ..Header::default()
-    };
+    let header = Header { default_align_log2: 32, ..Header::default() };
     let error = fault(&header.to_bytes());
-    assert!(
-        matches!(error.fault, Fault::Header(_)) && error.offset == 10,
-        "{error}"
-    );
-    let header = Header {
-        address_shift: 200,
-        ..Header::default()
-    };
+    assert!(matches!(error.fault, Fault::Header(_)) && error.offset == 10, "{error}");
+    let header = Header { address_shift: 200, ..Header::default() };
     let error = fault(&header.to_bytes());
-    assert!(
-        matches!(error.fault, Fault::Header(_)) && error.offset == 11,
-        "{error}"
-    );
+    assert!(matches!(error.fault, Fault::Header(_)) && error.offset == 11, "{error}");
 }
 
 /// Each hostile list of entries, the byte in it at fault, and the fault.
@@ -140,66 +109,34 @@ fn hostile_events_are_refused_at_their_byte() {
     let free = |back| entry(event::FREE, back);
     let realloc = |back, size| [entry(event::REALLOC, back), number(size)].concat();
     let cases: &[(Vec<Vec<u8>>, Expected)] = &[
-        (
-            vec![alloc(8), alloc(1 << 60)],
-            |f| matches!(f, Fault::Size(size) if *size == 1 << 60),
-        ),
-        (vec![alloc(format::SIZE_MAX), alloc(1)], |f| {
-            matches!(f, Fault::LiveBytes)
-        }),
-        (vec![alloc(format::SIZE_MAX + 1)], |f| {
-            matches!(f, Fault::Size(_))
-        }),
+        (vec![alloc(8), alloc(1 << 60)], |f| matches!(f, Fault::Size(size) if *size == 1 << 60)),
+        (vec![alloc(format::SIZE_MAX), alloc(1)], |f| matches!(f, Fault::LiveBytes)),
+        (vec![alloc(format::SIZE_MAX + 1)], |f| matches!(f, Fault::Size(_))),
         (
             vec![alloc(8), realloc(0, 1 << 63)],
             |f| matches!(f, Fault::Size(size) if *size == 1 << 63),
         ),
-        (vec![free(0)], |f| {
-            matches!(f, Fault::NeverAllocated { allocations: 0 })
-        }),
-        (vec![alloc(8), free(1)], |f| {
-            matches!(f, Fault::NeverAllocated { allocations: 1 })
-        }),
+        (vec![free(0)], |f| matches!(f, Fault::NeverAllocated { allocations: 0 })),
+        (vec![alloc(8), free(1)], |f| matches!(f, Fault::NeverAllocated { allocations: 1 })),
         (vec![alloc(8), realloc(u64::MAX >> 3, 8)], |f| {
             matches!(f, Fault::NeverAllocated { allocations: 1 })
         }),
-        (vec![alloc(8), free(0), free(0)], |f| {
-            matches!(f, Fault::AlreadyFreed(0))
-        }),
-        (vec![alloc(8), alloc(9), free(0), realloc(0, 4)], |f| {
-            matches!(f, Fault::AlreadyFreed(1))
-        }),
+        (vec![alloc(8), free(0), free(0)], |f| matches!(f, Fault::AlreadyFreed(0))),
+        (vec![alloc(8), alloc(9), free(0), realloc(0, 4)], |f| matches!(f, Fault::AlreadyFreed(1))),
         (vec![with(32)], |f| matches!(f, Fault::Align(32))),
         (vec![with(0x80)], |f| matches!(f, Fault::Align(0x80))),
-        (vec![alloc(8), entry(7, 0)], |f| {
-            matches!(f, Fault::EventKind(7))
-        }),
-        (vec![alloc(8), vec![0xff; 10]], |f| {
-            matches!(f, Fault::Number)
-        }),
-        (vec![alloc(8), [vec![0x80; 9], vec![2]].concat()], |f| {
-            matches!(f, Fault::Number)
-        }),
-        (vec![alloc(8), vec![0x80; 11]], |f| {
-            matches!(f, Fault::Number)
-        }),
+        (vec![alloc(8), entry(7, 0)], |f| matches!(f, Fault::EventKind(7))),
+        (vec![alloc(8), vec![0xff; 10]], |f| matches!(f, Fault::Number)),
+        (vec![alloc(8), [vec![0x80; 9], vec![2]].concat()], |f| matches!(f, Fault::Number)),
+        (vec![alloc(8), vec![0x80; 11]], |f| matches!(f, Fault::Number)),
         (vec![alloc(8), vec![0x80]], |f| matches!(f, Fault::Cut)),
-        (vec![alloc(8), entry(event::REALLOC, 0)], |f| {
-            matches!(f, Fault::Cut)
+        (vec![alloc(8), entry(event::REALLOC, 0)], |f| matches!(f, Fault::Cut)),
+        (vec![alloc(8), entry(event::ALLOC_WITH, 8)], |f| matches!(f, Fault::Cut)),
+        (vec![alloc(8), entry(event::THREAD, 1 << 32)], |f| matches!(f, Fault::Range(_))),
+        (vec![alloc(8), entry(event::SITE, 1 << 32)], |f| matches!(f, Fault::Range(_))),
+        (vec![vec![entry(event::TIME, u64::MAX >> 3); 9].concat()], |f| {
+            matches!(f, Fault::Range("clock"))
         }),
-        (vec![alloc(8), entry(event::ALLOC_WITH, 8)], |f| {
-            matches!(f, Fault::Cut)
-        }),
-        (vec![alloc(8), entry(event::THREAD, 1 << 32)], |f| {
-            matches!(f, Fault::Range(_))
-        }),
-        (vec![alloc(8), entry(event::SITE, 1 << 32)], |f| {
-            matches!(f, Fault::Range(_))
-        }),
-        (
-            vec![vec![entry(event::TIME, u64::MAX >> 3); 9].concat()],
-            |f| matches!(f, Fault::Range("clock")),
-        ),
     ];
     for (entries, expected) in cases {
         let bytes = file(EVENTS, &entries.concat(), 2, 2);
@@ -224,14 +161,8 @@ fn inside_packed_data_both_offsets_are_named() {
     let mut bytes = Header::default().to_bytes().to_vec();
     bytes.extend(chunk(EVENTS, codec::ZSTD, 0, &packed, entries.len() as u32));
     let error = fault(&bytes);
-    assert!(
-        matches!(error.fault, Fault::NeverAllocated { .. }),
-        "{error}"
-    );
-    assert_eq!(
-        (error.offset, error.unpacked_offset),
-        (DATA, Some(at as u64))
-    );
+    assert!(matches!(error.fault, Fault::NeverAllocated { .. }), "{error}");
+    assert_eq!((error.offset, error.unpacked_offset), (DATA, Some(at as u64)));
     let said = "at byte 40 (byte 100 of the data unpacked there): a block that was never allocated";
     assert!(error.to_string().starts_with(said), "{error}");
 }
@@ -246,49 +177,22 @@ fn hostile_chunks_are_refused_at_their_byte() {
         header
     };
     let error = fault(&with(claims(u32::MAX, 0)));
-    assert!(
-        matches!(error.fault, Fault::ChunkTooLong(u32::MAX)) && error.offset == 28,
-        "{error}"
-    );
+    assert!(matches!(error.fault, Fault::ChunkTooLong(u32::MAX)) && error.offset == 28, "{error}");
     let error = fault(&with(claims(0, CHUNK_BYTES_MAX + 1)));
-    assert!(
-        matches!(error.fault, Fault::ChunkTooLong(_)) && error.offset == 32,
-        "{error}"
-    );
+    assert!(matches!(error.fault, Fault::ChunkTooLong(_)) && error.offset == 32, "{error}");
     let error = fault(&with(claims(CHUNK_BYTES_MAX, CHUNK_BYTES_MAX)));
-    assert!(
-        matches!(error.fault, Fault::Truncated) && error.offset == 40,
-        "{error}"
-    );
+    assert!(matches!(error.fault, Fault::Truncated) && error.offset == 40, "{error}");
     let error = fault(&with(chunk(EVENTS, codec::STORED, 0, &[0], 2)));
-    assert!(
-        matches!(error.fault, Fault::UnpackedLength) && error.offset == 32,
-        "{error}"
-    );
+    assert!(matches!(error.fault, Fault::UnpackedLength) && error.offset == 32, "{error}");
     let error = fault(&with(chunk(EVENTS, 2, 0, &[0], 1)));
-    assert!(
-        matches!(error.fault, Fault::Codec(2)) && error.offset == 25,
-        "{error}"
-    );
+    assert!(matches!(error.fault, Fault::Codec(2)) && error.offset == 25, "{error}");
     let error = fault(&with(chunk(9, codec::STORED, 0, &[0], 1)));
-    assert!(
-        matches!(error.fault, Fault::ChunkKind(9)) && error.offset == 24,
-        "{error}"
-    );
+    assert!(matches!(error.fault, Fault::ChunkKind(9)) && error.offset == 24, "{error}");
     let error = fault(&with(chunk(EVENTS, codec::ZSTD, 0, b"not zstd", 8)));
-    assert!(
-        matches!(error.fault, Fault::Unpack(_)) && error.offset == DATA,
-        "{error}"
-    );
+    assert!(matches!(error.fault, Fault::Unpack(_)) && error.offset == DATA, "{error}");
     let error = fault(&with(chunk(EVENTS, codec::STORED, 5, &[0], 1)));
     assert!(
-        matches!(
-            error.fault,
-            Fault::Sequence {
-                expected: 0,
-                found: 5
-            }
-        ) && error.offset == 26,
+        matches!(error.fault, Fault::Sequence { expected: 0, found: 5 }) && error.offset == 26,
         "{error}"
     );
     let packed = zstd::bulk::compress(&[0; 100], 3).unwrap();
@@ -319,43 +223,23 @@ fn wrong_totals_are_refused() {
 fn hostile_names_are_refused_at_their_byte() {
     let facts = |data: &[u8]| {
         let mut bytes = Header::default().to_bytes().to_vec();
-        bytes.extend(chunk(
-            format::chunk::FACTS,
-            codec::STORED,
-            0,
-            data,
-            data.len() as u32,
-        ));
+        bytes.extend(chunk(format::chunk::FACTS, codec::STORED, 0, data, data.len() as u32));
         bytes
     };
     let good = b"\x01k\x01v".to_vec();
     let error = fault(&facts(&[good.clone(), number(u64::MAX)].concat()));
-    assert!(
-        matches!(error.fault, Fault::Cut) && error.offset == DATA + 4,
-        "{error}"
-    );
-    let error = fault(&facts(
-        &[good.clone(), number(1 << 40), vec![b'x'; 9]].concat(),
-    ));
-    assert!(
-        matches!(error.fault, Fault::Cut) && error.offset == DATA + 4,
-        "{error}"
-    );
+    assert!(matches!(error.fault, Fault::Cut) && error.offset == DATA + 4, "{error}");
+    let error = fault(&facts(&[good.clone(), number(1 << 40), vec![b'x'; 9]].concat()));
+    assert!(matches!(error.fault, Fault::Cut) && error.offset == DATA + 4, "{error}");
     let error = fault(&facts(&[good, b"\x02\xff\xfe\x00".to_vec()].concat()));
-    assert!(
-        matches!(error.fault, Fault::Text) && error.offset == DATA + 4,
-        "{error}"
-    );
+    assert!(matches!(error.fault, Fault::Text) && error.offset == DATA + 4, "{error}");
 }
 
 #[test]
 fn limits_hold() {
     let entries = vec![entry(event::ALLOC, 8); 11].concat();
     let bytes = file(EVENTS, &entries, 11, 11);
-    let limits = Limits {
-        events: 10,
-        ..Limits::default()
-    };
+    let limits = Limits { events: 10, ..Limits::default() };
     let (trace, fault) = Trace::recover(bytes.as_slice(), limits).unwrap();
     let error = fault.unwrap();
     assert!(
@@ -366,10 +250,7 @@ fn limits_hold() {
     // Entries that are no events can't go on for ever either.
     let bytes = file(EVENTS, &vec![entry(event::TIME, 0); 41].concat(), 0, 0);
     let error = Trace::read_with(bytes.as_slice(), limits).unwrap_err();
-    assert!(
-        matches!(error.fault, Fault::Limit { most: 10, .. }),
-        "{error}"
-    );
+    assert!(matches!(error.fault, Fault::Limit { most: 10, .. }), "{error}");
 }
 
 #[test]
@@ -377,28 +258,13 @@ fn addresses_are_followed_and_gaps_mended() {
     let at = |difference| number(format::zigzag(difference));
     let entries = [
         [entry(event::ALLOC, 8), at(0x1000)].concat(),
-        [
-            entry(event::ALLOC_WITH, 24),
-            vec![6 | format::WITH_ZEROED],
-            at(0x40),
-        ]
-        .concat(),
+        [entry(event::ALLOC_WITH, 24), vec![6 | format::WITH_ZEROED], at(0x40)].concat(),
         // Moves from 0x1000 to 0x2000.
-        [
-            entry(event::REALLOC, format::zigzag(-0x40)),
-            number(500),
-            at(0x1000),
-        ]
-        .concat(),
+        [entry(event::REALLOC, format::zigzag(-0x40)), number(500), at(0x1000)].concat(),
         // Nothing was ever at 0x1fff.
         entry(event::FREE, format::zigzag(-1)),
         // Neither at 0x3000; it is at 0x3008 now.
-        [
-            entry(event::REALLOC, format::zigzag(0x1001)),
-            number(5),
-            at(8),
-        ]
-        .concat(),
+        [entry(event::REALLOC, format::zigzag(0x1001)), number(5), at(8)].concat(),
         // A block still lives at 0x2000.
         [entry(event::ALLOC, 9), at(-0x1008)].concat(),
         entry(event::FREE, format::zigzag(-0xfc0)),
@@ -407,47 +273,17 @@ fn addresses_are_followed_and_gaps_mended() {
     assert_eq!(
         trace.events(),
         [
-            Event::Alloc {
-                id: 0,
-                size: 8,
-                align_log2: 3,
-                zeroed: false
-            },
-            Event::Alloc {
-                id: 1,
-                size: 24,
-                align_log2: 6,
-                zeroed: true
-            },
-            Event::Realloc {
-                id: 0,
-                new_size: 500
-            },
-            Event::Alloc {
-                id: 2,
-                size: 5,
-                align_log2: 3,
-                zeroed: false
-            },
+            Event::Alloc { id: 0, size: 8, align_log2: 3, zeroed: false },
+            Event::Alloc { id: 1, size: 24, align_log2: 6, zeroed: true },
+            Event::Realloc { id: 0, new_size: 500 },
+            Event::Alloc { id: 2, size: 5, align_log2: 3, zeroed: false },
             Event::Free { id: 0 },
-            Event::Alloc {
-                id: 3,
-                size: 9,
-                align_log2: 3,
-                zeroed: false
-            },
+            Event::Alloc { id: 3, size: 9, align_log2: 3, zeroed: false },
             Event::Free { id: 1 },
         ]
     );
     let repairs = trace.repairs();
-    assert_eq!(
-        (
-            repairs.unknown_frees,
-            repairs.unknown_reallocs,
-            repairs.assumed_frees
-        ),
-        (1, 1, 1)
-    );
+    assert_eq!((repairs.unknown_frees, repairs.unknown_reallocs, repairs.assumed_frees), (1, 1, 1));
     // A trace that was mended says so when written anew.
     let mut again = Vec::new();
     trace.write(&mut again, Codec::Stored).unwrap();

@@ -5,12 +5,7 @@ use std::process::Command;
 use evenfit_trace::{Codec, Event, Fault, Limits, Trace};
 
 fn alloc(id: u32, size: u64, align_log2: u8) -> Event {
-    Event::Alloc {
-        id,
-        size,
-        align_log2,
-        zeroed: false,
-    }
+    Event::Alloc { id, size, align_log2, zeroed: false }
 }
 
 const HEAPTRACK: &str = "\
@@ -58,10 +53,7 @@ fn heaptracks_data_is_read_with_sizes_order_call_paths_and_time() {
         ("decode", "decode.c:31", 1)
     );
     assert_eq!(trace.site(1).unwrap().location, "/opt/app");
-    assert_eq!(
-        trace.facts(),
-        [("program".to_owned(), "./app with arguments".to_owned())]
-    );
+    assert_eq!(trace.facts(), [("program".to_owned(), "./app with arguments".to_owned())]);
 }
 
 #[test]
@@ -97,10 +89,7 @@ fn no_small_file_takes_much_memory() {
     // A long name that many call paths share, each of which would copy it.
     let mut text = format!("v 1 3\ns f0000 {}\ni 1 0 1 1 1\n", "x".repeat(0xf0000));
     text.push_str(&"t 1 0\n".repeat(100_000));
-    let limits = Limits {
-        notes_bytes: 8 << 20,
-        ..Limits::default()
-    };
+    let limits = Limits { notes_bytes: 8 << 20, ..Limits::default() };
     let (trace, fault) = Trace::recover(text.as_bytes(), limits).unwrap();
     assert!(fault.is_none());
     let bytes: usize = trace.sites().iter().map(|site| site.name.len()).sum();
@@ -113,11 +102,7 @@ fn a_real_recording_of_heaptrack_is_read() {
     let directory = std::env::temp_dir().join(format!("evenfit-heaptrack-{}", std::process::id()));
     std::fs::create_dir_all(&directory).unwrap();
     let output = directory.join("sort");
-    let run = Command::new("heaptrack")
-        .arg("-o")
-        .arg(&output)
-        .args(["sort", "/dev/null"])
-        .output();
+    let run = Command::new("heaptrack").arg("-o").arg(&output).args(["sort", "/dev/null"]).output();
     let read = match run {
         Ok(run) if run.status.success() => Trace::open(output.with_extension("zst")).ok(),
         _ => None,
@@ -171,9 +156,7 @@ fn a_file_whose_notes_speak_of_a_dump_is_no_dump() {
     let mut trace = Trace::read(HEAPTRACK.as_bytes()).unwrap();
     trace.add_fact("title", "====== Heap Trace: 2 records");
     let mut file = Vec::new();
-    trace
-        .write(&mut file, evenfit_trace::Codec::Stored)
-        .unwrap();
+    trace.write(&mut file, evenfit_trace::Codec::Stored).unwrap();
     let again = Trace::read(file.as_slice()).unwrap();
     assert_eq!(again.events(), trace.events());
     assert!(again.facts().contains(&trace.facts()[1]));
@@ -204,10 +187,7 @@ fn a_log_of_zephyrs_heap_listeners_is_read() {
         alloc(2, 16, 3),
         alloc(3, 24, 3),
         // Allocated at its own address, then freed with its old size: resized in place.
-        Event::Realloc {
-            id: 0,
-            new_size: 64,
-        },
+        Event::Realloc { id: 0, new_size: 64 },
         Event::Free { id: 1 },
         Event::Free { id: 2 },
         Event::Free { id: 0 },
@@ -244,10 +224,7 @@ fn what_a_zephyr_log_can_not_mean_is_named_with_its_place() {
         let (trace, fault) = Trace::recover(log.as_bytes(), Limits::default()).unwrap();
         assert_eq!((trace.events().len(), fault.is_some()), (1, true));
     }
-    let limits = Limits {
-        events: 1,
-        ..Limits::default()
-    };
+    let limits = Limits { events: 1, ..Limits::default() };
     let (trace, fault) = Trace::recover(format!("{good}{ZEPHYR}").as_bytes(), limits).unwrap();
     assert_eq!(trace.events().len(), 1);
     assert!(fault.is_some());
@@ -275,10 +252,7 @@ fn a_clock_that_could_not_be_written_again_is_refused_with_its_line() {
         let last = |trace: &Trace| trace.records().last().map(|record| record.time);
         let mut written = Vec::new();
         trace.write(&mut written, Codec::Stored).unwrap();
-        assert_eq!(
-            last(&Trace::read(written.as_slice()).unwrap()),
-            last(&trace)
-        );
+        assert_eq!(last(&Trace::read(written.as_slice()).unwrap()), last(&trace));
         written.clear();
         trace.write_csv(&mut written).unwrap();
         let again = Trace::read(written.as_slice()).unwrap();
@@ -286,34 +260,13 @@ fn a_clock_that_could_not_be_written_again_is_refused_with_its_line() {
     }
 
     for (text, words) in [
-        (
-            heaptrack(last_ms + 1),
-            "in line 5, at byte 27: clock: '218def416be'",
-        ),
-        (
-            heaptrack(0xbbbb_bbbb_bbbb_bbba),
-            "clock: 'bbbbbbbbbbbbbbba'",
-        ),
-        (
-            zephyr("640511:56:49.213,694"),
-            "in line 2, at byte 31: time: '640511:56:49.213,694'",
-        ),
-        (
-            zephyr("99999999:00:00.000,000"),
-            "time: '99999999:00:00.000,000'",
-        ),
-        (
-            zephyr("99999999999999999999999:00:00.000,000"),
-            "is later than",
-        ),
-        (
-            zephyr("00:00:00.000,99999999999999999999999"),
-            "is later than",
-        ),
-        (
-            csv(NANOSECONDS_MAX + 1),
-            "in line 4, at byte 35: time_ns: '2305843009213693952'",
-        ),
+        (heaptrack(last_ms + 1), "in line 5, at byte 27: clock: '218def416be'"),
+        (heaptrack(0xbbbb_bbbb_bbbb_bbba), "clock: 'bbbbbbbbbbbbbbba'"),
+        (zephyr("640511:56:49.213,694"), "in line 2, at byte 31: time: '640511:56:49.213,694'"),
+        (zephyr("99999999:00:00.000,000"), "time: '99999999:00:00.000,000'"),
+        (zephyr("99999999999999999999999:00:00.000,000"), "is later than"),
+        (zephyr("00:00:00.000,99999999999999999999999"), "is later than"),
+        (csv(NANOSECONDS_MAX + 1), "in line 4, at byte 35: time_ns: '2305843009213693952'"),
         (csv(u64::MAX), "time_ns: '18446744073709551615'"),
     ] {
         let error = Trace::read(text.as_bytes()).expect_err(&text).to_string();

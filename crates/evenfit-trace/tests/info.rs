@@ -18,59 +18,22 @@ fn a_small_program_counted_by_hand() {
     builder.free(b).unwrap();
     builder.realloc(a, 50).unwrap();
     let id = builder.allocations();
-    let event = Event::Alloc {
-        id,
-        size: 7,
-        align_log2: 3,
-        zeroed: true,
-    };
-    builder
-        .push(Record {
-            event,
-            time: 900,
-            thread: 4,
-            site: 12,
-        })
-        .unwrap();
+    let event = Event::Alloc { id, size: 7, align_log2: 3, zeroed: true };
+    builder.push(Record { event, time: 900, thread: 4, site: 12 }).unwrap();
     let info = builder.finish().info();
 
-    assert_eq!(
-        (
-            info.operations,
-            info.allocations,
-            info.frees,
-            info.reallocations
-        ),
-        (6, 3, 1, 2)
-    );
+    assert_eq!((info.operations, info.allocations, info.frees, info.reallocations), (6, 3, 1, 2));
     assert_eq!((info.zeroed, info.grown, info.shrunk), (1, 1, 1));
     assert_eq!(
-        (
-            info.peak_live_bytes,
-            info.blocks_at_peak,
-            info.peak_at,
-            info.peak_live_blocks
-        ),
+        (info.peak_live_bytes, info.blocks_at_peak, info.peak_at, info.peak_live_blocks),
         (300, 2, 2, 2)
     );
     assert_eq!((info.leaked_bytes, info.leaked_blocks), (57, 2));
     assert_eq!((info.total_bytes, info.largest_size), (307, 300));
     assert_eq!((info.threads, info.sites_seen, info.ticks), (2, 1, 900));
-    assert_eq!(
-        info.alignments.into_iter().collect::<Vec<_>>(),
-        [(8, 2), (64, 1)]
-    );
+    assert_eq!(info.alignments.into_iter().collect::<Vec<_>>(), [(8, 2), (64, 1)]);
     let sizes: Vec<_> = info.sizes.bins().filter(|bin| bin.2 > 0).collect();
-    assert_eq!(
-        sizes,
-        [
-            (0, 0, 1),
-            (4, 7, 1),
-            (32, 63, 1),
-            (64, 127, 1),
-            (256, 511, 1)
-        ]
-    );
+    assert_eq!(sizes, [(0, 0, 1), (4, 7, 1), (32, 63, 1), (64, 127, 1), (256, 511, 1)]);
     assert_eq!(info.lifetimes.bins().last(), Some((2, 3, 1)));
     assert_eq!(info.lifetimes.total(), 1);
 }

@@ -24,12 +24,7 @@ fn record<const N: usize>(trace: &Trace, header: Header, base: u64) -> Vec<u8> {
         recorder.set_thread(record.thread);
         recorder.set_site(record.site);
         match record.event {
-            Event::Alloc {
-                size,
-                align_log2,
-                zeroed,
-                ..
-            } => {
+            Event::Alloc { size, align_log2, zeroed, .. } => {
                 let address = place(&mut holes);
                 places.push(address);
                 match zeroed {
@@ -76,10 +71,8 @@ proptest! {
 #[test]
 fn names_may_come_at_any_time_and_long_ones_are_cut() {
     let mut out = Vec::new();
-    let mut recorder = Recorder::<_, 128>::new(
-        |bytes: &[u8]| out.extend_from_slice(bytes),
-        Header::default(),
-    );
+    let mut recorder =
+        Recorder::<_, 128>::new(|bytes: &[u8]| out.extend_from_slice(bytes), Header::default());
     recorder.fact("program", "blinky");
     recorder.set_site(7);
     recorder.alloc(0x100, 10, 8);
@@ -101,16 +94,9 @@ fn names_may_come_at_any_time_and_long_ones_are_cut() {
     };
     assert_eq!(trace.site(7), Some(&main));
     let cut = trace.site(8).unwrap();
-    assert!(
-        long.starts_with(&cut.name) && cut.name.len() >= 30,
-        "{}",
-        cut.name
-    );
+    assert!(long.starts_with(&cut.name) && cut.name.len() >= 30, "{}", cut.name);
     assert!(long.starts_with(&cut.location) && !cut.location.is_empty());
-    assert_eq!(
-        trace.facts()[0],
-        ("program".to_owned(), "blinky".to_owned())
-    );
+    assert_eq!(trace.facts()[0], ("program".to_owned(), "blinky".to_owned()));
 }
 
 #[test]
@@ -133,10 +119,8 @@ fn what_the_sink_loses_is_noticed() {
 #[test]
 fn arguments_out_of_range_do_not_spoil_the_recording() {
     let mut out = Vec::new();
-    let mut recorder = Recorder::<_, 128>::new(
-        |bytes: &[u8]| out.extend_from_slice(bytes),
-        Header::default(),
-    );
+    let mut recorder =
+        Recorder::<_, 128>::new(|bytes: &[u8]| out.extend_from_slice(bytes), Header::default());
     recorder.set_time(900);
     recorder.alloc(0x100, 8, 1);
     recorder.set_time(5);

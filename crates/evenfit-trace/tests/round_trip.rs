@@ -23,19 +23,10 @@ fn text() -> impl Strategy<Value = String> {
 
 fn sites() -> impl Strategy<Value = Vec<Site>> {
     let site = (1..u32::MAX, any::<u32>(), any::<u64>(), text(), text()).prop_map(
-        |(id, parent, address, name, location)| Site {
-            id,
-            parent,
-            address,
-            name,
-            location,
-        },
+        |(id, parent, address, name, location)| Site { id, parent, address, name, location },
     );
-    prop::collection::btree_map(1..u32::MAX, site, 0..6).prop_map(|map| {
-        map.into_iter()
-            .map(|(id, site)| Site { id, ..site })
-            .collect()
-    })
+    prop::collection::btree_map(1..u32::MAX, site, 0..6)
+        .prop_map(|map| map.into_iter().map(|(id, site)| Site { id, ..site }).collect())
 }
 
 proptest! {
@@ -114,19 +105,9 @@ fn large_traces_take_several_chunks_and_site_names_may_fill_them() {
         }
     }
     let name = "n".repeat(60_000);
-    builder.sites((1..=200).map(|id| Site {
-        id,
-        name: name.clone(),
-        ..Site::default()
-    }));
+    builder.sites((1..=200).map(|id| Site { id, name: name.clone(), ..Site::default() }));
     let trace = builder.finish();
-    let file = write(
-        &trace,
-        WriteOptions {
-            chunk_bytes: 10_000,
-            ..WriteOptions::default()
-        },
-    );
+    let file = write(&trace, WriteOptions { chunk_bytes: 10_000, ..WriteOptions::default() });
     let read = Trace::read(file.as_slice()).unwrap();
     assert_eq!(read.events(), trace.events());
     assert_eq!(read.sites().len(), 200);
@@ -144,9 +125,7 @@ fn saving_replaces_the_file_whole_or_not_at_all() {
     let trace = builder.finish();
     trace.save(&path, Codec::Zstd(3)).unwrap();
     assert_eq!(Trace::open(&path).unwrap().events(), trace.events());
-    let error = trace
-        .save(folder.join("absent/a.evt"), Codec::Zstd(3))
-        .unwrap_err();
+    let error = trace.save(folder.join("absent/a.evt"), Codec::Zstd(3)).unwrap_err();
     assert!(matches!(error.fault, Fault::Io(_)));
     // A folder can't be replaced by a file: the save fails at its last step and leaves no part behind.
     std::fs::create_dir(folder.join("b.evt")).unwrap();

@@ -15,11 +15,7 @@ fn table() -> Vec<(String, String, [u64; 4])> {
     rows.map(|row| {
         let cells: Vec<&str> = row.split('|').map(str::trim).collect();
         let figure = |i: usize| cells[i].replace(',', "").parse().unwrap();
-        (
-            cells[1].into(),
-            cells[2].into(),
-            [figure(3), figure(4), figure(5), figure(6)],
-        )
+        (cells[1].into(), cells[2].into(), [figure(3), figure(4), figure(5), figure(6)])
     })
     .collect()
 }
@@ -28,17 +24,7 @@ fn table() -> Vec<(String, String, [u64; 4])> {
 fn every_shipped_trace_reads_and_matches_the_table() {
     let table = table();
     assert_eq!(table.len(), 6);
-    for (
-        file,
-        program,
-        [
-            operations,
-            peak_live_bytes,
-            blocks_at_peak,
-            peak_live_blocks,
-        ],
-    ) in table
-    {
+    for (file, program, [operations, peak_live_bytes, blocks_at_peak, peak_live_blocks]) in table {
         let trace = Trace::open(traces().join(&file)).unwrap_or_else(|e| panic!("{file}: {e}"));
         let info = trace.info();
         assert_eq!(info.operations, operations, "{file}");
@@ -47,20 +33,14 @@ fn every_shipped_trace_reads_and_matches_the_table() {
         assert_eq!(info.peak_live_blocks, peak_live_blocks, "{file}");
         assert_eq!(info.allocations, trace.allocations() as u64, "{file}");
         assert_eq!(info.allocations - info.frees, info.leaked_blocks, "{file}");
-        assert_eq!(
-            info.allocations + info.frees + info.reallocations,
-            operations,
-            "{file}"
-        );
+        assert_eq!(info.allocations + info.frees + info.reallocations, operations, "{file}");
         assert_eq!(trace.facts(), [("program".to_owned(), program)], "{file}");
     }
 }
 
 #[test]
 fn the_table_names_every_file_and_they_are_small() {
-    let files = std::fs::read_dir(traces())
-        .unwrap()
-        .map(|entry| entry.unwrap());
+    let files = std::fs::read_dir(traces()).unwrap().map(|entry| entry.unwrap());
     let (mut names, mut bytes) = (Vec::new(), 0);
     for file in files.filter(|file| file.path().extension().is_some_and(|e| e == "evt")) {
         names.push(file.file_name().into_string().unwrap());

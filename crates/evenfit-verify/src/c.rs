@@ -71,10 +71,7 @@ struct CHeap<'seen> {
 
 impl CHeap<'_> {
     fn stats(&self) -> StatsV1 {
-        let mut stats = StatsV1 {
-            struct_bytes: size_of::<StatsV1>(),
-            ..StatsV1::default()
-        };
+        let mut stats = StatsV1 { struct_bytes: size_of::<StatsV1>(), ..StatsV1::default() };
         // SAFETY: the heap is one, and the struct says its own length.
         let status = unsafe { evf_stats(self.heap, &raw mut stats) };
         assert_eq!(status, Status::EVF_OK);
@@ -107,11 +104,7 @@ impl Interface for CHeap<'_> {
             unsafe { block.write_bytes(0, layout.size()) };
             return Some(block);
         }
-        let count = if layout.size().is_multiple_of(2) {
-            2
-        } else {
-            1
-        };
+        let count = if layout.size().is_multiple_of(2) { 2 } else { 1 };
         // SAFETY: the heap is one.
         NonNull::new(unsafe { evf_calloc(self.heap, count, layout.size() / count) }.cast())
     }
@@ -176,10 +169,7 @@ impl Interface for CHeap<'_> {
         let mut sum = 0usize;
         // SAFETY: the heap is one; the context is what `add` expects.
         let (walked, checked) = unsafe {
-            (
-                evf_walk(self.heap, Some(add), (&raw mut sum).cast()),
-                evf_check(self.heap),
-            )
+            (evf_walk(self.heap, Some(add), (&raw mut sum).cast()), evf_check(self.heap))
         };
         walked == Status::EVF_OK && checked == Status::EVF_OK && sum == self.stats().pool_bytes
     }
@@ -212,10 +202,7 @@ fn refused_handles(memory: &Region, bytes: &mut Bytes<'_>) {
             assert_eq!(evf_largest_free_aligned(heap, 64), 0);
             assert_eq!(evf_check(heap), Status::EVF_NOT_A_HEAP);
             assert_eq!(evf_reset(heap), Status::EVF_NOT_A_HEAP);
-            assert_eq!(
-                evf_walk(heap, None, ptr::null_mut()),
-                Status::EVF_NOT_A_HEAP
-            );
+            assert_eq!(evf_walk(heap, None, ptr::null_mut()), Status::EVF_NOT_A_HEAP);
             assert_eq!(evf_stats(heap, ptr::null_mut()), Status::EVF_NOT_A_HEAP);
         }
     }
@@ -225,22 +212,12 @@ fn refused_handles(memory: &Region, bytes: &mut Bytes<'_>) {
 fn refused_arguments(c: &CHeap<'_>, bytes: &mut Bytes<'_>) {
     let number = bytes.number(8);
     let before = c.stats();
-    let mut short = StatsV1 {
-        struct_bytes: bytes.byte() as usize % 8,
-        ..before
-    };
-    let no_functions = LockTable {
-        acquire: Some(acquire),
-        release: None,
-        context: ptr::null_mut(),
-    };
+    let mut short = StatsV1 { struct_bytes: bytes.byte() as usize % 8, ..before };
+    let no_functions =
+        LockTable { acquire: Some(acquire), release: None, context: ptr::null_mut() };
     // SAFETY: the heap is one.
     unsafe {
-        assert_eq!(
-            evf_free(c.heap, ptr::null_mut()),
-            Status::EVF_OK,
-            "null is fine"
-        );
+        assert_eq!(evf_free(c.heap, ptr::null_mut()), Status::EVF_OK, "null is fine");
         assert_eq!(evf_usable_size(c.heap, ptr::null_mut()), 0);
         assert!(evf_alloc_aligned(c.heap, number | 3, 8).is_null());
         assert!(evf_alloc_aligned(c.heap, 0, 8).is_null());
@@ -248,20 +225,11 @@ fn refused_arguments(c: &CHeap<'_>, bytes: &mut Bytes<'_>) {
         assert!(evf_calloc(c.heap, usize::MAX, usize::MAX - number % 99).is_null());
         assert_eq!(evf_stats(c.heap, ptr::null_mut()), Status::EVF_BAD_ARGUMENT);
         assert_eq!(evf_stats(c.heap, &raw mut short), Status::EVF_BAD_ARGUMENT);
-        assert_eq!(
-            evf_walk(c.heap, None, ptr::null_mut()),
-            Status::EVF_BAD_ARGUMENT
-        );
-        assert_eq!(
-            evf_set_lock(c.heap, &no_functions),
-            Status::EVF_BAD_ARGUMENT
-        );
+        assert_eq!(evf_walk(c.heap, None, ptr::null_mut()), Status::EVF_BAD_ARGUMENT);
+        assert_eq!(evf_set_lock(c.heap, &no_functions), Status::EVF_BAD_ARGUMENT);
     }
     let after = c.stats();
-    assert_eq!(
-        (after.live_blocks, after.used_bytes),
-        (before.live_blocks, before.used_bytes)
-    );
+    assert_eq!((after.live_blocks, after.used_bytes), (before.live_blocks, before.used_bytes));
 }
 
 /// Runs the program that the bytes stand for: its memory, its callbacks, its calls.
@@ -298,11 +266,7 @@ pub fn run(bytes: &[u8]) {
         evf_init_with(
             memory.base().as_ptr().cast(),
             memory_bytes,
-            &OptionsV1 {
-                struct_bytes: size_of::<OptionsV1>(),
-                tiers,
-                max_bytes: 0,
-            },
+            &OptionsV1 { struct_bytes: size_of::<OptionsV1>(), tiers, max_bytes: 0 },
             &raw mut heap,
         )
     };
@@ -315,42 +279,28 @@ pub fn run(bytes: &[u8]) {
         }
         assert_eq!(status, Status::EVF_REGION_TOO_SMALL);
         // What a large heap has, and the heads of its classes; or nearly nothing.
-        let (like_bytes, metadata_bytes) = if has_slabs {
-            (1 << 20, 1280)
-        } else {
-            (memory_bytes, 128)
-        };
+        let (like_bytes, metadata_bytes) =
+            if has_slabs { (1 << 20, 1280) } else { (memory_bytes, 128) };
         assert!(memory_bytes < evf_control_bytes(like_bytes) + metadata_bytes);
         return;
     }
     let seen = Seen::default();
     let context = (&raw const seen).cast_mut().cast::<c_void>();
     let is_told = options & 8 != 0;
-    let lock = LockTable {
-        acquire: Some(acquire),
-        release: Some(release),
-        context,
-    };
+    let lock = LockTable { acquire: Some(acquire), release: Some(release), context };
     // SAFETY: the heap is one, and this thread's alone.
     unsafe {
         if is_told {
             assert_eq!(evf_set_misuse(heap, Some(misuse), context), Status::EVF_OK);
         }
         if options & 16 != 0 {
-            assert_eq!(
-                evf_set_out_of_memory(heap, Some(out_of_memory), context),
-                Status::EVF_OK
-            );
+            assert_eq!(evf_set_out_of_memory(heap, Some(out_of_memory), context), Status::EVF_OK);
         }
         if options & 32 != 0 {
             assert_eq!(evf_set_lock(heap, &lock), Status::EVF_OK);
         }
     }
-    let c = CHeap {
-        heap,
-        seen: &seen,
-        is_told,
-    };
+    let c = CHeap { heap, seen: &seen, is_told };
     refused_arguments(&c, &mut bytes);
     let start = memory.base().addr().get();
     Client::new(&c, start..start + memory_bytes, true, 1).run(&mut bytes);
@@ -380,9 +330,6 @@ fn exhaust(c: &CHeap<'_>, alignment: usize) {
         if largest > 0 {
             assert!(!evf_alloc_aligned(c.heap, alignment, largest).is_null());
         }
-        assert_eq!(
-            evf_largest_free_aligned(c.heap, alignment + 2 * alignment),
-            0
-        );
+        assert_eq!(evf_largest_free_aligned(c.heap, alignment + 2 * alignment), 0);
     }
 }

@@ -77,14 +77,7 @@ pub struct Client<'heap, I: Interface> {
 impl<'heap, I: Interface> Client<'heap, I> {
     /// `seed` tells its blocks' contents from those of others.
     pub fn new(heap: &'heap I, memory: Range<usize>, is_alone: bool, seed: u64) -> Self {
-        Self {
-            heap,
-            memory,
-            is_alone,
-            live: Vec::new(),
-            stale: Vec::new(),
-            seed: seed << 32,
-        }
+        Self { heap, memory, is_alone, live: Vec::new(), stale: Vec::new(), seed: seed << 32 }
     }
 
     /// Does what the bytes say, and at the end frees everything.
@@ -152,11 +145,8 @@ impl<'heap, I: Interface> Client<'heap, I> {
             choice => 1 << (choice % 14),
         };
         let layout = layout(self.size(bytes), align);
-        let answer = if zeroed {
-            self.heap.allocate_zeroed(layout)
-        } else {
-            self.heap.allocate(layout)
-        };
+        let answer =
+            if zeroed { self.heap.allocate_zeroed(layout) } else { self.heap.allocate(layout) };
         if let Some(ptr) = answer {
             self.adopt(ptr, layout, zeroed);
         }
@@ -164,11 +154,7 @@ impl<'heap, I: Interface> Client<'heap, I> {
 
     fn adopt(&mut self, ptr: NonNull<u8>, layout: Layout, zeroed: bool) {
         self.seed += 1;
-        let mut block = Live {
-            ptr,
-            layout,
-            seed: self.seed,
-        };
+        let mut block = Live { ptr, layout, seed: self.seed };
         self.expect_apart(block);
         if zeroed {
             // SAFETY: a new block of so many bytes, and they were written.
@@ -192,21 +178,14 @@ impl<'heap, I: Interface> Client<'heap, I> {
         );
         for other in &self.live {
             let other = other.range();
-            assert!(
-                range.end <= other.start || other.end <= range.start,
-                "overlaps a live block"
-            );
+            assert!(range.end <= other.start || other.end <= range.start, "overlaps a live block");
         }
     }
 
     fn verify(&mut self, pick: usize, bytes: usize) {
         let seed = self.live[pick].seed;
         let content = &self.live[pick].bytes()[..bytes];
-        assert_eq!(
-            pattern::first_difference(content, seed),
-            None,
-            "overwritten"
-        );
+        assert_eq!(pattern::first_difference(content, seed), None, "overwritten");
     }
 
     fn verify_all(&mut self) {
@@ -225,11 +204,7 @@ impl<'heap, I: Interface> Client<'heap, I> {
     }
 
     fn reallocate(&mut self, pick: usize, bytes: &mut Bytes<'_>) {
-        let Live {
-            ptr,
-            layout: old,
-            seed,
-        } = self.live[pick];
+        let Live { ptr, layout: old, seed } = self.live[pick];
         let new = self.heap.resized(old, self.size(bytes));
         // SAFETY: this client's block.
         let moved = unsafe { self.heap.reallocate(ptr, old, new) };
@@ -238,11 +213,7 @@ impl<'heap, I: Interface> Client<'heap, I> {
             return;
         };
         self.live.swap_remove(pick);
-        let mut block = Live {
-            ptr: moved,
-            layout: new,
-            seed,
-        };
+        let mut block = Live { ptr: moved, layout: new, seed };
         self.expect_apart(block);
         let kept = old.size().min(new.size());
         // SAFETY: the block is live and so long; what was moved is initialised, the rest is written here.

@@ -51,10 +51,7 @@ impl Config {
         } else {
             Placement::BeforeGuard(slack % 2 * 3)
         };
-        Self {
-            len_bytes,
-            placement,
-        }
+        Self { len_bytes, placement }
     }
 }
 
@@ -89,14 +86,8 @@ pub fn build<S: Subject>(region: &Region) -> Result<(S, usize, usize), InitError
     // second is built.
     let mut probe = unsafe { S::build(region.base(), region.len_bytes()) }?;
     let pool_bytes = probe.stats().pool_bytes;
-    assert_eq!(
-        probe.largest_free(),
-        pool_bytes,
-        "an empty pool is one allocation"
-    );
-    let whole = probe
-        .allocate(layout(pool_bytes, 1))
-        .expect("an empty pool is one allocation");
+    assert_eq!(probe.largest_free(), pool_bytes, "an empty pool is one allocation");
+    let whole = probe.allocate(layout(pool_bytes, 1)).expect("an empty pool is one allocation");
     let pool_base = whole.cast::<u8>().as_ptr() as usize;
     drop(probe);
     // SAFETY: as above.
@@ -115,11 +106,7 @@ impl<S: Subject> Driver<S> {
         let first = region.base().as_ptr() as usize;
         let stats = subject.stats();
         assert!(pool_base >= first && pool_base + pool_bytes <= first + config.len_bytes);
-        assert_eq!(
-            pool_base % S::RULES.align_bytes,
-            0,
-            "the first granule is aligned"
-        );
+        assert_eq!(pool_base % S::RULES.align_bytes, 0, "the first granule is aligned");
         assert_eq!(stats.pool_bytes + stats.metadata_bytes, config.len_bytes);
         let mut driver = Self {
             expected: stats,
@@ -207,10 +194,7 @@ impl<S: Subject> Driver<S> {
     /// Frees the live block at `offset`.
     pub fn free_at(&mut self, offset: usize) {
         self.begin();
-        let live = self
-            .model
-            .at(offset)
-            .expect("the caller names a live block");
+        let live = self.model.at(offset).expect("the caller names a live block");
         self.free_live(&live, Via::Deallocate);
         self.assert_counters(&live);
     }
@@ -218,10 +202,7 @@ impl<S: Subject> Driver<S> {
     /// Reallocates the live block at `offset` and says where it is now, if that worked.
     pub fn resize_at(&mut self, offset: usize, size: usize) -> Option<usize> {
         self.begin();
-        let live = self
-            .model
-            .at(offset)
-            .expect("the caller names a live block");
+        let live = self.model.at(offset).expect("the caller names a live block");
         let new = layout(size, live.layout.align());
         let moved = self.resize(&live, new, Via::Reallocate);
         self.assert_counters(&live);
@@ -235,11 +216,7 @@ impl<S: Subject> Driver<S> {
     }
 
     fn assert_counters(&self, after: &dyn core::fmt::Debug) {
-        assert_eq!(
-            self.subject.stats(),
-            self.expected,
-            "counters after {after:?}"
-        );
+        assert_eq!(self.subject.stats(), self.expected, "counters after {after:?}");
     }
 
     fn allocate(&mut self, layout: Layout) -> Option<usize> {
@@ -306,10 +283,9 @@ impl<S: Subject> Driver<S> {
             assert!(!fits, "{error:?} to {layout:?}, which fits");
         }
         match error {
-            AllocError::TooLarge => assert!(
-                self.model.never_fits(layout),
-                "{layout:?} is not larger than the pool"
-            ),
+            AllocError::TooLarge => {
+                assert!(self.model.never_fits(layout), "{layout:?} is not larger than the pool")
+            }
             AllocError::OutOfMemory => assert!(
                 !self.model.never_fits(layout),
                 "{layout:?} is larger than the pool: that is TooLarge"
@@ -330,10 +306,7 @@ impl<S: Subject> Driver<S> {
 
     /// The usable size of a block just handed out for `layout`.
     fn usable(&self, block: NonNull<[u8]>, layout: Layout) -> usize {
-        let usable = self
-            .subject
-            .usable_size(block.cast())
-            .expect("usable size of a live block");
+        let usable = self.subject.usable_size(block.cast()).expect("usable size of a live block");
         assert!(
             layout.size() <= block.len() && block.len() <= usable,
             "{layout:?} got {} bytes of {usable}",
@@ -413,11 +386,7 @@ impl<S: Subject> Driver<S> {
 
     /// The peak that must be said where it is at least `peak`: with slabs, their free slots count.
     fn peak_at_least(&self, peak: usize) -> usize {
-        if S::HAS_SLABS {
-            peak.max(self.subject.stats().peak_used_bytes)
-        } else {
-            peak
-        }
+        if S::HAS_SLABS { peak.max(self.subject.stats().peak_used_bytes) } else { peak }
     }
 
     fn expect_counts(&mut self) {
@@ -432,8 +401,7 @@ impl<S: Subject> Driver<S> {
         if self.region.len_bytes() <= self.compare_credit {
             self.compare_credit -= self.region.len_bytes();
             // SAFETY: no operation runs meanwhile.
-            self.snapshot
-                .extend_from_slice(unsafe { self.region.bytes() });
+            self.snapshot.extend_from_slice(unsafe { self.region.bytes() });
         }
     }
 
@@ -459,11 +427,7 @@ impl<S: Subject> Driver<S> {
         self.free_all(1);
         self.check();
         self.assert_largest_free();
-        assert_eq!(
-            self.subject.largest_free(),
-            self.model.pool_bytes(),
-            "the pool is whole again"
-        );
+        assert_eq!(self.subject.largest_free(), self.model.pool_bytes(), "the pool is whole again");
         assert_eq!(self.subject.stats(), self.expected);
         self.ops
     }
@@ -474,8 +438,6 @@ fn other_heap<S: Subject>() -> (NonNull<u8>, Layout, Region) {
     let region = Region::new(4000, Placement::AfterGuard(0));
     let (mut heap, _, _) = build::<S>(&region).expect("4,000 bytes are enough for a heap");
     let layout = layout(S::GRANULE_BYTES, 1);
-    let block = heap
-        .allocate(layout)
-        .expect("an empty heap serves one granule");
+    let block = heap.allocate(layout).expect("an empty heap serves one granule");
     (block.cast(), layout, region)
 }

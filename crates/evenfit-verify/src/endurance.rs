@@ -58,14 +58,8 @@ pub enum Adversary {
 
 impl Adversary {
     /// All of them.
-    pub const ALL: [Self; 6] = [
-        Self::Anything,
-        Self::Comb,
-        Self::Borders,
-        Self::Aligned,
-        Self::Growers,
-        Self::Stack,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Anything, Self::Comb, Self::Borders, Self::Aligned, Self::Growers, Self::Stack];
 
     /// Runs about `operations` operations in one pool over a region of `len_bytes`.
     ///
@@ -74,11 +68,8 @@ impl Adversary {
     pub fn run<S: Subject>(self, seed: u64, len_bytes: usize, operations: u64) -> Tally {
         let mut random = Random::new(seed);
         let placement = Placement::AfterGuard(random.below(64));
-        let mut driver = Driver::<S>::new(Config {
-            len_bytes,
-            placement,
-        })
-        .unwrap_or_else(|error| panic!("no pool in {len_bytes} bytes: {error}"));
+        let mut driver = Driver::<S>::new(Config { len_bytes, placement })
+            .unwrap_or_else(|error| panic!("no pool in {len_bytes} bytes: {error}"));
         driver.compare_bytes_per_op = COMPARE_BYTES_PER_OP;
         let mut round = 0;
         while driver.ops() < operations {
@@ -111,9 +102,7 @@ fn finish<S: Subject>(driver: Driver<S>, checks: u64) -> Tally {
 }
 
 fn anything<S: Subject>(driver: &mut Driver<S>, random: &mut Random) {
-    let script: Vec<u8> = (0..2048)
-        .flat_map(|_| random.bits().to_le_bytes())
-        .collect();
+    let script: Vec<u8> = (0..2048).flat_map(|_| random.bits().to_le_bytes()).collect();
     let mut bytes = Bytes::new(&script);
     while !bytes.is_empty() {
         let op = Op::decode(&mut bytes, driver.model().pool_bytes());
@@ -140,9 +129,7 @@ fn comb<S: Subject>(driver: &mut Driver<S>, random: &mut Random) {
     for _ in 0..teeth.len() / 2 {
         driver.apply(&Op::Allocate(layout(1 + random.below(tooth), 1)));
     }
-    driver.apply(&Op::FreeAll {
-        k: random.below(1 << 16),
-    });
+    driver.apply(&Op::FreeAll { k: random.below(1 << 16) });
 }
 
 fn borders<S: Subject>(driver: &mut Driver<S>, random: &mut Random) {
@@ -152,15 +139,11 @@ fn borders<S: Subject>(driver: &mut Driver<S>, random: &mut Random) {
         let border = ((16 + random.below(16)) << doubling) >> 4;
         let size = (border * granule + random.below(2 * granule + 1)).saturating_sub(granule);
         if driver.model().used_bytes() > driver.model().pool_bytes() / 8 * 7 {
-            driver.apply(&Op::Free {
-                k: random.below(1 << 20),
-            });
+            driver.apply(&Op::Free { k: random.below(1 << 20) });
         }
         driver.apply(&Op::Allocate(layout(size, 1)));
         if random.below(3) == 0 {
-            driver.apply(&Op::FreeAsInC {
-                k: random.below(1 << 20),
-            });
+            driver.apply(&Op::FreeAsInC { k: random.below(1 << 20) });
         }
     }
 }
@@ -185,20 +168,12 @@ fn growers<S: Subject>(driver: &mut Driver<S>, random: &mut Random) {
         let size = random.small(driver.model().pool_bytes() / 4);
         driver.apply(&match random.below(8) {
             0..=1 => Op::Realloc { k, new_bytes: size },
-            2..=3 => Op::Shrink {
-                k,
-                new: layout(size, 8),
-            },
-            4 => Op::Reallocate {
-                k,
-                new: layout(size, 8),
-            },
+            2..=3 => Op::Shrink { k, new: layout(size, 8) },
+            4 => Op::Reallocate { k, new: layout(size, 8) },
             5..=6 if driver.model().live_count() < 2000 => {
                 Op::Allocate(layout(random.below(100), 8))
             }
-            _ => Op::Free {
-                k: random.below(1 << 20),
-            },
+            _ => Op::Free { k: random.below(1 << 20) },
         });
     }
 }
@@ -227,10 +202,7 @@ fn stack<S: Subject>(driver: &mut Driver<S>, random: &mut Random) {
 /// # Panics
 /// Where heap and model differ.
 pub fn replay<S: Subject>(trace: &Trace, len_bytes: usize, check_every: u64) -> Tally {
-    let config = Config {
-        len_bytes,
-        placement: Placement::AfterGuard(0),
-    };
+    let config = Config { len_bytes, placement: Placement::AfterGuard(0) };
     let mut driver = Driver::<S>::new(config)
         .unwrap_or_else(|error| panic!("no pool in {len_bytes} bytes: {error}"));
     driver.compare_bytes_per_op = COMPARE_BYTES_PER_OP;
@@ -282,9 +254,6 @@ mod tests {
             tally.add(&adversary.run::<CompactBlocks>(seed, 100_001, 30_000));
         }
         assert!(tally.operations >= 42 * 30_000);
-        assert!(
-            tally.failed_requests > 1000 && tally.refused_frees > 1000,
-            "{tally:?}"
-        );
+        assert!(tally.failed_requests > 1000 && tally.refused_frees > 1000, "{tally:?}");
     }
 }

@@ -46,19 +46,9 @@ const LINKS_BYTES: usize = 8;
 /// A change of state, named without reference to the state.
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    Allocate {
-        size: usize,
-        align: usize,
-    },
-    Free {
-        offset: usize,
-        is_as_in_c: bool,
-    },
-    Resize {
-        offset: usize,
-        size: usize,
-        align: usize,
-    },
+    Allocate { size: usize, align: usize },
+    Free { offset: usize, is_as_in_c: bool },
+    Resize { offset: usize, size: usize, align: usize },
 }
 
 struct Node {
@@ -90,11 +80,7 @@ impl<S> Clone for Saved<S> {
     fn clone(&self) -> Self {
         // SAFETY: a bitwise copy, never used but to overwrite the original with.
         let heap = unsafe { core::ptr::read(&self.heap) };
-        Self {
-            heap,
-            bytes: self.bytes.clone(),
-            stats: self.stats,
-        }
+        Self { heap, bytes: self.bytes.clone(), stats: self.stats }
     }
 }
 
@@ -124,10 +110,7 @@ fn region_for<S: Subject>(granules: usize) -> (Region, S, usize) {
     for len_bytes in pool_bytes.. {
         let region = Region::new(len_bytes, Placement::AfterGuard(0));
         if let Ok((heap, base, got_bytes)) = build::<S>(&region) {
-            assert!(
-                got_bytes <= pool_bytes,
-                "no region gives a pool of {granules} granules"
-            );
+            assert!(got_bytes <= pool_bytes, "no region gives a pool of {granules} granules");
             if got_bytes == pool_bytes {
                 return (region, heap, base);
             }
@@ -160,11 +143,7 @@ impl<S: Subject> Explorer<S> {
         let key = explorer.key();
         explorer.known.insert(key, 0);
         let nowhere = Step::Allocate { size: 0, align: 0 };
-        explorer.nodes.push(Node {
-            parent: 0,
-            depth: 0,
-            step: nowhere,
-        });
+        explorer.nodes.push(Node { parent: 0, depth: 0, step: nowhere });
         explorer
     }
 
@@ -205,9 +184,7 @@ impl<S: Subject> Explorer<S> {
         if S::HAS_SLABS {
             let saved = self.save();
             key.extend_from_slice(&saved.bytes[..pool_at]);
-            let first = self
-                .heap()
-                .allocate(Self::layout_of(slot_granules::<S>(), 1));
+            let first = self.heap().allocate(Self::layout_of(slot_granules::<S>(), 1));
             let place = first.map_or(0, |slot| slot.cast::<u8>().as_ptr() as usize);
             key.extend_from_slice(&place.to_le_bytes());
             self.restore(&saved);
@@ -239,9 +216,7 @@ impl<S: Subject> Explorer<S> {
         let flip_footer = || {
             // SAFETY: no operation runs meanwhile.
             let region = unsafe { self.region.bytes_mut() };
-            region[end - 8..end]
-                .iter_mut()
-                .for_each(|byte| *byte ^= 0xff);
+            region[end - 8..end].iter_mut().for_each(|byte| *byte ^= 0xff);
         };
         flip_footer();
         let is_rest = self.heap_ref().check().is_ok();
@@ -294,11 +269,7 @@ impl<S: Subject> Explorer<S> {
         let number = self.nodes.len() as u32;
         if let Entry::Vacant(entry) = self.known.entry(key) {
             entry.insert(number);
-            self.nodes.push(Node {
-                parent,
-                depth,
-                step,
-            });
+            self.nodes.push(Node { parent, depth, step });
         }
     }
 
@@ -306,36 +277,19 @@ impl<S: Subject> Explorer<S> {
         let mut steps = Vec::new();
         for size in &plan.sizes {
             for align in &plan.aligns {
-                steps.push(Step::Allocate {
-                    size: *size,
-                    align: *align,
-                });
+                steps.push(Step::Allocate { size: *size, align: *align });
             }
         }
         for live in self.model.live() {
             let offset = live.offset;
-            steps.push(Step::Free {
-                offset,
-                is_as_in_c: false,
-            });
-            steps.push(Step::Free {
-                offset,
-                is_as_in_c: true,
-            });
+            steps.push(Step::Free { offset, is_as_in_c: false });
+            steps.push(Step::Free { offset, is_as_in_c: true });
             for size in &plan.sizes {
-                steps.push(Step::Resize {
-                    offset,
-                    size: *size,
-                    align: 1,
-                });
+                steps.push(Step::Resize { offset, size: *size, align: 1 });
             }
             for align in &plan.aligns[1..] {
                 let size = live.len / S::GRANULE_BYTES;
-                steps.push(Step::Resize {
-                    offset,
-                    size,
-                    align: *align,
-                });
+                steps.push(Step::Resize { offset, size, align: *align });
             }
         }
         steps
@@ -349,11 +303,7 @@ impl<S: Subject> Explorer<S> {
 
     fn layout_of(size: usize, align: usize) -> Layout {
         // No slot is aligned higher than all are.
-        let unit = if S::HAS_SLABS {
-            S::RULES.align_bytes
-        } else {
-            S::GRANULE_BYTES
-        };
+        let unit = if S::HAS_SLABS { S::RULES.align_bytes } else { S::GRANULE_BYTES };
         layout(size * S::GRANULE_BYTES, align * unit)
     }
 
@@ -375,11 +325,7 @@ impl<S: Subject> Explorer<S> {
             }
             Step::Free { offset, is_as_in_c } => {
                 let ptr = self.pointer(offset);
-                let layout = self
-                    .model
-                    .at(offset)
-                    .expect("steps name live blocks")
-                    .layout;
+                let layout = self.model.at(offset).expect("steps name live blocks").layout;
                 let answer = match is_as_in_c {
                     // SAFETY: a live block with its layout.
                     false => unsafe { self.heap().try_deallocate(ptr, layout) },
@@ -390,11 +336,7 @@ impl<S: Subject> Explorer<S> {
                 self.model.remove(offset);
                 true
             }
-            Step::Resize {
-                offset,
-                size,
-                align,
-            } => self.resize(offset, size, align),
+            Step::Resize { offset, size, align } => self.resize(offset, size, align),
         }
     }
 
@@ -418,10 +360,7 @@ impl<S: Subject> Explorer<S> {
                 true
             }
             Err(ReallocError::Alloc(error)) => {
-                assert!(
-                    !self.model.must_resize(&live, new),
-                    "{live:?} to {new:?} fits in place"
-                );
+                assert!(!self.model.must_resize(&live, new), "{live:?} to {new:?} fits in place");
                 self.assert_rightly_refused(new, error);
                 false
             }
@@ -431,10 +370,7 @@ impl<S: Subject> Explorer<S> {
 
     /// Records a block. Its contents are zeroed, so that they can't tell two equal states apart.
     fn adopt(&mut self, block: NonNull<[u8]>, layout: Layout) {
-        let usable = self
-            .heap_ref()
-            .usable_size(block.cast())
-            .expect("a live block");
+        let usable = self.heap_ref().usable_size(block.cast()).expect("a live block");
         let address = block.cast::<u8>().as_ptr() as usize;
         self.model.insert(address, usable, layout, 0);
         // SAFETY: the block is this driver's, over its whole length.

@@ -170,15 +170,11 @@ fn fits(time: u64, trace: &Trace) -> bool {
 /// As `.evt` and as CSV.
 fn survives(trace: &Trace) {
     let mut written = Vec::new();
-    trace
-        .write(&mut written, Codec::Stored)
-        .expect("a vector takes every byte");
+    trace.write(&mut written, Codec::Stored).expect("a vector takes every byte");
     let again = Trace::read(written.as_slice()).expect("what was written can be read");
     assert_eq!(trace.events(), again.events());
     written.clear();
-    trace
-        .write_csv(&mut written)
-        .expect("a vector takes every byte");
+    trace.write_csv(&mut written).expect("a vector takes every byte");
     let again = Trace::read(written.as_slice()).expect("what was written can be read");
     assert_eq!(trace.events(), again.events());
     let _ = trace.info();

@@ -37,14 +37,7 @@ impl<S: Subject> Hostile<S> {
         let region = Region::new(config.len_bytes, config.placement);
         let (subject, base, pool_bytes) = build::<S>(&region).ok()?;
         let model = Model::of::<S>(base, pool_bytes);
-        Some(Self {
-            subject,
-            model,
-            region,
-            seed: 0,
-            corrupted: false,
-            noticed: 0,
-        })
+        Some(Self { subject, model, region, seed: 0, corrupted: false, noticed: 0 })
     }
 
     /// A late writer's run: operations decoded from `bytes`, mixed with writes to free memory.
@@ -104,10 +97,7 @@ impl<S: Subject> Hostile<S> {
     fn adopt(&mut self, block: NonNull<[u8]>, layout: Layout) {
         self.seed += 1;
         let address = block.cast::<u8>().as_ptr() as usize;
-        let usable = self
-            .subject
-            .usable_size(block.cast())
-            .expect("a live block");
+        let usable = self.subject.usable_size(block.cast()).expect("a live block");
         let live = self.model.insert(address, usable, layout, self.seed);
         pattern::fill(self.contents(&live), live.seed);
     }
@@ -137,10 +127,7 @@ impl<S: Subject> Hostile<S> {
             return;
         };
         // SAFETY: a live block with its layout.
-        match unsafe {
-            self.subject
-                .try_deallocate(self.pointer(live.offset), live.layout)
-        } {
+        match unsafe { self.subject.try_deallocate(self.pointer(live.offset), live.layout) } {
             Ok(()) => {
                 self.model.remove(live.offset);
             }
@@ -284,10 +271,7 @@ impl<S: Subject> Hostile<S> {
         }
         let sound = self.subject.check();
         assert!(self.corrupted || sound.is_ok(), "{sound:?} in a sound pool");
-        assert!(
-            self.region.surroundings_intact(),
-            "a byte outside the region was written"
-        );
+        assert!(self.region.surroundings_intact(), "a byte outside the region was written");
     }
 
     /// Overwrites the region from places and with lengths that `bytes` give, then wholly.

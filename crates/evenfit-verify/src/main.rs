@@ -89,11 +89,7 @@ enum SlabHeaps {
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
-        Command::Exhaustive {
-            granules,
-            unit,
-            geometry,
-        } => {
+        Command::Exhaustive { granules, unit, geometry } => {
             let (granules, unit) = (granules.into(), unit.into());
             let is_asked = |one| geometry == one || geometry == Geometries::All;
             if is_asked(Geometries::Standard) {
@@ -110,12 +106,7 @@ fn main() -> ExitCode {
             }
             ExitCode::SUCCESS
         }
-        Command::Slabs {
-            slabs,
-            states,
-            heap,
-            kept,
-        } => {
+        Command::Slabs { slabs, states, heap, kept } => {
             let slabs = slabs.into();
             let is_asked = |one| heap == one || heap == SlabHeaps::All;
             if is_asked(SlabHeaps::Standard) {
@@ -129,12 +120,7 @@ fn main() -> ExitCode {
             }
             ExitCode::SUCCESS
         }
-        Command::Endurance {
-            operations,
-            traces,
-            seed,
-            threads,
-        } => {
+        Command::Endurance { operations, traces, seed, threads } => {
             let mut opened = Vec::new();
             for path in traces {
                 match Trace::open(&path) {
@@ -163,10 +149,7 @@ fn visit<S: Subject>(granules: usize, unit: usize) {
 
 fn visit_slabs<S: Subject>(slabs: usize, states: usize, kept: bool) {
     if kept {
-        visit_plan::<S>(
-            &Plan::kept_slots::<S>(slabs, states),
-            "slabs of two classes",
-        );
+        visit_plan::<S>(&Plan::kept_slots::<S>(slabs, states), "slabs of two classes");
     } else {
         visit_plan::<S>(&Plan::slabs::<S>(slabs, states), "slabs of 8 slots");
     }

@@ -91,11 +91,7 @@ impl Model {
 
     /// An empty pool.
     pub fn new(rules: Rules, pool_base: usize, pool_bytes: usize) -> Self {
-        assert_eq!(
-            pool_bytes % rules.align_bytes,
-            0,
-            "a pool is whole granules"
-        );
+        assert_eq!(pool_bytes % rules.align_bytes, 0, "a pool is whole granules");
         Self {
             rules,
             pool_base,
@@ -190,10 +186,7 @@ impl Model {
     /// The free run at `offset`, or else the next one.
     pub fn gap_from(&self, offset: usize) -> Option<(usize, usize)> {
         self.gap_at(offset).or_else(|| {
-            let ends = self
-                .live
-                .range(offset + 1..)
-                .map(|(at, live)| at + live.len);
+            let ends = self.live.range(offset + 1..).map(|(at, live)| at + live.len);
             let own = self.live.range(..=offset).next_back();
             let own = own.map(|(at, live)| at + live.len);
             own.into_iter().chain(ends).find_map(|end| self.gap_at(end))
@@ -230,11 +223,7 @@ impl Model {
     }
 
     fn record(&mut self, address: usize, len: usize, layout: Layout, seed: u64) -> Live {
-        assert_eq!(
-            address % layout.align(),
-            0,
-            "{layout:?} at {address:#x} is misaligned"
-        );
+        assert_eq!(address % layout.align(), 0, "{layout:?} at {address:#x} is misaligned");
         let offset = address.wrapping_sub(self.pool_base);
         assert!(
             offset < self.pool_bytes && len <= self.pool_bytes - offset,
@@ -250,12 +239,7 @@ impl Model {
             gap.is_some_and(|(_, end)| offset + rounded <= end),
             "{layout:?} at offset {offset} overlaps a live block; the free run there is {gap:?}"
         );
-        let live = Live {
-            offset,
-            len,
-            layout,
-            seed,
-        };
+        let live = Live { offset, len, layout, seed };
         self.live.insert(offset, live);
         self.place_in_picks.insert(offset, self.picks.len());
         self.picks.push(offset);
@@ -265,14 +249,8 @@ impl Model {
 
     /// Forgets the block at `offset`.
     pub fn remove(&mut self, offset: usize) -> Live {
-        let live = self
-            .live
-            .remove(&offset)
-            .expect("the driver frees only live blocks");
-        let place = self
-            .place_in_picks
-            .remove(&offset)
-            .expect("picked by offset");
+        let live = self.live.remove(&offset).expect("the driver frees only live blocks");
+        let place = self.place_in_picks.remove(&offset).expect("picked by offset");
         self.picks.swap_remove(place);
         if let Some(moved) = self.picks.get(place) {
             self.place_in_picks.insert(*moved, place);
@@ -483,10 +461,7 @@ mod tests {
     #[test]
     fn gaps_are_the_complement_of_the_live_blocks() {
         let model = sample();
-        assert_eq!(
-            model.gaps().collect::<Vec<_>>(),
-            [(0, 16), (48, 80), (96, 160)]
-        );
+        assert_eq!(model.gaps().collect::<Vec<_>>(), [(0, 16), (48, 80), (96, 160)]);
         assert_eq!(model.gap_at(15), Some((0, 16)));
         assert_eq!(model.gap_at(16), None);
         assert_eq!(model.gap_at(47), None);
@@ -510,10 +485,7 @@ mod tests {
         assert_eq!(model.verdict(0x0fff, None), refuse(FreeError::OutsidePool));
         assert_eq!(model.verdict(0x10a0, None), refuse(FreeError::OutsidePool));
         assert_eq!(model.verdict(0x1010, Some(layout(32))), Verdict::Valid);
-        assert_eq!(
-            model.verdict(0x1010, Some(layout(16))),
-            refuse(FreeError::WrongLayout)
-        );
+        assert_eq!(model.verdict(0x1010, Some(layout(16))), refuse(FreeError::WrongLayout));
         assert_eq!(model.verdict(0x1011, None), refuse(FreeError::NotABlock));
         assert_eq!(model.verdict(0x1020, None), refuse(FreeError::NotABlock));
         assert_eq!(model.verdict(0x1030, None), refuse(FreeError::AlreadyFree));

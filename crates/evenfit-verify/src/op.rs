@@ -204,11 +204,7 @@ fn align(bytes: &mut Bytes, pool_bytes: usize) -> usize {
 
 /// What `malloc` and `realloc` of so many bytes ask for; none where the language allows no such layout.
 pub fn malloc_layout(size_bytes: usize) -> Option<Layout> {
-    let align = if size_bytes <= 8 {
-        8
-    } else {
-        2 * size_of::<usize>()
-    };
+    let align = if size_bytes <= 8 { 8 } else { 2 * size_of::<usize>() };
     Layout::from_size_align(size_bytes, align).ok()
 }
 
@@ -221,38 +217,16 @@ pub fn layout(size: usize, align: usize) -> Layout {
 impl Misuse {
     fn decode(bytes: &mut Bytes, pool_bytes: usize) -> Self {
         match bytes.byte() % 12 {
-            0..=2 => Self::Stale {
-                pick: bytes.number(1),
-            },
-            3 => Self::Interior {
-                k: bytes.number(1),
-                delta: bytes.number(2),
-            },
-            4 => Self::Interior {
-                k: bytes.number(1),
-                delta: 8 * bytes.number(1),
-            },
-            5 => Self::InFree {
-                offset: bytes.number(3),
-            },
-            6 => Self::InRegion {
-                offset: bytes.number(3),
-            },
-            7 => Self::Foreign {
-                address: bytes.number(8),
-            },
+            0..=2 => Self::Stale { pick: bytes.number(1) },
+            3 => Self::Interior { k: bytes.number(1), delta: bytes.number(2) },
+            4 => Self::Interior { k: bytes.number(1), delta: 8 * bytes.number(1) },
+            5 => Self::InFree { offset: bytes.number(3) },
+            6 => Self::InRegion { offset: bytes.number(3) },
+            7 => Self::Foreign { address: bytes.number(8) },
             8 => Self::OtherHeap,
-            9 => Self::PastEnd {
-                delta: bytes.number(1),
-            },
-            10 => Self::WrongSize {
-                k: bytes.number(1),
-                size: size(bytes, pool_bytes),
-            },
-            _ => Self::WrongAlign {
-                k: bytes.number(1),
-                doublings: u32::from(bytes.byte() % 16),
-            },
+            9 => Self::PastEnd { delta: bytes.number(1) },
+            10 => Self::WrongSize { k: bytes.number(1), size: size(bytes, pool_bytes) },
+            _ => Self::WrongAlign { k: bytes.number(1), doublings: u32::from(bytes.byte() % 16) },
         }
     }
 }
@@ -272,22 +246,10 @@ impl Op {
             85..=94 => Self::AllocateZeroed(new(bytes)),
             95..=139 => Self::Free { k: k(bytes) },
             140..=159 => Self::FreeAsInC { k: k(bytes) },
-            160..=174 => Self::Realloc {
-                k: k(bytes),
-                new_bytes: new(bytes).size(),
-            },
-            175..=189 => Self::Shrink {
-                k: k(bytes),
-                new: new(bytes),
-            },
-            190..=203 => Self::Reallocate {
-                k: k(bytes),
-                new: new(bytes),
-            },
-            204..=209 => Self::ResizeInPlace {
-                k: k(bytes),
-                new: new(bytes),
-            },
+            160..=174 => Self::Realloc { k: k(bytes), new_bytes: new(bytes).size() },
+            175..=189 => Self::Shrink { k: k(bytes), new: new(bytes) },
+            190..=203 => Self::Reallocate { k: k(bytes), new: new(bytes) },
+            204..=209 => Self::ResizeInPlace { k: k(bytes), new: new(bytes) },
             210..=247 => {
                 let via = match bytes.byte() % 8 {
                     0..=2 => Via::Deallocate,
@@ -297,10 +259,7 @@ impl Op {
                     6 => Via::Reallocate,
                     _ => Via::UsableSize,
                 };
-                Self::Misuse {
-                    kind: Misuse::decode(bytes, pool_bytes),
-                    via,
-                }
+                Self::Misuse { kind: Misuse::decode(bytes, pool_bytes), via }
             }
             248..=253 => Self::Check,
             254..=255 => Self::FreeAll { k: k(bytes) },

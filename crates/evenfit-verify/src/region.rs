@@ -40,19 +40,13 @@ impl Region {
         let slack = match placement {
             Placement::AfterGuard(slack) | Placement::BeforeGuard(slack) => slack,
         };
-        let inner_bytes = (len_bytes + slack)
-            .next_multiple_of(page_bytes)
-            .max(page_bytes);
+        let inner_bytes = (len_bytes + slack).next_multiple_of(page_bytes).max(page_bytes);
         let pages = Pages::new(inner_bytes);
         let start = match placement {
             Placement::AfterGuard(slack) => page_bytes + slack,
             Placement::BeforeGuard(slack) => page_bytes + inner_bytes - slack - len_bytes,
         };
-        let region = Self {
-            pages,
-            start,
-            len_bytes,
-        };
+        let region = Self { pages, start, len_bytes };
         for (from, to) in region.margins() {
             // SAFETY: the margins lie in the open pages and outside the region.
             unsafe { region.pages.base().add(from).write_bytes(CANARY, to - from) };
@@ -118,10 +112,9 @@ mod tests {
 
     #[test]
     fn lies_where_it_was_told_and_sees_a_stray_write() {
-        for (placement, remainder) in [
-            (Placement::AfterGuard(3), 3),
-            (Placement::BeforeGuard(0), 4096 - 1001),
-        ] {
+        for (placement, remainder) in
+            [(Placement::AfterGuard(3), 3), (Placement::BeforeGuard(0), 4096 - 1001)]
+        {
             let region = Region::new(1001, placement);
             assert_eq!(region.base().as_ptr() as usize % 4096, remainder);
             assert!(region.surroundings_intact());

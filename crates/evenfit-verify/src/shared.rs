@@ -110,9 +110,7 @@ impl<T: Tiers> Interface for Budgeted<'_, '_, '_, T> {
     }
     unsafe fn reallocate(&self, ptr: NonNull<u8>, old: Layout, new: Layout) -> Option<NonNull<u8>> {
         // SAFETY: passed on to the caller.
-        unsafe { self.0.reallocate(ptr, old, new) }
-            .ok()
-            .map(NonNull::cast)
+        unsafe { self.0.reallocate(ptr, old, new) }.ok().map(NonNull::cast)
     }
     fn usable_bytes(&self, ptr: NonNull<u8>) -> Option<usize> {
         self.1.usable_size(ptr).ok()
@@ -174,11 +172,7 @@ fn with_region<T: Tiers, G: Geometry>(region_bytes: usize, hook: bool, bytes: &m
 
 /// One that has nothing to give, and must be asked only so often.
 fn give_up_later(request: &OutOfMemory) -> WhenFull {
-    if request.retries < 2 {
-        WhenFull::Retry
-    } else {
-        WhenFull::Fail
-    }
+    if request.retries < 2 { WhenFull::Retry } else { WhenFull::Fail }
 }
 
 fn with_heap<H: Shared>(heap: &H, hook: bool, bytes: &mut Bytes<'_>) {

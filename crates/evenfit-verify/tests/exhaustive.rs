@@ -8,9 +8,7 @@ use evenfit_verify::subject::{
 
 fn every_state_up_to<S: Subject>(granules_max: usize) {
     let granules_max = match std::env::var("EVENFIT_GRANULES") {
-        Ok(said) => said
-            .parse()
-            .expect("EVENFIT_GRANULES is a number of granules"),
+        Ok(said) => said.parse().expect("EVENFIT_GRANULES is a number of granules"),
         Err(_) => granules_max,
     };
     let step = S::RULES.align_bytes / S::GRANULE_BYTES;

@@ -65,10 +65,7 @@ fn a_granule_too_many_of_a_slab_is_free() {
     free(&mut heap, hole, 257 * GRANULE);
     let used_bytes = heap.stats().used_bytes;
     let slot = allocate(&mut heap, 64);
-    assert_eq!(
-        slot, hole,
-        "the slab lies where 257 granules were free in this test"
-    );
+    assert_eq!(slot, hole, "the slab lies where 257 granules were free in this test");
     assert_eq!(heap.stats().used_bytes - used_bytes, 64);
 }
 
@@ -96,10 +93,7 @@ fn no_request_longer_than_largest_free_succeeds() {
     free(&mut heap, before, shorter);
     let largest = heap.largest_free();
     let more = heap.allocate(layout(largest + 1));
-    assert!(
-        more.is_err(),
-        "largest_free said {largest}, and one byte more was had"
-    );
+    assert!(more.is_err(), "largest_free said {largest}, and one byte more was had");
 }
 
 /// Two free blocks whose links were forged to lead to each other are believed, so a list may hold a block of
@@ -124,11 +118,8 @@ fn a_block_in_a_wrong_list_is_not_mistaken_for_a_longer_one() {
     };
     // SAFETY: late writes, to free memory of the pool: a's link to the block before, and c's to the one behind.
     unsafe {
-        a.add(4)
-            .cast::<[u8; 4]>()
-            .write(number(c).first_chunk().copied().unwrap());
-        c.cast::<[u8; 4]>()
-            .write(number(a).first_chunk().copied().unwrap());
+        a.add(4).cast::<[u8; 4]>().write(number(c).first_chunk().copied().unwrap());
+        c.cast::<[u8; 4]>().write(number(a).first_chunk().copied().unwrap());
     }
     free(&mut heap, behind, 40 * GRANULE);
     let Ok(part) = heap.allocate(layout(33 * GRANULE)) else {

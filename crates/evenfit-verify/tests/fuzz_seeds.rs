@@ -6,9 +6,7 @@ use evenfit_verify::fuzz::TARGETS;
 use evenfit_verify::random::Random;
 
 fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../fuzz/seeds")
-        .join(target);
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds").join(target);
     let Ok(entries) = std::fs::read_dir(&directory) else {
         return Vec::new();
     };

@@ -43,10 +43,7 @@ impl Probe for Steps {
     fn count<T>(&mut self, operation: impl FnOnce() -> T) -> (T, Cost) {
         if !self.is_stepping {
             let (result, instructions) = self.translator.count(operation);
-            let cost = Cost {
-                instructions,
-                ..Cost::default()
-            };
+            let cost = Cost { instructions, ..Cost::default() };
             return (result, cost);
         }
         let (result, trace) = self.stepper.trace(operation);
@@ -60,11 +57,8 @@ impl Probe for Steps {
     }
 
     fn is_most(&mut self, key: Key) {
-        let addresses = if self.is_stepping {
-            self.addresses.clone()
-        } else {
-            self.translator.addresses()
-        };
+        let addresses =
+            if self.is_stepping { self.addresses.clone() } else { self.translator.addresses() };
         self.most.insert(key, addresses);
     }
 
@@ -94,11 +88,7 @@ fn counted(effort: Effort) -> Record<Steps> {
 fn compare_or_write(effort: Effort, reached_percent: u64) {
     let begin = std::time::Instant::now();
     let record = counted(effort);
-    println!(
-        "{} states, {:?}, opt-level {OPT_LEVEL}",
-        record.states(),
-        begin.elapsed()
-    );
+    println!("{} states, {:?}, opt-level {OPT_LEVEL}", record.states(), begin.elapsed());
     print(&record);
     let most = record.by_operation();
     let turns = most.values().map(|most| most.cost.turns).max();
@@ -131,9 +121,7 @@ fn compare(most: &Mosts, reached_percent: u64) {
     let page = std::fs::read_to_string(PAGE).expect("docs/bounds.md");
     let is_compared =
         |figure| figure == Figure::Instructions || reached_percent == MANY_REACH_PERCENT;
-    let compared = tables()
-        .into_iter()
-        .filter(|(_, figure)| is_compared(*figure));
+    let compared = tables().into_iter().filter(|(_, figure)| is_compared(*figure));
     let different: Vec<String> = compared
         .flat_map(|(name, figure)| differences(most, &page, &name, figure, reached_percent))
         .collect();
@@ -146,15 +134,8 @@ fn print(record: &Record<Steps>) {
         "| operation | tier | states | instructions | turns | the worst |\n|---|---|---|--:|--:|---|"
     );
     for ((tier, operation, family), most) in record.by_family() {
-        let Cost {
-            instructions,
-            turns,
-            ..
-        } = most.cost;
-        println!(
-            "| {operation} | {tier} | {family} | {instructions} | {turns} | {} |",
-            most.state
-        );
+        let Cost { instructions, turns, .. } = most.cost;
+        println!("| {operation} | {tier} | {family} | {instructions} | {turns} | {} |", most.state);
     }
     if std::env::var_os("EVENFIT_BREAKDOWN").is_none() {
         return;
@@ -177,17 +158,11 @@ fn number(name: &str, otherwise: u64) -> u64 {
 }
 
 fn effort(samples: u64, climbs: u64) -> Effort {
-    Effort {
-        samples: number("EVENFIT_SAMPLES", samples),
-        climbs: number("EVENFIT_CLIMBS", climbs),
-    }
+    Effort { samples: number("EVENFIT_SAMPLES", samples), climbs: number("EVENFIT_CLIMBS", climbs) }
 }
 
 #[test]
-#[cfg_attr(
-    debug_assertions,
-    ignore = "the bound is that of an optimised build: --release"
-)]
+#[cfg_attr(debug_assertions, ignore = "the bound is that of an optimised build: --release")]
 fn no_operation_exceeds_its_bound() {
     compare_or_write(effort(100, 20), 66);
 }
@@ -226,17 +201,9 @@ fn does_not_grow<T: Tiers>() {
     let kib = 1024 / 8;
     let first = among_holes::<T>(&mut stepper, 256 * kib, 100);
     // What takes long without optimisation is left to the optimised build.
-    let many = if cfg!(debug_assertions) {
-        10_000
-    } else {
-        100_000
-    };
-    for (granules, holes) in [
-        (32 << 10, 8_000),
-        (256 << 10, many),
-        (1 << 20, 100),
-        (1 << 20, many),
-    ] {
+    let many = if cfg!(debug_assertions) { 10_000 } else { 100_000 };
+    for (granules, holes) in [(32 << 10, 8_000), (256 << 10, many), (1 << 20, 100), (1 << 20, many)]
+    {
         let other = among_holes::<T>(&mut stepper, granules * kib, holes);
         assert_eq!(other, first, "{holes} holes in {granules} KiB");
     }

@@ -75,11 +75,7 @@ impl<const FAULT: u8> Plain<FAULT> {
         if offset >= self.len {
             return Err(FreeError::OutsidePool);
         }
-        let i = self
-            .blocks
-            .iter()
-            .position(|b| b.0 == offset)
-            .ok_or(FreeError::NotABlock)?;
+        let i = self.blocks.iter().position(|b| b.0 == offset).ok_or(FreeError::NotABlock)?;
         if !self.blocks[i].2 {
             return Err(match FAULT {
                 fault::WRONG_ERROR => FreeError::OutsidePool,
@@ -90,11 +86,7 @@ impl<const FAULT: u8> Plain<FAULT> {
             (Self::is_for(l.size(), self.blocks[i].1) || FAULT == fault::CALLS_WRONG_SIZE_FINE)
                 && address.is_multiple_of(l.align())
         });
-        if fits {
-            Ok(i)
-        } else {
-            Err(FreeError::WrongLayout)
-        }
+        if fits { Ok(i) } else { Err(FreeError::WrongLayout) }
     }
 
     fn refuse(&mut self, error: FreeError) -> FreeError {
@@ -153,11 +145,8 @@ impl<const FAULT: u8> Plain<FAULT> {
         self.merge();
         match self.allocate(new) {
             Ok(block) => {
-                let kept = if FAULT == fault::LOSES_CONTENTS {
-                    bytes.len() / 2
-                } else {
-                    bytes.len()
-                };
+                let kept =
+                    if FAULT == fault::LOSES_CONTENTS { bytes.len() / 2 } else { bytes.len() };
                 // SAFETY: the new block holds at least `bytes.len()` bytes.
                 unsafe {
                     block
@@ -176,10 +165,7 @@ impl<const FAULT: u8> Plain<FAULT> {
 
     fn slice(&self, offset: usize, len: usize) -> NonNull<[u8]> {
         // SAFETY: `ptr` is the region's base, and the pool follows the metadata in it.
-        let at = unsafe {
-            self.ptr
-                .add(self.base - self.ptr.as_ptr() as usize + offset)
-        };
+        let at = unsafe { self.ptr.add(self.base - self.ptr.as_ptr() as usize + offset) };
         NonNull::slice_from_raw_parts(at, len)
     }
 }
@@ -199,11 +185,7 @@ impl<const FAULT: u8> Allocator for Plain<FAULT> {
         let Some((i, mut pad)) = found.filter(|_| !stingy) else {
             self.stats.failed_requests += 1;
             let never = size > self.len;
-            return Err(if never {
-                AllocError::TooLarge
-            } else {
-                AllocError::OutOfMemory
-            });
+            return Err(if never { AllocError::TooLarge } else { AllocError::OutOfMemory });
         };
         let (offset, len, _) = self.blocks[i];
         if FAULT == fault::LOSES_ALIGNMENT {
@@ -222,16 +204,11 @@ impl<const FAULT: u8> Allocator for Plain<FAULT> {
             (offset + pad, taken, true),
             (offset + pad + taken, len - pad - taken, false),
         ];
-        self.blocks
-            .splice(i..=i, pieces.into_iter().filter(|piece| piece.1 > 0));
+        self.blocks.splice(i..=i, pieces.into_iter().filter(|piece| piece.1 > 0));
         self.count();
         if FAULT == fault::WRITES_PAST_THE_POOL {
             // SAFETY: a byte of the open page behind the region, which the tests map so.
-            unsafe {
-                self.ptr
-                    .add(self.stats.pool_bytes + self.stats.metadata_bytes)
-                    .write(1)
-            };
+            unsafe { self.ptr.add(self.stats.pool_bytes + self.stats.metadata_bytes).write(1) };
         }
         Ok(self.slice(offset + pad, taken))
     }
@@ -275,13 +252,7 @@ impl<const FAULT: u8> Allocator for Plain<FAULT> {
     }
 
     fn largest_free(&self) -> usize {
-        let largest = self
-            .blocks
-            .iter()
-            .filter(|b| !b.2)
-            .map(|b| b.1)
-            .max()
-            .unwrap_or(0);
+        let largest = self.blocks.iter().filter(|b| !b.2).map(|b| b.1).max().unwrap_or(0);
         let stingy = FAULT == fault::LARGEST_TOO_SMALL && self.blocks.len() > 3;
         largest - usize::from(stingy && largest > 0) * GRANULE
     }
@@ -326,22 +297,13 @@ impl<const FAULT: u8> Subject for Plain<FAULT> {
         let pool = (base + METADATA).next_multiple_of(GRANULE);
         let len = (base + len_bytes).saturating_sub(pool) / GRANULE * GRANULE;
         if len < MIN * GRANULE {
-            return Err(InitError::RegionTooSmall {
-                len_bytes,
-                min_bytes: METADATA + 32,
-            });
+            return Err(InitError::RegionTooSmall { len_bytes, min_bytes: METADATA + 32 });
         }
         let mut stats = Stats::default();
         stats.pool_bytes = len;
         stats.free_bytes = len;
         stats.metadata_bytes = len_bytes - len;
-        Ok(Self {
-            base: pool,
-            ptr,
-            len,
-            blocks: vec![(0, len, false)],
-            stats,
-        })
+        Ok(Self { base: pool, ptr, len, blocks: vec![(0, len, false)], stats })
     }
 
     unsafe fn try_free(&mut self, ptr: NonNull<u8>) -> Result<(), FreeError> {
@@ -395,8 +357,7 @@ impl<const FAULT: u8> Subject for Plain<FAULT> {
         let left = room - size;
         let len = if left < MIN * GRANULE { room } else { size };
         let pieces = [(offset, len, true), (offset + len, room - len, false)];
-        self.blocks
-            .splice(i..stays, pieces.into_iter().filter(|piece| piece.1 > 0));
+        self.blocks.splice(i..stays, pieces.into_iter().filter(|piece| piece.1 > 0));
         self.count();
         Ok(self.slice(offset, len))
     }
@@ -419,15 +380,13 @@ impl<const FAULT: u8> Subject for Plain<FAULT> {
     }
 
     fn usable_size(&self, ptr: NonNull<u8>) -> Result<usize, FreeError> {
-        self.at(ptr.as_ptr() as usize, None)
-            .map(|i| self.blocks[i].1)
+        self.at(ptr.as_ptr() as usize, None).map(|i| self.blocks[i].1)
     }
 
     fn largest_free_aligned(&mut self, align: usize) -> usize {
         let room = |&(offset, len, used): &(usize, usize, bool)| {
             let before = self.before(offset, align).filter(|_| !used)?;
-            len.checked_sub(before)
-                .filter(|room| *room >= MIN * GRANULE)
+            len.checked_sub(before).filter(|room| *room >= MIN * GRANULE)
         };
         let largest = self.blocks.iter().filter_map(room).max().unwrap_or(0);
         let wrong = self.blocks.len() > 3 && largest > 0;
@@ -444,17 +403,12 @@ fn complaint<const FAULT: u8>() -> Option<String> {
     let mut random = fastrand::Rng::with_seed(0x1234_5678);
     for round in 0..60 {
         let bytes: Vec<u8> = (0..600).map(|_| random.u8(..)).collect();
-        let config = Config {
-            len_bytes: 60 + 97 * round,
-            placement: Placement::AfterGuard(round),
-        };
+        let config = Config { len_bytes: 60 + 97 * round, placement: Placement::AfterGuard(round) };
         let run = std::panic::catch_unwind(|| {
             Driver::<Plain<FAULT>>::run(config, &mut Bytes::new(&bytes));
         });
         if let Err(payload) = run {
-            let fixed = payload
-                .downcast_ref::<&str>()
-                .map(|said| (*said).to_owned());
+            let fixed = payload.downcast_ref::<&str>().map(|said| (*said).to_owned());
             return payload.downcast_ref::<String>().cloned().or(fixed);
         }
     }

@@ -17,10 +17,7 @@ fn script(len: usize) -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn cases(count: u32) -> ProptestConfig {
-    ProptestConfig {
-        failure_persistence: None,
-        ..ProptestConfig::with_cases(count)
-    }
+    ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(count) }
 }
 
 proptest! {
@@ -114,19 +111,14 @@ proptest! {
 
 /// What the tests above mean by slabs is there.
 fn small_requests_are_served_from_slabs<S: Subject>(slabs_min: usize) {
-    let config = Config {
-        len_bytes: 64 << 10,
-        placement: Placement::AfterGuard(0),
-    };
+    let config = Config { len_bytes: 64 << 10, placement: Placement::AfterGuard(0) };
     let mut driver = Driver::<S>::new(config).unwrap();
     for size in 1..=200 {
         driver.apply(&Op::Allocate(evenfit_verify::op::layout(size, 8)));
     }
     driver.check();
     let states = driver.pieces().map(|piece| piece.state);
-    let slabs = states
-        .filter(|state| matches!(state, evenfit::BlockState::Slab { .. }))
-        .count();
+    let slabs = states.filter(|state| matches!(state, evenfit::BlockState::Slab { .. })).count();
     assert!(slabs >= slabs_min, "{slabs} slabs");
     driver.finish();
 }
@@ -141,16 +133,12 @@ fn small_requests_are_served_from_slabs_in_each_geometry() {
 /// Every region from none to a few pairs of map, at every address modulo a line: built or refused
 /// with a length that suffices, and then driven a little.
 fn every_small_region<S: Subject>() {
-    let script: Vec<u8> = (0..240_u32)
-        .map(|i| (i.wrapping_mul(2_654_435_761) >> 23) as u8)
-        .collect();
+    let script: Vec<u8> =
+        (0..240_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 23) as u8).collect();
     for slack in 0..64 {
         let mut built_before = false;
         for len_bytes in 0..300 {
-            let config = Config {
-                len_bytes,
-                placement: Placement::AfterGuard(slack),
-            };
+            let config = Config { len_bytes, placement: Placement::AfterGuard(slack) };
             match Driver::<S>::new(config) {
                 Ok(mut driver) => {
                     built_before = true;
@@ -161,15 +149,9 @@ fn every_small_region<S: Subject>() {
                     }
                     driver.finish();
                 }
-                Err(evenfit::InitError::RegionTooSmall {
-                    len_bytes: said,
-                    min_bytes,
-                }) => {
+                Err(evenfit::InitError::RegionTooSmall { len_bytes: said, min_bytes }) => {
                     assert_eq!(said, len_bytes);
-                    assert!(
-                        min_bytes > len_bytes,
-                        "{len_bytes} bytes refused, {min_bytes} asked"
-                    );
+                    assert!(min_bytes > len_bytes, "{len_bytes} bytes refused, {min_bytes} asked");
                     assert!(min_bytes < 100, "{min_bytes} bytes asked for one block");
                     assert!(!built_before, "a longer region was refused");
                 }
@@ -206,25 +188,16 @@ fn a_region_too_large_for_the_links_is_refused_with_one_that_is_not() {
 }
 
 fn a_region_too_large<S: Subject>() {
-    let too_large = Config {
-        len_bytes: 1 << 20,
-        placement: Placement::AfterGuard(0),
-    };
-    let Err(evenfit::InitError::RegionTooLarge {
-        len_bytes,
-        max_bytes,
-    }) = Driver::<S>::new(too_large)
+    let too_large = Config { len_bytes: 1 << 20, placement: Placement::AfterGuard(0) };
+    let Err(evenfit::InitError::RegionTooLarge { len_bytes, max_bytes }) =
+        Driver::<S>::new(too_large)
     else {
         panic!("a MiB has more than 2^16 granules of 8 bytes");
     };
     assert_eq!(len_bytes, 1 << 20);
-    let largest = Config {
-        len_bytes: max_bytes,
-        placement: Placement::AfterGuard(0),
-    };
-    let script: Vec<u8> = (0..6000_u32)
-        .map(|i| (i.wrapping_mul(2_654_435_761) >> 21) as u8)
-        .collect();
+    let largest = Config { len_bytes: max_bytes, placement: Placement::AfterGuard(0) };
+    let script: Vec<u8> =
+        (0..6000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 21) as u8).collect();
     let Ok(driver) = Driver::<S>::new(largest) else {
         panic!("{max_bytes} bytes were said to be fine");
     };

@@ -37,9 +37,7 @@ fn counts_each_turn_of_a_loop() {
 fn is_the_same_every_time() {
     let mut stepper = Stepper::new();
     let words: Vec<u64> = (0..100).collect();
-    let counts: Vec<_> = (0..5)
-        .map(|_| stepper.count(|| words.iter().sum::<u64>()))
-        .collect();
+    let counts: Vec<_> = (0..5).map(|_| stepper.count(|| words.iter().sum::<u64>())).collect();
     assert!(counts.iter().all(|count| *count == counts[0]));
     assert_eq!(counts[0].0, 4950);
 }

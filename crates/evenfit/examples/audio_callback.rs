@@ -47,12 +47,8 @@ impl Synthesizer<'_> {
             unsafe { line.add(i).write(noise) };
         }
         self.notes += 1;
-        self.voices[unused] = Some(Voice {
-            line,
-            layout,
-            position: 0,
-            frames_left: RATE_HZ / 8 + frequency_hz,
-        });
+        self.voices[unused] =
+            Some(Voice { line, layout, position: 0, frames_left: RATE_HZ / 8 + frequency_hz });
     }
 
     /// What the sound card calls every 2.7 ms.
@@ -95,18 +91,13 @@ fn main() {
             synthesizer.pluck([110, 147, 220, 330, 494, 880][block / 5 % 6]);
         }
         synthesizer.callback(&mut output);
-        loudest = output
-            .iter()
-            .fold(loudest, |loudest, sample| loudest.max(sample.abs()));
+        loudest = output.iter().fold(loudest, |loudest, sample| loudest.max(sample.abs()));
     }
     let stats = synthesizer.heap.stats();
     println!(
         "{} notes, {} silent for want of memory, loudest sample {loudest:.3}",
         synthesizer.notes, synthesizer.silent
     );
-    println!(
-        "peak {} of {} bytes",
-        stats.peak_used_bytes, stats.pool_bytes
-    );
+    println!("peak {} of {} bytes", stats.peak_used_bytes, stats.pool_bytes);
     assert!(loudest > 0.1 && synthesizer.notes > 100);
 }

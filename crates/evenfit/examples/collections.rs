@@ -16,11 +16,7 @@ fn main() {
         order.push(number);
     }
     println!("31 squared is {}", squares[&31]);
-    println!(
-        "{} numbers in {} bytes of the pool",
-        order.len(),
-        HEAP.stats().used_bytes
-    );
+    println!("{} numbers in {} bytes of the pool", order.len(), HEAP.stats().used_bytes);
 
     let plugin = HEAP.budget("plugin", 64 * 1024);
     let mut log = Vec::new_in(&plugin);
@@ -35,8 +31,5 @@ fn main() {
         stats.used_bytes,
         stats.limit_bytes
     );
-    assert!(
-        HEAP.largest_free() > 512 * 1024,
-        "the rest of the pool is untouched"
-    );
+    assert!(HEAP.largest_free() > 512 * 1024, "the rest of the pool is untouched");
 }

@@ -40,8 +40,5 @@ fn main() {
     let after = HEAP.stats();
     assert_eq!(after.used_bytes, before, "every reading was freed");
     println!("sum of all samples until {last_ms} ms: {total}");
-    println!(
-        "peak {} of {} bytes",
-        after.peak_used_bytes, after.pool_bytes
-    );
+    println!("peak {} of {} bytes", after.peak_used_bytes, after.pool_bytes);
 }

@@ -26,9 +26,7 @@ unsafe impl Sync for InterruptsMasked {}
 
 // SAFETY: with interrupts masked nothing else runs on the one core, and `held` refuses nesting.
 unsafe impl Lock for InterruptsMasked {
-    const UNLOCKED: Self = Self {
-        held: Cell::new(false),
-    };
+    const UNLOCKED: Self = Self { held: Cell::new(false) };
 
     fn hold<R>(&self, f: impl FnOnce() -> R) -> R {
         let were_on = INTERRUPTS.swap(false, Ordering::SeqCst);

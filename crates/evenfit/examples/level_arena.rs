@@ -52,10 +52,6 @@ fn main() {
             stats.pool_bytes
         );
         level.reset();
-        assert_eq!(
-            level.stats().free_bytes,
-            stats.pool_bytes,
-            "all of it is free again"
-        );
+        assert_eq!(level.stats().free_bytes, stats.pool_bytes, "all of it is free again");
     }
 }

@@ -82,10 +82,7 @@ pub(crate) struct Run {
 
 impl Run {
     /// No granules, beyond any pool.
-    pub(crate) const NONE: Self = Self {
-        start: usize::MAX,
-        end: usize::MAX,
-    };
+    pub(crate) const NONE: Self = Self { start: usize::MAX, end: usize::MAX };
 
     #[inline(always)]
     pub(crate) fn len(self) -> usize {
@@ -206,14 +203,8 @@ impl<G: Geometry> Blocks<G> {
     /// Where what a walk reads is kept: the end, the top, what it was lowered from, and the rest's start and end.
     #[cfg(target_pointer_width = "64")]
     pub(crate) fn places(&self) -> [*const usize; 5] {
-        [
-            &self.end,
-            &self.top,
-            &self.top_peak,
-            &self.rest.start,
-            &self.rest.end,
-        ]
-        .map(core::ptr::from_ref)
+        [&self.end, &self.top, &self.top_peak, &self.rest.start, &self.rest.end]
+            .map(core::ptr::from_ref)
     }
 
     /// Where the never-used end of the pool begins.
@@ -223,24 +214,17 @@ impl<G: Geometry> Blocks<G> {
 
     /// Gives all blocks back. The peak of the top and the counts of failures go on.
     pub(crate) fn reset(&mut self) {
-        let Counters {
-            failed, refused, ..
-        } = self.counters;
+        let Counters { failed, refused, .. } = self.counters;
         let top_peak = self.top_peak();
         // SAFETY: no mark lies behind the top; map, directory and pool go on as they are.
         unsafe {
-            self.map.start().write_bytes(
-                0,
-                (self.top / 8 + size_of::<usize>()).min(Map::bytes(self.end)),
-            );
+            self.map
+                .start()
+                .write_bytes(0, (self.top / 8 + size_of::<usize>()).min(Map::bytes(self.end)));
             *self = Self::new(self.map, self.directory, self.pool, self.end);
         }
         self.top_peak = top_peak;
-        self.counters = Counters {
-            failed,
-            refused,
-            ..Counters::default()
-        };
+        self.counters = Counters { failed, refused, ..Counters::default() };
     }
 
     /// Moves the end of the last block, where what was never used begins. Between there are no marks but

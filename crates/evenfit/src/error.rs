@@ -27,17 +27,11 @@ pub enum InitError {
 impl fmt::Display for InitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::RegionTooSmall {
-                len_bytes,
-                min_bytes,
-            } => write!(
+            Self::RegionTooSmall { len_bytes, min_bytes } => write!(
                 f,
                 "a region of {len_bytes} bytes is too small for a pool: hand over at least {min_bytes}"
             ),
-            Self::RegionTooLarge {
-                len_bytes,
-                max_bytes,
-            } => write!(
+            Self::RegionTooLarge { len_bytes, max_bytes } => write!(
                 f,
                 "a region of {len_bytes} bytes has more granules than the links can number: \
                  at most {max_bytes} bytes, or choose a wider geometry"
@@ -207,41 +201,26 @@ impl fmt::Display for CheckError {
                 )
             }
             Self::InnerMark { offset_bytes } => {
-                write!(
-                    f,
-                    "the map was overwritten inside the block at offset {offset_bytes}"
-                )
+                write!(f, "the map was overwritten inside the block at offset {offset_bytes}")
             }
             Self::Link { offset_bytes } => write!(
                 f,
                 "the free block at offset {offset_bytes} was overwritten, or a neighbour in its list was: look for writes after free"
             ),
             Self::Slab { offset_bytes } => {
-                write!(
-                    f,
-                    "the descriptor of the slab at offset {offset_bytes} was overwritten"
-                )
+                write!(f, "the descriptor of the slab at offset {offset_bytes} was overwritten")
             }
             Self::SlabList { class } => {
-                write!(
-                    f,
-                    "the slabs of class {class} don't agree with its list and counter"
-                )
+                write!(f, "the slabs of class {class} don't agree with its list and counter")
             }
             Self::Bin { bin } => {
-                write!(
-                    f,
-                    "the free list of bin {bin} doesn't hold what the map says is free"
-                )
+                write!(f, "the free list of bin {bin} doesn't hold what the map says is free")
             }
             Self::Header { offset_bytes } => write!(
                 f,
                 "the header at offset {offset_bytes} was overwritten: look for writes past the end of the block before"
             ),
-            Self::Counters {
-                counted_bytes,
-                remembered_bytes,
-            } => write!(
+            Self::Counters { counted_bytes, remembered_bytes } => write!(
                 f,
                 "{counted_bytes} bytes are in used blocks, but the heap remembers {remembered_bytes}"
             ),

@@ -148,9 +148,8 @@ impl<'pool> FirstFit<'pool> {
     }
 
     fn first_fit(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
-        let size = block_size(layout)
-            .filter(|&size| size <= self.len)
-            .ok_or(AllocError::TooLarge)?;
+        let size =
+            block_size(layout).filter(|&size| size <= self.len).ok_or(AllocError::TooLarge)?;
         let (mut before, mut at) = (END, self.first_free);
         while at != END {
             let free = self.header(at).ok_or(AllocError::Corrupt)?;
@@ -171,11 +170,7 @@ impl<'pool> FirstFit<'pool> {
     fn gap_to_align(&self, at: usize, align: usize) -> usize {
         let payload = self.base.addr().get() + at + HEADER;
         let gap = payload.wrapping_neg() & (align - 1);
-        if gap == 0 || gap >= MIN_BLOCK {
-            gap
-        } else {
-            gap + align
-        }
+        if gap == 0 || gap >= MIN_BLOCK { gap } else { gap + align }
     }
 
     /// Makes a used block of `size` bytes out of the free block at `at`, leaving `gap` bytes in
@@ -296,10 +291,7 @@ impl<'pool> FirstFit<'pool> {
         }
         self.set_header(block.at, size, END);
         self.coalesce(block.at + size, rest, block.free_before, block.free_after);
-        self.count(
-            self.stats.used_bytes.saturating_sub(rest),
-            self.stats.live_blocks,
-        );
+        self.count(self.stats.used_bytes.saturating_sub(rest), self.stats.live_blocks);
         self.payload(block.at, size)
     }
 
@@ -338,11 +330,8 @@ impl<'pool> FirstFit<'pool> {
         let (mut at, mut free) = (0, self.first_free);
         core::iter::from_fn(move || {
             let header = self.header(at)?;
-            let mut block = Block {
-                offset_bytes: at,
-                size_bytes: header.size,
-                state: BlockState::Used,
-            };
+            let mut block =
+                Block { offset_bytes: at, size_bytes: header.size, state: BlockState::Used };
             if at == free {
                 block.state = BlockState::Free;
                 free = header.next;
@@ -431,12 +420,7 @@ impl<'pool> FirstFit<'pool> {
                 if free_after != END && !valid {
                     return Err(FreeError::Corrupt);
                 }
-                return Ok(Found {
-                    at,
-                    size,
-                    free_before,
-                    free_after,
-                });
+                return Ok(Found { at, size, free_before, free_after });
             }
             if is_free {
                 free_before = at;
@@ -447,8 +431,7 @@ impl<'pool> FirstFit<'pool> {
 
     /// The free block after the one at `before`; the first one if `before` is [`END`].
     fn next_free(&self, before: usize) -> usize {
-        self.header(before)
-            .map_or(self.first_free, |free| free.next)
+        self.header(before).map_or(self.first_free, |free| free.next)
     }
 
     /// Makes `next` the free block after the one at `before`; the first one if that is [`END`].
@@ -490,10 +473,7 @@ impl<'pool> FirstFit<'pool> {
         // SAFETY: every caller passes the offset of a block it has taken from the list or found
         // by the walk, or of a part that it cuts from one: aligned, in the pool, and not lent out.
         unsafe {
-            self.base
-                .add(at)
-                .cast::<Header>()
-                .write(Header { size, next });
+            self.base.add(at).cast::<Header>().write(Header { size, next });
         }
     }
 

@@ -254,11 +254,7 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
     /// power of two. O(1).
     pub fn largest_free_aligned(&self, align: usize) -> usize {
         if align <= G::ALIGN_BYTES {
-            return if align.is_power_of_two() {
-                self.largest_free()
-            } else {
-                0
-            };
+            return if align.is_power_of_two() { self.largest_free() } else { 0 };
         }
         if !align.is_power_of_two() {
             return 0;
@@ -289,9 +285,7 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         if let Some(slabs) = self.slabs() {
             let (used_slots, free_bytes) = slabs.used();
             used_bytes = used_bytes.wrapping_sub(free_bytes);
-            live_blocks = live_blocks
-                .wrapping_sub(slabs.open_slabs())
-                .wrapping_add(used_slots);
+            live_blocks = live_blocks.wrapping_sub(slabs.open_slabs()).wrapping_add(used_slots);
         }
         Stats {
             pool_bytes: bytes(self.blocks.end),

@@ -22,12 +22,7 @@ impl fmt::Display for Misuse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "refused to free {:p}: {}", self.ptr, self.error)?;
         if let Some(layout) = self.layout {
-            write!(
-                f,
-                " (handed in with size {} and alignment {})",
-                layout.size(),
-                layout.align()
-            )?;
+            write!(f, " (handed in with size {} and alignment {})", layout.size(), layout.align())?;
         }
         Ok(())
     }

@@ -35,23 +35,15 @@ impl Division {
         // Whatever the alignment of another region.
         let min_bytes = least.end_bytes::<G>() + G::ALIGN_BYTES;
         if least.end_bytes::<G>() > len_bytes {
-            return Err(InitError::RegionTooSmall {
-                len_bytes,
-                min_bytes,
-            });
+            return Err(InitError::RegionTooSmall { len_bytes, min_bytes });
         }
         let max = Self::behind::<G>(base, G::GRANULES_MAX / aligned * aligned, has_slabs);
         if len_bytes.saturating_sub(G::GRANULE_BYTES * aligned) >= max.end_bytes::<G>() {
-            return Err(InitError::RegionTooLarge {
-                len_bytes,
-                max_bytes: max.end_bytes::<G>(),
-            });
+            return Err(InitError::RegionTooLarge { len_bytes, max_bytes: max.end_bytes::<G>() });
         }
         // The metadata grow with the granules, so the most that fit are found by halving.
-        let (mut fit, mut too_many) = (
-            least.granules / aligned,
-            len_bytes / G::GRANULE_BYTES / aligned + 1,
-        );
+        let (mut fit, mut too_many) =
+            (least.granules / aligned, len_bytes / G::GRANULE_BYTES / aligned + 1);
         too_many = too_many.min(max.granules / aligned + 1);
         while too_many - fit > 1 {
             let middle = fit + (too_many - fit) / 2;
@@ -86,9 +78,7 @@ impl Division {
     }
 
     fn end_bytes<G: Geometry>(&self) -> usize {
-        self.granules
-            .saturating_mul(G::GRANULE_BYTES)
-            .saturating_add(self.pool_offset)
+        self.granules.saturating_mul(G::GRANULE_BYTES).saturating_add(self.pool_offset)
     }
 
     /// How many of the granules lie in the first `len_bytes` of the region.
@@ -100,10 +90,7 @@ impl Division {
         if granules < GRANULES_MIN {
             let min_bytes =
                 self.pool_offset + GRANULES_MIN.next_multiple_of(aligned) * G::GRANULE_BYTES;
-            return Err(InitError::RegionTooSmall {
-                len_bytes,
-                min_bytes,
-            });
+            return Err(InitError::RegionTooSmall { len_bytes, min_bytes });
         }
         Ok(granules)
     }

@@ -65,9 +65,7 @@ unsafe fn move_to(
     let payload_bytes = old.size().min(new.size());
     // SAFETY: the old block is the caller's and live, the new one ours alone; both have so many bytes.
     unsafe {
-        block
-            .cast::<u8>()
-            .copy_from_nonoverlapping(ptr, payload_bytes);
+        block.cast::<u8>().copy_from_nonoverlapping(ptr, payload_bytes);
     }
     if let Err(error) = free(ptr, old) {
         // What surrounds the old block was overwritten, so it stays, and the new one goes.

@@ -117,11 +117,7 @@ impl<G: Geometry> Slabs<G> {
         let directory = blocks.directory.start().as_ptr().cast::<u8>();
         let mut slabs = Self {
             request_bytes_end: Self::TABLE.largest + 1,
-            origin: blocks
-                .pool
-                .base()
-                .as_ptr()
-                .wrapping_sub(Self::BIAS * G::GRANULE_BYTES),
+            origin: blocks.pool.base().as_ptr().wrapping_sub(Self::BIAS * G::GRANULE_BYTES),
             begins: begins.as_ptr(),
             segments: Self::segments(granules),
             descriptors: directory.wrapping_sub(Self::HEADS_BYTES),
@@ -133,9 +129,7 @@ impl<G: Geometry> Slabs<G> {
             slabs.records.get_mut()[number] = Record::new(info, head);
             // SAFETY: the heads lie before the directory.
             unsafe {
-                slabs
-                    .descriptor(head)
-                    .write_unaligned(Descriptor::head(head));
+                slabs.descriptor(head).write_unaligned(Descriptor::head(head));
                 let record = slabs.record(Class::new(number));
                 slabs.look_at(record, head);
             }
@@ -151,11 +145,7 @@ impl<G: Geometry> Slabs<G> {
 
     #[inline(always)]
     fn record(&self, class: Class) -> *mut Record {
-        self.records
-            .get()
-            .cast::<u8>()
-            .wrapping_add(class.offset_bytes())
-            .cast()
+        self.records.get().cast::<u8>().wrapping_add(class.offset_bytes()).cast()
     }
 
     fn all_records(&self) -> &[Record; CLASSES_MAX] {
@@ -172,9 +162,7 @@ impl<G: Geometry> Slabs<G> {
 
     #[inline(always)]
     fn descriptor(&self, slab: SlabId) -> *mut Descriptor {
-        self.descriptors
-            .wrapping_add(slab as usize * Self::ENTRY_BYTES)
-            .cast()
+        self.descriptors.wrapping_add(slab as usize * Self::ENTRY_BYTES).cast()
     }
 
     /// The granule at an address, as slabs number them; beyond all segments if it isn't the start of one, or outside the pool.
@@ -217,15 +205,12 @@ impl<G: Geometry> Slabs<G> {
     #[inline(always)]
     unsafe fn index(record: *const Record, distance: u32) -> usize {
         // SAFETY: a class's record.
-        distance
-            .wrapping_mul(unsafe { (*record).inverse })
-            .rotate_left(16) as usize
+        distance.wrapping_mul(unsafe { (*record).inverse }).rotate_left(16) as usize
     }
 
     #[inline(always)]
     fn begin_of(&self, granule: usize) -> *mut u32 {
-        self.begins
-            .wrapping_add((granule >> Self::SEGMENT_LOG2) + 1)
+        self.begins.wrapping_add((granule >> Self::SEGMENT_LOG2) + 1)
     }
 
     /// The slot's length in bytes.

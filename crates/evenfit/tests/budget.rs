@@ -28,10 +28,7 @@ fn a_greedy_holder_cannot_starve_another() {
         unsafe { greedy.deallocate(block, layout(100)) };
     }
     let stats = greedy.stats();
-    assert_eq!(
-        (stats.name, stats.used_bytes, stats.live_blocks),
-        ("greedy", 0, 0)
-    );
+    assert_eq!((stats.name, stats.used_bytes, stats.live_blocks), ("greedy", 0, 0));
     assert!(stats.peak_used_bytes > 39_000);
 }
 
@@ -42,33 +39,22 @@ fn reallocation_is_charged_for_what_it_holds() {
     let first = budget.allocate(layout(2_000)).expect("room").cast::<u8>();
     // SAFETY: live, with the layouts given, and used under the newest address only.
     unsafe {
-        let grown = budget
-            .reallocate(first, layout(2_000), layout(9_000))
-            .expect("in place");
+        let grown = budget.reallocate(first, layout(2_000), layout(9_000)).expect("in place");
         assert_eq!(grown.cast(), first);
         assert_eq!(budget.stats().used_bytes, grown.len());
         let refused = budget.reallocate(first, layout(9_000), layout(10_001));
         assert!(refused.is_err());
-        let shrunk = budget
-            .reallocate(first, layout(9_000), layout(4_000))
-            .expect("smaller");
+        let shrunk = budget.reallocate(first, layout(9_000), layout(4_000)).expect("smaller");
         let fence_bytes = HEAP.largest_free() - 12_000;
         let fence = HEAP.allocate(layout(fence_bytes)).expect("room");
         // A move holds both blocks for a while: 4,000 + 7,000 is more than the budget.
-        assert!(
-            budget
-                .reallocate(shrunk.cast(), layout(4_000), layout(9_900))
-                .is_err()
-        );
+        assert!(budget.reallocate(shrunk.cast(), layout(4_000), layout(9_900)).is_err());
         assert_eq!(budget.stats().used_bytes, shrunk.len());
         budget.deallocate(shrunk.cast(), layout(4_000));
         HEAP.deallocate(fence.cast(), layout(fence_bytes));
     }
     let stats = budget.stats();
-    assert_eq!(
-        (stats.used_bytes, stats.live_blocks, stats.failed_requests),
-        (0, 0, 2)
-    );
+    assert_eq!((stats.used_bytes, stats.live_blocks, stats.failed_requests), (0, 0, 2));
     assert_eq!(HEAP.stats().used_bytes, 0);
 }
 
@@ -81,8 +67,7 @@ fn a_block_of_a_budget_can_still_grow_downwards() {
     let (before, old) = (layout(4_000), layout(6_000));
     let first = HEAP.allocate(before).expect("room").cast::<u8>();
     let block = budget.allocate(old).expect("room").cast::<u8>();
-    HEAP.allocate(layout(pool_bytes - 10_000))
-        .expect("the rest");
+    HEAP.allocate(layout(pool_bytes - 10_000)).expect("the rest");
     // SAFETY: both are live, used with their layouts, and not used again but for the grown block.
     unsafe {
         block.write_bytes(7, 6_000);
@@ -135,10 +120,8 @@ fn used_bytes_are_those_of_the_live_blocks() {
                 unsafe { budget.deallocate(block, layout(bytes)) };
             }
         }
-        let usable_bytes: usize = live
-            .iter()
-            .map(|&(block, _)| HEAP.usable_size(block).expect("live"))
-            .sum();
+        let usable_bytes: usize =
+            live.iter().map(|&(block, _)| HEAP.usable_size(block).expect("live")).sum();
         let stats = budget.stats();
         assert_eq!(stats.used_bytes, usable_bytes);
         assert!(stats.used_bytes <= 20_000);

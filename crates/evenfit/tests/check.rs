@@ -37,9 +37,8 @@ impl Region {
 /// Short and long blocks, used and free, alone and beside each other, up to the top: the starts and ends of long ones lie at
 /// every distance from the ends of a word of the map.
 fn fill<T: Tiers, G: Geometry>(heap: &mut Heap<'_, T, G>) -> Vec<(NonNull<u8>, Layout)> {
-    let sizes = [
-        2, 2, 3, 62, 2, 64, 4, 65, 130, 5, 128, 7, 200, 63, 2, 300, 2, 127, 129, 6, 193, 5,
-    ];
+    let sizes =
+        [2, 2, 3, 62, 2, 64, 4, 65, 130, 5, 128, 7, 200, 63, 2, 300, 2, 127, 129, 6, 193, 5];
     let blocks: Vec<_> = sizes
         .into_iter()
         .map(|granules| {
@@ -87,11 +86,7 @@ impl Map {
             self.is_marked(start) && self.is_marked(start + 1) == is_free
         });
         let granules = heap.stats().pool_bytes / G::GRANULE_BYTES;
-        starts_agree
-            && (0..granules)
-                .filter(|&granule| self.is_marked(granule))
-                .count()
-                == marks
+        starts_agree && (0..granules).filter(|&granule| self.is_marked(granule)).count() == marks
     }
 
     /// The byte and the bit of a granule: there are two bits before the first.
@@ -177,11 +172,8 @@ fn every_bit_of_the_map_is_seen() {
 
 /// Where the free blocks start and end, in bytes from the pool's start.
 fn free_blocks<T: Tiers, G: Geometry>(heap: &Heap<'_, T, G>) -> Vec<(usize, usize)> {
-    let free = heap
-        .blocks()
-        .filter(|block| block.state == BlockState::Free);
-    free.map(|block| (block.offset_bytes, block.offset_bytes + block.size_bytes))
-        .collect()
+    let free = heap.blocks().filter(|block| block.state == BlockState::Free);
+    free.map(|block| (block.offset_bytes, block.offset_bytes + block.size_bytes)).collect()
 }
 
 /// A free block's links, and the length at its end.
@@ -257,14 +249,8 @@ fn a_value_of_another_time<T: Tiers, G: Geometry>() {
             unsafe { heap.deallocate(ptr, layout) };
         }
         assert_eq!(heap.check(), Ok(()));
-        assert!(
-            before.check().is_err(),
-            "call {call}: the value before it passes"
-        );
-        assert_ne!(
-            (used_bytes, blocks),
-            (heap.stats().used_bytes, heap.stats().live_blocks)
-        );
+        assert!(before.check().is_err(), "call {call}: the value before it passes");
+        assert_ne!((used_bytes, blocks), (heap.stats().used_bytes, heap.stats().live_blocks));
     }
 }
 
@@ -288,13 +274,7 @@ fn every_finding_says_where_and_what() {
         (CheckError::SlabList { class: 17 }, ["list", "17"]),
         (CheckError::Bin { bin: 83 }, ["free list", "83"]),
         (CheckError::Header { offset_bytes }, ["header", "4711"]),
-        (
-            CheckError::Counters {
-                counted_bytes: 496,
-                remembered_bytes: 512,
-            },
-            ["496", "512"],
-        ),
+        (CheckError::Counters { counted_bytes: 496, remembered_bytes: 512 }, ["496", "512"]),
     ];
     for (error, parts) in texts {
         let text = error.to_string();
@@ -328,10 +308,7 @@ fn what_a_value_of_another_time_lacks<G: Geometry>() {
     free(&mut heap, blocks[1]);
     let counted_bytes = heap.stats().used_bytes;
     assert_eq!(remembered_bytes - counted_bytes, 2 * G::GRANULE_BYTES);
-    let counters = CheckError::Counters {
-        counted_bytes,
-        remembered_bytes,
-    };
+    let counters = CheckError::Counters { counted_bytes, remembered_bytes };
     assert_eq!(before.check(), Err(counters));
 
     // A bin that has lost its only block is named, and not one that has its own.
@@ -373,11 +350,7 @@ fn marks_from_the_top_on<G: Geometry>() {
     let map = Map::of(&heap, base);
     for granule in top + 1..=heap.stats().pool_bytes / G::GRANULE_BYTES {
         map.flip(granule);
-        assert_eq!(
-            heap.check(),
-            Err(CheckError::Neighbour { offset_bytes }),
-            "{granule}"
-        );
+        assert_eq!(heap.check(), Err(CheckError::Neighbour { offset_bytes }), "{granule}");
         map.flip(granule);
     }
     assert_eq!(heap.check(), Ok(()));

@@ -19,20 +19,13 @@ fn library() -> PathBuf {
     let library = out().join("libevenfit.rlib");
     let built = rustc()
         .args(["--crate-type", "rlib", "--crate-name", "evenfit"])
-        .args([
-            "--cfg=feature=\"over-alignment\"",
-            "--cfg=feature=\"move-down\"",
-        ])
+        .args(["--cfg=feature=\"over-alignment\"", "--cfg=feature=\"move-down\""])
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs"))
         .arg("-o")
         .arg(&library)
         .output()
         .expect("the compiler that built this test runs");
-    assert!(
-        built.status.success(),
-        "{}",
-        String::from_utf8_lossy(&built.stderr)
-    );
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
     library
 }
 
@@ -65,11 +58,7 @@ fn what_can_not_be_is_refused_in_a_sentence() {
             "StaticHeap<{ 1 << 20 }, SpinLock, BlocksOnly, Compact>",
             "write StaticHeap<BYTES, SpinLock, BlocksOnly, Standard>",
         ),
-        (
-            "tiny",
-            "StaticHeap<512>",
-            "a StaticHeap needs at least 1024 bytes",
-        ),
+        ("tiny", "StaticHeap<512>", "a StaticHeap needs at least 1024 bytes"),
         (
             "tiny_with_slabs",
             "StaticHeap<4096, SpinLock, WithSlabs, Standard>",
@@ -95,10 +84,7 @@ fn what_can_not_be_is_refused_in_a_sentence() {
     }
     for (name, heap) in [
         ("least", "StaticHeap<1024, SpinLock, BlocksOnly, Standard>"),
-        (
-            "most_of_compact",
-            "StaticHeap<{ 511 << 10 }, SpinLock, BlocksOnly, Compact>",
-        ),
+        ("most_of_compact", "StaticHeap<{ 511 << 10 }, SpinLock, BlocksOnly, Compact>"),
         ("default", "StaticHeap<{ 1 << 18 }>"),
     ] {
         let built = build(&library, name, heap);

@@ -59,14 +59,8 @@ fn what_a_budget_refuses_never_reaches_the_pool() {
 
 #[test]
 fn every_error_says_what_was_wrong() {
-    let too_small = InitError::RegionTooSmall {
-        len_bytes: 31,
-        min_bytes: 97,
-    };
-    let too_large = InitError::RegionTooLarge {
-        len_bytes: 4567,
-        max_bytes: 1234,
-    };
+    let too_small = InitError::RegionTooSmall { len_bytes: 31, min_bytes: 97 };
+    let too_large = InitError::RegionTooLarge { len_bytes: 4567, max_bytes: 1234 };
     for (text, parts) in [
         (too_small.to_string(), ["31", "97"]),
         (too_large.to_string(), ["4567", "1234"]),
@@ -79,14 +73,8 @@ fn every_error_says_what_was_wrong() {
         (FreeError::AlreadyFree.to_string(), ["free", "already"]),
         (FreeError::WrongLayout.to_string(), ["another", "layout"]),
         (FreeError::Corrupt.to_string(), ["free", "overwritten"]),
-        (
-            ReallocError::Alloc(AllocError::TooLarge).to_string(),
-            ["pool", "larger"],
-        ),
-        (
-            ReallocError::Free(FreeError::NotABlock).to_string(),
-            ["start", "block"],
-        ),
+        (ReallocError::Alloc(AllocError::TooLarge).to_string(), ["pool", "larger"]),
+        (ReallocError::Free(FreeError::NotABlock).to_string(), ["start", "block"]),
     ] {
         for part in parts {
             assert!(text.contains(part), "{part:?} is not in {text:?}");
@@ -102,14 +90,10 @@ fn least_lengths(
     let mut memory = [MaybeUninit::uninit(); 4096];
     for skew in 0..32 {
         let region = &mut memory[skew..];
-        let least = (0..3500)
-            .find(|&len| build(&mut region[..len]).is_ok())
-            .expect("3500 bytes suffice");
+        let least =
+            (0..3500).find(|&len| build(&mut region[..len]).is_ok()).expect("3500 bytes suffice");
         for len in 0..least {
-            let Err(InitError::RegionTooSmall {
-                len_bytes,
-                min_bytes,
-            }) = build(&mut region[..len])
+            let Err(InitError::RegionTooSmall { len_bytes, min_bytes }) = build(&mut region[..len])
             else {
                 panic!("{len} bytes at {skew} are too few");
             };
@@ -118,20 +102,14 @@ fn least_lengths(
                 least <= min_bytes && min_bytes <= least + slack_bytes,
                 "{skew}: {least}, {min_bytes}"
             );
-            assert_eq!(
-                build(&mut region[..min_bytes]),
-                Ok(()),
-                "{skew}: {min_bytes}"
-            );
+            assert_eq!(build(&mut region[..min_bytes]), Ok(()), "{skew}: {min_bytes}");
         }
     }
 }
 
 /// Where a region starts costs less than an alignment.
 fn least_lengths_of<T: Tiers, G: Geometry>() {
-    least_lengths(G::ALIGN_BYTES, |region| {
-        Builder::<T, G>::new().build(region).map(drop)
-    });
+    least_lengths(G::ALIGN_BYTES, |region| Builder::<T, G>::new().build(region).map(drop));
 }
 
 #[test]
@@ -153,11 +131,7 @@ fn the_longest_pool_is_as_long_as_the_error_says() {
         let builder = Builder::<BlocksOnly, Compact>::new().max_bytes(max_bytes);
         builder.build(&mut region).map(drop)
     };
-    let Err(InitError::RegionTooLarge {
-        len_bytes,
-        max_bytes,
-    }) = build(1 << 20)
-    else {
+    let Err(InitError::RegionTooLarge { len_bytes, max_bytes }) = build(1 << 20) else {
         panic!("16-bit lengths number less than 1 MiB");
     };
     assert_eq!(len_bytes, 1 << 20);
@@ -203,10 +177,7 @@ fn the_whole_pool_is_served_at_its_own_alignment() {
         let pool_bytes = heap.stats().pool_bytes;
         let align = 1 << heap.pool_start().addr().trailing_zeros();
         let whole = |align| Layout::from_size_align(pool_bytes, align).expect("a layout");
-        assert_eq!(
-            heap.allocate(whole(2 * align)),
-            Err(AllocError::OutOfMemory)
-        );
+        assert_eq!(heap.allocate(whole(2 * align)), Err(AllocError::OutOfMemory));
         let block = heap.allocate(whole(align)).expect("the whole pool");
         assert_eq!(block.len(), pool_bytes);
         // SAFETY: live, and freed once.
@@ -280,10 +251,7 @@ fn a_heap_value_is_small() {
     fn bytes<T: Tiers, G: Geometry>() -> usize {
         size_of::<Heap<'_, T, G>>()
     }
-    let (blocks, compact) = (
-        bytes::<BlocksOnly, Standard>(),
-        bytes::<BlocksOnly, Compact>(),
-    );
+    let (blocks, compact) = (bytes::<BlocksOnly, Standard>(), bytes::<BlocksOnly, Compact>());
     let slabs = bytes::<WithSlabs, Standard>();
     println!("{blocks}, {compact}, and {slabs} bytes with slabs");
     // A head of 4 bytes for each bin, and a few words.
@@ -338,10 +306,7 @@ fn a_pool_that_can_grow_to_16_mib_has_slabs() {
     let mut heap = builder.build(&mut region).expect("a heap");
     assert!(heap.allocate(layout(24)).is_ok());
     let first = heap.blocks().next().expect("a block");
-    assert!(
-        matches!(first.state, evenfit::BlockState::Slab { .. }),
-        "{first:?}"
-    );
+    assert!(matches!(first.state, evenfit::BlockState::Slab { .. }), "{first:?}");
 }
 
 #[test]

@@ -67,14 +67,8 @@ fn pools_of_64_and_1024_bytes_give_all_but_one_header_to_one_block() {
 #[test]
 fn a_region_too_small_for_a_block_is_refused_and_the_named_minimum_suffices() {
     let mut region = Region::<256>::new();
-    let error = FirstFit::from_region(&mut region.0[..HEADER])
-        .err()
-        .unwrap();
-    let InitError::RegionTooSmall {
-        len_bytes,
-        min_bytes,
-    } = error
-    else {
+    let error = FirstFit::from_region(&mut region.0[..HEADER]).err().unwrap();
+    let InitError::RegionTooSmall { len_bytes, min_bytes } = error else {
         panic!("{error}");
     };
     assert_eq!(len_bytes, HEADER);
@@ -95,11 +89,7 @@ fn it_splits_takes_the_first_fit_and_coalesces_with_both_neighbours() {
 
     free(&mut pool, blocks[0], hundred).unwrap();
     free(&mut pool, blocks[2], hundred).unwrap();
-    assert_eq!(
-        free_blocks(&pool).len(),
-        3,
-        "the fourth keeps the third from the rest"
-    );
+    assert_eq!(free_blocks(&pool).len(), 3, "the fourth keeps the third from the rest");
     let first = pool.allocate(layout(20, 8)).unwrap();
     assert_eq!(first.cast::<u8>(), blocks[0].cast(), "lowest address first");
     free(&mut pool, first, layout(20, 8)).unwrap();
@@ -117,10 +107,7 @@ fn a_zero_sized_request_gets_a_pointer_of_its_own() {
     let mut region = Region::<256>::new();
     let mut pool = FirstFit::from_region(&mut region.0).unwrap();
     let nothing = layout(0, 1);
-    let (a, b) = (
-        pool.allocate(nothing).unwrap(),
-        pool.allocate(nothing).unwrap(),
-    );
+    let (a, b) = (pool.allocate(nothing).unwrap(), pool.allocate(nothing).unwrap());
     assert_ne!(a.cast::<u8>(), b.cast::<u8>());
     free(&mut pool, a, nothing).unwrap();
     assert_eq!(free(&mut pool, a, nothing), Err(FreeError::AlreadyFree));
@@ -156,10 +143,7 @@ fn every_alignment_up_to_the_pool_is_served_and_nothing_leaks() {
         let whole = free_blocks(&pool);
         for align in (0..=12).map(|shift| 1 << shift) {
             let request = layout(40, align);
-            let (a, b) = (
-                pool.allocate(request).unwrap(),
-                pool.allocate(request).unwrap(),
-            );
+            let (a, b) = (pool.allocate(request).unwrap(), pool.allocate(request).unwrap());
             assert_eq!(a.cast::<u8>().addr().get() % align, 0);
             assert_eq!(b.cast::<u8>().addr().get() % align, 0);
             pool.check().unwrap();
@@ -185,12 +169,8 @@ fn every_misuse_is_refused_by_name_and_changes_nothing() {
     let mut other = 0u64;
     let foreign = NonNull::from(&mut other).cast::<u8>();
     // SAFETY: both stay within the pool or one past its end.
-    let (interior, past) = unsafe {
-        (
-            c.add(HEADER),
-            NonNull::new(start as *mut u8).unwrap().add(1024),
-        )
-    };
+    let (interior, past) =
+        unsafe { (c.add(HEADER), NonNull::new(start as *mut u8).unwrap().add(1024)) };
     let cases = [
         ("double free", a, request, FreeError::AlreadyFree),
         ("double free, coalesced", b, request, FreeError::AlreadyFree),
@@ -252,12 +232,7 @@ fn an_overflow_into_the_next_header_is_refused_not_followed() {
     free(&mut pool, b, request).unwrap();
     // SAFETY: past the end of `a`, on purpose, but within the region.
     unsafe { a.cast::<u8>().add(a.len()).write_bytes(0xFF, HEADER) };
-    assert_eq!(
-        pool.check(),
-        Err(CheckError::Header {
-            offset_bytes: HEADER + a.len()
-        })
-    );
+    assert_eq!(pool.check(), Err(CheckError::Header { offset_bytes: HEADER + a.len() }));
     assert_eq!(free(&mut pool, c, request), Err(FreeError::Corrupt));
     assert_eq!(pool.allocate(request), Err(AllocError::Corrupt));
     assert_eq!(free(&mut pool, a, request), Err(FreeError::Corrupt));
@@ -299,25 +274,11 @@ fn check_finds_free_neighbours_that_were_not_coalesced() {
 
 #[derive(Clone, Debug)]
 enum Op {
-    Allocate {
-        size: usize,
-        align_log2: u32,
-    },
-    Free {
-        pick: usize,
-    },
-    Reallocate {
-        pick: usize,
-        size: usize,
-        align_log2: u32,
-    },
-    FreeTwice {
-        pick: usize,
-    },
-    FreeInside {
-        pick: usize,
-        by: usize,
-    },
+    Allocate { size: usize, align_log2: u32 },
+    Free { pick: usize },
+    Reallocate { pick: usize, size: usize, align_log2: u32 },
+    FreeTwice { pick: usize },
+    FreeInside { pick: usize, by: usize },
 }
 
 fn size() -> impl Strategy<Value = usize> {
@@ -419,32 +380,20 @@ fn run(region: &mut [MaybeUninit<u8>], ops: &[Op]) {
                     }
                 }
             }
-            Op::Reallocate {
-                pick,
-                size,
-                align_log2,
-            } if !live.is_empty() => {
+            Op::Reallocate { pick, size, align_log2 } if !live.is_empty() => {
                 let index = pick % live.len();
                 let new = layout(size, 1 << align_log2);
                 let old = &live[index];
                 // SAFETY: on success the model forgets the old pointer.
                 if let Ok(moved) = unsafe { pool.reallocate(old.ptr, old.layout, new) } {
                     let kept = old.layout.size().min(size);
-                    Live {
-                        ptr: moved.cast(),
-                        layout: new,
-                        mark: old.mark,
-                    }
-                    .assert_kept(kept);
+                    Live { ptr: moved.cast(), layout: new, mark: old.mark }.assert_kept(kept);
                     live[index] = Live::fill(moved, new, mark);
                 }
             }
             Op::FreeInside { pick, by } if !live.is_empty() => {
                 let block = &live[pick % live.len()];
-                let inside = block
-                    .ptr
-                    .as_ptr()
-                    .wrapping_add(by % block.layout.size().max(2));
+                let inside = block.ptr.as_ptr().wrapping_add(by % block.layout.size().max(2));
                 if inside != block.ptr.as_ptr() {
                     // SAFETY: an interior pointer is refused.
                     let answer =

@@ -102,10 +102,7 @@ fn a_link_that_nothing_points_back_to_is_refused() {
         let forged = pool_bytes(&heap);
         let refused = free(&mut heap, middle, 2);
         assert_eq!(refused, Err(FreeError::Corrupt), "{block:?} {link} {to:?}");
-        assert!(
-            pool_bytes(&heap) == forged,
-            "a refused call changed the pool"
-        );
+        assert!(pool_bytes(&heap) == forged, "a refused call changed the pool");
         // SAFETY: what was written over is put back; no call is running.
         unsafe {
             let pool = heap.pool_start().cast_mut();
@@ -125,9 +122,8 @@ fn any_byte_of_a_free_block<G: Geometry>(granules: usize, places: impl Iterator<
         for value in 0..=255_u8 {
             let mut region = vec![MaybeUninit::new(0xEE_u8); 24 * size + 512];
             let mut heap = build::<G>(&mut region);
-            let mut live: Vec<_> = (0..20)
-                .map(|_| heap.allocate(asked).unwrap().cast::<u8>())
-                .collect();
+            let mut live: Vec<_> =
+                (0..20).map(|_| heap.allocate(asked).unwrap().cast::<u8>()).collect();
             let freed = [3, 4, 5, 9, 12, 15].map(|index| live[index]);
             // SAFETY: live blocks, freed once; the late write goes to the first of them.
             unsafe {
@@ -142,10 +138,7 @@ fn any_byte_of_a_free_block<G: Geometry>(granules: usize, places: impl Iterator<
                 let block = block.cast::<u8>();
                 let overlaps =
                     |other: &NonNull<u8>| other.addr().get().abs_diff(block.addr().get()) < size;
-                assert!(
-                    !live.iter().any(overlaps),
-                    "byte {at} = {value}: handed out twice"
-                );
+                assert!(!live.iter().any(overlaps), "byte {at} = {value}: handed out twice");
                 live.push(block);
             }
             let mut refused = 0;

@@ -40,10 +40,7 @@ fn stamped<L: Lock>(
     stamp: u8,
 ) -> (std::ptr::NonNull<u8>, Layout) {
     let layout = Layout::from_size_align(size, 8).expect("a valid layout");
-    let block = heap
-        .allocate(layout)
-        .expect("the pool has room")
-        .cast::<u8>();
+    let block = heap.allocate(layout).expect("the pool has room").cast::<u8>();
     // SAFETY: new, and so long.
     unsafe { block.write_bytes(stamp, size) };
     (block, layout)

@@ -36,11 +36,7 @@ fn a_block_is_resized_in_place_or_left_to_be_copied() {
     let behind = heap.malloc(100).unwrap().cast();
     // SAFETY: as above.
     let moved = unsafe { heap.realloc_uncopied(block, 3000) }.unwrap();
-    let Resized::Elsewhere {
-        block: moved,
-        old_bytes,
-    } = moved
-    else {
+    let Resized::Elsewhere { block: moved, old_bytes } = moved else {
         panic!("there is a block behind");
     };
     assert!(old_bytes >= 2000 && moved.len() >= 3000);

@@ -81,10 +81,7 @@ impl<T: Tiers, G: Geometry> Tried<T, G> {
         assert_eq!(after.refused_frees, stats.refused_frees + refusals);
         after.refused_frees = stats.refused_frees;
         assert_eq!(after, stats, "a refused call changed a counter");
-        assert!(
-            self.region.bytes() == bytes,
-            "a refused call changed the region"
-        );
+        assert!(self.region.bytes() == bytes, "a refused call changed the region");
         assert_eq!(self.heap.check(), Ok(()));
     }
 
@@ -106,14 +103,7 @@ impl<T: Tiers, G: Geometry> Tried<T, G> {
     /// Hands in pointers into a live block of four granules, at granules and between them.
     fn refused_inside(&mut self, block: NonNull<u8>, told: Layout) {
         let granule = G::GRANULE_BYTES;
-        for offset in [
-            1,
-            granule / 2,
-            granule,
-            granule + 1,
-            2 * granule,
-            4 * granule - 1,
-        ] {
+        for offset in [1, granule / 2, granule, granule + 1, 2 * granule, 4 * granule - 1] {
             self.refused(at(block, offset), told, FreeError::NotABlock);
         }
     }
@@ -191,15 +181,7 @@ fn every_misuse_of_blocks<G: Geometry>() {
     tried.refused_outside(asked);
 
     // Wrong sizes, down and up, to the extremes.
-    for size in [
-        0,
-        1,
-        2 * granule,
-        4 * granule + 1,
-        6 * granule,
-        2000,
-        isize::MAX as usize,
-    ] {
+    for size in [0, 1, 2 * granule, 4 * granule + 1, 6 * granule, 2000, isize::MAX as usize] {
         tried.refused_as(blocks[4], layout(size, 1), FreeError::WrongLayout);
     }
     tried.refused_alignments(blocks[4], asked.size());
@@ -237,26 +219,13 @@ fn every_misuse_of_slots<G: Geometry>() {
     tried.refused(block, block_size, FreeError::AlreadyFree);
 
     // Slots that were never handed out, and the end of the slab that is none.
-    tried.refused(
-        at(slots[0], 20 * asked.size()),
-        asked,
-        FreeError::AlreadyFree,
-    );
+    tried.refused(at(slots[0], 20 * asked.size()), asked, FreeError::AlreadyFree);
 
     tried.refused_inside(slots[4], asked);
     tried.refused_outside(asked);
 
     // Wrong sizes: of other slots, and of blocks.
-    for size in [
-        0,
-        1,
-        2 * granule,
-        4 * granule + 1,
-        6 * granule,
-        600,
-        2000,
-        isize::MAX as usize,
-    ] {
+    for size in [0, 1, 2 * granule, 4 * granule + 1, 6 * granule, 600, 2000, isize::MAX as usize] {
         tried.refused_as(slots[4], layout(size, 1), FreeError::WrongLayout);
     }
     tried.refused_alignments(slots[4], asked.size());
@@ -278,9 +247,7 @@ fn every_misuse_of_slots_is_refused() {
 fn corrupt_link<T: Tiers, G: Geometry>(size: usize) {
     let Tried { region, mut heap } = Tried::<T, G>::new();
     let asked = layout(size, 1);
-    let blocks: Vec<_> = (0..5)
-        .map(|_| heap.allocate(asked).unwrap().cast::<u8>())
-        .collect();
+    let blocks: Vec<_> = (0..5).map(|_| heap.allocate(asked).unwrap().cast::<u8>()).collect();
     // SAFETY: live blocks, freed once; the write goes to freed memory, as a late writer's.
     unsafe {
         heap.try_deallocate(blocks[1], asked).unwrap();
@@ -323,9 +290,8 @@ fn every_granule<G: Geometry>() {
     let mut region = vec![MaybeUninit::uninit(); 100 << 10];
     let mut heap = Builder::<BlocksOnly, G>::new().build(&mut region).unwrap();
     let granule_bytes = G::GRANULE_BYTES;
-    let sizes = [
-        5, 2, 70, 3, 2, 64, 300, 2, 3, 130, 129, 500, 63, 65, 4, 2, 40, 200, 400, 2, 128, 17,
-    ];
+    let sizes =
+        [5, 2, 70, 3, 2, 64, 300, 2, 3, 130, 129, 500, 63, 65, 4, 2, 40, 200, 400, 2, 128, 17];
     let of = |granules: usize| layout(granules * granule_bytes, 1);
     let blocks = sizes.map(|granules| {
         let block = heap.allocate(of(granules)).unwrap().cast::<u8>();
@@ -344,11 +310,8 @@ fn every_granule<G: Geometry>() {
             // SAFETY: refused.
             let answer = unsafe { heap.try_free(at(block, granule * granule_bytes)) };
             let is_told = granule <= TOLD_GRANULES || granules - granule <= 2;
-            let expected = if is_free && is_told {
-                FreeError::AlreadyFree
-            } else {
-                FreeError::NotABlock
-            };
+            let expected =
+                if is_free && is_told { FreeError::AlreadyFree } else { FreeError::NotABlock };
             assert_eq!(answer, Err(expected), "{granule} of {granules} granules");
         }
     }

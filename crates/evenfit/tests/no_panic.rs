@@ -244,13 +244,7 @@ fn rustc(directory: &Path, arguments: &[&str]) -> Output {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     Command::new(rustc)
         .current_dir(directory)
-        .args([
-            "--edition",
-            "2024",
-            "-Copt-level=3",
-            "-Cpanic=abort",
-            "-Ccodegen-units=1",
-        ])
+        .args(["--edition", "2024", "-Copt-level=3", "-Cpanic=abort", "-Ccodegen-units=1"])
         .args(arguments)
         .output()
         .expect("the compiler that built this test runs")
@@ -275,11 +269,7 @@ fn links(directory: &Path, probe: &str) -> Output {
             source,
         ],
     );
-    assert!(
-        library.status.success(),
-        "{}",
-        String::from_utf8_lossy(&library.stderr)
-    );
+    assert!(library.status.success(), "{}", String::from_utf8_lossy(&library.stderr));
     std::fs::write(directory.join("probe.rs"), probe).expect("the directory was just made");
     rustc(
         directory,
@@ -349,11 +339,7 @@ fn no_panic_is_reachable_from_any_operation() {
     let probe = format!("{PROBE}{MEMORY}");
     let directory = fresh_directory("no_panic");
     let linked = links(&directory, &probe);
-    assert!(
-        linked.status.success(),
-        "{}",
-        String::from_utf8_lossy(&linked.stderr)
-    );
+    assert!(linked.status.success(), "{}", String::from_utf8_lossy(&linked.stderr));
 }
 
 /// The test above can fail.
@@ -363,10 +349,7 @@ fn one_reachable_panic_is_noticed() {
     let probe = format!("{PROBE}{MEMORY}{FAULTY}");
     let linked = links(&fresh_directory("one_panic"), &probe);
     let said = String::from_utf8_lossy(&linked.stderr).into_owned();
-    assert!(
-        !linked.status.success() && said.contains("a_panic_is_reachable"),
-        "{said}"
-    );
+    assert!(!linked.status.success() && said.contains("a_panic_is_reachable"), "{said}");
 }
 
 /// With the default features the library pulls no crate at all.
@@ -375,31 +358,14 @@ fn the_library_pulls_no_crate_by_default() {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
     let tree = |features: &[&str]| {
         let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-            .args([
-                "tree",
-                "--edges",
-                "normal,build",
-                "--prefix",
-                "none",
-                "--manifest-path",
-            ])
+            .args(["tree", "--edges", "normal,build", "--prefix", "none", "--manifest-path"])
             .arg(&manifest)
             .args(features)
             .output()
             .expect("cargo runs");
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        String::from_utf8(output.stdout)
-            .expect("names are in UTF-8")
-            .lines()
-            .count()
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("names are in UTF-8").lines().count()
     };
     assert_eq!(tree(&[]), 1, "evenfit alone");
-    assert!(
-        tree(&["--features", "lock_api"]) > 1,
-        "a feature that pulls a crate is seen to"
-    );
+    assert!(tree(&["--features", "lock_api"]) > 1, "a feature that pulls a crate is seen to");
 }

@@ -21,10 +21,8 @@ fn copy(whereabouts: &Whereabouts) -> (Counters, Vec<u32>) {
     let word = |address| u64::from_ne_bytes(bytes(address, 8).try_into().unwrap());
     let counters = Counters::from_words(whereabouts.counters.map(word));
     let pieces = whereabouts.pieces(&counters).unwrap();
-    let copied: Vec<u8> = pieces
-        .into_iter()
-        .flat_map(|piece| bytes(piece.address, piece.len_bytes))
-        .collect();
+    let copied: Vec<u8> =
+        pieces.into_iter().flat_map(|piece| bytes(piece.address, piece.len_bytes)).collect();
     let words = copied.chunks(4).map(|chunk| {
         let mut word = [0; 4];
         word[..chunk.len()].copy_from_slice(chunk);
@@ -80,10 +78,7 @@ fn a_copy_shows_the_same_blocks<T: Tiers, G: Geometry>(region_bytes: usize) -> V
     let bytes = |granules: u64| granules as usize * G::GRANULE_BYTES;
     assert_eq!(bytes(counters.end), stats.pool_bytes);
     assert_eq!(bytes(counters.used_peak), stats.peak_used_bytes);
-    assert_eq!(
-        bytes(counters.end - counters.top_peak),
-        heap.never_used().len()
-    );
+    assert_eq!(bytes(counters.end - counters.top_peak), heap.never_used().len());
     assert_eq!(counters.failed_requests, stats.failed_requests);
     assert_eq!((counters.refused_frees, stats.refused_frees), (1, 1));
     seen
@@ -92,50 +87,18 @@ fn a_copy_shows_the_same_blocks<T: Tiers, G: Geometry>(region_bytes: usize) -> V
 #[test]
 fn a_copy_shows_the_same_blocks_of_every_geometry() {
     for (blocks, has_slabs) in [
-        (
-            a_copy_shows_the_same_blocks::<BlocksOnly, Standard>(700_001),
-            false,
-        ),
-        (
-            a_copy_shows_the_same_blocks::<WithSlabs, Standard>(700_000),
-            true,
-        ),
-        (
-            a_copy_shows_the_same_blocks::<Auto, Standard>(1_048_575),
-            false,
-        ),
-        (
-            a_copy_shows_the_same_blocks::<Auto, Standard>(1_048_576),
-            true,
-        ),
-        (
-            a_copy_shows_the_same_blocks::<BlocksOnly, Aligned>(700_000),
-            false,
-        ),
-        (
-            a_copy_shows_the_same_blocks::<WithSlabs, Aligned>(300_007),
-            true,
-        ),
-        (
-            a_copy_shows_the_same_blocks::<BlocksOnly, Wide>(1_300_000),
-            false,
-        ),
-        (
-            a_copy_shows_the_same_blocks::<WithSlabs, Wide>(1_300_000),
-            true,
-        ),
-        (
-            a_copy_shows_the_same_blocks::<BlocksOnly, Compact>(300_000),
-            false,
-        ),
-        (
-            a_copy_shows_the_same_blocks::<Auto, Compact>(300_000),
-            false,
-        ),
+        (a_copy_shows_the_same_blocks::<BlocksOnly, Standard>(700_001), false),
+        (a_copy_shows_the_same_blocks::<WithSlabs, Standard>(700_000), true),
+        (a_copy_shows_the_same_blocks::<Auto, Standard>(1_048_575), false),
+        (a_copy_shows_the_same_blocks::<Auto, Standard>(1_048_576), true),
+        (a_copy_shows_the_same_blocks::<BlocksOnly, Aligned>(700_000), false),
+        (a_copy_shows_the_same_blocks::<WithSlabs, Aligned>(300_007), true),
+        (a_copy_shows_the_same_blocks::<BlocksOnly, Wide>(1_300_000), false),
+        (a_copy_shows_the_same_blocks::<WithSlabs, Wide>(1_300_000), true),
+        (a_copy_shows_the_same_blocks::<BlocksOnly, Compact>(300_000), false),
+        (a_copy_shows_the_same_blocks::<Auto, Compact>(300_000), false),
     ] {
-        let slabs = blocks
-            .iter()
-            .any(|block| matches!(block.state, BlockState::Slab { .. }));
+        let slabs = blocks.iter().any(|block| matches!(block.state, BlockState::Slab { .. }));
         assert_eq!(slabs, has_slabs);
     }
 }
@@ -144,9 +107,7 @@ fn a_copy_shows_the_same_blocks_of_every_geometry() {
 #[test]
 fn a_copy_shows_the_rest() {
     let mut region = vec![MaybeUninit::uninit(); 64 << 10];
-    let mut heap = Builder::<BlocksOnly, Standard>::new()
-        .build(&mut region)
-        .unwrap();
+    let mut heap = Builder::<BlocksOnly, Standard>::new().build(&mut region).unwrap();
     let layout = Layout::new::<[u64; 1000]>();
     let blocks = [(); 3].map(|()| heap.allocate(layout).unwrap());
     // SAFETY: live, and not used again.
@@ -160,10 +121,7 @@ fn a_copy_shows_the_rest() {
     for torn in [[0; 2], [1010, 1009], [1010, 1 << 40], [u64::MAX, 5]] {
         let counters = with_rest(&counters, torn);
         let seen = seen(&whereabouts, &counters, &copy).unwrap();
-        assert_ne!(
-            seen, expected,
-            "the directory knows the length of what was there before"
-        );
+        assert_ne!(seen, expected, "the directory knows the length of what was there before");
         assert_eq!(seen[..2], expected[..2]);
     }
 }
@@ -180,23 +138,14 @@ fn a_copy_shows_the_slab_before_the_top() {
     let slot = Layout::new::<[u64; 32]>();
     for slabs in 1..=5 {
         let mut region = vec![MaybeUninit::uninit(); 64 << 10];
-        let mut heap = Builder::<WithSlabs, Standard>::new()
-            .build(&mut region)
-            .unwrap();
+        let mut heap = Builder::<WithSlabs, Standard>::new().build(&mut region).unwrap();
         for _ in 0..slabs * 8 {
             heap.allocate(slot).unwrap();
         }
         let whereabouts = heap.whereabouts();
         let (counters, copy) = copy(&whereabouts);
-        assert_eq!(
-            counters.top as usize * 8,
-            slabs * 2048,
-            "the last slab ends at the top"
-        );
-        let full = BlockState::Slab {
-            slot_bytes: 256,
-            used_slots: 8,
-        };
+        assert_eq!(counters.top as usize * 8, slabs * 2048, "the last slab ends at the top");
+        let full = BlockState::Slab { slot_bytes: 256, used_slots: 8 };
         let seen = seen(&whereabouts, &counters, &copy).unwrap();
         let mut seen: Vec<_> = seen.iter().map(|block| block.state).collect();
         assert_eq!(seen.pop(), Some(BlockState::Top));
@@ -257,10 +206,7 @@ fn nothing_beyond_the_copy_is_read() {
             0,
         );
         assert_ne!(base, libc::MAP_FAILED);
-        assert_eq!(
-            libc::mprotect(base.byte_add(PAGES_BYTES), 4096, libc::PROT_NONE),
-            0
-        );
+        assert_eq!(libc::mprotect(base.byte_add(PAGES_BYTES), 4096, libc::PROT_NONE), 0);
         core::slice::from_raw_parts_mut(base.cast::<u32>(), PAGES_BYTES / 4)
     };
     let mut random = fastrand::Rng::with_seed(1);
@@ -290,10 +236,7 @@ fn nothing_beyond_the_copy_is_read() {
                     };
                 }
                 assert!(walk(&whereabouts, &counters, copy, &mut |_| ()));
-                assert!(
-                    !walk(&whereabouts, &counters, &copy[1..], &mut |_| ()),
-                    "too short"
-                );
+                assert!(!walk(&whereabouts, &counters, &copy[1..], &mut |_| ()), "too short");
             }
         }
     }
@@ -324,12 +267,7 @@ fn impossible_counters_and_lengths_are_refused() {
     let whereabouts = heap.whereabouts();
     let (counters, copy) = copy(&whereabouts);
     let words = [counters.end, counters.top, 0, 0, 0, 0, 0, 0];
-    for (at, wrong) in [
-        (1, counters.end + 1),
-        (0, 1 << 60),
-        (0, 300_000 / 8 + 1),
-        (0, u64::MAX),
-    ] {
+    for (at, wrong) in [(1, counters.end + 1), (0, 1 << 60), (0, 300_000 / 8 + 1), (0, u64::MAX)] {
         let mut words = words;
         words[at] = wrong;
         let counters = Counters::from_words(words);
@@ -340,10 +278,7 @@ fn impossible_counters_and_lengths_are_refused() {
     let [(_, _), .., (compact, _)] = geometries();
     for geometry in [0, u64::MAX, compact] {
         // Compact pools have no slabs.
-        let whereabouts = Whereabouts {
-            geometry,
-            ..whereabouts
-        };
+        let whereabouts = Whereabouts { geometry, ..whereabouts };
         assert_eq!(whereabouts.pieces(&counters), None);
         assert_eq!(seen(&whereabouts, &counters, &copy), None);
     }

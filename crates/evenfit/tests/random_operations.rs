@@ -35,8 +35,7 @@ struct Shadow<'pool, T: Tiers, G: Geometry> {
 }
 
 fn rounded<G: Geometry>(size: usize) -> usize {
-    size.max(2 * G::GRANULE_BYTES)
-        .next_multiple_of(G::ALIGN_BYTES)
+    size.max(2 * G::GRANULE_BYTES).next_multiple_of(G::ALIGN_BYTES)
 }
 
 impl<T: Tiers, G: Geometry> Shadow<'_, T, G> {
@@ -63,10 +62,7 @@ impl<T: Tiers, G: Geometry> Shadow<'_, T, G> {
     fn insert(&mut self, block: NonNull<[u8]>, layout: Layout) {
         let address = block.cast::<u8>().addr().get();
         assert_eq!(address % layout.align(), 0);
-        assert_eq!(
-            address % G::ALIGN_BYTES.min(layout.size().next_power_of_two()).max(1),
-            0
-        );
+        assert_eq!(address % G::ALIGN_BYTES.min(layout.size().next_power_of_two()).max(1), 0);
         assert!(block.len() >= layout.size());
         let (base, len) = self.region;
         assert!(
@@ -82,21 +78,14 @@ impl<T: Tiers, G: Geometry> Shadow<'_, T, G> {
         self.pattern = self.pattern.wrapping_add(1);
         // SAFETY: the block is new, and the test's alone.
         unsafe { block.cast::<u8>().write_bytes(self.pattern, block.len()) };
-        let live = Live {
-            layout,
-            pattern: self.pattern,
-            len: block.len(),
-        };
+        let live = Live { layout, pattern: self.pattern, len: block.len() };
         self.live.insert(address, live);
     }
 
     fn verify(&self, address: usize, bytes: usize, pattern: u8) {
         // SAFETY: live blocks may be read.
         let content = unsafe { std::slice::from_raw_parts(address as *const u8, bytes) };
-        assert!(
-            content.iter().all(|&byte| byte == pattern),
-            "content was overwritten"
-        );
+        assert!(content.iter().all(|&byte| byte == pattern), "content was overwritten");
     }
 
     fn allocate(&mut self) {
@@ -109,10 +98,7 @@ impl<T: Tiers, G: Geometry> Shadow<'_, T, G> {
         match self.heap.allocate(layout) {
             Ok(block) => self.insert(block, layout),
             Err(error) => {
-                assert!(
-                    matches!(error, AllocError::OutOfMemory | AllocError::TooLarge),
-                    "{error}"
-                );
+                assert!(matches!(error, AllocError::OutOfMemory | AllocError::TooLarge), "{error}");
                 // A long one may miss what its own bin holds behind its first block.
                 let is_exact = layout.size() < 16 * G::GRANULE_BYTES
                     && layout.align() <= G::ALIGN_BYTES
@@ -137,11 +123,7 @@ impl<T: Tiers, G: Geometry> Shadow<'_, T, G> {
                 continue;
             }
             let answer = self.heap.allocate(layout(size, align));
-            assert_eq!(
-                answer.is_ok(),
-                fits,
-                "{size} at {align}, largest is {largest}"
-            );
+            assert_eq!(answer.is_ok(), fits, "{size} at {align}, largest is {largest}");
             if let Ok(block) = answer {
                 // SAFETY: the block was allocated with this layout, and is not used again.
                 unsafe { self.heap.try_deallocate(block.cast(), layout(size, align)) }.unwrap();
@@ -195,11 +177,7 @@ impl<T: Tiers, G: Geometry> Shadow<'_, T, G> {
         } else {
             self.size()
         };
-        let align = if self.random.usize(..10) == 0 {
-            self.align()
-        } else {
-            old.align()
-        };
+        let align = if self.random.usize(..10) == 0 { self.align() } else { old.align() };
         let new = layout(size, align);
         let ptr = NonNull::new(address as *mut u8).unwrap();
         // SAFETY: the block is live, and only the one returned is used from here on.
@@ -233,10 +211,7 @@ impl<T: Tiers, G: Geometry> Shadow<'_, T, G> {
     /// To shrink never fails.
     fn shrink(&mut self) {
         let (address, live) = self.any_live();
-        let new = layout(
-            self.random.usize(..live.layout.size() + 1),
-            live.layout.align(),
-        );
+        let new = layout(self.random.usize(..live.layout.size() + 1), live.layout.align());
         let ptr = NonNull::new(address as *mut u8).unwrap();
         // SAFETY: as above.
         let block = unsafe { self.heap.reallocate(ptr, live.layout, new) }.unwrap();
@@ -258,22 +233,14 @@ impl<T: Tiers, G: Geometry> Shadow<'_, T, G> {
         let ptr = NonNull::new(address as *mut u8).unwrap();
         // SAFETY: what is no live block is refused.
         let answer = unsafe { self.heap.try_deallocate(ptr, layout) };
-        let error = answer.expect_err(&format!(
-            "accepted {:#x}, {layout:?}",
-            address.wrapping_sub(pool)
-        ));
+        let error =
+            answer.expect_err(&format!("accepted {:#x}, {layout:?}", address.wrapping_sub(pool)));
         assert_ne!(error, FreeError::Corrupt);
-        assert_eq!(
-            error == FreeError::OutsidePool,
-            !(pool..pool_end).contains(&address)
-        );
+        assert_eq!(error == FreeError::OutsidePool, !(pool..pool_end).contains(&address));
         assert!(before == bytes(), "a refusal has written");
         let now = self.heap.stats();
         assert_eq!(now.refused_frees, stats.refused_frees + 1);
-        assert_eq!(
-            (now.used_bytes, now.live_blocks),
-            (stats.used_bytes, stats.live_blocks)
-        );
+        assert_eq!((now.used_bytes, now.live_blocks), (stats.used_bytes, stats.live_blocks));
     }
 
     /// A pointer and a layout that must be refused.
@@ -290,14 +257,11 @@ impl<T: Tiers, G: Geometry> Shadow<'_, T, G> {
             1 => {
                 let (address, live) = self.any_live();
                 let inside = address + 1 + self.random.usize(..live.layout.size().max(2));
-                let size = live
-                    .layout
-                    .size()
-                    .saturating_sub(if self.random.usize(..2) == 0 {
-                        inside - address
-                    } else {
-                        0
-                    });
+                let size = live.layout.size().saturating_sub(if self.random.usize(..2) == 0 {
+                    inside - address
+                } else {
+                    0
+                });
                 (!self.live.contains_key(&inside))
                     .then_some((inside, layout(size, live.layout.align())))?
             }
@@ -346,10 +310,8 @@ impl<T: Tiers, G: Geometry> Shadow<'_, T, G> {
             end += block.size_bytes;
             match block.state {
                 BlockState::Used => {
-                    let live = self
-                        .live
-                        .get(&(pool + block.offset_bytes))
-                        .expect("an unknown block");
+                    let live =
+                        self.live.get(&(pool + block.offset_bytes)).expect("an unknown block");
                     let needs = rounded::<G>(live.layout.size());
                     assert!(
                         block.size_bytes == needs || block.size_bytes == needs + G::GRANULE_BYTES
@@ -361,10 +323,7 @@ impl<T: Tiers, G: Geometry> Shadow<'_, T, G> {
             }
         }
         let stats = self.heap.stats();
-        assert_eq!(
-            (end, seen, seen),
-            (stats.pool_bytes, self.live.len(), stats.live_blocks)
-        );
+        assert_eq!((end, seen, seen), (stats.pool_bytes, self.live.len(), stats.live_blocks));
         assert_eq!(stats.used_bytes + stats.free_bytes, stats.pool_bytes);
     }
 

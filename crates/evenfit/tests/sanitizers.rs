@@ -50,23 +50,13 @@ fn build(feature: &str, flags: &[&str]) -> Result<PathBuf, String> {
     let crate_directory = Path::new(env!("CARGO_MANIFEST_DIR"));
     let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join(feature);
     std::fs::create_dir_all(&out).expect("a directory for the program");
-    let text = |path: PathBuf| {
-        path.into_os_string()
-            .into_string()
-            .expect("a path in UTF-8")
-    };
+    let text = |path: PathBuf| path.into_os_string().into_string().expect("a path in UTF-8");
     let library = text(out.join("libevenfit.rlib"));
     let program = out.join("program");
     let cfg = format!("feature=\"{feature}\"");
     let source = text(crate_directory.join("src/lib.rs"));
-    let mut arguments = vec![
-        "--crate-type",
-        "rlib",
-        "--crate-name",
-        "evenfit",
-        "--cap-lints",
-        "allow",
-    ];
+    let mut arguments =
+        vec!["--crate-type", "rlib", "--crate-name", "evenfit", "--cap-lints", "allow"];
     arguments.extend(["--cfg", "feature=\"over-alignment\""]);
     arguments.extend(["--cfg", "feature=\"move-down\""]);
     arguments.extend(["--cfg", &cfg, &source, "-o", &library]);
@@ -95,10 +85,7 @@ fn address_sanitizer_knows_the_pool() {
     let program = match build("asan", &["-Zsanitizer=address"]) {
         Ok(program) => program,
         Err(why) => {
-            assert!(
-                why.contains("linking with"),
-                "the program doesn't compile:\n{why}"
-            );
+            assert!(why.contains("linking with"), "the program doesn't compile:\n{why}");
             eprintln!("skipped: AddressSanitizer's runtime is missing here:\n{why}");
             return;
         }
@@ -121,10 +108,7 @@ fn memcheck_knows_the_pool() {
     }
     let memcheck = |flags: &[&str], fault| {
         let mut command = Command::new("valgrind");
-        command
-            .args(["-q", "--error-exitcode=9"])
-            .args(flags)
-            .arg(&program);
+        command.args(["-q", "--error-exitcode=9"]).args(flags).arg(&program);
         Run::of(&mut command, fault)
     };
     memcheck(&[], "none").assert_silent();
@@ -132,10 +116,7 @@ fn memcheck_knows_the_pool() {
         memcheck(&[], fault).assert_reported(fault, "Invalid read of size 1", "Address 0x");
     }
     let after_free = memcheck(&[], "static-after-free").report;
-    assert!(
-        after_free.contains("99 bytes inside a block of size 100 free'd"),
-        "{after_free}"
-    );
+    assert!(after_free.contains("99 bytes inside a block of size 100 free'd"), "{after_free}");
 
     let undefined = memcheck(&[], "undefined");
     assert_eq!(
@@ -145,23 +126,14 @@ fn memcheck_knows_the_pool() {
         undefined.report
     );
 
-    let flags = [
-        "--leak-check=full",
-        "--show-leak-kinds=definite",
-        "--errors-for-leak-kinds=definite",
-    ];
+    let flags =
+        ["--leak-check=full", "--show-leak-kinds=definite", "--errors-for-leak-kinds=definite"];
     let leak = memcheck(&flags, "leak");
     assert!(!leak.success);
-    for lost in [
-        "1,001 bytes in 1 blocks are definitely lost",
-        "100 bytes in 1 blocks are definitely lost",
-    ] {
+    for lost in
+        ["1,001 bytes in 1 blocks are definitely lost", "100 bytes in 1 blocks are definitely lost"]
+    {
         assert!(leak.report.contains(lost), "{lost}\n{}", leak.report);
     }
-    assert_eq!(
-        leak.report.matches("definitely lost").count(),
-        2,
-        "{}",
-        leak.report
-    );
+    assert_eq!(leak.report.matches("definitely lost").count(), 2, "{}", leak.report);
 }

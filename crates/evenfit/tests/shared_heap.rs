@@ -75,10 +75,7 @@ fn a_full_pool_can_still_grow_a_block_backwards() {
     let mut region = [MaybeUninit::uninit(); 8_192];
     let heap: LockedHeap = LockedHeap::from_region(&mut region).expect("a pool");
     let pool_bytes = heap.stats().pool_bytes;
-    let (before, size) = (
-        layout(pool_bytes / 2),
-        layout(pool_bytes - pool_bytes / 2 - 16),
-    );
+    let (before, size) = (layout(pool_bytes / 2), layout(pool_bytes - pool_bytes / 2 - 16));
     let first = heap.allocate(before).expect("room").cast::<u8>();
     let second = heap.allocate(size).expect("room").cast::<u8>();
     fill(second.as_ptr(), size.size());
@@ -88,11 +85,7 @@ fn a_full_pool_can_still_grow_a_block_backwards() {
         heap.reallocate(second, size, layout(pool_bytes - 64))
     };
     let grown = grown.expect("there is room in all");
-    assert_eq!(
-        grown.cast(),
-        first,
-        "it now begins where the free block was"
-    );
+    assert_eq!(grown.cast(), first, "it now begins where the free block was");
     assert!(holds_pattern(grown.cast().as_ptr(), size.size()));
     assert_eq!(heap.stats().failed_requests, 0);
     assert_eq!(heap.check(), Ok(()));
@@ -119,13 +112,9 @@ fn the_out_of_memory_hook_frees_and_the_request_succeeds() {
     }
 
     HEAP.set_out_of_memory_hook(Some(drop_cache));
-    let cache = HEAP
-        .allocate(layout(12_000))
-        .expect("an empty pool has room");
+    let cache = HEAP.allocate(layout(12_000)).expect("an empty pool has room");
     CACHE.store(cache.cast().as_ptr(), Ordering::Relaxed);
-    let block = HEAP
-        .allocate(layout(10_000))
-        .expect("the cache was dropped");
+    let block = HEAP.allocate(layout(10_000)).expect("the cache was dropped");
     assert_eq!(ASKED.load(Ordering::Relaxed), 1);
     HEAP.allocate(layout(100)).expect("room behind the block");
     // Growing asks as well, and is told to fail.
@@ -149,16 +138,11 @@ fn misuse_is_told_to_the_hook_and_changes_nothing() {
         assert!(misuse.to_string().contains("refused to free"));
         let bytes = misuse.layout.map_or(0, |layout| layout.size());
         let address = misuse.ptr.addr().get();
-        SEEN.lock()
-            .expect("no panic")
-            .push((address, misuse.error, bytes));
+        SEEN.lock().expect("no panic").push((address, misuse.error, bytes));
     }
 
     evenfit::set_misuse_hook(remember);
-    let (mut left, mut right) = (
-        [MaybeUninit::uninit(); 4_096],
-        [MaybeUninit::uninit(); 4_096],
-    );
+    let (mut left, mut right) = ([MaybeUninit::uninit(); 4_096], [MaybeUninit::uninit(); 4_096]);
     let left: LockedHeap = LockedHeap::from_region(&mut left).expect("a pool");
     let right: LockedHeap = LockedHeap::from_region(&mut right).expect("a pool");
     let block = left.allocate(layout(100)).expect("room").cast::<u8>();
@@ -207,9 +191,7 @@ fn a_moved_static_heap_starts_again_where_it_is() {
     let heap: StaticHeap<8_192> = StaticHeap::new();
     heap.allocate(layout(1_000)).expect("room");
     let moved = Box::new(heap);
-    let block = moved
-        .allocate(layout(7_000))
-        .expect("the moved heap is empty");
+    let block = moved.allocate(layout(7_000)).expect("the moved heap is empty");
     let place = ptr::from_ref(&*moved).addr();
     let address = block.cast::<u8>().addr().get();
     assert!((place..place + size_of_val(&*moved)).contains(&address));
@@ -247,16 +229,10 @@ fn a_region_extends_by_what_follows_it() {
         assert_eq!(heap.check(), Ok(()));
     }
     assert!(heap.stats().pool_bytes + heap.stats().metadata_bytes <= 64 * 1024);
-    let block = heap
-        .allocate(large)
-        .expect("the pool has grown")
-        .cast::<u8>();
+    let block = heap.allocate(large).expect("the pool has grown").cast::<u8>();
     fill(block.as_ptr(), 40_000);
     let rest = layout(heap.largest_free());
-    fill(
-        heap.allocate(rest).expect("exact").cast().as_ptr(),
-        rest.size(),
-    );
+    fill(heap.allocate(rest).expect("exact").cast().as_ptr(), rest.size());
     assert!(holds_pattern(block.as_ptr(), 40_000));
     assert_eq!(heap.check(), Ok(()));
 }
@@ -293,12 +269,8 @@ fn a_zeroed_region_needs_no_formatting() {
     let mut region = vec![MaybeUninit::new(0_u8); 1 << 20];
     let base = NonNull::from(&mut region[..]).cast();
     // SAFETY: all zero, outlives the heap, used by nothing else.
-    let mut heap = unsafe {
-        Builder::<Auto, Standard>::new()
-            .zeroed()
-            .build_raw(base, 1 << 20)
-    }
-    .expect("a pool");
+    let mut heap = unsafe { Builder::<Auto, Standard>::new().zeroed().build_raw(base, 1 << 20) }
+        .expect("a pool");
     assert_eq!(heap.check(), Ok(()));
     let all = layout(heap.largest_free());
     assert!(heap.allocate(all).is_ok());
@@ -314,11 +286,7 @@ fn what_was_never_used_is_told() {
     let first = heap.allocate(layout(10_000)).expect("room");
     // SAFETY: allocated above with this layout.
     unsafe { heap.deallocate(first.cast(), layout(10_000)) };
-    assert_eq!(
-        heap.never_used().len(),
-        pool_bytes - 10_000,
-        "a freed block was used once"
-    );
+    assert_eq!(heap.never_used().len(), pool_bytes - 10_000, "a freed block was used once");
     let aligned = Layout::from_size_align(20_000, 4_096).expect("a valid layout");
     let block = heap.allocate(aligned).expect("room");
     let end = block.cast::<u8>().addr().get() + block.len();
@@ -346,10 +314,7 @@ fn aligned_as_c_asks<T: Tiers, G: evenfit::Geometry>(region_bytes: usize) {
         assert!(block.len() >= bytes);
         assert_eq!(heap.usable_size(block.cast()), Ok(block.len()), "{bytes}");
         let address = block.cast::<u8>().addr().get();
-        assert!(
-            bytes <= 8 || address.is_multiple_of(align),
-            "{bytes} at {address:#x}"
-        );
+        assert!(bytes <= 8 || address.is_multiple_of(align), "{bytes} at {address:#x}");
         blocks.push(block.cast::<u8>());
     }
     assert_eq!(heap.malloc(usize::MAX), Err(AllocError::TooLarge));
@@ -393,10 +358,8 @@ fn a_pool_with_slabs_extends_and_resets_behind_its_lock() {
         unsafe { heap.extend(1 << 20) };
     }
     assert!(heap.stats().pool_bytes > 3 * pool_bytes && count > 20_000);
-    let slabs = heap.inspect(|heap| {
-        heap.blocks()
-            .any(|b| matches!(b.state, BlockState::Slab { .. }))
-    });
+    let slabs =
+        heap.inspect(|heap| heap.blocks().any(|b| matches!(b.state, BlockState::Slab { .. })));
     assert_eq!(slabs, Some(true));
     heap.reset();
     assert_eq!(heap.check(), Ok(()));
@@ -421,8 +384,7 @@ fn has_slab<const BYTES: usize, T: Tiers, G: evenfit::Geometry>(
 ) -> bool {
     heap.allocate(layout(20)).expect("room");
     let is_slab = |block: evenfit::Block| matches!(block.state, BlockState::Slab { .. });
-    heap.inspect(|heap| heap.blocks().any(is_slab))
-        .expect("built by the first request")
+    heap.inspect(|heap| heap.blocks().any(is_slab)).expect("built by the first request")
 }
 
 /// The least heap that compiles serves requests, whatever its tiers.

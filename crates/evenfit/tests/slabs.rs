@@ -202,9 +202,7 @@ fn every_slot_in_order<G: Geometry>(class: Class, by: FreedBy, order: &[usize]) 
     }
     // One slab has the last slot; no empty one is kept.
     assert_eq!(used_slots(&heap), [1]);
-    let again: BTreeSet<_> = (1..class.slots)
-        .map(|_| allocate(&mut heap, layout))
-        .collect();
+    let again: BTreeSet<_> = (1..class.slots).map(|_| allocate(&mut heap, layout)).collect();
     assert_eq!(again.len(), class.slots - 1);
     assert_eq!(used_slots(&heap).iter().sum::<usize>(), class.slots);
     for slot in again.into_iter().chain([last]) {
@@ -232,16 +230,13 @@ fn a_slot_is_freed_as_one_of_its_own_class_only() {
     fn test<G: Geometry>() {
         let classes = classes::<G>();
         let served_max = classes.last().unwrap().sizes.1;
-        let edges = classes
-            .iter()
-            .flat_map(|class| [class.sizes.0, class.sizes.1]);
+        let edges = classes.iter().flat_map(|class| [class.sizes.0, class.sizes.1]);
         let told: Vec<_> = edges.chain([served_max + 1, 2048, REGION_BYTES]).collect();
         for class in &classes {
             let mut region = region();
             let mut heap = heap::<G>(&mut region);
-            let slots: Vec<_> = (0..class.slots)
-                .map(|_| allocate(&mut heap, class.layout()))
-                .collect();
+            let slots: Vec<_> =
+                (0..class.slots).map(|_| allocate(&mut heap, class.layout())).collect();
             for slot in [slots[0], slots[1], slots[class.slots - 1]] {
                 for &size in told.iter().filter(|&&size| !class.serves(size)) {
                     // SAFETY: refused.
@@ -334,9 +329,8 @@ fn the_largest_request_may_be_a_slot() {
         for class in classes::<G>() {
             let mut region = region();
             let mut heap = heap::<G>(&mut region);
-            let slots: Vec<_> = (0..class.slots)
-                .map(|_| allocate(&mut heap, class.layout()))
-                .collect();
+            let slots: Vec<_> =
+                (0..class.slots).map(|_| allocate(&mut heap, class.layout())).collect();
             fill(&mut heap);
             let full = heap.allocate(class.layout());
             assert_eq!(full, Err(AllocError::OutOfMemory));
@@ -415,9 +409,7 @@ fn an_empty_slab_serves_a_block_where_nothing_else_does() {
                 assert!(heap.largest_free() >= slab_bytes);
                 let too_large = layout(REGION_BYTES + 1, align);
                 assert_eq!(heap.allocate(too_large), Err(AllocError::TooLarge));
-                let block = heap
-                    .allocate(layout(slab_bytes / 8 * 5, align))
-                    .expect("room");
+                let block = heap.allocate(layout(slab_bytes / 8 * 5, align)).expect("room");
                 assert!(block.cast::<u8>().addr().get().is_multiple_of(align));
                 assert!(!used_slots(&heap).contains(&0));
                 assert_eq!(heap.check(), Ok(()));
@@ -434,9 +426,8 @@ fn a_slab_with_only_its_last_slot_free_serves_it() {
         for class in classes::<G>() {
             let mut region = region();
             let mut heap = heap::<G>(&mut region);
-            let slots: Vec<_> = (0..2 * class.slots)
-                .map(|_| allocate(&mut heap, class.layout()))
-                .collect();
+            let slots: Vec<_> =
+                (0..2 * class.slots).map(|_| allocate(&mut heap, class.layout())).collect();
             let last = slots[class.slots - 1];
             // SAFETY: live, and not used again.
             unsafe { heap.try_deallocate(last, class.layout()) }.unwrap();

@@ -105,11 +105,8 @@ mod elf {
     }
 
     pub fn sections(elf: &[u8]) -> Vec<Section> {
-        let (table, entry, count) = (
-            long(elf, 0x28),
-            usize::from(half(elf, 0x3A)),
-            half(elf, 0x3C),
-        );
+        let (table, entry, count) =
+            (long(elf, 0x28), usize::from(half(elf, 0x3A)), half(elf, 0x3C));
         let header = |index: usize| table + index * entry;
         let names = long(elf, header(usize::from(half(elf, 0x3E))) + 0x18);
         (0..usize::from(count))
@@ -133,10 +130,7 @@ mod elf {
         (table.offset..table.offset + table.size)
             .step_by(24)
             .find(|&at| text(elf, names + word(elf, at)) == name)
-            .map(|at| Symbol {
-                section: half(elf, at + 6),
-                size: long(elf, at + 16) as u64,
-            })
+            .map(|at| Symbol { section: half(elf, at + 6), size: long(elf, at + 16) as u64 })
             .expect("the heap has a symbol")
     }
 }

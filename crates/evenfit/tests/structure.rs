@@ -78,19 +78,13 @@ fn functions(file: &Path) -> Vec<String> {
 #[test]
 fn few_functions_allocate_free_or_resize() {
     let rooms = ["heap", "blocks", "slabs"];
-    let mut files: Vec<PathBuf> = rooms
-        .iter()
-        .flat_map(|room| files_in(&source().join(room)))
-        .collect();
+    let mut files: Vec<PathBuf> =
+        rooms.iter().flat_map(|room| files_in(&source().join(room))).collect();
     files.extend(rooms.map(|room| source().join(room).with_extension("rs")));
     let is_way = |name: &String| {
         WAYS.iter().any(|way| name.starts_with(way)) && !NONE.contains(&name.as_str())
     };
-    let ways: Vec<String> = files
-        .iter()
-        .flat_map(|file| functions(file))
-        .filter(is_way)
-        .collect();
+    let ways: Vec<String> = files.iter().flat_map(|file| functions(file)).filter(is_way).collect();
     assert!(ways.len() > 20, "the count finds too few: {ways:?}");
     assert!(ways.len() <= WAYS_MAX, "{}: {ways:?}", ways.len());
 }

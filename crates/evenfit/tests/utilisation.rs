@@ -43,10 +43,7 @@ fn whole_pool<G: Geometry>(len_bytes: usize) -> f64 {
     assert_eq!(heap.allocate(layout(1, 1)), Err(AllocError::OutOfMemory));
     // SAFETY: a live block.
     unsafe { heap.try_deallocate(whole.cast(), layout(pool_bytes, 1)) }.unwrap();
-    assert_eq!(
-        heap.allocate(layout(pool_bytes + 1, 1)),
-        Err(AllocError::TooLarge)
-    );
+    assert_eq!(heap.allocate(layout(pool_bytes + 1, 1)), Err(AllocError::TooLarge));
     pool_bytes as f64 / len_bytes as f64
 }
 
@@ -93,19 +90,14 @@ fn sixteen_bytes_take_sixteen_bytes() {
 #[test]
 fn sixteen_bytes_take_sixteen_bytes_of_a_slab() {
     let mut region = vec![MaybeUninit::uninit(); 4 << 20];
-    let mut heap = Builder::<WithSlabs, Standard>::new()
-        .build(&mut region)
-        .unwrap();
+    let mut heap = Builder::<WithSlabs, Standard>::new().build(&mut region).unwrap();
     let pool_bytes = heap.stats().pool_bytes;
     let mut count = 0;
     while heap.allocate(layout(16, 8)).is_ok() {
         count += 1;
         assert_eq!(heap.stats().used_bytes, 16 * count);
     }
-    assert!(
-        count * 16 >= pool_bytes / 100 * 99,
-        "{count} of {pool_bytes}"
-    );
+    assert!(count * 16 >= pool_bytes / 100 * 99, "{count} of {pool_bytes}");
 }
 
 /// espressif/tlsf#2: a freed block that can't be allocated again at its own size.
@@ -128,9 +120,7 @@ fn a_freed_block_serves_its_own_size<G: Geometry>(len_bytes: usize, size_max: us
                 unsafe { heap.try_deallocate(ptr, had) }.unwrap();
                 // An alignment is had again only where the slack for it is.
                 let again = layout(had.size(), had.align().min(G::GRANULE_BYTES));
-                let block = heap
-                    .allocate(again)
-                    .expect("what was freed can be allocated again");
+                let block = heap.allocate(again).expect("what was freed can be allocated again");
                 if random.usize(..3) == 0 {
                     live.push((block.cast(), again));
                 } else {
@@ -185,10 +175,7 @@ fn alignment_survives_reallocation<G: Geometry>() {
             }
         }
         for (ptr, layout) in &live {
-            assert!(
-                ptr.addr().get().is_multiple_of(layout.align()),
-                "{ptr:?} for {layout:?}"
-            );
+            assert!(ptr.addr().get().is_multiple_of(layout.align()), "{ptr:?} for {layout:?}");
         }
     }
 }
@@ -277,14 +264,9 @@ fn largest_free_is_exact<G: Geometry>() {
             unsafe { heap.try_deallocate(ptr, had) }.unwrap();
         }
         let largest = heap.largest_free();
-        assert!(
-            heap.allocate(layout(largest + 1, 1)).is_err(),
-            "{largest} and one byte more"
-        );
+        assert!(heap.allocate(layout(largest + 1, 1)).is_err(), "{largest} and one byte more");
         if largest > 0 {
-            let block = heap
-                .allocate(layout(largest, 1))
-                .expect("largest_free succeeds");
+            let block = heap.allocate(layout(largest, 1)).expect("largest_free succeeds");
             // SAFETY: a live block.
             unsafe { heap.try_deallocate(block.cast(), layout(largest, 1)) }.unwrap();
         }
@@ -316,9 +298,7 @@ fn eight_thousand_holes_cost_what_eight_do() {
         let mut heap = region.heap::<Standard>(len_bytes);
         let hole = layout(64 * 16, 1);
         let asked = layout(65 * 16, 1);
-        let blocks: Vec<_> = (0..2 * holes)
-            .map(|_| heap.allocate(hole).unwrap())
-            .collect();
+        let blocks: Vec<_> = (0..2 * holes).map(|_| heap.allocate(hole).unwrap()).collect();
         for block in blocks.iter().step_by(2) {
             // SAFETY: a live block.
             unsafe { heap.try_deallocate(block.cast(), hole) }.unwrap();
@@ -357,11 +337,7 @@ fn over_aligned_requests_cost_the_same_however_many_are_live() {
                 unsafe { heap.try_deallocate(block.cast(), asked) }.unwrap();
             }
             let taken = start.elapsed() / count as u32;
-            assert_eq!(
-                heap.largest_free(),
-                heap.stats().pool_bytes,
-                "alignment leaks nothing"
-            );
+            assert_eq!(heap.largest_free(), heap.stats().pool_bytes, "alignment leaks nothing");
             taken
         })
     };

@@ -21,12 +21,7 @@ fn main() -> ! {
     every_state::<Blocks>();
     every_state::<CompactBlocks>();
     let report = explore::<Slabs>(&Plan::slabs::<Slabs>(1, 1000));
-    hprintln!(
-        "{}: {} states, {} operations",
-        Slabs::NAME,
-        report.states,
-        report.transitions
-    );
+    hprintln!("{}: {} states, {} operations", Slabs::NAME, report.states, report.transitions);
     random_programs::<Blocks>();
     random_programs::<CompactBlocks>();
     random_programs::<Slabs>();
@@ -39,21 +34,15 @@ fn main() -> ! {
 
 fn every_state<S: Subject>() {
     let (mut states, mut operations) = (0, 0);
-    let plans = (2..=10)
-        .map(Plan::every_size)
-        .chain([33, 64, 130].map(|unit| Plan::scaled(unit, 4)));
+    let plans =
+        (2..=10).map(Plan::every_size).chain([33, 64, 130].map(|unit| Plan::scaled(unit, 4)));
     for plan in plans {
         let report = explore::<S>(&plan);
         assert!(report.complete, "{plan:?}");
         states += report.states;
         operations += report.transitions;
     }
-    hprintln!(
-        "{}: all {} states, {} operations",
-        S::NAME,
-        states,
-        operations
-    );
+    hprintln!("{}: all {} states, {} operations", S::NAME, states, operations);
 }
 
 /// Scripts of random bytes: right operations and wrong ones, in regions of any length and place.
@@ -80,11 +69,7 @@ fn hostile<S: Subject>() {
         let config = Config::decode(&mut bytes, 16 << 10);
         Hostile::<S>::garbage(config, &mut bytes);
     }
-    hprintln!(
-        "{}: {} late writers, as many regions of garbage",
-        S::NAME,
-        CASES
-    );
+    hprintln!("{}: {} late writers, as many regions of garbage", S::NAME, CASES);
 }
 
 /// The same bytes for the same case on every run.

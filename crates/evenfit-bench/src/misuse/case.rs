@@ -101,14 +101,7 @@ impl Case {
 static TOLD: AtomicU8 = AtomicU8::new(0);
 
 /// Names of the errors, by the number that [`TOLD`] keeps.
-const ERRORS: [&str; 6] = [
-    "",
-    "OutsidePool",
-    "NotABlock",
-    "AlreadyFree",
-    "WrongLayout",
-    "Corrupt",
-];
+const ERRORS: [&str; 6] = ["", "OutsidePool", "NotABlock", "AlreadyFree", "WrongLayout", "Corrupt"];
 
 fn listen() {
     TOLD.store(0, Ordering::Relaxed);
@@ -137,11 +130,7 @@ impl Visitor for Run {
         // SAFETY: the region is this heap's alone and outlives it.
         let mut peer = unsafe { P::over(region.base(), REGION_BYTES) }.expect("room for a heap");
         let pool = (about.class == Class::Pool).then_some((region.base() as usize, REGION_BYTES));
-        let mut stage = Stage {
-            peer: &mut *peer,
-            watch: Watch::new(pool),
-            pool,
-        };
+        let mut stage = Stage { peer: &mut *peer, watch: Watch::new(pool), pool };
         let outcome = match self.0 {
             Case::Misuse(number) => stage.misuse(number),
             Case::FlipByte(at) => stage.late_write(|freed, _| {
@@ -179,9 +168,7 @@ fn layout(size: usize) -> Layout {
 
 impl<P: Peer> Stage<'_, P> {
     fn allocate(&mut self, size: usize) -> usize {
-        self.watch
-            .allocate(self.peer, layout(size))
-            .expect("room for a few blocks")
+        self.watch.allocate(self.peer, layout(size)).expect("room for a few blocks")
     }
 
     /// Twenty blocks of `size`, and a hole or two so that there are lists to break.
@@ -249,10 +236,7 @@ impl<P: Peer> Stage<'_, P> {
             }
             4 | 5 => {
                 self.set(SMALL);
-                (
-                    self.nth(10).wrapping_add(if number == 4 { 8 } else { 16 }),
-                    layout(SMALL),
-                )
+                (self.nth(10).wrapping_add(if number == 4 { 8 } else { 16 }), layout(SMALL))
             }
             6 => {
                 self.set(SMALL);
@@ -261,21 +245,12 @@ impl<P: Peer> Stage<'_, P> {
             }
             7 => {
                 self.set(SMALL);
-                (
-                    (&raw const on_stack)
-                        .cast_mut()
-                        .cast::<u8>()
-                        .wrapping_add(64),
-                    layout(SMALL),
-                )
+                ((&raw const on_stack).cast_mut().cast::<u8>().wrapping_add(64), layout(SMALL))
             }
             8 | 9 => {
                 self.set(SMALL);
                 let base = self.pool.map_or(0x1000, |(base, _)| base);
-                (
-                    (base + if number == 8 { 32 } else { REGION_BYTES }) as *mut u8,
-                    layout(SMALL),
-                )
+                ((base + if number == 8 { 32 } else { REGION_BYTES }) as *mut u8, layout(SMALL))
             }
             10 => {
                 self.set(SMALL);
@@ -292,9 +267,7 @@ impl<P: Peer> Stage<'_, P> {
                 };
                 self.set(size);
                 let unaligned = (9..16).map(|n| self.nth(n));
-                let ptr = unaligned
-                    .into_iter()
-                    .find(|ptr| !(*ptr as usize).is_multiple_of(4096));
+                let ptr = unaligned.into_iter().find(|ptr| !(*ptr as usize).is_multiple_of(4096));
                 (ptr.expect("of neighbours one is not at a page"), told)
             }
             _ => unreachable!("as many arms as names"),

@@ -73,13 +73,8 @@ fn ask(peer: &str, case: Case) -> Answer {
     }
     let Some(outcome) = outcome else {
         let (word, error) = said.trim_end().split_once('/').unwrap_or_default();
-        let outcome = Outcome::ALL
-            .into_iter()
-            .find(|outcome| outcome.word() == word);
-        return (
-            outcome.expect("a child that ends well says how"),
-            error.to_owned(),
-        );
+        let outcome = Outcome::ALL.into_iter().find(|outcome| outcome.word() == word);
+        return (outcome.expect("a child that ends well says how"), error.to_owned());
     };
     (outcome, String::new())
 }
@@ -96,11 +91,7 @@ fn wait(child: &mut Child) -> Option<Outcome> {
             Some(status) => {
                 let on_purpose =
                     status.signal() == Some(ABORTED) || status.code() == Some(PANICKED);
-                return Some(if on_purpose {
-                    Outcome::Stopped
-                } else {
-                    Outcome::Crash
-                });
+                return Some(if on_purpose { Outcome::Stopped } else { Outcome::Crash });
             }
             None if start.elapsed() > TIME_MAX => {
                 let _ = child.kill();

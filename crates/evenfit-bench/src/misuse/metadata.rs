@@ -50,9 +50,7 @@ fn sample<T: Tiers, G: Geometry>() -> Sample<T, G> {
     let mut heap: Heap<'static, T, G> = heap.expect("room");
     let mut live = Vec::new();
     // The last four fill a slab, which is then on no list.
-    for size in [
-        600, 1000, 64, 600, 64, 1400, 600, 24, 600, 64, 600, 2000, 512, 512, 512, 512,
-    ] {
+    for size in [600, 1000, 64, 600, 64, 1400, 600, 24, 600, 64, 600, 2000, 512, 512, 512, 512] {
         let layout = Layout::from_size_align(size, 8).expect("a small layout");
         live.push((heap.allocate(layout).expect("room").cast::<u8>(), layout));
     }

@@ -32,12 +32,7 @@ pub struct Watch {
 impl Watch {
     /// Watches an allocator over this pool, or over all memory.
     pub fn new(pool: Option<(usize, usize)>) -> Self {
-        Self {
-            pool,
-            live: Vec::new(),
-            next_pattern: 1,
-            worst: None,
-        }
+        Self { pool, live: Vec::new(), next_pattern: 1, worst: None }
     }
 
     /// The worst that was seen.
@@ -57,9 +52,7 @@ impl Watch {
             return None;
         }
         let (start, end) = (ptr as usize, ptr as usize + layout.size());
-        let outside = self
-            .pool
-            .is_some_and(|(base, len)| start < base || end > base + len);
+        let outside = self.pool.is_some_and(|(base, len)| start < base || end > base + len);
         let overlaps = self.live.iter().any(|live| {
             let other = live.ptr as usize;
             start < other + live.layout.size() && other < end
@@ -70,11 +63,7 @@ impl Watch {
             return None;
         }
         self.next_pattern = self.next_pattern.wrapping_add(1).max(1);
-        let live = Live {
-            ptr,
-            layout,
-            pattern: self.next_pattern,
-        };
+        let live = Live { ptr, layout, pattern: self.next_pattern };
         // SAFETY: a block just allocated, which overlaps no other.
         unsafe { ptr.write_bytes(live.pattern, layout.size()) };
         self.live.push(live);

@@ -28,11 +28,7 @@ pub fn document(peers: &[&str], answers: &Answers) -> String {
                 return "-".to_owned();
             }
             let (outcome, error) = answer(peer, Case::Misuse(number));
-            if error.is_empty() {
-                bold(*outcome)
-            } else {
-                format!("{outcome}: `{error}`")
-            }
+            if error.is_empty() { bold(*outcome) } else { format!("{outcome}: `{error}`") }
         });
         row(&mut text, name, cells);
     }
@@ -45,10 +41,7 @@ pub fn document(peers: &[&str], answers: &Answers) -> String {
                 .filter(|case| case.applies_to(peer))
                 .map(|case| answer(peer, case).0)
                 .collect();
-            let good = outcomes
-                .iter()
-                .filter(|outcome| **outcome <= Outcome::Stopped)
-                .count();
+            let good = outcomes.iter().filter(|outcome| **outcome <= Outcome::Stopped).count();
             format!("{good} of {}", outcomes.len())
         }),
     );
@@ -67,10 +60,7 @@ pub fn document(peers: &[&str], answers: &Answers) -> String {
         ("a freed block, zeroed", Case::Fill(0)),
         ("a freed block, filled with 0xFF", Case::Fill(0xFF)),
         ("a freed block, filled with 0x41", Case::Fill(0x41)),
-        (
-            "a freed block, filled with a live block's address",
-            Case::FillPointer,
-        ),
+        ("a freed block, filled with a live block's address", Case::FillPointer),
         ("1 byte behind a live block", Case::Overflow(1)),
         ("8 bytes behind a live block", Case::Overflow(8)),
         ("16 bytes behind a live block", Case::Overflow(16)),
@@ -80,11 +70,8 @@ pub fn document(peers: &[&str], answers: &Answers) -> String {
             name,
             peers.iter().map(|peer| {
                 let (outcome, error) = answer(peer, case);
-                let seen = if error.is_empty() {
-                    String::new()
-                } else {
-                    format!(", then `{error}`")
-                };
+                let seen =
+                    if error.is_empty() { String::new() } else { format!(", then `{error}`") };
                 format!("{}{seen}", bold(*outcome))
             }),
         );
@@ -95,11 +82,7 @@ pub fn document(peers: &[&str], answers: &Answers) -> String {
 
 fn head(text: &mut String, first: &str, peers: &[&str]) {
     let names = peers.join(" | ");
-    let _ = writeln!(
-        text,
-        "| {first} | {names} |\n|---|{}",
-        "---|".repeat(peers.len())
-    );
+    let _ = writeln!(text, "| {first} | {names} |\n|---|{}", "---|".repeat(peers.len()));
 }
 
 fn row(text: &mut String, name: &str, cells: impl Iterator<Item = String>) {
@@ -108,11 +91,7 @@ fn row(text: &mut String, name: &str, cells: impl Iterator<Item = String>) {
 }
 
 fn bold(outcome: Outcome) -> String {
-    if outcome.is_harm() {
-        format!("**{outcome}**")
-    } else {
-        outcome.to_string()
-    }
+    if outcome.is_harm() { format!("**{outcome}**") } else { outcome.to_string() }
 }
 
 /// How often each outcome occurred, the worst last.

@@ -15,9 +15,7 @@ impl Peer for LinkedList {
             return None;
         }
         // SAFETY: the caller's promise.
-        Some(Box::new(Self(unsafe {
-            linked_list_allocator::Heap::new(base, len_bytes)
-        })))
+        Some(Box::new(Self(unsafe { linked_list_allocator::Heap::new(base, len_bytes) })))
     }
 
     #[inline]

@@ -49,10 +49,9 @@ impl Peer for Pico {
 
     #[inline]
     unsafe fn alloc(&mut self, layout: Layout) -> *mut u8 {
-        let (Some(align), Some(size)) = (
-            Size::from_bytes_usize(layout.align()),
-            Size::from_bytes_usize(layout.size()),
-        ) else {
+        let (Some(align), Some(size)) =
+            (Size::from_bytes_usize(layout.align()), Size::from_bytes_usize(layout.size()))
+        else {
             return std::ptr::null_mut();
         };
         match self.0.alloc(align, size) {
@@ -69,10 +68,9 @@ impl Peer for Pico {
 
     #[inline]
     unsafe fn realloc(&mut self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        let (Some(align), Some(size)) = (
-            Size::from_bytes_usize(layout.align()),
-            Size::from_bytes_usize(new_size),
-        ) else {
+        let (Some(align), Some(size)) =
+            (Size::from_bytes_usize(layout.align()), Size::from_bytes_usize(new_size))
+        else {
             return std::ptr::null_mut();
         };
         // SAFETY: the caller's promise.

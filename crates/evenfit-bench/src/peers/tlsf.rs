@@ -39,10 +39,7 @@ macro_rules! rlsf_peer {
             #[inline]
             unsafe fn dealloc(&mut self, ptr: *mut u8, layout: Layout) {
                 // SAFETY: the caller's promise.
-                unsafe {
-                    self.0
-                        .deallocate(NonNull::new_unchecked(ptr), layout.align())
-                }
+                unsafe { self.0.deallocate(NonNull::new_unchecked(ptr), layout.align()) }
             }
 
             #[inline]

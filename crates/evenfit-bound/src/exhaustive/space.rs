@@ -31,19 +31,12 @@ impl Space {
     }
 
     fn at(&self, start: u64) -> usize {
-        (0..self.pieces.len())
-            .find(|&at| self.start(at) == start)
-            .unwrap_or_default()
+        (0..self.pieces.len()).find(|&at| self.start(at) == start).unwrap_or_default()
     }
 
     /// The free piece that a search for `granules` returns.
     fn find(&self, granules: u64) -> Option<usize> {
-        let free = || {
-            self.pieces
-                .iter()
-                .enumerate()
-                .filter(|(_, piece)| piece.owner == 0)
-        };
+        let free = || self.pieces.iter().enumerate().filter(|(_, piece)| piece.owner == 0);
         let fitting = || free().filter(|(_, piece)| piece.len >= granules);
         let found = match self.rule {
             Rule::FirstFit => fitting().next(),
@@ -51,9 +44,7 @@ impl Space {
             Rule::Evenfit(_) => unreachable!("has a pool of its own"),
             Rule::HalfFit { .. } => {
                 let bin = fitting().map(|(_, piece)| piece.len.ilog2()).min()?;
-                free()
-                    .filter(|(_, p)| p.len.ilog2() == bin)
-                    .max_by_key(|(_, piece)| piece.stamp)
+                free().filter(|(_, p)| p.len.ilog2() == bin).max_by_key(|(_, piece)| piece.stamp)
             }
         };
         found.map(|(at, _)| at)
@@ -69,11 +60,7 @@ impl Space {
             let piece = self.freed(lead);
             self.pieces.push(piece);
         }
-        self.pieces.push(Piece {
-            len,
-            owner,
-            stamp: 0,
-        });
+        self.pieces.push(Piece { len, owner, stamp: 0 });
         true
     }
 
@@ -105,11 +92,7 @@ impl Space {
 
     fn freed(&mut self, len: u64) -> Piece {
         self.clock += 1;
-        Piece {
-            len,
-            owner: 0,
-            stamp: self.clock,
-        }
+        Piece { len, owner: 0, stamp: self.clock }
     }
 
     fn join_buddies(&mut self, mut at: usize) {
@@ -131,26 +114,15 @@ impl Space {
 
 impl Simulated for Space {
     fn new(rule: Rule, end: Option<u64>) -> Self {
-        let mut space = Self {
-            rule,
-            pieces: Vec::new(),
-            end,
-            clock: 0,
-        };
+        let mut space = Self { rule, pieces: Vec::new(), end, clock: 0 };
         match (rule, end) {
-            (Rule::HalfFit { .. }, Some(len)) if len > 0 => space.pieces.push(Piece {
-                len,
-                owner: 0,
-                stamp: 0,
-            }),
+            (Rule::HalfFit { .. }, Some(len)) if len > 0 => {
+                space.pieces.push(Piece { len, owner: 0, stamp: 0 })
+            }
             (Rule::Buddy, Some(mut rest)) => {
                 while rest > 0 {
                     let len = 1 << rest.ilog2();
-                    space.pieces.push(Piece {
-                        len,
-                        owner: 0,
-                        stamp: 0,
-                    });
+                    space.pieces.push(Piece { len, owner: 0, stamp: 0 });
                     rest -= len;
                 }
             }
@@ -165,19 +137,12 @@ impl Simulated for Space {
             owner,
             stamp: 256 - u32::from(later),
         });
-        Self {
-            rule,
-            pieces: pieces.collect(),
-            end,
-            clock: 256,
-        }
+        Self { rule, pieces: pieces.collect(), end, clock: 256 }
     }
 
     fn key(&self) -> Rc<[u8]> {
         key_of(self.pieces.iter().map(|piece| {
-            let list = (piece.owner == 0)
-                .then(|| self.rule.list(piece.len))
-                .flatten();
+            let list = (piece.owner == 0).then(|| self.rule.list(piece.len)).flatten();
             let later = self.pieces.iter().filter(|other| {
                 list.is_some()
                     && other.owner == 0
@@ -191,11 +156,7 @@ impl Simulated for Space {
     fn blocks(&self) -> Vec<Used> {
         let used = |at: usize| {
             let Piece { len, owner, .. } = self.pieces[at];
-            (owner > 0).then(|| Used {
-                owner,
-                start: self.start(at),
-                asked: len,
-            })
+            (owner > 0).then(|| Used { owner, start: self.start(at), asked: len })
         };
         (0..self.pieces.len()).filter_map(used).collect()
     }
@@ -207,24 +168,12 @@ impl Simulated for Space {
     fn take(&mut self, owner: u8, granules: u64, slack: u64) -> bool {
         let len = self.rule.block(granules);
         let align = Cut::align_of(slack);
-        for least in if align == 1 {
-            vec![len]
-        } else {
-            vec![len + align - 1, len]
-        } {
+        for least in if align == 1 { vec![len] } else { vec![len + align - 1, len] } {
             if let Some(at) = self.find(least) {
                 let start = self.start(at);
                 let lead = start.next_multiple_of(align) - start;
                 if lead + len <= self.pieces[at].len {
-                    self.carve(
-                        at,
-                        lead,
-                        Piece {
-                            len,
-                            owner,
-                            stamp: 0,
-                        },
-                    );
+                    self.carve(at, lead, Piece { len, owner, stamp: 0 });
                     return true;
                 }
             }

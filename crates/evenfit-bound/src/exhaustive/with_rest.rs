@@ -53,12 +53,7 @@ pub(super) struct WithRest {
 impl WithRest {
     /// An empty pool of `granules`.
     fn empty(cut: Cut, granules: u64) -> Self {
-        Self {
-            cut,
-            pieces: Vec::new(),
-            end: granules,
-            clock: 0,
-        }
+        Self { cut, pieces: Vec::new(), end: granules, clock: 0 }
     }
 
     fn start(&self, at: usize) -> u64 {
@@ -81,9 +76,7 @@ impl WithRest {
     }
 
     fn rest(&self) -> Option<usize> {
-        self.pieces
-            .iter()
-            .position(|piece| piece.state == State::Rest)
+        self.pieces.iter().position(|piece| piece.state == State::Rest)
     }
 
     /// The first block of the first of these bins that has one.
@@ -113,11 +106,7 @@ impl WithRest {
                 return Some(Found::Piece(at));
             }
             // A block longer by one granule would leave that alone.
-            let from = if len + 1 < short_end {
-                own + 2
-            } else {
-                own + 1
-            };
+            let from = if len + 1 < short_end { own + 2 } else { own + 1 };
             self.first_of(|bin| bin >= from)
         } else {
             let first = self.first_of(|bin| bin == own).filter(fits);
@@ -158,21 +147,15 @@ impl WithRest {
 
     fn listed(&mut self, len: u64) -> Piece {
         self.clock += 1;
-        Piece {
-            len,
-            state: State::Listed(self.clock),
-        }
+        Piece { len, state: State::Listed(self.clock) }
     }
 
     /// Allocates; where the block starts.
     fn allocate_for(&mut self, owner: u8, asked: u64, align: u64) -> Option<u64> {
         let is_aligned = align > self.cut.align_granules;
         let state = State::Used { owner, asked };
-        let (found, lead) = if is_aligned {
-            self.find_aligned(asked, align)?
-        } else {
-            (self.find(asked)?, 0)
-        };
+        let (found, lead) =
+            if is_aligned { self.find_aligned(asked, align)? } else { (self.find(asked)?, 0) };
         let (mut at, len) = match found {
             Found::Piece(at) => (at, self.pieces.remove(at).len),
             Found::Top => (self.pieces.len(), lead + asked),
@@ -189,11 +172,7 @@ impl WithRest {
             self.pieces.insert(at, Piece { len, state });
         } else {
             self.pieces.insert(at, Piece { len: asked, state });
-            let behind = if is_aligned {
-                self.listed(left)
-            } else {
-                self.new_rest(left)
-            };
+            let behind = if is_aligned { self.listed(left) } else { self.new_rest(left) };
             self.pieces.insert(at + 1, behind);
         }
         Some(start)
@@ -204,10 +183,7 @@ impl WithRest {
         if let Some(old) = self.rest() {
             self.pieces[old] = self.listed(self.pieces[old].len);
         }
-        Piece {
-            len,
-            state: State::Rest,
-        }
+        Piece { len, state: State::Rest }
     }
 
     /// Frees a block: it and its free neighbours become one. What the top follows is the top's; else what has the rest
@@ -270,10 +246,7 @@ impl WithRest {
         }
         self.pieces[at] = Piece { len: asked, state };
         let mut piece = self.listed(left);
-        if let Some(Piece {
-            state: State::Rest, ..
-        }) = behind
-        {
+        if let Some(Piece { state: State::Rest, .. }) = behind {
             piece.state = State::Rest;
         }
         self.pieces.insert(at + 1, piece);
@@ -296,17 +269,10 @@ impl Simulated for WithRest {
             state: match owner {
                 0 if detail == u8::MAX => State::Rest,
                 0 => State::Listed(256 - u32::from(detail)),
-                owner => State::Used {
-                    owner,
-                    asked: len - u64::from(detail),
-                },
+                owner => State::Used { owner, asked: len - u64::from(detail) },
             },
         });
-        Self {
-            pieces: pieces.collect(),
-            clock: 256,
-            ..Simulated::new(rule, end)
-        }
+        Self { pieces: pieces.collect(), clock: 256, ..Simulated::new(rule, end) }
     }
 
     fn key(&self) -> Rc<[u8]> {
@@ -329,11 +295,7 @@ impl Simulated for WithRest {
 
     fn blocks(&self) -> Vec<Used> {
         let used = |at: usize| match self.pieces[at].state {
-            State::Used { owner, asked, .. } => Some(Used {
-                owner,
-                start: self.start(at),
-                asked,
-            }),
+            State::Used { owner, asked, .. } => Some(Used { owner, start: self.start(at), asked }),
             _ => None,
         };
         (0..self.pieces.len()).filter_map(used).collect()
@@ -344,8 +306,7 @@ impl Simulated for WithRest {
     }
 
     fn take(&mut self, owner: u8, granules: u64, slack: u64) -> bool {
-        self.allocate_for(owner, granules, Cut::align_of(slack))
-            .is_some()
+        self.allocate_for(owner, granules, Cut::align_of(slack)).is_some()
     }
 
     fn give_back(&mut self, start: u64) {

@@ -37,17 +37,8 @@ pub(super) struct Chain {
 impl Chain {
     /// One free block, the first.
     pub(super) fn new(granules: u64) -> Self {
-        let all = Node {
-            start: 0,
-            len: granules,
-            before: NONE,
-            after: NONE,
-            free: true,
-        };
-        Self {
-            nodes: vec![all],
-            spare: Vec::new(),
-        }
+        let all = Node { start: 0, len: granules, before: NONE, after: NONE, free: true };
+        Self { nodes: vec![all], spare: Vec::new() }
     }
 
     pub(super) fn node(&self, at: Handle) -> Node {
@@ -115,11 +106,7 @@ impl Space {
         if granules > 0 {
             index.insert(0, 0, granules);
         }
-        Self {
-            chain: Chain::new(granules),
-            index,
-            steps: 0,
-        }
+        Self { chain: Chain::new(granules), index, steps: 0 }
     }
 
     fn list(&mut self, at: Handle) {
@@ -154,11 +141,8 @@ impl Space {
 
 impl Placement for Space {
     fn allocate(&mut self, granules: u64, align: u64) -> Option<Handle> {
-        for least in if align == 1 {
-            vec![granules]
-        } else {
-            vec![granules + align - 1, granules]
-        } {
+        for least in if align == 1 { vec![granules] } else { vec![granules + align - 1, granules] }
+        {
             let (found, steps) = self.index.find(least);
             self.steps += steps;
             if let Some(at) = found {
@@ -191,11 +175,7 @@ impl Placement for Space {
     fn resize(&mut self, block: Handle, granules: u64) -> bool {
         let Node { len, after, .. } = self.chain.node(block);
         let behind_is_free = self.is_free(after);
-        let room = if behind_is_free {
-            self.chain.node(after).len
-        } else {
-            0
-        };
+        let room = if behind_is_free { self.chain.node(after).len } else { 0 };
         if granules > len + room {
             return false;
         }

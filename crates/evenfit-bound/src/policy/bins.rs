@@ -22,12 +22,7 @@ pub(super) struct Bins {
 impl Bins {
     pub(super) fn new(cut: Cut) -> Self {
         let bins = cut.bin(u64::MAX >> 1) as usize + 2;
-        Self {
-            cut,
-            heads: vec![NONE; bins],
-            filled: vec![0; bins / 64 + 1],
-            links: Vec::new(),
-        }
+        Self { cut, heads: vec![NONE; bins], filled: vec![0; bins / 64 + 1], links: Vec::new() }
     }
 
     fn bin(&self, len: u64) -> usize {
@@ -71,21 +66,10 @@ impl Index for Bins {
     fn insert(&mut self, block: Handle, _start: u64, len: u64) {
         let bin = self.bin(len);
         if self.links.len() <= block as usize {
-            self.links.resize(
-                block as usize + 1,
-                Link {
-                    next: NONE,
-                    prev: NONE,
-                    len: 0,
-                },
-            );
+            self.links.resize(block as usize + 1, Link { next: NONE, prev: NONE, len: 0 });
         }
         let head = self.heads[bin];
-        self.links[block as usize] = Link {
-            next: head,
-            prev: NONE,
-            len,
-        };
+        self.links[block as usize] = Link { next: head, prev: NONE, len };
         if head != NONE {
             self.links[head as usize].prev = block;
         }
@@ -116,7 +100,6 @@ impl Index for Bins {
     }
 
     fn largest(&self) -> u64 {
-        self.last_filled()
-            .map_or(0, |bin| self.cut.smallest(bin as u64))
+        self.last_filled().map_or(0, |bin| self.cut.smallest(bin as u64))
     }
 }

@@ -26,13 +26,7 @@ impl Buddies {
             start += 1 << order;
             rest -= 1 << order;
         }
-        Self {
-            end: granules,
-            free,
-            blocks: Vec::new(),
-            spare: Vec::new(),
-            steps: 0,
-        }
+        Self { end: granules, free, blocks: Vec::new(), spare: Vec::new(), steps: 0 }
     }
 
     fn order(granules: u64) -> usize {
@@ -96,10 +90,7 @@ impl Placement for Buddies {
     }
 
     fn largest(&self) -> u64 {
-        self.free
-            .iter()
-            .rposition(|free| !free.is_empty())
-            .map_or(0, |order| 1 << order)
+        self.free.iter().rposition(|free| !free.is_empty()).map_or(0, |order| 1 << order)
     }
 
     fn steps(&self) -> u64 {

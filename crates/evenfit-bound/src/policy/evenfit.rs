@@ -80,11 +80,7 @@ impl Evenfit {
             return (first, steps);
         }
         // A block longer by one granule would leave that alone.
-        let above = if is_short && len + 1 < self.cut.short_end {
-            own + 2
-        } else {
-            own + 1
-        };
+        let above = if is_short && len + 1 < self.cut.short_end { own + 2 } else { own + 1 };
         if let Some(at) = self.bins.head_from(above) {
             return (Some(at), steps + 1);
         }

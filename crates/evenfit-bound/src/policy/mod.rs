@@ -83,11 +83,7 @@ impl Policy {
     pub fn over(self, cut: Cut, granules: u64) -> Box<dyn Placement> {
         let space = |index: Box<dyn Index>| Box::new(Space::new(granules, index));
         let bins = |short_end, division_log2| {
-            let cut = Cut {
-                short_end,
-                division_log2,
-                ..Cut::STANDARD
-            };
+            let cut = Cut { short_end, division_log2, ..Cut::STANDARD };
             Box::new(bins::Bins::new(cut))
         };
         match self {

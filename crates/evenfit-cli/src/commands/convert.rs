@@ -36,13 +36,9 @@ pub struct Args {
 impl Args {
     pub(super) fn run(self) -> Result<Answer, InputError> {
         let (trace, lost) = self.read()?;
-        self.write(&trace)
-            .map_err(|error| file_error("write", &self.output, &error))?;
+        self.write(&trace).map_err(|error| file_error("write", &self.output, &error))?;
         let written = std::fs::metadata(&self.output).map_or(0, |file| file.len());
-        let mended = trace
-            .repairs()
-            .describe()
-            .map(|what| format!("mended: {what}\n"));
+        let mended = trace.repairs().describe().map(|what| format!("mended: {what}\n"));
         Ok(Answer::yes(format!(
             "{}: {} in {}\n{lost}{}",
             self.output.display(),
@@ -66,11 +62,7 @@ impl Args {
     }
 
     fn write(&self, trace: &Trace) -> Result<(), TraceError> {
-        let ends_in = |extension| {
-            self.output
-                .extension()
-                .is_some_and(|name| name == extension)
-        };
+        let ends_in = |extension| self.output.extension().is_some_and(|name| name == extension);
         if ends_in("csv") {
             return trace.save_csv(&self.output);
         }

@@ -57,11 +57,8 @@ impl Args {
         );
         let first_fit = tell(Kind::FirstFit, &mut out)?;
         let heap = tell(Kind::Heap, &mut out)?;
-        let _ = write!(
-            out,
-            "\n{STRONG}What it cost{STRONG:#}\n\n{}",
-            comparison(&first_fit, &heap)
-        );
+        let _ =
+            write!(out, "\n{STRONG}What it cost{STRONG:#}\n\n{}", comparison(&first_fit, &heap));
         Ok(Answer::yes(out))
     }
 }
@@ -91,11 +88,7 @@ fn tell(kind: Kind, out: &mut String) -> Result<Lesson, InputError> {
     }
     let mut memory = Region::new(REGION_BYTES)?;
     let region_start = memory.addresses().start;
-    let teller = Teller {
-        kind,
-        region_start,
-        out,
-    };
+    let teller = Teller { kind, region_start, out };
     let told = kind
         .build(Cut::STANDARD, memory.bytes(), teller)
         .map_err(|error| InputError(error.to_string()))?;
@@ -188,17 +181,10 @@ impl<'o, A: Allocator> Stage<'o, A> {
                 "No headers: a map, one bit for each 8 bytes, stands before all blocks.",
             ),
         };
-        let _ = writeln!(
-            self.out,
-            "\n{STRONG}{title}{STRONG:#}  {FAINT}{picture}{FAINT:#}\n"
-        );
+        let _ = writeln!(self.out, "\n{STRONG}{title}{STRONG:#}  {FAINT}{picture}{FAINT:#}\n");
         let _ = writeln!(self.out, "     {}", self.picture());
         let ruler = (0..4).map(|quarter| format!("{:<16}", quarter * REGION_BYTES / 4));
-        let _ = writeln!(
-            self.out,
-            "     {FAINT}{}1024{FAINT:#}\n",
-            ruler.collect::<String>()
-        );
+        let _ = writeln!(self.out, "     {FAINT}{}1024{FAINT:#}\n", ruler.collect::<String>());
     }
 
     fn allocate(&mut self, name: char, size: usize) -> Result<(), AllocError> {
@@ -211,10 +197,7 @@ impl<'o, A: Allocator> Stage<'o, A> {
         let _ = writeln!(self.out, "allocate {style}{name}{style:#}, {size} bytes");
         let block = self.extent(ptr);
         self.show(block.clone());
-        let from = before
-            .iter()
-            .map(extent)
-            .find(|from| from.contains(&block.start));
+        let from = before.iter().map(extent).find(|from| from.contains(&block.start));
         let left = from.map_or(0, |from| from.len() - block.len());
         let header = match A::HEADER_BYTES {
             0 => String::new(),
@@ -222,10 +205,7 @@ impl<'o, A: Allocator> Stage<'o, A> {
         };
         let split = match left {
             0 => "the free block is used whole".to_owned(),
-            left => format!(
-                "split: {} stay free behind it",
-                counted(left as u64, "byte")
-            ),
+            left => format!("split: {} stay free behind it", counted(left as u64, "byte")),
         };
         self.say(&format!("takes {} bytes{header}; {split}", block.len()));
         Ok(())
@@ -259,10 +239,7 @@ impl<'o, A: Allocator> Stage<'o, A> {
 
     fn freed(&mut self, block: Range<usize>) {
         let blocks: Vec<Piece> = self.allocator.blocks().collect();
-        let free = blocks
-            .iter()
-            .map(extent)
-            .find(|free| free.contains(&block.start));
+        let free = blocks.iter().map(extent).find(|free| free.contains(&block.start));
         let free = free.unwrap_or_else(|| block.clone());
         self.show(free.clone());
         let bytes = counted(free.len() as u64, "byte");
@@ -277,10 +254,7 @@ impl<'o, A: Allocator> Stage<'o, A> {
     fn refused(&mut self, error: FreeError) {
         let _ = writeln!(self.out, "     {}", self.picture());
         let name = name_of(error);
-        let _ = writeln!(
-            self.out,
-            "     {BAD}refused: {name}{BAD:#}, {error}; nothing changed\n"
-        );
+        let _ = writeln!(self.out, "     {BAD}refused: {name}{BAD:#}, {error}; nothing changed\n");
     }
 
     /// The pool, and a bracket under the bytes that this step was about.
@@ -335,10 +309,7 @@ impl<'o, A: Allocator> Stage<'o, A> {
     fn extent(&self, ptr: NonNull<u8>) -> Range<usize> {
         let offset = ptr.addr().get() - self.pool_address;
         let blocks: Vec<Piece> = self.allocator.blocks().collect();
-        let holds = blocks
-            .iter()
-            .map(extent)
-            .find(|block| block.contains(&offset));
+        let holds = blocks.iter().map(extent).find(|block| block.contains(&offset));
         holds.unwrap_or(offset..offset)
     }
 
@@ -400,21 +371,11 @@ fn comparison(first_fit: &Lesson, heap: &Lesson) -> String {
         table.row(label, of(first_fit), of(heap));
     };
     let bytes = |bytes: usize| counted(bytes as u64, "byte");
-    row("metadata in the empty pool", &|it| {
-        bytes(it.metadata_empty_bytes)
-    });
-    row("metadata with 3 live blocks", &|it| {
-        bytes(it.metadata_three_live_bytes)
-    });
-    row("a request of 1 byte takes", &|it| {
-        bytes(it.one_byte_takes_bytes)
-    });
-    row("largest request in the empty pool", &|it| {
-        bytes(it.largest_request_bytes)
-    });
-    row("a double free", &|it| {
-        format!("refused: {}", it.double_free)
-    });
+    row("metadata in the empty pool", &|it| bytes(it.metadata_empty_bytes));
+    row("metadata with 3 live blocks", &|it| bytes(it.metadata_three_live_bytes));
+    row("a request of 1 byte takes", &|it| bytes(it.one_byte_takes_bytes));
+    row("largest request in the empty pool", &|it| bytes(it.largest_request_bytes));
+    row("a double free", &|it| format!("refused: {}", it.double_free));
     table.row("found by", "walking the blocks", "one look at the map");
     table.row("time of an operation", "grows with the blocks", "constant");
     let outside = bytes(size_of::<Heap>());

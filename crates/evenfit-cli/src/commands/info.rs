@@ -36,18 +36,9 @@ impl Args {
 }
 
 fn text(path: &Path, trace: &Trace, info: &TraceInfo) -> String {
-    let mut out = format!(
-        "{STRONG}{}{STRONG:#}\n\n{}",
-        path.display(),
-        table(trace, info)
-    );
+    let mut out = format!("{STRONG}{}{STRONG:#}\n\n{}", path.display(), table(trace, info));
     histogram(&mut out, "sizes asked for", &info.sizes, human);
-    histogram(
-        &mut out,
-        "lifetimes of freed blocks, in operations",
-        &info.lifetimes,
-        grouped,
-    );
+    histogram(&mut out, "lifetimes of freed blocks, in operations", &info.lifetimes, grouped);
     out
 }
 
@@ -61,9 +52,7 @@ fn table(trace: &Trace, info: &TraceInfo) -> Table {
         (info.frees, "frees"),
         (info.reallocations, "reallocations"),
     ];
-    let kinds = kinds
-        .map(|(count, kind)| format!("{} {kind}", grouped(count)))
-        .join(", ");
+    let kinds = kinds.map(|(count, kind)| format!("{} {kind}", grouped(count))).join(", ");
     table.row("operations", grouped(info.operations), kinds);
     let blocks = format!(
         "in {}, at operation {}",
@@ -103,19 +92,12 @@ fn seconds(trace: &Trace, info: &TraceInfo) -> Option<f64> {
 }
 
 fn histogram(out: &mut String, title: &str, histogram: &Histogram, name: fn(u64) -> String) {
-    let most = histogram
-        .bins()
-        .map(|(_, _, count)| count)
-        .max()
-        .unwrap_or(0);
+    let most = histogram.bins().map(|(_, _, count)| count).max().unwrap_or(0);
     if most == 0 {
         return;
     }
     let _ = writeln!(out, "\n  {STRONG}{title}{STRONG:#}");
-    let first = histogram
-        .bins()
-        .position(|(_, _, count)| count > 0)
-        .unwrap_or(0);
+    let first = histogram.bins().position(|(_, _, count)| count > 0).unwrap_or(0);
     for (_, last, count) in histogram.bins().skip(first) {
         let bar = bar(count as f64 / most as f64, BAR_WIDTH);
         let share = 100.0 * count as f64 / histogram.total() as f64;
@@ -178,8 +160,7 @@ struct Alignment {
 
 fn bins(histogram: &Histogram) -> Vec<Bin> {
     let bins = histogram.bins().filter(|&(_, _, count)| count > 0);
-    bins.map(|(first, last, count)| Bin { first, last, count })
-        .collect()
+    bins.map(|(first, last, count)| Bin { first, last, count }).collect()
 }
 
 impl<'a> Info<'a> {

@@ -56,15 +56,8 @@ impl Args {
         let mut files: Vec<PathBuf> = siblings(&output).difference(&before).cloned().collect();
         files.insert(0, output.clone());
         let recordings = self.finish(&files)?;
-        let summary = Summary {
-            process,
-            recordings,
-        };
-        let text = if self.json {
-            Answer::json(&summary, true)?.text
-        } else {
-            summary.text()
-        };
+        let summary = Summary { process, recordings };
+        let text = if self.json { Answer::json(&summary, true)?.text } else { summary.text() };
         // The program's own output goes to standard output.
         let _ = anstream::stderr().write_all(text.as_bytes());
         std::process::exit(exit_code(status))
@@ -80,21 +73,14 @@ impl Args {
             preload.push(others);
         }
         let mut command = Command::new(program);
-        command
-            .args(arguments)
-            .env("LD_PRELOAD", preload)
-            .env("EVENFIT_RECORD", output);
+        command.args(arguments).env("LD_PRELOAD", preload).env("EVENFIT_RECORD", output);
         signals::start(&mut command)
             .map_err(|e| InputError(format!("can't run {}: {e}", Path::new(program).display())))
     }
 
     /// Names call sites and compresses.
     fn finish(&self, files: &[PathBuf]) -> Result<Vec<Recording>, InputError> {
-        let codec = if self.level == 0 {
-            Codec::Stored
-        } else {
-            Codec::Zstd(self.level)
-        };
+        let codec = if self.level == 0 { Codec::Stored } else { Codec::Zstd(self.level) };
         let progress = Progress::new("naming call sites and compressing", files.len() as u64);
         let mut symbols = Symbols::default();
         let mut recordings = Vec::new();
@@ -123,27 +109,17 @@ impl Args {
             Trace::recover(file, Limits::default()).map_err(|error| read(&error))?;
         let complete = match fault {
             None => true,
-            Some(TraceError {
-                fault: Fault::Truncated,
-                ..
-            }) => false,
+            Some(TraceError { fault: Fault::Truncated, .. }) => false,
             // Longer than fits in memory: it stays as it was written.
-            Some(TraceError {
-                fault: Fault::Limit { .. },
-                ..
-            }) => return Ok(Recording::of(path, &trace, true)),
+            Some(TraceError { fault: Fault::Limit { .. }, .. }) => {
+                return Ok(Recording::of(path, &trace, true));
+            }
             Some(error) => return Err(read(&error)),
         };
-        let program = self
-            .command
-            .iter()
-            .map(|word| word.to_string_lossy())
-            .collect::<Vec<_>>()
-            .join(" ");
+        let program =
+            self.command.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
         let named = rebuilt(&trace, &program, complete, symbols)?;
-        named
-            .save(path, codec)
-            .map_err(|error| file_error("write", path, &error))?;
+        named.save(path, codec).map_err(|error| file_error("write", path, &error))?;
         Ok(Recording::of(path, &named, complete))
     }
 }
@@ -151,33 +127,16 @@ impl Args {
 /// Makes sure that the recording can be written where it is wanted, and that no older one is in its place.
 fn claim(output: &Path) -> Result<(), InputError> {
     let error = |e| InputError(format!("can't write {}: {e}", output.display()));
-    fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(output)
-        .map_err(error)?;
+    fs::OpenOptions::new().write(true).create(true).truncate(false).open(output).map_err(error)?;
     fs::remove_file(output).map_err(error)
 }
 
 /// The files that other processes of a recording to `output` write: `app.4711.evt` beside `app.evt`.
 fn siblings(output: &Path) -> BTreeSet<PathBuf> {
-    let stem = output
-        .file_stem()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    let entries = output
-        .parent()
-        .and_then(|directory| fs::read_dir(directory).ok());
-    let paths = entries
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path());
-    paths
-        .filter(|path| is_sibling(&stem, path.file_name().unwrap_or_default()))
-        .collect()
+    let stem = output.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let entries = output.parent().and_then(|directory| fs::read_dir(directory).ok());
+    let paths = entries.into_iter().flatten().flatten().map(|entry| entry.path());
+    paths.filter(|path| is_sibling(&stem, path.file_name().unwrap_or_default())).collect()
 }
 
 fn is_sibling(stem: &str, name: &OsStr) -> bool {
@@ -201,16 +160,11 @@ fn rebuilt(
 ) -> Result<Trace, InputError> {
     let mut builder = TraceBuilder::new(trace.header());
     for record in trace.records() {
-        builder
-            .push(record)
-            .map_err(|fault| InputError(fault.to_string()))?;
+        builder.push(record).map_err(|fault| InputError(fault.to_string()))?;
     }
     builder.sites(trace.sites().iter().map(|site| symbols.named(site)));
     builder.fact("program", program);
-    builder.fact(
-        "recorder",
-        concat!("evenfit record ", env!("CARGO_PKG_VERSION")),
-    );
+    builder.fact("recorder", concat!("evenfit record ", env!("CARGO_PKG_VERSION")));
     if !complete {
         builder.fact("ended", "killed: the last operations may be missing");
     }
@@ -225,21 +179,16 @@ impl Symbols {
     /// The site with its function's name as people write it, and its line where debug information tells.
     fn named(&mut self, site: &Site) -> Site {
         let module = site.location.clone();
-        let loader = self
-            .0
-            .entry(module.clone())
-            .or_insert_with(|| Loader::new(&module).ok());
+        let loader = self.0.entry(module.clone()).or_insert_with(|| Loader::new(&module).ok());
         // The call is before the address where it returns to.
         let at = site.address.saturating_sub(1);
         let found = loader.as_ref().and_then(|loader| {
             let mut frames = loader.find_frames(at).ok()?;
             let frame = frames.next().ok()??;
-            let name = frame
-                .function
-                .and_then(|function| function.raw_name().ok().map(Cow::into_owned));
-            let line = frame
-                .location
-                .and_then(|place| Some(format!("{}:{}", place.file?, place.line?)));
+            let name =
+                frame.function.and_then(|function| function.raw_name().ok().map(Cow::into_owned));
+            let line =
+                frame.location.and_then(|place| Some(format!("{}:{}", place.file?, place.line?)));
             Some((name, line))
         });
         let (name, line) = found.unwrap_or((None, None));
@@ -252,11 +201,7 @@ impl Symbols {
         } else {
             demangle_auto(name.into(), None).into_owned()
         };
-        Site {
-            name,
-            location: line.unwrap_or(module),
-            ..site.clone()
-        }
+        Site { name, location: line.unwrap_or(module), ..site.clone() }
     }
 }
 

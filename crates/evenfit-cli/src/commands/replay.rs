@@ -67,10 +67,7 @@ impl Args {
         if self.json {
             return Answer::json(&report, yes);
         }
-        Ok(Answer {
-            text: report.to_string(),
-            yes,
-        })
+        Ok(Answer { text: report.to_string(), yes })
     }
 
     fn report(
@@ -80,15 +77,8 @@ impl Args {
         search: Option<Found>,
     ) -> Result<Report, InputError> {
         let mut memory = Region::new(pool_bytes)?;
-        let checks = Checks {
-            verify: self.verify,
-            check_every: self.check_every,
-        };
-        let run = Run {
-            trace,
-            region: memory.addresses(),
-            checks,
-        };
+        let checks = Checks { verify: self.verify, check_every: self.check_every };
+        let run = Run { trace, region: memory.addresses(), checks };
         let shown = self
             .allocator
             .build(Program::of(trace).cut, memory.bytes(), run)
@@ -184,10 +174,9 @@ impl Report {
         let live = shown.peak.live_bytes;
         let fits = shown.end.is_ok();
         let broken = match &shown.end {
-            Err(Stop::Broken(what)) => Some(format!(
-                "operation {}: {what}",
-                grouped(shown.operations + 1)
-            )),
+            Err(Stop::Broken(what)) => {
+                Some(format!("operation {}: {what}", grouped(shown.operations + 1)))
+            }
             _ => None,
         };
         Self {
@@ -239,18 +228,9 @@ impl Report {
             both(self.high_water_bytes),
             "most bytes taken from the pool at once",
         );
-        table.row(
-            "metadata",
-            both(self.metadata_bytes),
-            "of the pool, outside the blocks",
-        );
+        table.row("metadata", both(self.metadata_bytes), "of the pool, outside the blocks");
         if let Some(footprint) = self.footprint {
-            table.styled(
-                STRONG,
-                "footprint",
-                format!("{footprint:.3}"),
-                "pool / peak live",
-            );
+            table.styled(STRONG, "footprint", format!("{footprint:.3}"), "pool / peak live");
         }
         if let Some(share) = self.fragmentation_at_peak {
             let note = "at the peak: free bytes outside the largest free block";
@@ -274,20 +254,13 @@ impl Report {
             checked.push("every byte of every block verified".to_owned());
         }
         if let Some(every) = self.check_every {
-            checked.push(format!(
-                "integrity checked each {} operations",
-                grouped(every.get())
-            ));
+            checked.push(format!("integrity checked each {} operations", grouped(every.get())));
         }
         checked.join(", ")
     }
 
     fn of_all(&self) -> String {
-        if self.fits {
-            String::new()
-        } else {
-            format!("of {}", grouped(self.operations))
-        }
+        if self.fits { String::new() } else { format!("of {}", grouped(self.operations)) }
     }
 }
 
@@ -304,10 +277,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (trace, allocator) = (&self.trace, self.allocator.name());
         let pool = both(self.pool_bytes);
-        writeln!(
-            f,
-            "{STRONG}{trace}{STRONG:#} in {allocator}, pool of {pool}\n"
-        )?;
+        writeln!(f, "{STRONG}{trace}{STRONG:#} in {allocator}, pool of {pool}\n")?;
         write!(f, "{}", self.table())?;
         if let Some(broken) = &self.broken {
             writeln!(f, "\n{BAD}The allocator is wrong.{BAD:#} At {broken}.")?;

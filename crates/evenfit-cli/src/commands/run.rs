@@ -86,10 +86,7 @@ impl Args {
             None => Ok(Box::new(anstream::stderr())),
             Some(path) => match std::fs::File::create(path) {
                 Ok(file) => Ok(Box::new(anstream::StripStream::new(file))),
-                Err(error) => Err(InputError(format!(
-                    "can't write {}: {error}",
-                    path.display()
-                ))),
+                Err(error) => Err(InputError(format!("can't write {}: {error}", path.display()))),
             },
         }
     }
@@ -110,25 +107,12 @@ impl Args {
             .env("LD_PRELOAD", preload)
             .env_remove("EVENFIT_RECORD")
             .env("EVENFIT_POOL", self.pool.to_string())
-            .env(
-                "EVENFIT_LOCK_MEMORY",
-                if self.lock_memory { "1" } else { "0" },
-            )
-            .env(
-                "EVENFIT_MISUSE",
-                if self.ignore_misuse {
-                    "ignore"
-                } else {
-                    "abort"
-                },
-            )
+            .env("EVENFIT_LOCK_MEMORY", if self.lock_memory { "1" } else { "0" })
+            .env("EVENFIT_MISUSE", if self.ignore_misuse { "ignore" } else { "abort" })
             .env("EVENFIT_TOP", if self.top { "1" } else { "0" })
             .env("EVENFIT_SUMMARY", reports);
         signals::start(&mut command).map_err(|error| {
-            InputError(format!(
-                "can't run {}: {error}",
-                Path::new(program).display()
-            ))
+            InputError(format!("can't run {}: {error}", Path::new(program).display()))
         })
     }
 }
@@ -183,17 +167,12 @@ fn beside_this_command() -> Vec<PathBuf> {
     let Some(directory) = command.parent() else {
         return Vec::new();
     };
-    vec![
-        directory.join(LIBRARY),
-        directory.join("../lib").join(LIBRARY),
-    ]
+    vec![directory.join(LIBRARY), directory.join("../lib").join(LIBRARY)]
 }
 
 /// `LD_PRELOAD` is a list, parted by these, with no way to quote them.
 fn has_separator(path: &OsStr) -> bool {
-    path.as_encoded_bytes()
-        .iter()
-        .any(|byte| b" :\t\n".contains(byte))
+    path.as_encoded_bytes().iter().any(|byte| b" :\t\n".contains(byte))
 }
 
 /// The file that the processes add their reports to; removed at the end.
@@ -214,10 +193,7 @@ impl ReportFile {
             }
         }
         let why = last.map_or_else(String::new, |error| format!(": {error}"));
-        Err(InputError(format!(
-            "can't create a file in {}{why}",
-            directory.display()
-        )))
+        Err(InputError(format!("can't create a file in {}{why}", directory.display())))
     }
 
     /// The reports in the order in which the processes ended. A line that a killed process left unfinished is no report.
@@ -264,9 +240,7 @@ struct Summary {
 
 impl Summary {
     fn new(process_id: u32, mut reports: Vec<Report>, status: ExitStatus) -> Self {
-        let own = reports
-            .iter()
-            .rposition(|report| report.process_id == process_id);
+        let own = reports.iter().rposition(|report| report.process_id == process_id);
         Self {
             exit_code: exit_code(status),
             process: own.map(|index| reports.remove(index)),
@@ -286,42 +260,24 @@ impl Summary {
             both(report.footprint_bytes),
             "the pool that was ever touched, and its map",
         );
-        table.row(
-            "largest free",
-            both(report.largest_free_bytes),
-            "at the end",
-        );
+        table.row("largest free", both(report.largest_free_bytes), "at the end");
         table.row(
             "never freed",
             both(report.used_bytes),
             format!("in {}", counted(report.live_blocks, "block")),
         );
         failures(&mut table, report);
-        if let Some(largest) = self
-            .children
-            .iter()
-            .max_by_key(|child| child.peak_used_bytes)
-        {
+        if let Some(largest) = self.children.iter().max_by_key(|child| child.peak_used_bytes) {
             let count = counted(self.children.len() as u64, "more process")
                 .replace("processs", "processes");
-            let note = format!(
-                "the largest peak: {}, {}",
-                largest.program,
-                both(largest.peak_used_bytes)
-            );
+            let note =
+                format!("the largest peak: {}, {}", largest.program, both(largest.peak_used_bytes));
             table.row("it started", count, note);
         }
-        for child in self
-            .children
-            .iter()
-            .filter(|child| child.failed_requests > 0)
-        {
+        for child in self.children.iter().filter(|child| child.failed_requests > 0) {
             failures(&mut table, child);
         }
-        format!(
-            "{STRONG}{}{STRONG:#}, process {}\n{table}",
-            report.program, report.process_id
-        )
+        format!("{STRONG}{}{STRONG:#}, process {}\n{table}", report.program, report.process_id)
     }
 
     fn text_without_report(&self) -> String {
@@ -347,12 +303,7 @@ fn failures(table: &mut Table, report: &Report) {
                 report.program,
                 both(bytes)
             );
-            table.styled(
-                BAD,
-                "failed requests",
-                grouped(report.failed_requests),
-                note,
-            );
+            table.styled(BAD, "failed requests", grouped(report.failed_requests), note);
         }
     }
     if report.refused_frees > 0 {

@@ -21,15 +21,8 @@ pub struct Completions {
 impl Completions {
     pub(super) fn run(self) -> Result<Answer, InputError> {
         let mut text = Vec::new();
-        clap_complete::generate(
-            self.shell,
-            &mut CommandLine::command(),
-            "evenfit",
-            &mut text,
-        );
-        String::from_utf8(text)
-            .map(Answer::yes)
-            .map_err(|error| InputError(error.to_string()))
+        clap_complete::generate(self.shell, &mut CommandLine::command(), "evenfit", &mut text);
+        String::from_utf8(text).map(Answer::yes).map_err(|error| InputError(error.to_string()))
     }
 }
 
@@ -49,9 +42,6 @@ impl ManPages {
         std::fs::create_dir_all(&self.directory).map_err(error)?;
         clap_mangen::generate_to(CommandLine::command(), &self.directory).map_err(error)?;
         let pages = std::fs::read_dir(&self.directory).map_err(error)?.count();
-        Ok(Answer::yes(format!(
-            "{pages} files in {}\n",
-            self.directory.display()
-        )))
+        Ok(Answer::yes(format!("{pages} files in {}\n", self.directory.display())))
     }
 }

@@ -22,19 +22,12 @@ pub fn evenfit<A: AsRef<std::ffi::OsStr>>(args: &[A]) -> Run {
 
 pub fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_evenfit"));
-    command
-        .current_dir(root())
-        .env_remove("NO_COLOR")
-        .env_remove("CLICOLOR_FORCE");
+    command.current_dir(root()).env_remove("NO_COLOR").env_remove("CLICOLOR_FORCE");
     command
 }
 
 pub fn run(command: &mut Command) -> Run {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command.output().unwrap();
+    let Output { status, stdout, stderr } = command.output().unwrap();
     Run {
         code: status.code().expect("not killed by a signal"),
         stdout: String::from_utf8(stdout).unwrap(),
@@ -61,14 +54,7 @@ pub fn preload() -> &'static Path {
 }
 
 /// The recorded programs in the repository.
-pub const TRACES: [&str; 6] = [
-    "cc1plus",
-    "csound",
-    "lua_particles",
-    "py_json",
-    "redis",
-    "sqlite",
-];
+pub const TRACES: [&str; 6] = ["cc1plus", "csound", "lua_particles", "py_json", "redis", "sqlite"];
 
 pub fn shipped(name: &str) -> String {
     format!("traces/{name}.evt")
@@ -91,9 +77,8 @@ impl Scratch {
 
     pub fn names(&self) -> Vec<String> {
         let entries = std::fs::read_dir(&self.0).unwrap();
-        let mut names: Vec<String> = entries
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
     }
@@ -118,14 +103,7 @@ pub fn random_trace(seed: u64, operations: usize, size_max: u64) -> Trace {
             0..5 if live.len() < 200 => {
                 let (size, align_log2) = (random(size_max), random(8) as u8);
                 let zeroed = random(4) == 0;
-                builder
-                    .push(evenfit_trace::Event::Alloc {
-                        id,
-                        size,
-                        align_log2,
-                        zeroed,
-                    })
-                    .unwrap();
+                builder.push(evenfit_trace::Event::Alloc { id, size, align_log2, zeroed }).unwrap();
                 live.push(id);
                 id += 1;
             }

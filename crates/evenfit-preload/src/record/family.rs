@@ -89,12 +89,7 @@ pub unsafe fn reallocarray(
 
 pub unsafe fn memalign(align: usize, size: usize, site: usize) -> *mut c_void {
     // SAFETY: the C library's own.
-    allocated(
-        unsafe { __libc_memalign(align, size) },
-        size,
-        recorded_align(align),
-        site,
-    )
+    allocated(unsafe { __libc_memalign(align, size) }, size, recorded_align(align), site)
 }
 
 pub unsafe fn posix_memalign(
@@ -123,13 +118,7 @@ pub unsafe fn valloc(size: usize, site: usize) -> *mut c_void {
 
 pub unsafe fn pvalloc(size: usize, site: usize) -> *mut c_void {
     // SAFETY: as memalign; a size that can't be rounded up can't be had either.
-    unsafe {
-        memalign(
-            PAGE_BYTES,
-            size.checked_next_multiple_of(PAGE_BYTES).unwrap_or(size),
-            site,
-        )
-    }
+    unsafe { memalign(PAGE_BYTES, size.checked_next_multiple_of(PAGE_BYTES).unwrap_or(size), site) }
 }
 
 /// What glibc makes of an alignment: at least 16, and a power of two.

@@ -17,11 +17,7 @@ pub(crate) struct File {
 
 impl File {
     pub(crate) const fn new() -> Self {
-        Self {
-            fd: -1,
-            header: [0; HEADER_BYTES],
-            failed: false,
-        }
+        Self { fd: -1, header: [0; HEADER_BYTES], failed: false }
     }
 
     /// Forgets the file, as in a child of `fork`, which has one of its own.

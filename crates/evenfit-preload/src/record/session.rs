@@ -76,9 +76,7 @@ static GLOBAL: Global = Global {
 pub(crate) fn hold<R>(f: impl FnOnce(&mut Session) -> R) -> R {
     // SAFETY: the lock is held, and the borrow ends with it. A fork handler that allocates while its own thread holds the
     // lock comes in too, but not from within `f`, which calls nothing but the C library's allocator and write.
-    GLOBAL
-        .lock
-        .hold(|| f(unsafe { &mut *GLOBAL.session.get() }))
+    GLOBAL.lock.hold(|| f(unsafe { &mut *GLOBAL.session.get() }))
 }
 
 /// Ends the recording, with the names of its call sites where they can be had.
@@ -133,11 +131,7 @@ fn name_sites() {
         recorder.name_site(
             id,
             0,
-            if found.dli_fbase.is_null() {
-                address
-            } else {
-                place
-            },
+            if found.dli_fbase.is_null() { address } else { place },
             text(found.dli_sname),
             text(found.dli_fname),
         );
@@ -153,11 +147,7 @@ impl Session {
         self.state = State::Recording;
         self.begun = microseconds();
         // malloc aligns for every basic type.
-        let header = Header {
-            tick_hz: TICK_HZ,
-            default_align_log2: 4,
-            address_shift: 4,
-        };
+        let header = Header { tick_hz: TICK_HZ, default_align_log2: 4, address_shift: 4 };
         let mut recorder = Recorder::new(put as Sink, header);
         recorder.set_time(0);
         self.recorder = Some(recorder);
@@ -236,10 +226,7 @@ impl Session {
 }
 
 fn microseconds() -> u64 {
-    let mut now = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the clock exists and the answer is written to `now`.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
     now.tv_sec as u64 * TICK_HZ + now.tv_nsec as u64 / 1000

@@ -15,10 +15,7 @@ struct Place {
 impl<const N: usize> Table<N> {
     pub(crate) const fn new() -> Self {
         assert!(N.is_power_of_two());
-        Self {
-            places: [Place { key: 0, number: 0 }; N],
-            count: 0,
-        }
+        Self { places: [Place { key: 0, number: 0 }; N], count: 0 }
     }
 
     /// The key's number, a new one if need be; 0 for the key 0, and once three quarters of the places are taken.
@@ -54,10 +51,7 @@ impl<const N: usize> Table<N> {
             return 0;
         }
         self.count += 1;
-        self.places[at] = Place {
-            key,
-            number: self.count,
-        };
+        self.places[at] = Place { key, number: self.count };
         self.count
     }
 

@@ -127,10 +127,7 @@ impl fmt::Display for Name<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = &self.0[..self.0.len().min(64)];
         for chunk in shown.utf8_chunks() {
-            for part in chunk
-                .valid()
-                .split(|c: char| c.is_control() || c == '"' || c == '\\')
-            {
+            for part in chunk.valid().split(|c: char| c.is_control() || c == '"' || c == '\\') {
                 f.write_str(part)?;
             }
         }

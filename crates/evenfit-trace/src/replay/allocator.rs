@@ -21,11 +21,7 @@ pub struct Piece {
 
 impl From<Block> for Piece {
     fn from(block: Block) -> Self {
-        Self {
-            offset_bytes: block.offset_bytes,
-            size_bytes: block.size_bytes,
-            state: block.state,
-        }
+        Self { offset_bytes: block.offset_bytes, size_bytes: block.size_bytes, state: block.state }
     }
 }
 

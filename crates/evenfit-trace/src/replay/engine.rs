@@ -111,12 +111,7 @@ pub struct Engine<A> {
 impl<A: Allocator> Engine<A> {
     /// A replay that has not begun, of a program that makes `allocations` allocations in all.
     pub fn new(allocator: A, allocations: usize) -> Self {
-        Self {
-            allocator,
-            live: vec![None; allocations],
-            next: 0,
-            reach_bytes: 0,
-        }
+        Self { allocator, live: vec![None; allocations], next: 0, reach_bytes: 0 }
     }
 
     /// Does these events, which follow on those before.
@@ -225,9 +220,7 @@ impl<A: Allocator> Engine<A> {
         let end = live.offset_bytes(self.allocator.pool_start()) + live.block.len();
         self.reach_bytes = self.reach_bytes.max(end);
         self.live[id as usize] = Some(live);
-        watch
-            .placed(self.next, id, live, contents, &self.allocator)
-            .map_err(Stop::Broken)
+        watch.placed(self.next, id, live, contents, &self.allocator).map_err(Stop::Broken)
     }
 
     /// Takes a block out of the table that is about to be freed or reallocated.
@@ -235,9 +228,7 @@ impl<A: Allocator> Engine<A> {
         let missing = || Stop::Broken(format!("the trace uses block {id}, which is not live"));
         let slot = self.live.get_mut(id as usize).and_then(Option::take);
         let live = slot.ok_or_else(missing)?;
-        watch
-            .ends(id, live, &self.allocator)
-            .map_err(Stop::Broken)?;
+        watch.ends(id, live, &self.allocator).map_err(Stop::Broken)?;
         Ok(live)
     }
 
@@ -265,7 +256,5 @@ impl<A: Allocator> Engine<A> {
 }
 
 fn refused(id: u32, error: impl std::fmt::Display) -> Stop {
-    Stop::Broken(format!(
-        "the allocator refused block {id}, which is live: {error}"
-    ))
+    Stop::Broken(format!("the allocator refused block {id}, which is live: {error}"))
 }

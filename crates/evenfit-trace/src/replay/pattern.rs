@@ -4,9 +4,7 @@ const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// Word `index` of the pattern of `seed`.
 fn word(seed: u64, index: u64) -> [u8; 8] {
-    let mixed = seed
-        .wrapping_add(index.wrapping_mul(STEP))
-        .wrapping_mul(STEP);
+    let mixed = seed.wrapping_add(index.wrapping_mul(STEP)).wrapping_mul(STEP);
     (mixed ^ (mixed >> 29)).to_le_bytes()
 }
 

@@ -24,18 +24,9 @@ pub fn choices(most: usize) -> impl Strategy<Value = Vec<Choice>> {
     let thread = prop_oneof![4 => 0..3u32, 1 => any::<u32>()];
     let site = prop_oneof![4 => 0..9u32, 1 => any::<u32>()];
     let align = prop_oneof![3 => Just(3u8), 1 => 0..=format::ALIGN_LOG2_MAX];
-    let choice = (
-        0..6u8,
-        any::<prop::sample::Index>(),
-        size,
-        align,
-        any::<bool>(),
-        ticks,
-        thread,
-        site,
-    )
-        .prop_map(
-            |(kind, pick, size, align_log2, zeroed, ticks, thread, site)| Choice {
+    let choice =
+        (0..6u8, any::<prop::sample::Index>(), size, align, any::<bool>(), ticks, thread, site)
+            .prop_map(|(kind, pick, size, align_log2, zeroed, ticks, thread, site)| Choice {
                 kind,
                 pick,
                 size,
@@ -44,8 +35,7 @@ pub fn choices(most: usize) -> impl Strategy<Value = Vec<Choice>> {
                 ticks,
                 thread,
                 site,
-            },
-        );
+            });
     prop::collection::vec(choice, 0..most)
 }
 
@@ -65,23 +55,11 @@ pub fn build(header: Header, choices: &[Choice]) -> Trace {
                 zeroed: choice.zeroed,
             }
         } else if choice.kind == 3 {
-            Event::Realloc {
-                id: *choice.pick.get(&live),
-                new_size: choice.size,
-            }
+            Event::Realloc { id: *choice.pick.get(&live), new_size: choice.size }
         } else {
-            Event::Free {
-                id: live.swap_remove(choice.pick.index(live.len())),
-            }
+            Event::Free { id: live.swap_remove(choice.pick.index(live.len())) }
         };
-        builder
-            .push(Record {
-                event,
-                time,
-                thread: choice.thread,
-                site: choice.site,
-            })
-            .unwrap();
+        builder.push(Record { event, time, thread: choice.thread, site: choice.site }).unwrap();
     }
     builder.finish()
 }
@@ -96,22 +74,10 @@ pub fn chunk(kind: u8, codec: u8, sequence: u16, stored: &[u8], raw_len: u32) ->
 /// A file of one stored chunk of events and an end that claims `events` and `allocations`.
 pub fn file(kind: u8, entries: &[u8], events: u64, allocations: u64) -> Vec<u8> {
     let mut bytes = Header::default().to_bytes().to_vec();
-    bytes.extend(chunk(
-        kind,
-        format::codec::STORED,
-        0,
-        entries,
-        entries.len() as u32,
-    ));
+    bytes.extend(chunk(kind, format::codec::STORED, 0, entries, entries.len() as u32));
     let mut totals = number(events);
     totals.extend(number(allocations));
-    bytes.extend(chunk(
-        format::chunk::END,
-        format::codec::STORED,
-        1,
-        &totals,
-        totals.len() as u32,
-    ));
+    bytes.extend(chunk(format::chunk::END, format::codec::STORED, 1, &totals, totals.len() as u32));
     bytes
 }
 

@@ -21,10 +21,7 @@ impl<S: Subject> Driver<S> {
         for live in self.model.live() {
             self.assert_contents(live);
         }
-        assert!(
-            self.region.surroundings_intact(),
-            "a byte outside the region was written"
-        );
+        assert!(self.region.surroundings_intact(), "a byte outside the region was written");
     }
 
     /// `check`, and now and then the largest request: it takes the pool's peak to what it can be.
@@ -55,11 +52,7 @@ impl<S: Subject> Driver<S> {
         let free = self.model.gaps().map(|(start, end)| Piece {
             offset_bytes: start,
             size_bytes: end - start,
-            state: if end == pool_bytes {
-                BlockState::Top
-            } else {
-                BlockState::Free
-            },
+            state: if end == pool_bytes { BlockState::Top } else { BlockState::Free },
         });
         let mut expected: Vec<_> = used.chain(free).collect();
         expected.sort_unstable_by_key(|block| block.offset_bytes);
@@ -73,28 +66,14 @@ impl<S: Subject> Driver<S> {
     /// The largest request succeeds and one byte more does not.
     pub(super) fn assert_largest_free(&mut self) {
         let largest = self.subject.largest_free();
-        let widest = self
-            .model
-            .gaps()
-            .map(|(start, end)| end - start)
-            .max()
-            .unwrap_or(0);
-        assert!(
-            largest <= widest,
-            "largest_free {largest}, and the widest run is {widest}"
-        );
-        assert!(
-            !self.model.must_fit(layout(largest + 1, 1)),
-            "more than {largest} must fit"
-        );
+        let widest = self.model.gaps().map(|(start, end)| end - start).max().unwrap_or(0);
+        assert!(largest <= widest, "largest_free {largest}, and the widest run is {widest}");
+        assert!(!self.model.must_fit(layout(largest + 1, 1)), "more than {largest} must fit");
         if largest > 0 {
             self.allocate_and_free(layout(largest, 1));
         }
         let refused = self.subject.allocate(layout(largest + 1, 1));
-        assert!(
-            refused.is_err(),
-            "largest_free said {largest}, and more was had"
-        );
+        assert!(refused.is_err(), "largest_free said {largest}, and more was had");
         self.expected.failed_requests += 1;
     }
 
@@ -102,15 +81,9 @@ impl<S: Subject> Driver<S> {
     fn assert_largest_free_aligned(&mut self, align: usize) {
         let largest = self.subject.largest_free_aligned(align);
         let more = layout(largest + 1, align);
-        assert!(
-            !self.model.must_fit(more),
-            "more than {largest} aligned to {align} must fit"
-        );
+        assert!(!self.model.must_fit(more), "more than {largest} aligned to {align} must fit");
         let refused = self.subject.allocate(more);
-        assert!(
-            refused.is_err(),
-            "largest_free_aligned({align}) said {largest}, and more was had"
-        );
+        assert!(refused.is_err(), "largest_free_aligned({align}) said {largest}, and more was had");
         self.expected.failed_requests += 1;
         if largest > 0 {
             self.allocate_and_free(layout(largest, align));
@@ -148,29 +121,16 @@ pub fn assert_slab_walk<S: Subject>(subject: &S, model: &Model) {
             within.push(block);
         }
         let is_free = matches!(piece.state, BlockState::Free | BlockState::Top);
-        assert!(
-            !(is_free && free_before),
-            "two free neighbours at {piece:?}"
-        );
+        assert!(!(is_free && free_before), "two free neighbours at {piece:?}");
         free_before = is_free;
         match piece.state {
             BlockState::Used => {
-                assert!(
-                    within.len() == 1 && within[0].len == piece.size_bytes,
-                    "{piece:?}"
-                );
+                assert!(within.len() == 1 && within[0].len == piece.size_bytes, "{piece:?}");
             }
-            BlockState::Slab {
-                slot_bytes,
-                used_slots,
-                ..
-            } => {
+            BlockState::Slab { slot_bytes, used_slots, .. } => {
                 assert_eq!(within.len(), used_slots, "{piece:?}");
                 assert_ne!(used_slots, 0, "an empty slab is open: {piece:?}");
-                assert!(
-                    within.iter().all(|slot| slot.len == slot_bytes),
-                    "{piece:?}"
-                );
+                assert!(within.iter().all(|slot| slot.len == slot_bytes), "{piece:?}");
             }
             _ => assert_eq!(within, Vec::<&Live>::new(), "{piece:?}"),
         }
@@ -180,9 +140,5 @@ pub fn assert_slab_walk<S: Subject>(subject: &S, model: &Model) {
             "the tail is the top, and nothing else"
         );
     }
-    assert_eq!(
-        (at, live.next()),
-        (model.pool_bytes(), None),
-        "the walk is whole"
-    );
+    assert_eq!((at, live.next()), (model.pool_bytes(), None), "the walk is whole");
 }

@@ -25,10 +25,7 @@ impl<S: Subject> Driver<S> {
             Misuse::InFree { offset } => {
                 let offset = offset % self.model.pool_bytes();
                 let (start, end) = self.model.gap_from(offset)?;
-                (
-                    self.model.pool_base() + offset.max(start),
-                    layout(end - start, 1),
-                )
+                (self.model.pool_base() + offset.max(start), layout(end - start, 1))
             }
             Misuse::InRegion { offset } => (base + offset % self.region.len_bytes(), some_layout),
             Misuse::Foreign { address } => (address.max(1), some_layout),

@@ -49,11 +49,7 @@ impl<S: Subject> Driver<S> {
         match self.call_resize(self.pointer(live), live.layout, new, via) {
             Ok(block) => {
                 let is_kept_whole = via == Via::Realloc;
-                let content_bytes = if is_kept_whole {
-                    live.len
-                } else {
-                    live.layout.size()
-                };
+                let content_bytes = if is_kept_whole { live.len } else { live.layout.size() };
                 let offset = self.resized(live, block, new, content_bytes);
                 assert!(via != Via::InPlace || offset == live.offset);
                 Some(offset)
@@ -65,10 +61,7 @@ impl<S: Subject> Driver<S> {
                 None
             }
             Err(ReallocError::Alloc(error)) => {
-                assert!(
-                    !self.model.must_resize(live, new),
-                    "{error:?}: {live:?} to {new:?} fits"
-                );
+                assert!(!self.model.must_resize(live, new), "{error:?}: {live:?} to {new:?} fits");
                 self.refused_request(new, error);
                 None
             }

@@ -18,11 +18,7 @@ type Wrong = (usize, Option<Layout>);
 
 impl<S: Subject> Explorer<S> {
     pub(super) fn assert_rightly_refused(&self, layout: Layout, error: AllocError) {
-        assert!(
-            !self.model.must_fit(layout),
-            "{error:?} to {layout:?} in {:?}",
-            self.model
-        );
+        assert!(!self.model.must_fit(layout), "{error:?} to {layout:?} in {:?}", self.model);
         let expected = if self.model.never_fits(layout) {
             AllocError::TooLarge
         } else {
@@ -51,21 +47,13 @@ impl<S: Subject> Explorer<S> {
         let saved = self.save();
         if largest > 0 {
             let answer = self.heap().allocate(layout(largest, align));
-            assert!(
-                answer.is_ok(),
-                "largest_free {largest} at {align} in {:?}",
-                self.model
-            );
+            assert!(answer.is_ok(), "largest_free {largest} at {align} in {:?}", self.model);
             self.restore(&saved);
         }
         let mores = (largest + 1..=self.model.pool_bytes() + 1).step_by(S::GRANULE_BYTES);
         for more in mores {
             let answer = self.heap().allocate(layout(more, align));
-            assert!(
-                answer.is_err(),
-                "{more} > {largest} was had at {align} in {:?}",
-                self.model
-            );
+            assert!(answer.is_err(), "{more} > {largest} was had at {align} in {:?}", self.model);
         }
         self.restore(&saved);
     }
@@ -87,21 +75,13 @@ impl<S: Subject> Explorer<S> {
             if let Some(live) = used {
                 assert_eq!(live.len, block.size_bytes);
             } else {
-                assert!(
-                    !free_before,
-                    "two free neighbours at {block:?} in {:?}",
-                    self.model
-                );
+                assert!(!free_before, "two free neighbours at {block:?} in {:?}", self.model);
                 let tail = at == self.model.pool_bytes();
                 assert_eq!(tail, block.state == BlockState::Top, "{block:?}");
             }
             free_before = used.is_none();
         }
-        assert_eq!(
-            (at, live.next()),
-            (self.model.pool_bytes(), None),
-            "the walk is whole"
-        );
+        assert_eq!((at, live.next()), (self.model.pool_bytes(), None), "the walk is whole");
         self.assert_counters();
     }
 
@@ -135,10 +115,7 @@ impl<S: Subject> Explorer<S> {
                 (base + offset + 1, None),
                 (base + offset + granule / 2, Some(layout(granule, 1))),
             ];
-            let sizes = plan
-                .sizes
-                .iter()
-                .map(|size| Some(layout(size * granule, 1)));
+            let sizes = plan.sizes.iter().map(|size| Some(layout(size * granule, 1)));
             tries.extend(sizes.map(|layout| (base + offset, layout)));
             if let Some(live) = self.model.at(offset) {
                 let beyond = 2 << (base + offset).trailing_zeros();
@@ -173,10 +150,7 @@ impl<S: Subject> Explorer<S> {
                         Err(error) => panic!("{error:?} before the pointer was looked at"),
                     },
                 ],
-                None => [
-                    self.heap().try_free(ptr),
-                    self.heap().usable_size(ptr).map(drop),
-                ],
+                None => [self.heap().try_free(ptr), self.heap().usable_size(ptr).map(drop)],
             }
         };
         for answer in answers {

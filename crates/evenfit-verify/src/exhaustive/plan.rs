@@ -21,9 +21,7 @@ pub struct Plan {
 impl Plan {
     /// Every size and every alignment of a pool of `granules`.
     pub fn every_size(granules: usize) -> Self {
-        let aligns = (0..)
-            .map(|log2| 1 << log2)
-            .take_while(|align| *align <= granules);
+        let aligns = (0..).map(|log2| 1 << log2).take_while(|align| *align <= granules);
         Self {
             granules,
             sizes: (1..=granules + 1).collect(),

@@ -30,10 +30,7 @@ impl Pages {
                 0,
             )
         };
-        assert!(
-            map != libc::MAP_FAILED,
-            "no address space for {map_bytes} bytes"
-        );
+        assert!(map != libc::MAP_FAILED, "no address space for {map_bytes} bytes");
         // SAFETY: the pages between the first and the last of the mapping just made.
         let opened = unsafe {
             libc::mprotect(

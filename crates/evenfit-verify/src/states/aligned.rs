@@ -32,25 +32,9 @@ impl Room {
         let lens = [2, 3, 0, 1, long, 10 * long].map(|behind| before + len + behind);
         let [a, b, c, d, e, f] = lens;
         let longest = len + step + 1;
-        let len = picks.of(
-            "in all",
-            &[
-                a,
-                b,
-                c,
-                d,
-                e,
-                f,
-                len,
-                before + len - 1,
-                longest,
-                longest + 9,
-            ],
-        );
-        Self {
-            before,
-            len: len.max(2),
-        }
+        let len =
+            picks.of("in all", &[a, b, c, d, e, f, len, before + len - 1, longest, longest + 9]);
+        Self { before, len: len.max(2) }
     }
 
     /// Moves the top so that the room begins there.
@@ -70,10 +54,9 @@ fn one<T: Tiers, G: Geometry, P: Probe>(
     // The latest freed is the first that is looked at: of a list, and among those that are as long as the request.
     let step = align / G::GRANULE_BYTES;
     let longest = len + step + 1;
-    for (what, len) in [
-        ("a free block for any place:", longest),
-        ("a free block for a good place:", len),
-    ] {
+    for (what, len) in
+        [("a free block for any place:", longest), ("a free block for a good place:", len)]
+    {
         if !picks.of(what, &[true, false]) {
             continue;
         }
@@ -81,12 +64,7 @@ fn one<T: Tiers, G: Geometry, P: Probe>(
         room.align_top(&mut plan, align);
         plan.lay_hole(room.len, picks.of("", &[Position::Only, Position::Last]));
         let is_decoy = share_bin::<G>(len, len - 1);
-        if is_decoy
-            && picks.of(
-                "first of its own bin is too short a free block:",
-                &[true, false],
-            )
-        {
+        if is_decoy && picks.of("first of its own bin is too short a free block:", &[true, false]) {
             plan.lay_hole(len - 1, Position::Only);
         }
     }
@@ -98,8 +76,7 @@ fn one<T: Tiers, G: Geometry, P: Probe>(
     if picks.of("a rest:", &[true, false]) {
         let room = Room::picked::<T, G>(picks, align, len);
         let carved = World::<T, G>::BLOCK_LEN;
-        plan.world
-            .align_top(align, (2 * step - room.before - carved % step) % step);
+        plan.world.align_top(align, (2 * step - room.before - carved % step) % step);
         plan.lay_rest(room.len)?;
     }
     let top = picks.of("the top:", &TOPS);

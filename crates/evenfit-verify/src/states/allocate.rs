@@ -13,9 +13,7 @@ use crate::states::world::{Memory, World};
 
 pub(crate) fn all<T: Tiers, G: Geometry, P: Probe>(search: &mut Search<P>) {
     let operations = ["allocate", "malloc", "allocate, failing"];
-    search.family("a block", &operations, |search, picks| {
-        one::<T, G, P>(search, picks)
-    });
+    search.family("a block", &operations, |search, picks| one::<T, G, P>(search, picks));
     search.family("a block, far", &operations[..2], |search, picks| {
         from_the_last_word::<T, G, P>(search, picks)
     });
@@ -24,11 +22,7 @@ pub(crate) fn all<T: Tiers, G: Geometry, P: Probe>(search: &mut Search<P>) {
 /// Lengths of requests that no slab serves.
 fn request<T: Tiers, G: Geometry>(picks: &mut Picks) -> usize {
     let lens = lens::<G>().map(|len| {
-        if len < World::<T, G>::BLOCK_LEN {
-            len + World::<T, G>::BLOCK_LEN - 2
-        } else {
-            len
-        }
+        if len < World::<T, G>::BLOCK_LEN { len + World::<T, G>::BLOCK_LEN - 2 } else { len }
     });
     World::<T, G>::even(picks.of("a request of", &lens))
 }
@@ -70,10 +64,7 @@ fn from_the_last_word<T: Tiers, G: Geometry, P: Probe>(
     if len > long && picks.of("too short a free block:", &[true, false]) {
         plan.lay_hole(len - 1, Position::Only);
     }
-    plan.lay_hole(
-        picks.of("served by a free block of", &[hole]),
-        Position::Only,
-    );
+    plan.lay_hole(picks.of("served by a free block of", &[hole]), Position::Only);
     plan.settle(Top::Free)?;
     plan.free_all(Top::Free);
     let layout = World::<T, G>::layout(len, G::ALIGN_BYTES);

@@ -159,9 +159,7 @@ impl Middle {
             (Self::OneMore(_) | Self::SlabOneMore(_), Neighbour::Rest(_)) => return None,
             (Self::Block(len), Neighbour::Rest(rest)) => {
                 // Where slabs serve what is short, a longer block is made shorter.
-                let run = plan
-                    .world
-                    .block((len + rest).max(World::<T, G>::BLOCK_LEN + 2));
+                let run = plan.world.block((len + rest).max(World::<T, G>::BLOCK_LEN + 2));
                 plan.carve(run, Carve::Block(len), true)?
             }
             (Self::Slab(bytes), Neighbour::Rest(rest)) => {

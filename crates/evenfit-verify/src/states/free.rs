@@ -12,15 +12,9 @@ use crate::states::search::Search;
 use crate::states::world::World;
 
 pub(crate) fn all<T: Tiers, G: Geometry, P: Probe>(search: &mut Search<P>) {
-    let operations = [
-        "deallocate",
-        "deallocate other than asked",
-        "deallocate over-aligned",
-        "try_free",
-    ];
-    search.family("a block freed", &operations, |search, picks| {
-        one::<T, G, P>(search, picks)
-    });
+    let operations =
+        ["deallocate", "deallocate other than asked", "deallocate over-aligned", "try_free"];
+    search.family("a block freed", &operations, |search, picks| one::<T, G, P>(search, picks));
 }
 
 fn one<T: Tiers, G: Geometry, P: Probe>(
@@ -32,11 +26,7 @@ fn one<T: Tiers, G: Geometry, P: Probe>(
     let is_over_aligned = picks.of("over-aligned:", &[false, true]);
     let between = Between::picked::<G>(picks);
     let mut plan = Plan::<T, G>::picked(&mut search.memory, picks);
-    let middle = if has_more {
-        Middle::OneMore(len)
-    } else {
-        Middle::Block(len)
-    };
+    let middle = if has_more { Middle::OneMore(len) } else { Middle::Block(len) };
     let laid = between.lay(&mut plan, middle)?;
     plan.settle(Top::Free)?;
     plan.free_all(Top::Free);
@@ -51,9 +41,5 @@ fn one<T: Tiers, G: Geometry, P: Probe>(
     }
     let is_for_a_slot = World::<T, G>::HAS_SLABS && len < World::<T, G>::BLOCK_LEN;
     let is_as_asked = !has_more && !is_for_a_slot;
-    Some(
-        search
-            .record
-            .deallocate(&mut plan.world, block, is_as_asked, picks),
-    )
+    Some(search.record.deallocate(&mut plan.world, block, is_as_asked, picks))
 }

@@ -6,19 +6,7 @@ use evenfit::Geometry;
 /// that are long, and longer ones.
 pub(crate) fn lens<G: Geometry>() -> [usize; 11] {
     let long = G::SHORT_END;
-    [
-        2,
-        3,
-        4,
-        5,
-        9,
-        long - 2,
-        long - 1,
-        long,
-        long + 1,
-        3 * long + 7,
-        10 * long + 9,
-    ]
+    [2, 3, 4, 5, 9, long - 2, long - 1, long, long + 1, 3 * long + 7, 10 * long + 9]
 }
 
 /// The shortest length whose bin is in this word of those that tell which bins are filled; longer than any block where there is no such word.

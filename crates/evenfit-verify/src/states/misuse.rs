@@ -16,22 +16,15 @@ use crate::states::slabs::fill;
 use crate::states::supply;
 use crate::states::world::{Block, World};
 
-const OPERATIONS: [&str; 4] = [
-    "deallocate, refused",
-    "reallocate, refused",
-    "try_free",
-    "realloc",
-];
+const OPERATIONS: [&str; 4] = ["deallocate, refused", "reallocate, refused", "try_free", "realloc"];
 
 pub(crate) fn all<T: Tiers, G: Geometry, P: Probe>(search: &mut Search<P>) {
     search.family("misuse of a block", &OPERATIONS, |search, picks| {
         of_a_block::<T, G, P>(search, picks)
     });
-    search.family(
-        "request, overwritten",
-        &["allocate, failing", "malloc"],
-        |search, picks| overwritten_request::<T, G, P>(search, picks),
-    );
+    search.family("request, overwritten", &["allocate, failing", "malloc"], |search, picks| {
+        overwritten_request::<T, G, P>(search, picks)
+    });
     if World::<T, G>::HAS_SLABS {
         search.family("misuse of a slot", &OPERATIONS, |search, picks| {
             of_a_slot::<T, G, P>(search, picks)
@@ -107,10 +100,7 @@ impl Misuse {
         };
         let sized = |bytes: usize| {
             let layout = Layout::from_size_align(bytes, layout.align());
-            Block {
-                ptr,
-                layout: layout.expect("a small size"),
-            }
+            Block { ptr, layout: layout.expect("a small size") }
         };
         let address = ptr.addr().get();
         match self {
@@ -131,10 +121,7 @@ impl Misuse {
             Self::Aligned => {
                 let align = 2 << address.trailing_zeros();
                 let layout = Layout::from_size_align(layout.size(), align);
-                Block {
-                    ptr,
-                    layout: layout.expect("a small size"),
-                }
+                Block { ptr, layout: layout.expect("a small size") }
             }
         }
     }
@@ -240,9 +227,5 @@ fn overwritten_request<T: Tiers, G: Geometry, P: Probe>(
     world.free(hole);
     let address = hole.ptr.addr().get() + picks.of("link", &[0, 4]);
     overwrite(world, address, wrong_number(picks));
-    Some(
-        search
-            .record
-            .allocate(world, World::<T, G>::layout(len, align), picks),
-    )
+    Some(search.record.allocate(world, World::<T, G>::layout(len, align), picks))
 }

@@ -25,10 +25,7 @@ pub(crate) struct Picks {
 impl Picks {
     /// Any choice anywhere, the same for the same seed.
     pub(crate) fn random(seed: u64) -> Self {
-        Self {
-            random: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1,
-            ..Self::default()
-        }
+        Self { random: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1, ..Self::default() }
     }
 
     /// The builder's pick from `choices`, of which there is at least one.
@@ -63,11 +60,7 @@ impl Picks {
 
     /// The same picks, to be asked for from the first on.
     pub(crate) fn again(&self) -> Self {
-        Self {
-            picks: self.picks.clone(),
-            random: self.random,
-            ..Self::default()
-        }
+        Self { picks: self.picks.clone(), random: self.random, ..Self::default() }
     }
 
     /// How many picks the builder asked for.
@@ -103,9 +96,7 @@ mod tests {
 
     #[test]
     fn the_same_seed_picks_the_same() {
-        let built: Vec<_> = (0..40)
-            .map(|seed| build(&mut Picks::random(seed)))
-            .collect();
+        let built: Vec<_> = (0..40).map(|seed| build(&mut Picks::random(seed))).collect();
         for (seed, built) in (0..).zip(&built) {
             assert_eq!(build(&mut Picks::random(seed)), *built);
         }

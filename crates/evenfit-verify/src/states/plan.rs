@@ -54,12 +54,8 @@ impl fmt::Display for Position {
 
 /// All of them.
 pub(crate) const TOPS: [Top; 4] = [Top::Free, Top::Full, Top::FullLast, Top::HalfLast];
-pub(crate) const POSITIONS: [Position; 4] = [
-    Position::Only,
-    Position::First,
-    Position::Middle,
-    Position::Last,
-];
+pub(crate) const POSITIONS: [Position; 4] =
+    [Position::Only, Position::First, Position::Middle, Position::Last];
 
 /// What is carved from a run that is freed.
 #[derive(Clone, Copy, Debug)]
@@ -138,10 +134,7 @@ impl<'m, T: Tiers, G: Geometry> Plan<'m, T, G> {
 
     /// Frees the block and its companions in the order that puts it at its position: the latest freed is the first.
     pub(crate) fn free_at(&mut self, block: Block, companions: Companions) {
-        let Companions {
-            mut blocks,
-            position,
-        } = companions;
+        let Companions { mut blocks, position } = companions;
         let before = match position {
             Position::Only | Position::Last => 0,
             Position::First | Position::Middle => 1,
@@ -227,10 +220,7 @@ impl<'m, T: Tiers, G: Geometry> Plan<'m, T, G> {
     fn fill_what_is_left(&mut self, parts: usize) {
         let (_, len) = self.world.top();
         if parts == 1 && len >= 2 {
-            let block = self
-                .world
-                .heap()
-                .allocate(World::<T, G>::layout(len, G::ALIGN_BYTES));
+            let block = self.world.heap().allocate(World::<T, G>::layout(len, G::ALIGN_BYTES));
             assert!(block.is_ok() || T::SLABS_REGION_BYTES_MIN == 0);
         }
     }

@@ -46,13 +46,7 @@ pub struct Record<P: Probe> {
 impl<P: Probe> Record<P> {
     /// Nothing is counted yet.
     pub fn new(probe: P) -> Self {
-        Self {
-            probe,
-            tier: "",
-            family: "",
-            most: BTreeMap::new(),
-            states: 0,
-        }
+        Self { probe, tier: "", family: "", most: BTreeMap::new(), states: 0 }
     }
 
     /// What follows is of this kind of pool.
@@ -117,10 +111,7 @@ impl<P: Probe> Record<P> {
             most.lines_state = picks.text().to_string();
         }
         most.cost.turns = most.cost.turns.max(cost.turns);
-        Counted {
-            operation,
-            instructions: cost.instructions,
-        }
+        Counted { operation, instructions: cost.instructions }
     }
 
     /// Allocates, as Rust does or as C does.
@@ -191,11 +182,7 @@ impl<P: Probe> Record<P> {
         let Block { ptr, layout } = block;
         let is_c = picks.of(AS_C, &[false, true]);
         let heap = world.heap();
-        let old_bytes = if is_c {
-            heap.usable_size(ptr).unwrap_or(0)
-        } else {
-            layout.size()
-        };
+        let old_bytes = if is_c { heap.usable_size(ptr).unwrap_or(0) } else { layout.size() };
         // SAFETY: a live block is not used as the old one again; what is none is refused.
         let (result, mut cost) = unsafe {
             if is_c {
@@ -229,15 +216,6 @@ impl<P: Probe> Record<P> {
 const AS_C: &str = "as C:";
 
 /// In place and moved, each ordinary and over-aligned.
-const GROWS: [&str; 4] = [
-    "grow",
-    "grow over-aligned",
-    "grow, moved",
-    "grow over-aligned, moved",
-];
-const SHRINKS: [&str; 4] = [
-    "shrink",
-    "shrink over-aligned",
-    "shrink, moved",
-    "shrink over-aligned, moved",
-];
+const GROWS: [&str; 4] = ["grow", "grow over-aligned", "grow, moved", "grow over-aligned, moved"];
+const SHRINKS: [&str; 4] =
+    ["shrink", "shrink over-aligned", "shrink, moved", "shrink over-aligned, moved"];

@@ -27,9 +27,7 @@ pub(crate) const OPERATIONS: [&str; 10] = [
 ];
 
 pub(crate) fn all<T: Tiers, G: Geometry, P: Probe>(search: &mut Search<P>) {
-    search.family("a block resized", &OPERATIONS, |search, picks| {
-        one::<T, G, P>(search, picks)
-    });
+    search.family("a block resized", &OPERATIONS, |search, picks| one::<T, G, P>(search, picks));
 }
 
 /// The new length of a block between two neighbours: by parts of what is free beside it, and more.
@@ -67,27 +65,17 @@ fn one<T: Tiers, G: Geometry, P: Probe>(
     let has_more = picks.of("a granule more than asked for:", &[false, true]);
     let between = Between::picked::<G>(picks);
     let new_len = World::<T, G>::even(new_len(picks, &between, len));
-    let align = picks.of(
-        "aligned to",
-        &[G::ALIGN_BYTES, 2 * G::ALIGN_BYTES, 64, 4096],
-    );
+    let align = picks.of("aligned to", &[G::ALIGN_BYTES, 2 * G::ALIGN_BYTES, 64, 4096]);
     let mut plan = Plan::<T, G>::picked(&mut search.memory, picks);
     supply::lay(&mut plan, picks, new_len)?;
-    let middle = if has_more {
-        Middle::OneMore(len)
-    } else {
-        Middle::Block(len)
-    };
+    let middle = if has_more { Middle::OneMore(len) } else { Middle::Block(len) };
     let laid = between.lay(&mut plan, middle)?;
     let top = picks.of("the top:", &TOPS);
     plan.settle(top)?;
     plan.free_all(top);
     let block = plan.block(laid);
-    let in_top = if picks.of("and all of the top:", &[false, true]) {
-        plan.world.top().1
-    } else {
-        0
-    };
+    let in_top =
+        if picks.of("and all of the top:", &[false, true]) { plan.world.top().1 } else { 0 };
     let new = World::<T, G>::layout(new_len + World::<T, G>::even(in_top), align);
     Some(search.record.reallocate(&mut plan.world, block, new, picks))
 }

@@ -34,11 +34,7 @@ impl<'a, P: Probe> Search<'a, P> {
         granules: usize,
         effort: Effort,
     ) -> Self {
-        Self {
-            record,
-            memory: Memory::new::<G>(granules),
-            effort,
-        }
+        Self { record, memory: Memory::new::<G>(granules), effort }
     }
 
     /// Tries the states of a family: what `family` makes of some picks, if they go together. Climbs for each of `operations`. In the
@@ -67,10 +63,7 @@ impl<'a, P: Probe> Search<'a, P> {
         self.record.count_all(true);
         for (most, picks) in worst.0.values() {
             let again = family(self, &mut picks.again()).expect("these picks go together");
-            assert_eq!(
-                again.instructions, *most,
-                "the same each time, however it is counted"
-            );
+            assert_eq!(again.instructions, *most, "the same each time, however it is counted");
         }
         self.record.count_all(false);
     }

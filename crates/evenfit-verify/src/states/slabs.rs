@@ -88,11 +88,8 @@ impl OneUsed {
         if self.position != SlabPosition::Only {
             self.companion = fill(&mut plan.world, self.bytes);
         }
-        let middle = if self.has_more {
-            Middle::SlabOneMore(self.bytes)
-        } else {
-            Middle::Slab(self.bytes)
-        };
+        let middle =
+            if self.has_more { Middle::SlabOneMore(self.bytes) } else { Middle::Slab(self.bytes) };
         self.laid = Some(self.between.lay(plan, middle)?);
         Some(())
     }
@@ -110,11 +107,7 @@ impl OneUsed {
 
     /// The slot that stays used.
     pub(crate) fn used(&mut self) -> &mut Block {
-        let index = if self.is_last_slot {
-            self.slots.len() - 1
-        } else {
-            0
-        };
+        let index = if self.is_last_slot { self.slots.len() - 1 } else { 0 };
         &mut self.slots[index]
     }
 

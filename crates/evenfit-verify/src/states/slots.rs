@@ -22,15 +22,11 @@ pub(crate) fn all<T: Tiers, G: Geometry, P: Probe>(search: &mut Search<P>) {
     search.family("a slot freed, its slab empty", &frees, |search, picks| {
         last_used::<T, G, P>(search, picks)
     });
-    search.family(
-        "a slot freed, its slab full",
-        &frees[..2],
-        |search, picks| first_freed::<T, G, P>(search, picks),
-    );
-    let requests = ["allocate", "malloc", "allocate, failing"];
-    search.family("a slot", &requests, |search, picks| {
-        request::<T, G, P>(search, picks)
+    search.family("a slot freed, its slab full", &frees[..2], |search, picks| {
+        first_freed::<T, G, P>(search, picks)
     });
+    let requests = ["allocate", "malloc", "allocate, failing"];
+    search.family("a slot", &requests, |search, picks| request::<T, G, P>(search, picks));
     search.family("a slot resized", &resize::OPERATIONS, |search, picks| {
         resized::<T, G, P>(search, picks)
     });
@@ -104,11 +100,7 @@ fn first_freed<T: Tiers, G: Geometry, P: Probe>(
             world.slot(100);
         }
     }
-    let freed = if is_last {
-        slots[slots.len() - 1]
-    } else {
-        slots[0]
-    };
+    let freed = if is_last { slots[slots.len() - 1] } else { slots[0] };
     Some(search.record.deallocate(world, freed, true, picks))
 }
 
@@ -136,14 +128,8 @@ impl fmt::Display for Own {
     }
 }
 
-const OWNS: [Own; 6] = [
-    Own::Full,
-    Own::None,
-    Own::Slot,
-    Own::OtherWord,
-    Own::NextFirstWord,
-    Own::NextLastWord,
-];
+const OWNS: [Own; 6] =
+    [Own::Full, Own::None, Own::Slot, Own::OtherWord, Own::NextFirstWord, Own::NextLastWord];
 
 impl Own {
     fn lay<T: Tiers, G: Geometry>(self, world: &mut World<T, G>, bytes: usize) {
@@ -183,11 +169,7 @@ fn request<T: Tiers, G: Geometry, P: Probe>(
     let top = picks.of("the top:", &TOPS);
     plan.settle(top)?;
     plan.free_all(top);
-    Some(
-        search
-            .record
-            .allocate(&mut plan.world, layout(bytes, 1), picks),
-    )
+    Some(search.record.allocate(&mut plan.world, layout(bytes, 1), picks))
 }
 
 /// The last used slot of a slab, to another class or to a block. No slab is of the new size's class but for what is picked.

@@ -33,14 +33,8 @@ impl fmt::Display for Source {
     }
 }
 
-const SOURCES: [Source; 6] = [
-    Source::Hole,
-    Source::Exact,
-    Source::Rest,
-    Source::Top,
-    Source::OneMore,
-    Source::Nothing,
-];
+const SOURCES: [Source; 6] =
+    [Source::Hole, Source::Exact, Source::Rest, Source::Top, Source::OneMore, Source::Nothing];
 
 /// Lays out free blocks for a request of `len` granules. `None`: that doesn't go together.
 pub(crate) fn lay<T: Tiers, G: Geometry>(
@@ -59,11 +53,8 @@ pub(crate) fn lay<T: Tiers, G: Geometry>(
     match source {
         Source::Hole => {
             let next_word = word_start::<G>(1);
-            let in_next_word = if next_word < G::GRANULES_MAX / 4 {
-                next_word.max(len)
-            } else {
-                2 * len
-            };
+            let in_next_word =
+                if next_word < G::GRANULES_MAX / 4 { next_word.max(len) } else { 2 * len };
             let lens = [2, 3, 4, 5, long - 1, long, long + 1, 10 * long].map(|more| len + more);
             let [a, b, c, d, e, f, g, h] = lens;
             let hole = picks.of("of granules:", &[in_next_word, a, b, c, d, e, f, g, h]);
@@ -81,10 +72,7 @@ pub(crate) fn lay<T: Tiers, G: Geometry>(
         lay_old_rest(plan, picks, len)?;
     }
     if len > long && share_bin::<G>(len, len - 1) {
-        let is_there = picks.of(
-            "first of its own bin is too short a free block:",
-            &[true, false],
-        );
+        let is_there = picks.of("first of its own bin is too short a free block:", &[true, false]);
         if is_there {
             plan.lay_hole(len - 1, Position::Only);
         }

@@ -77,10 +77,7 @@ struct Table<'page> {
 }
 
 fn marks(name: &str) -> [String; 2] {
-    [
-        format!("<!-- table: {name} -->"),
-        format!("<!-- end of table: {name} -->"),
-    ]
+    [format!("<!-- table: {name} -->"), format!("<!-- end of table: {name} -->")]
 }
 
 /// Where the page's table of this name begins and ends, without its marks.
@@ -138,17 +135,10 @@ pub fn updated(page: &str, name: &str, most: &Mosts, figure: Figure) -> Option<S
     table.figures.retain(|(column, _), _| !is_counted(column));
     for (&(tier, operation), most) in most {
         table.columns.iter().find(|column| **column == tier)?;
-        table
-            .figures
-            .insert((tier, operation), figure.published(most));
+        table.figures.insert((tier, operation), figure.published(most));
     }
     let [start, end] = span(page, name)?;
-    Some(format!(
-        "{}{}{}",
-        &page[..start],
-        table.write(),
-        &page[end..]
-    ))
+    Some(format!("{}{}{}", &page[..start], table.write(), &page[end..]))
 }
 
 /// What differs from the table `name` of `page`: a figure that is exceeded, or of which not so many per cent were reached.
@@ -197,11 +187,7 @@ mod tests {
 
     fn most(operation: &'static str, instructions: u64) -> Mosts {
         let most = Most {
-            cost: Cost {
-                instructions,
-                lines: 5,
-                ..Cost::default()
-            },
+            cost: Cost { instructions, lines: 5, ..Cost::default() },
             state: "a state".to_string(),
             lines_state: String::new(),
         };

@@ -34,11 +34,7 @@ impl Memory {
         let layout = Self::layout::<G>(granules, MEMORY_ALIGN).expect("a small pool");
         // SAFETY: the layout has a size.
         let base = NonNull::new(unsafe { alloc(layout) }).expect("memory");
-        Self {
-            base,
-            layout,
-            is_zero: false,
-        }
+        Self { base, layout, is_zero: false }
     }
 
     /// Memory for a very large pool, of which only what is touched need be there. `None`: there is no such memory.
@@ -46,11 +42,7 @@ impl Memory {
         let layout = Self::layout::<G>(granules, 16)?;
         // SAFETY: the layout has a size.
         let base = NonNull::new(unsafe { alloc_zeroed(layout) })?;
-        Some(Self {
-            base,
-            layout,
-            is_zero: true,
-        })
+        Some(Self { base, layout, is_zero: true })
     }
 
     fn layout<G: Geometry>(granules: usize, align: usize) -> Option<Layout> {
@@ -85,11 +77,8 @@ impl<'m, T: Tiers, G: Geometry> World<'m, T, G> {
     /// How long a slab is, in granules.
     pub(crate) const SLAB_LEN: usize = 8 * G::SHORT_END;
     /// The shortest block, in granules, that no slab serves.
-    pub(crate) const BLOCK_LEN: usize = Self::even(if Self::HAS_SLABS {
-        SLOT_BYTES_MAX / G::GRANULE_BYTES + 1
-    } else {
-        2
-    });
+    pub(crate) const BLOCK_LEN: usize =
+        Self::even(if Self::HAS_SLABS { SLOT_BYTES_MAX / G::GRANULE_BYTES + 1 } else { 2 });
 
     /// An empty heap.
     pub fn new(memory: &'m mut Memory) -> Self {
@@ -137,10 +126,7 @@ impl<'m, T: Tiers, G: Geometry> World<'m, T, G> {
     /// Allocates what is expected to be there.
     pub(crate) fn allocate(&mut self, layout: Layout) -> Block {
         let block = self.heap.allocate(layout).expect("room");
-        Block {
-            ptr: block.cast(),
-            layout,
-        }
+        Block { ptr: block.cast(), layout }
     }
 
     /// A slot, if there is one.
@@ -212,11 +198,7 @@ impl<'m, T: Tiers, G: Geometry> World<'m, T, G> {
     pub(crate) fn align_top(&mut self, align: usize, phase: usize) {
         let (top, _) = self.top();
         let behind = (phase * G::GRANULE_BYTES).wrapping_sub(top) % align / G::GRANULE_BYTES;
-        let len = if behind < 2 {
-            behind + align.max(16) / G::GRANULE_BYTES
-        } else {
-            behind
-        };
+        let len = if behind < 2 { behind + align.max(16) / G::GRANULE_BYTES } else { behind };
         self.block(len);
     }
 }

@@ -53,9 +53,7 @@ pub fn lines(addresses: &[usize]) -> io::Result<String> {
         for (line, inner) in lines {
             let sum: usize = inner.values().sum();
             writeln!(text, "    {sum:4} {line}").expect("a string takes all");
-            let inlined = inner
-                .iter()
-                .filter(|(line, _)| inner.len() > 1 && !line.is_empty());
+            let inlined = inner.iter().filter(|(line, _)| inner.len() > 1 && !line.is_empty());
             for (line, count) in inlined {
                 writeln!(text, "           {count:4} {line}").expect("a string takes all");
             }
@@ -84,9 +82,7 @@ pub fn unreached(executed: &BTreeSet<usize>, module: &str) -> io::Result<String>
         let mut lines: BTreeMap<String, usize> = BTreeMap::new();
         for address in &left_out {
             let place = frames.get(address).and_then(|places| places.last());
-            *lines
-                .entry(place.map_or(String::new(), Place::text))
-                .or_default() += 1;
+            *lines.entry(place.map_or(String::new(), Place::text)).or_default() += 1;
         }
         writeln!(text, "{:4} {}", left_out.len(), short(&name)).expect("a string takes all");
         for (line, count) in lines {
@@ -122,10 +118,7 @@ fn instructions(range: Range<usize>) -> Vec<usize> {
         if at >= range.end {
             break;
         }
-        if !matches!(
-            instruction.mnemonic(),
-            Mnemonic::Nop | Mnemonic::Int3 | Mnemonic::Ud2
-        ) {
+        if !matches!(instruction.mnemonic(), Mnemonic::Nop | Mnemonic::Int3 | Mnemonic::Ud2) {
             addresses.push(at);
         }
     }
@@ -138,10 +131,7 @@ impl Place {
         let file = self.file.rsplit('/').next().unwrap_or_default();
         let number: usize = self.line.parse().unwrap_or(0);
         let source = std::fs::read_to_string(&self.file).unwrap_or_default();
-        let text = source
-            .lines()
-            .nth(number.wrapping_sub(1))
-            .unwrap_or_default();
+        let text = source.lines().nth(number.wrapping_sub(1)).unwrap_or_default();
         format!("{file}:{number:<4} {}", text.trim())
     }
 }
@@ -165,23 +155,17 @@ fn frames(addresses: &[usize]) -> io::Result<BTreeMap<usize, Frames>> {
     let mut distinct: Vec<usize> = addresses.to_vec();
     distinct.sort_unstable();
     distinct.dedup();
-    let asked: String = distinct
-        .iter()
-        .map(|address| format!("{:#x}\n", address - program_start()))
-        .collect();
+    let asked: String =
+        distinct.iter().map(|address| format!("{:#x}\n", address - program_start())).collect();
     let answer = addr2line(asked)?;
     let mut frames = BTreeMap::new();
     for (address, answer) in distinct.into_iter().zip(answer.split("0x").skip(1)) {
         let lines: Vec<&str> = answer.lines().skip(1).collect();
-        let mut places: Frames = lines
-            .chunks_exact(2)
-            .map(|pair| place(pair[0], pair[1]))
-            .collect();
+        let mut places: Frames =
+            lines.chunks_exact(2).map(|pair| place(pair[0], pair[1])).collect();
         places.reverse();
         // What the language's own functions do belongs to the one that calls them.
-        let own = places
-            .iter()
-            .position(|place| place.file.starts_with("/rustc/"));
+        let own = places.iter().position(|place| place.file.starts_with("/rustc/"));
         places.truncate(own.unwrap_or(places.len()).max(1));
         frames.insert(address, places);
     }
@@ -189,15 +173,9 @@ fn frames(addresses: &[usize]) -> io::Result<BTreeMap<usize, Frames>> {
 }
 
 fn place(function: &str, file_and_line: &str) -> Place {
-    let (file, line) = file_and_line
-        .rsplit_once(':')
-        .unwrap_or((file_and_line, ""));
+    let (file, line) = file_and_line.rsplit_once(':').unwrap_or((file_and_line, ""));
     let line = line.split(' ').next().unwrap_or_default();
-    Place {
-        function: function.to_string(),
-        file: file.to_string(),
-        line: line.to_string(),
-    }
+    Place { function: function.to_string(), file: file.to_string(), line: line.to_string() }
 }
 
 fn addr2line(asked: String) -> io::Result<String> {

@@ -61,10 +61,7 @@ impl Installed {
             assert_eq!(done, 0, "a handler for SIGTRAP can always be set");
             former
         };
-        Self {
-            former,
-            _lock: lock,
-        }
+        Self { former, _lock: lock }
     }
 
     /// The counts; exclusive, because `self` is.

@@ -74,10 +74,8 @@ impl Stepper {
         let result = step(call);
         let steps = self.installed.steps();
         let own = steps.own.checked_sub(OVERHEAD);
-        let count = Count {
-            own: own.expect("the trap flag has an effect"),
-            library: steps.library,
-        };
+        let count =
+            Count { own: own.expect("the trap flag has an effect"), library: steps.library };
         (result, count)
     }
 
@@ -126,10 +124,7 @@ pub(crate) extern "C" fn run<F: FnOnce() -> R, R>(job: *mut Job<F, R>) {
 
 /// Runs `call` with the trap flag set.
 fn step<F: FnOnce() -> R, R>(call: F) -> R {
-    let mut job = Job {
-        call: ManuallyDrop::new(call),
-        result: MaybeUninit::uninit(),
-    };
+    let mut job = Job { call: ManuallyDrop::new(call), result: MaybeUninit::uninit() };
     // SAFETY: the flags are pushed, changed and popped again, the stack is balanced and aligned at the call, which may
     // clobber what the C convention lets it; SIGTRAP has its handler as long as the `Stepper` that called lives.
     unsafe {

@@ -80,10 +80,7 @@ impl Trace {
     #[must_use]
     pub fn data_lines(&self) -> usize {
         let stack = self.stack.start / LINE_BYTES..self.stack.end.div_ceil(LINE_BYTES);
-        self.lines
-            .iter()
-            .filter(|line| !stack.contains(line))
-            .count()
+        self.lines.iter().filter(|line| !stack.contains(line)).count()
     }
 
     /// How many distinct lines of its own stack frames it touched.
@@ -183,11 +180,7 @@ fn value(register: Register, snapshot: &Snapshot) -> Option<u64> {
         },
     };
     let full = snapshot.register(index) as u64;
-    Some(if register.size() == 4 {
-        full & 0xffff_ffff
-    } else {
-        full
-    })
+    Some(if register.size() == 4 { full & 0xffff_ffff } else { full })
 }
 
 /// Where this thread's own variables lie: the C library keeps the address at that very address.

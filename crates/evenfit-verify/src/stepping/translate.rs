@@ -63,10 +63,7 @@ impl Translator {
     /// # Panics
     /// When the call executes an instruction that transfers control in a way that isn't known here.
     pub fn count<R>(&mut self, call: impl FnOnce() -> R) -> (R, u64) {
-        let mut job = Job {
-            call: ManuallyDrop::new(call),
-            result: MaybeUninit::uninit(),
-        };
+        let mut job = Job { call: ManuallyDrop::new(call), result: MaybeUninit::uninit() };
         let own = self.execute(function_address(&job), &raw mut job as usize);
         // SAFETY: the call has written its result.
         (unsafe { job.result.assume_init() }, own)
@@ -114,10 +111,7 @@ impl Translator {
     }
 
     fn execute_run(&mut self, start: usize) -> u64 {
-        let run = self
-            .runs
-            .entry(start)
-            .or_insert_with(|| self.cache.copy(start));
+        let run = self.runs.entry(start).or_insert_with(|| self.cache.copy(start));
         self.executed.push(start);
         // SAFETY: the copy does what the program would do here, with the registers that the program would have.
         unsafe {
@@ -190,14 +184,10 @@ unsafe fn behind(last: &Instruction, registers: &mut Registers) -> usize {
 /// The memory may be read.
 unsafe fn operand(last: &Instruction, registers: &Registers) -> usize {
     match last.op0_kind() {
-        OpKind::Register => registers
-            .value(last.op0_register())
-            .expect("a general register"),
+        OpKind::Register => registers.value(last.op0_register()).expect("a general register"),
         _ => {
             let value = |register, _, _| registers.value(register).map(|value| value as u64);
-            let address = last
-                .virtual_address(0, 0, value)
-                .expect("general registers");
+            let address = last.virtual_address(0, 0, value).expect("general registers");
             // SAFETY: as promised by the caller.
             unsafe { *(address as *const usize) }
         }
@@ -216,9 +206,7 @@ impl Cache {
         let page = 1 << 16;
         let places = (1..16).map(|step| (address + step * (64 << 20)) / page * page);
         // What is too far is given back by being dropped.
-        let mut near = places
-            .map(Self::at)
-            .filter(|cache| cache.start.abs_diff(address) < 1 << 30);
+        let mut near = places.map(Self::at).filter(|cache| cache.start.abs_diff(address) < 1 << 30);
         near.next().expect("memory near the program")
     }
 
@@ -236,10 +224,7 @@ impl Cache {
             )
         };
         assert_ne!(start, libc::MAP_FAILED, "memory that can be executed");
-        Self {
-            start: start as usize,
-            used: 0,
-        }
+        Self { start: start as usize, used: 0 }
     }
 
     /// Copies the run that starts at `start`.
@@ -254,11 +239,7 @@ impl Cache {
             addresses.push(at);
             if instruction.flow_control() != FlowControl::Next {
                 self.jump(leave_address());
-                return Run {
-                    copy,
-                    addresses,
-                    last: instruction,
-                };
+                return Run { copy, addresses, last: instruction };
             }
             let to = self.start + self.used;
             // SAFETY: the instruction is the program's, and there is room for its copy.
@@ -320,10 +301,7 @@ pub(crate) fn decoder(start: usize) -> Decoder<'static> {
 impl Registers {
     /// A register of 64 bits, or the base of a segment that has none.
     fn value(&self, register: Register) -> Option<usize> {
-        if matches!(
-            register,
-            Register::CS | Register::DS | Register::ES | Register::SS
-        ) {
+        if matches!(register, Register::CS | Register::DS | Register::ES | Register::SS) {
             return Some(0);
         }
         let number = (register as usize).checked_sub(Register::RAX as usize)?;

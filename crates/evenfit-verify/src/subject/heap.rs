@@ -96,10 +96,7 @@ const fn has_slabs<T: Tiers>() -> bool {
 
 const fn rules<T: Tiers, G: Promised>() -> Rules {
     let is_one_granule = G::ALIGN_BYTES == G::GRANULE_BYTES;
-    let slabs = SlabRules {
-        slab_bytes: slab_bytes(G::GRANULE_BYTES),
-        slot_bytes: G::slot_bytes,
-    };
+    let slabs = SlabRules { slab_bytes: slab_bytes(G::GRANULE_BYTES), slot_bytes: G::slot_bytes };
     Rules {
         granule_bytes: G::GRANULE_BYTES,
         align_bytes: G::ALIGN_BYTES,
@@ -156,9 +153,8 @@ mod tests {
     use super::*;
 
     fn sizes<G: Promised>() -> Vec<usize> {
-        let mut sizes: Vec<_> = (0..=SLOT_BYTES_MAX)
-            .map(|size| G::slot_bytes(size).unwrap())
-            .collect();
+        let mut sizes: Vec<_> =
+            (0..=SLOT_BYTES_MAX).map(|size| G::slot_bytes(size).unwrap()).collect();
         sizes.dedup();
         sizes
     }

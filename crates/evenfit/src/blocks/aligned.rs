@@ -30,11 +30,7 @@ impl<G: Geometry> Blocks<G> {
     /// `len` is a request's length; `align` is a power of two.
     #[inline(never)]
     pub(super) unsafe fn allocate_aligned(&mut self, len: usize, align: usize) -> Allocated {
-        let Fit {
-            found,
-            mut run,
-            aligned,
-        } = self.find_aligned(len, align)?;
+        let Fit { found, mut run, aligned } = self.find_aligned(len, align)?;
         // SAFETY: the run is free.
         unsafe {
             match found {
@@ -48,10 +44,7 @@ impl<G: Geometry> Blocks<G> {
             self.map.clear(run.start, FREE_START);
             self.map.clear(run.end, TWO_BEFORE);
             if run.start < aligned {
-                self.insert(Run {
-                    start: run.start,
-                    end: aligned,
-                });
+                self.insert(Run { start: run.start, end: aligned });
             }
             run.start = aligned;
             let len = self.split(run, len, false);
@@ -65,16 +58,16 @@ impl<G: Geometry> Blocks<G> {
     pub(super) fn find_aligned(&self, len: usize, align: usize) -> Option<Fit> {
         let longest = len.checked_add(align / G::GRANULE_BYTES + 1)?;
         let ways = [Some(len), Some(longest), None, None];
-        ways.into_iter()
-            .zip([None, None, Some(Found::Rest), Some(Found::Top)])
-            .find_map(|(search, found)| {
+        ways.into_iter().zip([None, None, Some(Found::Rest), Some(Found::Top)]).find_map(
+            |(search, found)| {
                 let found = match search {
                     Some(len) => self.find(len),
                     None => found,
                 };
                 let fit = self.fit(found?, align)?;
                 (fit.room() >= len).then_some(fit)
-            })
+            },
+        )
     }
 
     /// The free block that a request is cut from. O(1).
@@ -98,10 +91,7 @@ impl<G: Geometry> Blocks<G> {
                 Run { start, end }
             },
             Found::Rest => self.rest,
-            Found::Top => Run {
-                start: self.top,
-                end: self.end,
-            },
+            Found::Top => Run { start: self.top, end: self.end },
         };
         let address = self.pool.at(run.start).addr();
         let mut before = (address.wrapping_neg() & (align - 1)) / G::GRANULE_BYTES;
@@ -109,11 +99,7 @@ impl<G: Geometry> Blocks<G> {
             before += align / G::GRANULE_BYTES;
         }
         let aligned = run.start.checked_add(before)?;
-        (aligned < run.end).then_some(Fit {
-            found,
-            run,
-            aligned,
-        })
+        (aligned < run.end).then_some(Fit { found, run, aligned })
     }
 
     /// The longest request in granules that `allocate_aligned` serves now. O(1): it looks at the head of each bin.
@@ -125,11 +111,8 @@ impl<G: Geometry> Blocks<G> {
         let mut largest = surely.max(room(Found::Rest)).max(room(Found::Top));
         for bin in 0..super::Bins::<G>::COUNT {
             // SAFETY: the bin is one.
-            let room = if unsafe { self.bins.is_filled(bin) } {
-                room(Found::Listed(bin))
-            } else {
-                0
-            };
+            let room =
+                if unsafe { self.bins.is_filled(bin) } { room(Found::Listed(bin)) } else { 0 };
             // A block longer by one granule than a short request is its last choice, so its room may go to one granule less only.
             for len in [room, room.saturating_sub(step)] {
                 if len > largest && serves(len) {

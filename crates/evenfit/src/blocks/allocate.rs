@@ -124,10 +124,7 @@ impl<G: Geometry> Blocks<G> {
                 blocks.map.set(start, HERE);
             } else {
                 blocks.mark_split(start, len);
-                let left = Run {
-                    start: start + len,
-                    end,
-                };
+                let left = Run { start: start + len, end };
                 let old_rest = core::mem::replace(&mut blocks.rest, left);
                 if old_rest != Run::NONE {
                     blocks.push(old_rest);

@@ -24,10 +24,7 @@ impl<G: Geometry> Bins<G> {
             // SAFETY: bin < COUNT.
             unsafe { heads.set(bin, end_mark(bin)) };
         }
-        Self {
-            heads,
-            filled: G::Filled::filled(0),
-        }
+        Self { heads, filled: G::Filled::filled(0) }
     }
 
     /// The bin of blocks of `len` granules; rises with the length.
@@ -81,8 +78,7 @@ impl<G: Geometry> Bins<G> {
         // SAFETY: as promised by the caller.
         unsafe {
             let word = self.filled.get(bin / WORD_BITS);
-            self.filled
-                .set(bin / WORD_BITS, word | 1 << (bin % WORD_BITS));
+            self.filled.set(bin / WORD_BITS, word | 1 << (bin % WORD_BITS));
         }
     }
 
@@ -91,8 +87,7 @@ impl<G: Geometry> Bins<G> {
         // SAFETY: as promised by the caller.
         unsafe {
             let word = self.filled.get(bin / WORD_BITS);
-            self.filled
-                .set(bin / WORD_BITS, word & !(1 << (bin % WORD_BITS)));
+            self.filled.set(bin / WORD_BITS, word & !(1 << (bin % WORD_BITS)));
         }
     }
 

@@ -94,10 +94,6 @@ impl<G: Geometry> Blocks<G> {
                 }
             }
         }
-        if listed == listed_blocks {
-            Ok(())
-        } else {
-            Err(CheckError::Bin { bin: fullest })
-        }
+        if listed == listed_blocks { Ok(()) } else { Err(CheckError::Bin { bin: fullest }) }
     }
 }

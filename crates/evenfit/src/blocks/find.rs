@@ -72,21 +72,14 @@ impl<G: Geometry> Blocks<G> {
         // SAFETY: a filled bin's head is a block below the top (I4, I5).
         unsafe {
             let start = self.bins.head(bin) as usize;
-            if bin < G::SHORT_END {
-                bin
-            } else {
-                self.directory.len_at(start)
-            }
+            if bin < G::SHORT_END { bin } else { self.directory.len_at(start) }
         }
     }
 
     /// The longest request that `find` serves, in granules: one more fails.
     pub(crate) fn largest(&self) -> usize {
         // SAFETY: the last filled bin is one.
-        let listed = self
-            .bins
-            .last()
-            .map_or(0, |bin| unsafe { self.head_len(bin) });
+        let listed = self.bins.last().map_or(0, |bin| unsafe { self.head_len(bin) });
         // No block is longer than the pool, whatever was written over the directory.
         let listed = listed.min(self.end);
         let largest = listed.max(self.rest.len()).max(self.end - self.top);
@@ -97,11 +90,8 @@ impl<G: Geometry> Blocks<G> {
     #[cold]
     pub(crate) fn why_none(&self, len: usize, align: usize) -> AllocError {
         let is_aligned_by_all = align <= G::ALIGN_BYTES;
-        let is_found = if is_aligned_by_all {
-            len <= self.largest()
-        } else {
-            self.can_align(len, align)
-        };
+        let is_found =
+            if is_aligned_by_all { len <= self.largest() } else { self.can_align(len, align) };
         if is_found {
             AllocError::Corrupt
         } else if len > self.end || !(is_aligned_by_all || cfg!(feature = "over-alignment")) {

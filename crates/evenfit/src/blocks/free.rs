@@ -97,10 +97,7 @@ impl<G: Geometry> Blocks<G> {
                 blocks.rest.end = last;
                 return true;
             }
-            blocks.push(Run {
-                start: first,
-                end: last,
-            });
+            blocks.push(Run { start: first, end: last });
         }
         true
     }
@@ -131,21 +128,13 @@ impl<G: Geometry> Blocks<G> {
     /// end, but for those that are its start's too, and that of the used block.
     #[inline(always)]
     fn edge_behind(len: usize) -> usize {
-        if len < 2 * GRANULES_MIN {
-            len * 2
-        } else {
-            TWO_BEFORE | HERE
-        }
+        if len < 2 * GRANULES_MIN { len * 2 } else { TWO_BEFORE | HERE }
     }
 
     /// The marks to flip where a used block ends that becomes part of the free one behind it, of `len` granules: those of its start,
     /// but for those that are its end's too.
     #[inline(always)]
     fn edge_before(len: usize) -> usize {
-        if len < 2 * GRANULES_MIN {
-            len * 4 - 8
-        } else {
-            FREE_START
-        }
+        if len < 2 * GRANULES_MIN { len * 4 - 8 } else { FREE_START }
     }
 }

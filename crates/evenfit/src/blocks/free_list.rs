@@ -194,10 +194,7 @@ impl<G: Geometry> Blocks<G> {
                 }
                 len
             };
-            self.pop(bin, start).then_some(Run {
-                start,
-                end: start + len,
-            })
+            self.pop(bin, start).then_some(Run { start, end: start + len })
         }
     }
 

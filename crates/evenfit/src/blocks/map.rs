@@ -63,9 +63,7 @@ impl Map {
             let back = granule.min(usize::BITS as usize - 9);
             let before = self.window(granule - back).0 & ((1 << (back + 2)) - 1);
             // A free block starts with two marks, behind a granule without; those before a used block's start are a free one's end.
-            before
-                .checked_ilog2()
-                .is_some_and(|log2| log2 >= 2 && before >> (log2 - 2) == 0b110)
+            before.checked_ilog2().is_some_and(|log2| log2 >= 2 && before >> (log2 - 2) == 0b110)
         }
     }
 

@@ -32,11 +32,8 @@ impl<G: Geometry> Blocks<G> {
                 return None;
             }
             let end = start + len;
-            let before_len = if start == self.rest.end {
-                self.rest.len()
-            } else {
-                self.pool.footer_of(start)
-            };
+            let before_len =
+                if start == self.rest.end { self.rest.len() } else { self.pool.footer_of(start) };
             // A footer may have been overwritten: merging finds out.
             let first = start.checked_sub(before_len)?;
             let behind = self.map.window(end);
@@ -67,10 +64,7 @@ impl<G: Geometry> Blocks<G> {
             }
             crate::sanitizer::moving(self.pool.block_at(start), moved, payload_bytes);
             self.pool.copy_down(start, first, payload_bytes);
-            let run = Run {
-                start: first,
-                end: limit,
-            };
+            let run = Run { start: first, end: limit };
             let len = self.split(run, new_len, false);
             Some(self.allocated(first, len).cast())
         }

@@ -34,10 +34,7 @@ impl<G: Geometry> Pool<G> {
     const GRANULE_LOG2: u32 = G::GRANULE_BYTES.ilog2();
 
     pub(crate) const fn new(base: NonNull<u8>) -> Self {
-        Self {
-            base,
-            geometry: PhantomData,
-        }
+        Self { base, geometry: PhantomData }
     }
 
     pub(crate) fn base(self) -> NonNull<u8> {
@@ -47,9 +44,7 @@ impl<G: Geometry> Pool<G> {
     /// The address of a granule, or of the pool's end.
     #[inline(always)]
     pub(crate) fn at(self, granule: usize) -> *mut u8 {
-        self.base
-            .as_ptr()
-            .wrapping_add(granule << Self::GRANULE_LOG2)
+        self.base.as_ptr().wrapping_add(granule << Self::GRANULE_LOG2)
     }
 
     /// As [`at`](Self::at).
@@ -199,10 +194,7 @@ impl<G: Geometry> Pool<G> {
         // Word by word, 700 bytes of code less than `memmove` on a Cortex-M4. The compiler isn't to see that it is one.
         #[cfg(not(target_pointer_width = "64"))]
         for word in 0..bytes.div_ceil(size_of::<usize>()) {
-            let from = self
-                .at(from)
-                .cast::<core::mem::MaybeUninit<usize>>()
-                .wrapping_add(word);
+            let from = self.at(from).cast::<core::mem::MaybeUninit<usize>>().wrapping_add(word);
             let to =
                 crate::opaque::opaque(self.at(to).addr()) as *mut core::mem::MaybeUninit<usize>;
             // SAFETY: both blocks are whole granules, and so whole words.

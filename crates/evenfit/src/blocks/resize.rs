@@ -56,10 +56,7 @@ impl<G: Geometry> Blocks<G> {
     #[inline(never)]
     pub(super) unsafe fn split(&mut self, run: Run, len: usize, left_is_rest: bool) -> usize {
         debug_assert!(len <= run.len());
-        let left = Run {
-            start: run.start + len,
-            end: run.end,
-        };
+        let left = Run { start: run.start + len, end: run.end };
         // SAFETY: as promised by the caller.
         unsafe {
             self.map.clear(run.end, TWO_BEFORE);

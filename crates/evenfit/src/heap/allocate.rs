@@ -45,8 +45,7 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
     #[inline(never)]
     pub(super) fn fail(&mut self, layout: Layout) -> AllocError {
         self.count_failed();
-        self.blocks
-            .why_none(Pool::<G>::granules(layout.size()), layout.align())
+        self.blocks.why_none(Pool::<G>::granules(layout.size()), layout.align())
     }
 
     pub(super) fn count_failed(&mut self) {

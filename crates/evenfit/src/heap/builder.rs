@@ -41,19 +41,11 @@ impl<T: Tiers, G: Geometry> Builder<T, G> {
     /// A heap with the tiers `T` and the geometry `G`, over just its region.
     #[must_use]
     pub const fn new() -> Self {
-        Self {
-            max_bytes: 0,
-            is_zero: false,
-            choice: PhantomData,
-        }
+        Self { max_bytes: 0, is_zero: false, choice: PhantomData }
     }
 
     const fn of<T2: Tiers, G2: Geometry>(self) -> Builder<T2, G2> {
-        Builder {
-            max_bytes: self.max_bytes,
-            is_zero: self.is_zero,
-            choice: PhantomData,
-        }
+        Builder { max_bytes: self.max_bytes, is_zero: self.is_zero, choice: PhantomData }
     }
 
     /// [`BlocksOnly`]: no slabs, the tightest in space.
@@ -95,10 +87,7 @@ impl<T: Tiers, G: Geometry> Builder<T, G> {
     /// Every byte of the region that is handed over must be zero.
     #[must_use]
     pub const unsafe fn zeroed(self) -> Self {
-        Self {
-            is_zero: true,
-            ..self
-        }
+        Self { is_zero: true, ..self }
     }
 
     /// Builds the heap over `region`, of any length and alignment. Linear in the metadata unless the region is
@@ -145,11 +134,7 @@ impl<T: Tiers, G: Geometry> Builder<T, G> {
             let pool = Pool::new(base.add(division.pool_offset));
             let blocks = Blocks::new(map, directory, pool, granules);
             let slabs = if has_slabs {
-                Slabs::new(
-                    base.add(division.begins_offset).cast(),
-                    &blocks,
-                    division.granules,
-                )
+                Slabs::new(base.add(division.begins_offset).cast(), &blocks, division.granules)
             } else {
                 Slabs::none()
             };

@@ -114,10 +114,8 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
             }
             Live::Block { start, len } => {
                 // SAFETY: a used block, and given up.
-                let is_freed = unsafe {
-                    self.blocks
-                        .free_merging(start, len, self.blocks.map.window(start))
-                };
+                let is_freed =
+                    unsafe { self.blocks.free_merging(start, len, self.blocks.map.window(start)) };
                 is_freed.then_some(()).ok_or(FreeError::Corrupt)
             }
         }

@@ -150,9 +150,7 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         new: Layout,
     ) -> Result<NonNull<[u8]>, ReallocError> {
         let old_block = self.old_block(ptr);
-        let live = self
-            .live_at(ptr, Some(old))
-            .map_err(|error| self.refused(error))?;
+        let live = self.live_at(ptr, Some(old)).map_err(|error| self.refused(error))?;
         // SAFETY: it is live, and the caller's.
         match unsafe { self.resize_live(live, ptr, new) } {
             Some(block) => Ok(old_block.replaced_by(block, new.size())),
@@ -219,9 +217,7 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
                     let new_len = Pool::<G>::granules(new.size());
                     let payload_bytes = old_bytes.min(new.size());
                     let align = new.align();
-                    let moved = self
-                        .blocks
-                        .move_down(start, len, new_len, align, payload_bytes)?;
+                    let moved = self.blocks.move_down(start, len, new_len, align, payload_bytes)?;
                     let block = NonNull::slice_from_raw_parts(moved, new_len * G::GRANULE_BYTES);
                     Some(self.watch.allocated(block, new.size()))
                 }

@@ -53,9 +53,7 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         let mut after_free = false;
         while start < blocks.top {
             let offset_bytes = start * G::GRANULE_BYTES;
-            let (end, state) = self
-                .block_from(start)
-                .ok_or(CheckError::Mark { offset_bytes })?;
+            let (end, state) = self.block_from(start).ok_or(CheckError::Mark { offset_bytes })?;
             if blocks.shows_free_before(start) != after_free
                 || after_free && state == BlockState::Free
             {
@@ -86,9 +84,7 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
             start = end;
         }
         if start != blocks.top || after_free || !blocks.top_agrees() {
-            return Err(CheckError::Neighbour {
-                offset_bytes: blocks.top * G::GRANULE_BYTES,
-            });
+            return Err(CheckError::Neighbour { offset_bytes: blocks.top * G::GRANULE_BYTES });
         }
         Ok(tally)
     }

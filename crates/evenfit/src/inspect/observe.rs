@@ -60,16 +60,8 @@ impl Counters {
 
     /// From what was read at the addresses.
     pub fn from_words(words: [u64; Self::COUNT]) -> Self {
-        let [
-            end,
-            top,
-            lowered_from,
-            rest,
-            rest_end,
-            used_peak,
-            failed_requests,
-            refused_frees,
-        ] = words;
+        let [end, top, lowered_from, rest, rest_end, used_peak, failed_requests, refused_frees] =
+            words;
         Self {
             end,
             top,
@@ -211,11 +203,7 @@ const fn number<G: Geometry>() -> u64 {
 }
 
 fn lengths<G: Geometry>(granules: usize) -> [usize; 3] {
-    [
-        Slabs::<G>::begins_bytes(granules),
-        Directory::<G>::bytes(granules),
-        Map::bytes(granules),
-    ]
+    [Slabs::<G>::begins_bytes(granules), Directory::<G>::bytes(granules), Map::bytes(granules)]
 }
 
 fn walk_as<G: Geometry>(
@@ -226,10 +214,7 @@ fn walk_as<G: Geometry>(
 ) {
     let [end, top] = [counters.end, counters.top].map(|word| word as usize);
     let [rest_start, rest_end] = counters.rest.map(|word| word as usize);
-    let rest = Run {
-        start: rest_start,
-        end: rest_end,
-    };
+    let rest = Run { start: rest_start, end: rest_end };
     let begins = NonNull::from(copy).cast::<u32>();
     // SAFETY: the pieces lie in the copy one after the other, as long as `lengths` says for `top`, and it is borrowed as long as the
     // walk takes. The begins are whole words, so what follows them is aligned for a directory; a map need not be. The replica is only

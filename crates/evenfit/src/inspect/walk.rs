@@ -16,10 +16,7 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
     ///
     /// Ends early where the map was overwritten; [`check`](Heap::check) names the place.
     pub fn blocks(&self) -> Walk<'_, T, G> {
-        Walk {
-            heap: self,
-            granule: 0,
-        }
+        Walk { heap: self, granule: 0 }
     }
 
     /// The block that starts at `start`, below the top: where it ends, and what it holds. `None` if the map was overwritten there.
@@ -32,9 +29,8 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
                 (blocks.free_len(start, window), BlockState::Free)
             } else if !window.is_used_start() {
                 return None;
-            } else if let Some(state) = self
-                .slabs()
-                .and_then(|slabs| slabs.state_at(start, blocks.top))
+            } else if let Some(state) =
+                self.slabs().and_then(|slabs| slabs.state_at(start, blocks.top))
             {
                 (blocks.slab_len(start), state)
             } else {

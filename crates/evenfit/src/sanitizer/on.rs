@@ -80,10 +80,7 @@ pub(crate) struct Old {
 impl Old {
     /// `bytes` says how many are open, `None` if no live block starts there.
     pub(crate) fn block(ptr: NonNull<u8>, bytes: impl FnOnce() -> Option<usize>) -> Self {
-        Self {
-            ptr,
-            bytes: bytes(),
-        }
+        Self { ptr, bytes: bytes() }
     }
 
     /// Closes it.

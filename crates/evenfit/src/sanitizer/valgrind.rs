@@ -54,14 +54,8 @@ pub(super) fn pool_built(pool: NonNull<u8>, bytes: usize) {
 
 pub(super) fn pool_extended(pool: NonNull<u8>, old_bytes: usize, added_bytes: usize) {
     let pool = address(pool);
-    ask(
-        request::MEMPOOL_CHANGE,
-        [pool, pool, pool, old_bytes + added_bytes],
-    );
-    ask(
-        request::MAKE_MEM_NOACCESS,
-        [pool + old_bytes, added_bytes, 0, 0],
-    );
+    ask(request::MEMPOOL_CHANGE, [pool, pool, pool, old_bytes + added_bytes]);
+    ask(request::MAKE_MEM_NOACCESS, [pool + old_bytes, added_bytes, 0, 0]);
 }
 
 pub(super) fn pool_reset(pool: NonNull<u8>, bytes: usize) {
@@ -102,10 +96,7 @@ pub(super) fn block_resized(ptr: NonNull<u8>, old_bytes: usize, new_bytes: usize
         block_allocated(ptr, 0);
         return;
     }
-    ask(
-        request::RESIZEINPLACE_BLOCK,
-        [address(ptr), old_bytes, new_bytes, 0],
-    );
+    ask(request::RESIZEINPLACE_BLOCK, [address(ptr), old_bytes, new_bytes, 0]);
 }
 
 pub(super) fn opened(ptr: NonNull<u8>, bytes: usize) {

@@ -78,10 +78,7 @@ mod stable {
 
     use crate::{Budget, Geometry, Lock, LockedHeap, SharedHeap, StaticHeap, Tiers};
 
-    impl_allocator!(
-        allocator_api2::alloc::Allocator,
-        allocator_api2::alloc::AllocError
-    );
+    impl_allocator!(allocator_api2::alloc::Allocator, allocator_api2::alloc::AllocError);
 }
 
 /// `Allocator` of the nightly compiler (feature `nightly`).

@@ -85,8 +85,7 @@ impl<'heap, H: SharedHeap> Budget<'heap, H> {
     pub fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
         self.heap
             .with_heap(|heap| {
-                self.allocate_within(heap, layout)
-                    .inspect_err(|_| add(&self.failed_requests, 1))
+                self.allocate_within(heap, layout).inspect_err(|_| add(&self.failed_requests, 1))
             })
             .unwrap_or(Err(AllocError::OutOfMemory))
     }
@@ -126,9 +125,7 @@ impl<'heap, H: SharedHeap> Budget<'heap, H> {
             subtract(&self.live_blocks, 1);
             Ok(())
         };
-        self.heap
-            .with_heap(free)
-            .unwrap_or(Err(FreeError::OutsidePool))
+        self.heap.with_heap(free).unwrap_or(Err(FreeError::OutsidePool))
     }
 
     /// Changes the layout of a block of this budget: in place where it can, else in a new block. While it
@@ -152,17 +149,12 @@ impl<'heap, H: SharedHeap> Budget<'heap, H> {
             unsafe { self.resize(heap, ptr, old, new) }
                 .inspect_err(|_| add(&self.failed_requests, 1))
         };
-        let resized = self
-            .heap
-            .with_heap(resize)
-            .unwrap_or(Err(FreeError::OutsidePool.into()))?;
+        let resized = self.heap.with_heap(resize).unwrap_or(Err(FreeError::OutsidePool.into()))?;
         match resized {
             Resized::Done(block) => Ok(block),
             // SAFETY: the old block is live and the caller's, the new one was just allocated from this budget.
             Resized::Elsewhere { block, .. } => unsafe {
-                move_to(block, ptr, old, new, |ptr, layout| {
-                    self.try_deallocate(ptr, layout)
-                })
+                move_to(block, ptr, old, new, |ptr, layout| self.try_deallocate(ptr, layout))
             },
         }
     }
@@ -215,10 +207,7 @@ impl<H: SharedHeap> Budget<'_, H> {
         self.admit(new.size(), 0)?;
         if let Some(block) = heap.allocate_uncounted(new) {
             let block = self.charge_block(heap, block, new)?;
-            return Ok(Resized::Elsewhere {
-                block,
-                old_bytes: old.size(),
-            });
+            return Ok(Resized::Elsewhere { block, old_bytes: old.size() });
         }
         // The last resort, which the heap alone can take: it needs no room but the block's own and what is beside it.
         let granules = Pool::<H::Geometry>::granules(new.size());
@@ -274,9 +263,7 @@ impl<H: SharedHeap> Budget<'_, H> {
     }
 
     fn used(&self) -> usize {
-        self.used_bytes
-            .load(Ordering::Relaxed)
-            .min(self.limit_bytes)
+        self.used_bytes.load(Ordering::Relaxed).min(self.limit_bytes)
     }
 
     fn charge_bytes(&self, bytes: usize) {
@@ -295,16 +282,10 @@ impl<H: SharedHeap> Budget<'_, H> {
 /// Changes a counter that is written only under the heap's lock, so without an atomic read-modify-write,
 /// which not every target has.
 fn add(counter: &AtomicUsize, amount: usize) {
-    counter.store(
-        counter.load(Ordering::Relaxed).wrapping_add(amount),
-        Ordering::Relaxed,
-    );
+    counter.store(counter.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
 }
 
 /// As [`add`]. A block that another budget paid for can't make the counter wrap.
 fn subtract(counter: &AtomicUsize, amount: usize) {
-    counter.store(
-        counter.load(Ordering::Relaxed).saturating_sub(amount),
-        Ordering::Relaxed,
-    );
+    counter.store(counter.load(Ordering::Relaxed).saturating_sub(amount), Ordering::Relaxed);
 }

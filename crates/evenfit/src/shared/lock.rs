@@ -55,9 +55,7 @@ pub struct SpinLock {
 // SAFETY: only the caller whose swap saw `false` runs its closure, and `held` stays true until it is
 // done; acquire and release order the closures' writes.
 unsafe impl Lock for SpinLock {
-    const UNLOCKED: Self = Self {
-        held: AtomicBool::new(false),
-    };
+    const UNLOCKED: Self = Self { held: AtomicBool::new(false) };
 
     #[inline]
     fn hold<R>(&self, f: impl FnOnce() -> R) -> R {

@@ -151,8 +151,7 @@ impl<'pool, L: Lock, T: Tiers, G: Geometry> LockedHeap<'pool, L, T, G> {
     /// As for [`Heap::extend`].
     pub unsafe fn extend(&self, added_bytes: usize) -> usize {
         // SAFETY: the caller's promise is the one asked for.
-        self.with_heap(|heap| unsafe { heap.extend(added_bytes) })
-            .unwrap_or(0)
+        self.with_heap(|heap| unsafe { heap.extend(added_bytes) }).unwrap_or(0)
     }
 
     /// Frees all blocks at once: see [`Heap::reset`]. No collection can be alive in the heap then, since it would borrow it.

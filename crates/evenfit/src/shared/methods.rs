@@ -32,8 +32,7 @@ fn ask_while_full<H: Guarded, B, E: Failure>(
 #[inline]
 pub(super) fn allocate<H: Guarded>(heap: &H, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
     ask_while_full(heap, layout, || {
-        heap.with_heap(|heap| heap.allocate(layout))
-            .unwrap_or(Err(AllocError::OutOfMemory))
+        heap.with_heap(|heap| heap.allocate(layout)).unwrap_or(Err(AllocError::OutOfMemory))
     })
 }
 
@@ -77,9 +76,7 @@ pub(super) unsafe fn reallocate<H: Guarded>(
         Resized::Done(block) => Ok(block),
         // SAFETY: the old block is live and the caller's, the new one was just allocated.
         Resized::Elsewhere { block, .. } => unsafe {
-            move_to(block, ptr, old, new, |ptr, layout| {
-                try_deallocate(heap, ptr, layout)
-            })
+            move_to(block, ptr, old, new, |ptr, layout| try_deallocate(heap, ptr, layout))
         },
     }
 }

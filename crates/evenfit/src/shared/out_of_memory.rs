@@ -53,11 +53,7 @@ impl OutOfMemoryCell {
         }
         // SAFETY: `set` is the only writer, and stores null or an `OutOfMemoryHook`.
         let hook: OutOfMemoryHook = unsafe { core::mem::transmute(raw) };
-        hook(&OutOfMemory {
-            layout,
-            error,
-            retries,
-        })
+        hook(&OutOfMemory { layout, error, retries })
     }
 }
 

@@ -118,10 +118,7 @@ impl<const BYTES: usize, L: Lock, T: Tiers, G: Geometry> StaticHeap<BYTES, L, T,
         Self {
             lock: L::UNLOCKED,
             out_of_memory: OutOfMemoryCell::new(),
-            state: Protected::new(State {
-                built_at: ptr::null(),
-                heap: MaybeUninit::uninit(),
-            }),
+            state: Protected::new(State { built_at: ptr::null(), heap: MaybeUninit::uninit() }),
             region: UnsafeCell::new(MaybeUninit::uninit()),
         }
     }

@@ -59,9 +59,8 @@ impl<G: Geometry> Slabs<G> {
 
     /// Whether the descriptor of the slab at granule `start` makes sense. Counts it.
     pub(crate) fn check_slab(&self, start: usize, live: &mut Live) -> bool {
-        let Some((slab, number)) = self
-            .slab_from(start)
-            .and_then(|slab| Some((slab, self.class_number(slab)?)))
+        let Some((slab, number)) =
+            self.slab_from(start).and_then(|slab| Some((slab, self.class_number(slab)?)))
         else {
             return false;
         };
@@ -93,10 +92,7 @@ impl<G: Geometry> Slabs<G> {
     /// Whether the head of a class's list has no slots. That of class 0 is what is found where no slab begins.
     fn is_head(&self, number: usize) -> bool {
         // SAFETY: heads are descriptors.
-        let head = unsafe {
-            self.descriptor(self.all_records()[number].head)
-                .read_unaligned()
-        };
+        let head = unsafe { self.descriptor(self.all_records()[number].head).read_unaligned() };
         head.class == Class::NONE && { head.free } == [0; WORDS]
     }
 
@@ -157,9 +153,7 @@ impl<G: Geometry> Slabs<G> {
             unsafe { *self.begins.wrapping_add(segment) != 0 }
         });
         if live.slabs != self.open || begins.count() != self.open {
-            return Err(CheckError::SlabList {
-                class: Self::TABLE.count,
-            });
+            return Err(CheckError::SlabList { class: Self::TABLE.count });
         }
         Ok(())
     }
@@ -187,8 +181,6 @@ impl<G: Geometry> Slabs<G> {
     pub(crate) fn layout() -> impl Iterator<Item = usize> {
         let lengths = [Self::SLAB_GRANULES, Self::BIAS, size_of::<Descriptor>()];
         let classes = &const { Self::TABLE }.classes[..Self::TABLE.count];
-        lengths
-            .into_iter()
-            .chain(classes.iter().map(|info| info.slot_bytes as usize))
+        lengths.into_iter().chain(classes.iter().map(|info| info.slot_bytes as usize))
     }
 }

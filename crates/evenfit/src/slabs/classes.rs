@@ -70,12 +70,7 @@ const fn class<G: Geometry>(bytes: usize, slots: usize) -> ClassInfo {
 pub(super) const fn table<G: Geometry>(slab_granules: usize) -> Table {
     let slab_bytes = slab_granules * G::GRANULE_BYTES;
     let step = G::ALIGN_BYTES;
-    let none = ClassInfo {
-        slot_bytes: 0,
-        slots: 0,
-        inverse: 0,
-        all_free: [0; WORDS],
-    };
+    let none = ClassInfo { slot_bytes: 0, slots: 0, inverse: 0, all_free: [0; WORDS] };
     let mut table = Table {
         classes: [none; CLASSES_MAX],
         count: 1,
@@ -94,11 +89,7 @@ pub(super) const fn table<G: Geometry>(slab_granules: usize) -> Table {
             fit -= 1;
             slab_bytes / fit / 16 * 16
         };
-        let bytes = if bytes < 2 * G::GRANULE_BYTES {
-            2 * G::GRANULE_BYTES
-        } else {
-            bytes
-        };
+        let bytes = if bytes < 2 * G::GRANULE_BYTES { 2 * G::GRANULE_BYTES } else { bytes };
         if bytes > REQUEST_BYTES_MAX {
             break;
         }

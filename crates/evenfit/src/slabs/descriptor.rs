@@ -75,11 +75,7 @@ impl Descriptor {
     pub(super) unsafe fn word(descriptor: *mut Self, word: usize) -> *mut usize {
         debug_assert!(word < WORDS);
         // SAFETY: only the address is taken.
-        unsafe {
-            (&raw mut (*descriptor).free)
-                .cast::<usize>()
-                .wrapping_add(word)
-        }
+        unsafe { (&raw mut (*descriptor).free).cast::<usize>().wrapping_add(word) }
     }
 
     #[inline(always)]

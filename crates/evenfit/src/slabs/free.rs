@@ -28,11 +28,7 @@ impl<G: Geometry> Slabs<G> {
             let is_used = (*descriptor).class == class
                 && index < (*record).slots as usize
                 && !Descriptor::is_free(descriptor, index);
-            is_used.then_some(Slot {
-                slab,
-                index,
-                record,
-            })
+            is_used.then_some(Slot { slab, index, record })
         }
     }
 
@@ -77,22 +73,14 @@ impl<G: Geometry> Slabs<G> {
                     return Err(FreeError::WrongLayout);
                 }
             }
-            Ok(Some(Slot {
-                slab,
-                index,
-                record,
-            }))
+            Ok(Some(Slot { slab, index, record }))
         }
     }
 
     /// Frees a used slot.
     #[inline(always)]
     pub(crate) fn free(&mut self, slot: Slot, blocks: &mut Blocks<G>) {
-        let Slot {
-            slab,
-            index,
-            record,
-        } = slot;
+        let Slot { slab, index, record } = slot;
         // SAFETY: it is a slot of its slab.
         unsafe {
             let word = Descriptor::word(self.descriptor(slab), index / WORD_BITS);

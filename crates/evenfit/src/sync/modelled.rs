@@ -104,17 +104,12 @@ pub(crate) struct Protected<T> {
 
 impl<T> Protected<T> {
     pub(crate) const fn new(value: T) -> Self {
-        Self {
-            value: UnsafeCell::new(value),
-            uses: OnceLock::new(),
-        }
+        Self { value: UnsafeCell::new(value), uses: OnceLock::new() }
     }
 
     #[track_caller]
     pub(crate) fn with<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
-        self.uses
-            .get_or_init(|| loom::cell::UnsafeCell::new(()))
-            .with_mut(|_| f(self.value.get()))
+        self.uses.get_or_init(|| loom::cell::UnsafeCell::new(())).with_mut(|_| f(self.value.get()))
     }
 
     pub(crate) fn get_mut(&mut self) -> &mut T {

@@ -43,10 +43,7 @@ unsafe impl<L: Sync> Sync for Counter<L> {}
 
 impl<L: Lock> Counter<L> {
     fn new() -> Self {
-        let counter = Self {
-            lock: L::UNLOCKED,
-            count: loom::cell::UnsafeCell::new(0),
-        };
+        let counter = Self { lock: L::UNLOCKED, count: loom::cell::UnsafeCell::new(0) };
         counter.increment();
         counter
     }
@@ -79,9 +76,7 @@ fn excludes<L: Lock + Send + 'static>(threads: usize, rounds: usize) {
         };
         let others: Vec<_> = (0..threads).map(|_| thread::spawn(work.clone())).collect();
         work();
-        others
-            .into_iter()
-            .for_each(|other| other.join().expect("no panic"));
+        others.into_iter().for_each(|other| other.join().expect("no panic"));
         assert_eq!(counter.increment(), (threads + 1) * rounds + 2);
     });
 }
@@ -113,10 +108,7 @@ fn layout(bytes: usize) -> Layout {
 
 /// Allocates a block, writes it, reads it again, frees it.
 fn use_block<L: Lock>(heap: &StaticHeap<1024, L>, bytes: usize, stamp: u8) {
-    let block = heap
-        .allocate(layout(bytes))
-        .expect("the pool has room")
-        .cast::<u8>();
+    let block = heap.allocate(layout(bytes)).expect("the pool has room").cast::<u8>();
     // SAFETY: the block is live, so long, and this thread's.
     unsafe {
         block.write_bytes(stamp, bytes);
@@ -172,10 +164,7 @@ fn a_static_heap_is_built_once() {
         // A heap that was moved is built anew.
         let heap = Arc::new(used::<SpinLock>());
         let allocate = |heap: &StaticHeap<1024>| {
-            heap.allocate(layout(64))
-                .expect("the pool has room")
-                .cast::<u8>()
-                .addr()
+            heap.allocate(layout(64)).expect("the pool has room").cast::<u8>().addr()
         };
         let other = heap.clone();
         let thread = thread::spawn(move || allocate(&other));
@@ -204,11 +193,8 @@ fn an_empty_heap_is_given_memory_once() {
         let theirs = fills.join().expect("no panic");
         let allocated = allocates.join().expect("no panic");
         assert!(
-            [
-                (Ok(()), Err(InitError::AlreadyBuilt)),
-                (Err(InitError::AlreadyBuilt), Ok(()))
-            ]
-            .contains(&(mine, theirs))
+            [(Ok(()), Err(InitError::AlreadyBuilt)), (Err(InitError::AlreadyBuilt), Ok(()))]
+                .contains(&(mine, theirs))
         );
         assert_eq!(heap.stats().live_blocks, usize::from(allocated));
     });
@@ -219,10 +205,7 @@ fn an_empty_heap_is_given_memory_once() {
 fn a_moving_reallocation_keeps_what_it_moves() {
     explore(ALL, || {
         let heap = static_heap::<SpinLock>();
-        let block = heap
-            .allocate(layout(48))
-            .expect("the pool has room")
-            .cast::<u8>();
+        let block = heap.allocate(layout(48)).expect("the pool has room").cast::<u8>();
         let _behind = heap.allocate(layout(16)).expect("the pool has room");
         // SAFETY: the block is live, and this thread's.
         unsafe { block.write_bytes(7, 48) };
@@ -230,16 +213,9 @@ fn a_moving_reallocation_keeps_what_it_moves() {
         let thread = thread::spawn(move || use_block(&other, 48, 1));
         // SAFETY: as above.
         unsafe {
-            let moved = heap
-                .reallocate(block, layout(48), layout(200))
-                .expect("room")
-                .cast::<u8>();
+            let moved = heap.reallocate(block, layout(48), layout(200)).expect("room").cast::<u8>();
             assert_ne!(moved, block);
-            assert!(
-                std::slice::from_raw_parts(moved.as_ptr(), 48)
-                    .iter()
-                    .all(|&byte| byte == 7)
-            );
+            assert!(std::slice::from_raw_parts(moved.as_ptr(), 48).iter().all(|&byte| byte == 7));
         }
         thread.join().expect("no panic");
         assert_eq!(heap.stats().live_blocks, 2);
@@ -271,10 +247,7 @@ fn a_budget_holds_for_all_threads() {
         // SAFETY: allocated above through this budget.
         unsafe { budget.deallocate(block.cast(), layout(80)) };
         let stats = budget.stats();
-        assert_eq!(
-            (stats.used_bytes, stats.live_blocks, stats.failed_requests),
-            (0, 0, 2)
-        );
+        assert_eq!((stats.used_bytes, stats.live_blocks, stats.failed_requests), (0, 0, 2));
     });
 }
 
@@ -310,9 +283,7 @@ fn a_hook_sees_what_was_written_before_it() {
             PREPARED.0.with_mut(|prepared| unsafe { *prepared = 2 });
             other.set_out_of_memory_hook(Some(|_| {
                 // SAFETY: no write follows the setting of the hook.
-                PREPARED
-                    .0
-                    .with(|prepared| assert_eq!(unsafe { *prepared }, 2));
+                PREPARED.0.with(|prepared| assert_eq!(unsafe { *prepared }, 2));
                 WhenFull::Fail
             }));
         });
@@ -335,9 +306,7 @@ fn the_misuse_hook_sees_what_was_written_before_it() {
             PREPARED.0.with_mut(|prepared| unsafe { *prepared = 2 });
             evenfit::set_misuse_hook(|_| {
                 // SAFETY: no write follows the setting of the hook.
-                PREPARED
-                    .0
-                    .with(|prepared| assert_eq!(unsafe { *prepared }, 2));
+                PREPARED.0.with(|prepared| assert_eq!(unsafe { *prepared }, 2));
             });
         });
         // SAFETY: refused, whatever it is.

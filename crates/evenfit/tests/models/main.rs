@@ -25,12 +25,7 @@ fn every_model_holds() {
         .args(["test", "-p", "evenfit", "--test", "models"])
         .args(["--features", "pi-futex"])
         // loom itself is slow without.
-        .args([
-            "--config",
-            "profile.dev.opt-level=1",
-            "--config",
-            "profile.dev.debug=false",
-        ])
+        .args(["--config", "profile.dev.opt-level=1", "--config", "profile.dev.debug=false"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .env("RUSTFLAGS", "--cfg loom")
         .env_remove("CARGO_ENCODED_RUSTFLAGS")

@@ -10,18 +10,13 @@ static BYTES: AtomicU32 = AtomicU32::new(0);
 
 /// The instructions that all loops so far executed.
 pub fn instructions() -> u32 {
-    BYTES
-        .load(Ordering::Relaxed)
-        .wrapping_mul(INSTRUCTIONS_PER_BYTE)
+    BYTES.load(Ordering::Relaxed).wrapping_mul(INSTRUCTIONS_PER_BYTE)
 }
 
 #[inline(always)]
 fn count(bytes: usize) {
     // A load and a store: an atomic addition would be a loop.
-    BYTES.store(
-        BYTES.load(Ordering::Relaxed).wrapping_add(bytes as u32),
-        Ordering::Relaxed,
-    );
+    BYTES.store(BYTES.load(Ordering::Relaxed).wrapping_add(bytes as u32), Ordering::Relaxed);
 }
 
 #[unsafe(no_mangle)]

@@ -26,14 +26,8 @@ const COLUMN: &str = env!("EVENFIT_COLUMN");
 /// Of the published figures, in few states; else they are too high.
 const REACHED_PERCENT: u64 = 66;
 
-const FEW: Effort = Effort {
-    samples: 100,
-    climbs: 20,
-};
-const MANY: Effort = Effort {
-    samples: 5_000,
-    climbs: 200,
-};
+const FEW: Effort = Effort { samples: 100, climbs: 20 };
+const MANY: Effort = Effort { samples: 5_000, climbs: 200 };
 
 struct Clock {
     instructions: Instructions,
@@ -45,17 +39,9 @@ struct Clock {
 
 impl Clock {
     fn new(instructions: Instructions) -> Self {
-        let mut clock = Self {
-            instructions,
-            per_granule_down: 0,
-            is_copied: false,
-        };
+        let mut clock = Self { instructions, per_granule_down: 0, is_copied: false };
         let [few, more, most] = [5, 7, 9].map(|len| clock.moved_down(len));
-        assert_eq!(
-            more - few,
-            most - more,
-            "each granule takes as many instructions"
-        );
+        assert_eq!(more - few, most - more, "each granule takes as many instructions");
         clock.per_granule_down = (more - few) / 2;
         clock
     }
@@ -84,10 +70,7 @@ impl Probe for Clock {
         let (result, instructions) = self.instructions.count(operation);
         let copied = copies::instructions().wrapping_sub(copied);
         self.is_copied = copied > 0;
-        let cost = Cost {
-            instructions: u64::from(instructions - copied),
-            ..Cost::default()
-        };
+        let cost = Cost { instructions: u64::from(instructions - copied), ..Cost::default() };
         (result, cost)
     }
 
@@ -140,11 +123,7 @@ fn counted(clock: Clock, effort: Effort) -> Mosts {
 
 fn write(most: &Mosts, name: &str) -> bool {
     let Some(page) = updated(PAGE, TABLE, most, Figure::Instructions) else {
-        hprintln!(
-            "docs/bounds.md has no table {} with a column {}",
-            TABLE,
-            COLUMN
-        );
+        hprintln!("docs/bounds.md has no table {} with a column {}", TABLE, COLUMN);
         return false;
     };
     let Some(mut file) = File::create(name) else {

@@ -31,10 +31,7 @@ impl Frame {
     /// Packs in a workspace for the longest frame, which then is cut to what was needed.
     pub fn pack(burst: &Burst) -> Self {
         let mut work = Vec::with_capacity(BYTES_MAX);
-        promise::allocated(
-            contract::WORKSPACE_2,
-            Layout::for_value(work.spare_capacity_mut()),
-        );
+        promise::allocated(contract::WORKSPACE_2, Layout::for_value(work.spare_capacity_mut()));
         let (kind, count, sum) = match &burst.reading {
             Reading::Samples(samples) => (SAMPLES, samples.len(), checksum_of(samples)),
             Reading::Sentence(text) => (TEXT, text.len(), checksum(text.iter().copied())),
@@ -66,12 +63,7 @@ impl Frame {
             TEXT if body.len() == count => (checksum(body.iter().copied()), count),
             _ => return None,
         };
-        Some(Unpacked {
-            sensor: header[0],
-            sequence: pair(2),
-            bytes,
-            is_intact: sum == pair(6),
-        })
+        Some(Unpacked { sensor: header[0], sequence: pair(2), bytes, is_intact: sum == pair(6) })
     }
 }
 
@@ -110,8 +102,7 @@ fn unpack_samples(
         last = last.wrapping_add((code >> 1) as i16 ^ -((code & 1) as i16));
         samples.push(last);
     }
-    body.is_empty()
-        .then(|| Kept::new(samples.into_boxed_slice()))
+    body.is_empty().then(|| Kept::new(samples.into_boxed_slice()))
 }
 
 fn checksum_of(samples: &[i16]) -> u16 {

@@ -49,11 +49,7 @@ pub fn record_to(name: &str) -> bool {
         return false;
     };
     critical_section::with(|token| FILE.borrow_ref_mut(token).replace(file));
-    let header = Header {
-        tick_hz: 100,
-        default_align_log2: 0,
-        address_shift: 3,
-    };
+    let header = Header { tick_hz: 100, default_align_log2: 0, address_shift: 3 };
     let mut recorder = Recording::new(write, header);
     recorder.fact("program", "evenfit-firmware");
     recorder.name_site(SENSE, 0, 0, "sense", "sensors.rs");
@@ -107,11 +103,7 @@ unsafe impl GlobalAlloc for Recorded {
             let ptr = unsafe { HEAP.alloc(layout) };
             if !ptr.is_null() {
                 Self::note(token, |recorder| {
-                    recorder.alloc(
-                        ptr.addr() as u64,
-                        layout.size() as u64,
-                        layout.align() as u64,
-                    );
+                    recorder.alloc(ptr.addr() as u64, layout.size() as u64, layout.align() as u64);
                 });
             }
             ptr

@@ -100,24 +100,12 @@ fn run(backlog_max: usize) -> Counts {
     timer.disable_interrupt();
     dropped += outbox.len() as u32;
     let (taken, overrun) = sensors::close_inbox();
-    Counts {
-        taken,
-        overrun,
-        dropped,
-        backlog_peak,
-        link,
-    }
+    Counts { taken, overrun, dropped, backlog_peak, link }
 }
 
 /// Prints what happened, and whether all of it is as it must be.
 fn report(counts: &Counts) -> bool {
-    let Counts {
-        taken,
-        overrun,
-        dropped,
-        backlog_peak,
-        link,
-    } = counts;
+    let Counts { taken, overrun, dropped, backlog_peak, link } = counts;
     let stats = HEAP.stats();
     hprintln!(
         "messages   {} taken, {} delivered, {} dropped, {} overrun",
@@ -132,26 +120,10 @@ fn report(counts: &Counts) -> bool {
         link.bytes_carried,
         backlog_peak
     );
-    hprintln!(
-        "pool       {} bytes, {} of metadata",
-        stats.pool_bytes,
-        stats.metadata_bytes
-    );
-    hprintln!(
-        "used       {} bytes, {} at the peak",
-        stats.used_bytes,
-        stats.peak_used_bytes
-    );
-    hprintln!(
-        "blocks     {} live, largest free {} bytes",
-        stats.live_blocks,
-        HEAP.largest_free()
-    );
-    hprintln!(
-        "refused    {} requests, {} frees",
-        stats.failed_requests,
-        stats.refused_frees
-    );
+    hprintln!("pool       {} bytes, {} of metadata", stats.pool_bytes, stats.metadata_bytes);
+    hprintln!("used       {} bytes, {} at the peak", stats.used_bytes, stats.peak_used_bytes);
+    hprintln!("blocks     {} live, largest free {} bytes", stats.live_blocks, HEAP.largest_free());
+    hprintln!("refused    {} requests, {} frees", stats.failed_requests, stats.refused_frees);
     let violation = promise::first_violation();
     match violation {
         None => hprintln!("contract   kept"),
@@ -168,13 +140,6 @@ fn report(counts: &Counts) -> bool {
         && stats.refused_frees == 0
         && HEAP.check().is_ok()
         && violation.is_none();
-    hprintln!(
-        "{}",
-        if is_good {
-            "all good"
-        } else {
-            "NOT as it must be"
-        }
-    );
+    hprintln!("{}", if is_good { "all good" } else { "NOT as it must be" });
     is_good
 }

@@ -42,20 +42,15 @@ pub fn ticks() -> u32 {
 }
 
 pub fn open_inbox() {
-    let inbox = Inbox {
-        bursts: Kept::queue(VecDeque::with_capacity(WAITING_MAX)),
-        taken: 0,
-        overrun: 0,
-    };
+    let inbox =
+        Inbox { bursts: Kept::queue(VecDeque::with_capacity(WAITING_MAX)), taken: 0, overrun: 0 };
     critical_section::with(|token| INBOX.borrow_ref_mut(token).replace(inbox));
 }
 
 /// Gives what still waits back, and says how many bursts were taken and how many of them had no room or no reader.
 pub fn close_inbox() -> (u32, u32) {
     let inbox = critical_section::with(|token| INBOX.borrow_ref_mut(token).take());
-    inbox.map_or((0, 0), |inbox| {
-        (inbox.taken, inbox.overrun + inbox.bursts.len() as u32)
-    })
+    inbox.map_or((0, 0), |inbox| (inbox.taken, inbox.overrun + inbox.bursts.len() as u32))
 }
 
 pub fn next_burst() -> Option<Burst> {
@@ -69,22 +64,10 @@ struct Sensor {
 }
 
 const SENSORS: [Sensor; 4] = [
-    Sensor {
-        period: 5,
-        read: vibration,
-    },
-    Sensor {
-        period: 3,
-        read: microphone,
-    },
-    Sensor {
-        period: 100,
-        read: temperature,
-    },
-    Sensor {
-        period: 20,
-        read: receiver,
-    },
+    Sensor { period: 5, read: vibration },
+    Sensor { period: 3, read: microphone },
+    Sensor { period: 100, read: temperature },
+    Sensor { period: 20, read: receiver },
 ];
 
 #[cortex_m_rt::exception]

@@ -55,12 +55,7 @@ pub struct Args {
     #[arg(long)]
     exhaustive: bool,
     /// Give up --exhaustive after so many states of the pool (about 150 bytes each)
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = 2_000_000,
-        requires = "exhaustive"
-    )]
+    #[arg(long, value_name = "N", default_value_t = 2_000_000, requires = "exhaustive")]
     states_max: usize,
     /// Write the program that needs most as a trace, to be replayed
     #[arg(long, value_name = "OUT.evt")]
@@ -91,10 +86,8 @@ impl Args {
         let (report, trace) = match self.tiers {
             Heap::Blocks => {
                 let safe = safe::pool(contract.cut, &demands).ok_or_else(too_large)?;
-                let exact = self
-                    .exhaustive
-                    .then(|| self.search(&contract, &demands, safe))
-                    .transpose()?;
+                let exact =
+                    self.exhaustive.then(|| self.search(&contract, &demands, safe)).transpose()?;
                 let witness = self.worst(&contract, &demands, exact.as_ref());
                 let report =
                     Report::new(&self, &contract, &demands, safe, &witness, exact.as_ref())
@@ -109,9 +102,8 @@ impl Args {
             Heap::Slabs => {
                 self.can_have_slabs(&contract)?;
                 let sites = contract.sites.iter();
-                let with_slabs: Vec<_> = sites
-                    .map(|site| SlabDemand::of(contract.cut, site))
-                    .collect();
+                let with_slabs: Vec<_> =
+                    sites.map(|site| SlabDemand::of(contract.cut, site)).collect();
                 let safe = slabs::pool(contract.cut, &with_slabs).ok_or_else(too_large)?;
                 let (worst, trace) = worst_with_slabs(&contract)?.unzip();
                 let report =
@@ -123,9 +115,7 @@ impl Args {
             let trace = trace.ok_or_else(|| {
                 InputError("--witness: the contract's programs are too large to be run here".into())
             })?;
-            trace
-                .save(path, Codec::Zstd(3))
-                .map_err(|error| file_error("write", path, &error))?;
+            trace.save(path, Codec::Zstd(3)).map_err(|error| file_error("write", path, &error))?;
         }
         if let Some(path) = &self.rust {
             let source = rust(&contract, &self.contract);
@@ -136,17 +126,12 @@ impl Args {
         if self.json {
             return Answer::json(&report, yes);
         }
-        Ok(Answer {
-            text: report.text(),
-            yes,
-        })
+        Ok(Answer { text: report.text(), yes })
     }
 
     fn can_have_slabs(&self, contract: &Contract) -> Result<(), InputError> {
         if contract.cut == Cut::COMPACT {
-            return Err(InputError(
-                "--tiers slabs: the compact geometry has no slabs".into(),
-            ));
+            return Err(InputError("--tiers slabs: the compact geometry has no slabs".into()));
         }
         if self.exhaustive {
             return Err(InputError(
@@ -162,11 +147,7 @@ impl Args {
         demands: &[Demand],
         safe: Safe,
     ) -> Result<Exact, InputError> {
-        let programs = Programs {
-            demands,
-            total: None,
-            resizes: false,
-        };
+        let programs = Programs { demands, total: None, resizes: false };
         if safe.granules > POOL_MAX || demands.len() > DEMANDS_MAX {
             let most = human(POOL_MAX * contract.cut.granule_bytes);
             return Err(InputError(format!(
@@ -207,11 +188,8 @@ fn bytes_of(site: &Site, granules: u64, granule_bytes: u64) -> u64 {
 
 /// The steps as a recorded program, its sites named.
 fn trace_of(contract: &Contract, steps: &[Step]) -> Result<Trace, InputError> {
-    let fault = |fault| {
-        InputError(format!(
-            "the worst program can't be written as a trace: {fault}"
-        ))
-    };
+    let fault =
+        |fault| InputError(format!("the worst program can't be written as a trace: {fault}"));
     let granule_bytes = contract.cut.granule_bytes;
     let mut builder = TraceBuilder::default();
     builder.fact("program", "worst found for a contract");
@@ -222,9 +200,7 @@ fn trace_of(contract: &Contract, steps: &[Step]) -> Result<Trace, InputError> {
             Step::Alloc { demand, granules } => {
                 let site = &contract.sites[demand];
                 of_block.push(demand);
-                builder
-                    .alloc(bytes_of(site, granules, granule_bytes), site.align_bytes)
-                    .map(drop)
+                builder.alloc(bytes_of(site, granules, granule_bytes), site.align_bytes).map(drop)
             }
             Step::Free { block } => builder.free(block as u32),
             Step::Resize { block, granules } => {
@@ -274,9 +250,9 @@ fn trace_with_slabs(cut: Cut, program: &SlabProgram) -> Option<Trace> {
     builder.fact(GEOMETRY, cut.name()?);
     for step in &program.steps {
         match *step {
-            SlabStep::Alloc {
-                bytes, align_bytes, ..
-            } => builder.alloc(bytes, align_bytes).map(drop),
+            SlabStep::Alloc { bytes, align_bytes, .. } => {
+                builder.alloc(bytes, align_bytes).map(drop)
+            }
             SlabStep::Free { block } => builder.free(block as u32),
         }
         .ok()?;
@@ -306,13 +282,7 @@ fn rust(contract: &Contract, path: &Path) -> String {
     }
     let _ = write!(out, "\npub const CONTRACT: [Class; {}] = [\n", sites.len());
     for site in sites {
-        let Site {
-            name,
-            min_bytes,
-            max_bytes,
-            align_bytes,
-            ..
-        } = site;
+        let Site { name, min_bytes, max_bytes, align_bytes, .. } = site;
         let most_live = u32::try_from(site.demand(contract.cut).most_live).unwrap_or(u32::MAX);
         let _ = writeln!(
             out,
@@ -328,13 +298,7 @@ fn constant(site: &Site, index: usize) -> String {
     let plain: String = site
         .name
         .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() {
-                c.to_ascii_uppercase()
-            } else {
-                '_'
-            }
-        })
+        .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' })
         .collect();
     if plain.starts_with(|c: char| c.is_ascii_uppercase()) {
         format!("{plain}_{index}")

@@ -151,14 +151,7 @@ impl Report {
         // No program needs a longer one.
         let region = |granules: u64| cut.region_bytes(granules).unwrap_or(region_bytes);
         let apart = Apart::of(contract, demands).unwrap_or_default();
-        let mut report = Self::of(
-            args,
-            contract,
-            &safe,
-            region_bytes,
-            safe.live,
-            largest(demands),
-        );
+        let mut report = Self::of(args, contract, &safe, region_bytes, safe.live, largest(demands));
         report.safe.binding_site = Some(contract.sites[safe.binding].name.clone());
         Some(Self {
             worst_program: Some(WorstProgram {
@@ -191,11 +184,7 @@ impl Report {
         worst: Option<WorstProgram>,
     ) -> Option<Self> {
         let cut = contract.cut;
-        let SafeWithSlabs {
-            safe,
-            slabs,
-            binding,
-        } = safe;
+        let SafeWithSlabs { safe, slabs, binding } = safe;
         let region_bytes = cut.region_bytes_with_slabs(safe.granules)?;
         let demands = contract.demands();
         let live = safe::pool(cut, &demands)?.live;
@@ -297,10 +286,7 @@ impl Report {
             "no program that keeps the contract can fail",
         );
         if let Some(exact) = &self.exhaustive {
-            let note = format!(
-                "every program tried: {} states of the pool",
-                grouped(exact.states)
-            );
+            let note = format!("every program tried: {} states of the pool", grouped(exact.states));
             table.styled(STRONG, "exact minimum", both(exact.region_bytes), note);
         }
         if let Some(worst) = &self.worst_program {

@@ -233,27 +233,12 @@ impl Report {
             "apart, mean max",
             "allocation, mean max"
         );
-        let best = self
-            .policies
-            .iter()
-            .map(|row| row.smallest_pool_bytes)
-            .min();
+        let best = self.policies.iter().map(|row| row.smallest_pool_bytes).min();
         for row in &self.policies {
-            let strong = if Some(row.smallest_pool_bytes) == best {
-                STRONG
-            } else {
-                anstyle::Style::new()
-            };
-            let apart = format!(
-                "{:.0} % {:>5.0} %",
-                row.apart_mean * 100.0,
-                row.apart_max * 100.0
-            );
-            let looked_at = format!(
-                "{:.1} {:>8}",
-                row.looked_at_mean,
-                grouped(row.looked_at_max)
-            );
+            let strong =
+                if Some(row.smallest_pool_bytes) == best { STRONG } else { anstyle::Style::new() };
+            let apart = format!("{:.0} % {:>5.0} %", row.apart_mean * 100.0, row.apart_max * 100.0);
+            let looked_at = format!("{:.1} {:>8}", row.looked_at_mean, grouped(row.looked_at_max));
             let note = if row.served {
                 String::new()
             } else {

@@ -20,9 +20,8 @@ const WIDTH: usize = 2 * LEFT + COLUMNS * TILE + (COLUMNS - 1) * GAP;
 const HEIGHT: usize = TOP + 2 * (MAP + CAPTION + GAP);
 
 const FAINT: &str = "#767e8d";
-const LINES: [&str; 7] = [
-    "#4cc9f0", "#0f8a5f", "#fb8b3d", "#fcbf49", "#d1293d", "#7b2cbf", "#4361ee",
-];
+const LINES: [&str; 7] =
+    ["#4cc9f0", "#0f8a5f", "#fb8b3d", "#fcbf49", "#d1293d", "#7b2cbf", "#4361ee"];
 
 /// The picture.
 ///
@@ -39,13 +38,8 @@ pub(super) fn svg(report: &Report, outcomes: &[Outcome]) -> Result<String, Input
     let mut out = svg_frame((WIDTH, HEIGHT), LEFT, &title, &note);
     for (index, (row, outcome)) in report.policies.iter().zip(outcomes).enumerate() {
         let (x, y) = place(index);
-        let pixels = Raster::new(
-            TILE,
-            MAP,
-            report.operations.max(1),
-            report.pool_bytes.max(1),
-        )
-        .draw(&outcome.spans);
+        let pixels = Raster::new(TILE, MAP, report.operations.max(1), report.pool_bytes.max(1))
+            .draw(&outcome.spans);
         let map = data_url("image/png", &png(&pixels, TILE, MAP)?);
         let failure = if row.served {
             String::new()
@@ -82,10 +76,7 @@ pub(super) fn svg(report: &Report, outcomes: &[Outcome]) -> Result<String, Input
 
 fn place(index: usize) -> (usize, usize) {
     let (column, line) = (index % COLUMNS, index / COLUMNS);
-    (
-        LEFT + column * (TILE + GAP),
-        TOP + line * (MAP + CAPTION + GAP),
-    )
+    (LEFT + column * (TILE + GAP), TOP + line * (MAP + CAPTION + GAP))
 }
 
 /// How much of the free memory lies apart, over time.

@@ -125,19 +125,12 @@ impl<'a> Run<'a> {
 
     fn step(&mut self, index: usize, event: Event) -> Result<bool, String> {
         match event {
-            Event::Alloc {
-                id,
-                size,
-                align_log2,
-                ..
-            } => {
+            Event::Alloc { id, size, align_log2, .. } => {
                 let align = self.align(1 << align_log2.min(40));
                 self.allocate(index, id, size, align)
             }
             Event::Free { id } => {
-                let block = self.blocks[id as usize]
-                    .take()
-                    .ok_or("a block is not live")?;
+                let block = self.blocks[id as usize].take().ok_or("a block is not live")?;
                 self.free(index, block)?;
                 Ok(true)
             }
@@ -149,11 +142,7 @@ impl<'a> Run<'a> {
     fn align(&self, align_bytes: u64) -> u64 {
         let cut = self.program.cut;
         let align = align_bytes.div_ceil(cut.granule_bytes);
-        if align <= cut.align_granules {
-            1
-        } else {
-            align
-        }
+        if align <= cut.align_granules { 1 } else { align }
     }
 
     fn allocate(&mut self, index: usize, id: u32, size: u64, align: u64) -> Result<bool, String> {
@@ -166,17 +155,7 @@ impl<'a> Run<'a> {
         let Some(handle) = found else {
             return Ok(false);
         };
-        self.place(
-            index,
-            id,
-            Block {
-                handle,
-                granules,
-                align,
-                span: usize::MAX,
-            },
-            size,
-        )?;
+        self.place(index, id, Block { handle, granules, align, span: usize::MAX }, size)?;
         Ok(true)
     }
 
@@ -259,20 +238,14 @@ impl<'a> Run<'a> {
             return;
         }
         let free = self.pool - self.given;
-        let apart = if free == 0 {
-            0.0
-        } else {
-            1.0 - self.space.largest().min(free) as f64 / free as f64
-        };
+        let apart =
+            if free == 0 { 0.0 } else { 1.0 - self.space.largest().min(free) as f64 / free as f64 };
         self.outcome.apart.push(apart as f32);
     }
 
     fn finish(mut self) -> Outcome {
         let end = self.outcome.done as u32;
-        self.outcome
-            .spans
-            .iter_mut()
-            .for_each(|span| span.end = span.end.min(end));
+        self.outcome.spans.iter_mut().for_each(|span| span.end = span.end.min(end));
         self.outcome.spans.retain(|span| span.end > span.start);
         self.outcome.looked_at_mean = self.space.steps() as f64 / self.allocations.max(1) as f64;
         self.outcome

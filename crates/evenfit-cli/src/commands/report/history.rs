@@ -84,16 +84,10 @@ impl History {
     ) -> Result<Self, InputError> {
         let run = |over: usize| {
             let mut recorder = Recorder::new(trace, over);
-            let program = Program {
-                events: &trace.events()[..over],
-                ..Program::of(trace)
-            };
+            let program = Program { events: &trace.events()[..over], ..Program::of(trace) };
             let outcome = drive(kind, program, bytes, &mut recorder)?;
             let outcome = outcome.ok_or_else(|| {
-                InputError(format!(
-                    "--pool: {} can't manage a pool so large",
-                    kind.name()
-                ))
+                InputError(format!("--pool: {} can't manage a pool so large", kind.name()))
             })?;
             Ok((recorder, outcome))
         };
@@ -111,18 +105,14 @@ impl History {
         if self.sizes.is_empty() {
             return 1.0;
         }
-        let served = self
-            .sizes
-            .partition_point(|&size| size <= largest_free_bytes);
+        let served = self.sizes.partition_point(|&size| size <= largest_free_bytes);
         served as f64 / self.sizes.len() as f64
     }
 
     /// The spans live after `event`.
     pub(in crate::commands) fn live_at(&self, event: usize) -> impl Iterator<Item = &Span> {
         let event = event as u32;
-        self.spans
-            .iter()
-            .filter(move |span| span.start <= event && event < span.end)
+        self.spans.iter().filter(move |span| span.start <= event && event < span.end)
     }
 
     /// The spans worth drawing: all, or the largest by bytes times operations. In order of time.
@@ -133,19 +123,10 @@ impl History {
         let mut areas: Vec<u128> = self.spans.iter().map(Span::area).collect();
         let cut = self.spans.len() - SPANS_MAX;
         let (_, &mut least, _) = areas.select_nth_unstable(cut);
-        let mut shown: Vec<Span> = self
-            .spans
-            .iter()
-            .filter(|span| span.area() > least)
-            .copied()
-            .collect();
+        let mut shown: Vec<Span> =
+            self.spans.iter().filter(|span| span.area() > least).copied().collect();
         let room = SPANS_MAX - shown.len();
-        shown.extend(
-            self.spans
-                .iter()
-                .filter(|span| span.area() == least)
-                .take(room),
-        );
+        shown.extend(self.spans.iter().filter(|span| span.area() == least).take(room));
         shown.sort_unstable_by_key(|span| (span.start, span.id));
         shown
     }
@@ -161,18 +142,13 @@ impl History {
         live.sort_unstable_by_key(|span| span.place.offset_bytes);
         let mut groups: HashMap<String, Pinning> = HashMap::new();
         for (at, span) in live.iter().enumerate() {
-            let Place {
-                offset_bytes,
-                len_bytes,
-                ..
-            } = span.place;
+            let Place { offset_bytes, len_bytes, .. } = span.place;
             let before = match at.checked_sub(1) {
                 Some(at) => live[at].place.offset_bytes + live[at].place.len_bytes,
                 None => 0,
             };
-            let after = live
-                .get(at + 1)
-                .map_or(self.outcome.pool_bytes, |next| next.place.offset_bytes);
+            let after =
+                live.get(at + 1).map_or(self.outcome.pool_bytes, |next| next.place.offset_bytes);
             let pinned = (offset_bytes.saturating_sub(before))
                 .min(after.saturating_sub(offset_bytes + len_bytes));
             let name = name(span);
@@ -186,14 +162,10 @@ impl History {
             group.bytes += len_bytes as u64;
             group.pinned_bytes += pinned as u64;
         }
-        let mut groups: Vec<Pinning> = groups
-            .into_values()
-            .filter(|group| group.pinned_bytes > 0)
-            .collect();
+        let mut groups: Vec<Pinning> =
+            groups.into_values().filter(|group| group.pinned_bytes > 0).collect();
         groups.sort_unstable_by(|a, b| {
-            b.pinned_bytes
-                .cmp(&a.pinned_bytes)
-                .then_with(|| a.name.cmp(&b.name))
+            b.pinned_bytes.cmp(&a.pinned_bytes).then_with(|| a.name.cmp(&b.name))
         });
         groups
     }
@@ -290,25 +262,13 @@ impl Watch for Recorder<'_> {
     ) -> Result<(), String> {
         let place = Place::of(live, pool);
         let site = self.trace.record(event).map_or(0, |record| record.site);
-        let site = if site == 0 {
-            self.site_of[id as usize]
-        } else {
-            site
-        };
+        let site = if site == 0 { self.site_of[id as usize] } else { site };
         self.site_of[id as usize] = site;
-        self.spans.push(Span {
-            id,
-            start: event as u32,
-            end: u32::MAX,
-            place,
-            site,
-        });
+        self.spans.push(Span { id, start: event as u32, end: u32::MAX, place, site });
         self.open[id as usize] = self.spans.len() as u32;
         self.live_bytes += place.size_bytes;
         self.live_blocks += 1;
-        self.reach_bytes = self
-            .reach_bytes
-            .max((place.offset_bytes + place.len_bytes) as u64);
+        self.reach_bytes = self.reach_bytes.max((place.offset_bytes + place.len_bytes) as u64);
         Ok(())
     }
 
@@ -323,11 +283,8 @@ impl Watch for Recorder<'_> {
         let largest = pool.largest_free() as u64;
         let stats = pool.stats();
         let column = &mut self.columns[event * COLUMNS.min(self.events) / self.events];
-        column.largest_free_bytes = if column.seen {
-            column.largest_free_bytes.min(largest)
-        } else {
-            largest
-        };
+        column.largest_free_bytes =
+            if column.seen { column.largest_free_bytes.min(largest) } else { largest };
         column.seen = true;
         column.live_bytes = column.live_bytes.max(self.live_bytes);
         column.used_bytes = column.used_bytes.max(stats.used_bytes as u64);
@@ -337,11 +294,7 @@ impl Watch for Recorder<'_> {
             self.peak = self.moment(event, largest);
         }
         let free = stats.free_bytes as f64;
-        let apart = if free > 0.0 {
-            1.0 - largest as f64 / free
-        } else {
-            0.0
-        };
+        let apart = if free > 0.0 { 1.0 - largest as f64 / free } else { 0.0 };
         if apart > self.worst_share {
             self.worst_share = apart;
             self.worst = self.moment(event, largest);
@@ -366,9 +319,7 @@ impl Costs {
         bytes: usize,
         runs: u32,
     ) -> Result<Self, InputError> {
-        let mut costs = Self {
-            ns: vec![u32::MAX; trace.events().len()],
-        };
+        let mut costs = Self { ns: vec![u32::MAX; trace.events().len()] };
         for _ in 0..runs {
             drive(kind, Program::of(trace), bytes, &mut costs)?;
         }

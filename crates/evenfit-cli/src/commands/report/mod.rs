@@ -78,9 +78,7 @@ impl FromStr for PoolSize {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "min" => Ok(Self::Min),
-            _ => size::parse(text)
-                .map(Self::Bytes)
-                .map_err(|e| format!("{e}, or `min`")),
+            _ => size::parse(text).map(Self::Bytes).map_err(|e| format!("{e}, or `min`")),
         }
     }
 }
@@ -119,10 +117,7 @@ impl Args {
         if self.json {
             return Answer::json(&summary, yes);
         }
-        Ok(Answer {
-            text: self.text(&summary),
-            yes,
-        })
+        Ok(Answer { text: self.text(&summary), yes })
     }
 
     fn text(&self, summary: &Summary) -> String {
@@ -145,11 +140,7 @@ impl Args {
             both(summary.reach_bytes),
             "the furthest byte of the pool that was ever used",
         );
-        let written = [
-            ("page", &self.output),
-            ("SVG", &self.svg),
-            ("PNG", &self.png),
-        ];
+        let written = [("page", &self.output), ("SVG", &self.svg), ("PNG", &self.png)];
         for (label, path) in written {
             if let Some(path) = path {
                 let bytes = fs::metadata(path).map_or(0, |data| data.len());
@@ -171,9 +162,7 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), InputError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.part", std::process::id()));
     let part = path.with_file_name(name);
-    let result = fs::write(&part, bytes)
-        .and_then(|()| fs::rename(&part, path))
-        .map_err(error);
+    let result = fs::write(&part, bytes).and_then(|()| fs::rename(&part, path)).map_err(error);
     if result.is_err() {
         // The error that led here is the one to report.
         let _ = fs::remove_file(&part);
@@ -273,11 +262,7 @@ impl Summary {
             largest_free_bytes: moment.largest_free_bytes,
             share_served: history.share_served(moment.largest_free_bytes),
         };
-        let fullest = if fits {
-            history.peak.event
-        } else {
-            done.saturating_sub(1)
-        };
+        let fullest = if fits { history.peak.event } else { done.saturating_sub(1) };
         let mut pinning = history.pinning(fullest, |span| group(trace, span));
         pinning.truncate(NAMED_MAX);
         let live = history.peak.live_bytes;
@@ -297,12 +282,7 @@ impl Summary {
             footprint: (live > 0).then(|| region_bytes as f64 / live as f64),
             peak: moment(history.peak),
             worst: moment(history.worst),
-            reach_bytes: history
-                .columns
-                .iter()
-                .map(|column| column.reach_bytes)
-                .max()
-                .unwrap_or(0),
+            reach_bytes: history.columns.iter().map(|column| column.reach_bytes).max().unwrap_or(0),
             places: history.spans.len() as u64,
             places_shown: places_shown as u64,
             pinning,
@@ -331,10 +311,7 @@ fn costs(costs: &Costs) -> Option<CostReport> {
 }
 
 fn bars(histogram: &Histogram) -> Vec<Bar> {
-    histogram
-        .bins()
-        .map(|(from, to, count)| Bar { from, to, count })
-        .collect()
+    histogram.bins().map(|(from, to, count)| Bar { from, to, count }).collect()
 }
 
 /// A call site's name, or a block's size as a power of two where none was recorded.
@@ -343,11 +320,7 @@ pub(super) fn group(trace: &Trace, span: &Span) -> String {
         return site_name(trace, span.site);
     }
     let from = span.place.size_bytes.max(1).next_power_of_two();
-    let from = if from > span.place.size_bytes {
-        from / 2
-    } else {
-        from
-    };
+    let from = if from > span.place.size_bytes { from / 2 } else { from };
     format!("{} up to {}", human(from.max(1)), human(2 * from.max(1)))
 }
 
@@ -373,9 +346,7 @@ fn sites(trace: &Trace, history: &History) -> Vec<SiteReport> {
         .map(|(id, (blocks, bytes))| SiteReport {
             id,
             name: site_name(trace, id),
-            location: trace
-                .site(id)
-                .map_or(String::new(), |site| site.location.clone()),
+            location: trace.site(id).map_or(String::new(), |site| site.location.clone()),
             blocks,
             bytes,
         })
@@ -395,21 +366,14 @@ fn post_mortem(trace: &Trace, kind: Kind, bytes: usize) -> Result<Option<PostMor
         type Output = Option<PostMortem>;
 
         fn visit<A: Allocator>(self, allocator: A) -> Self::Output {
-            let mut replay = Replay::new(
-                self.trace,
-                allocator,
-                self.region.clone(),
-                Checks::default(),
-            );
+            let mut replay =
+                Replay::new(self.trace, allocator, self.region.clone(), Checks::default());
             let end = replay.run(|_| ());
             end.is_err().then(|| PostMortem::of(&replay))
         }
     }
     let mut memory = Region::new(bytes)?;
-    let run = Run {
-        trace,
-        region: memory.addresses(),
-    };
+    let run = Run { trace, region: memory.addresses() };
     let cut = Program::of(trace).cut;
     Ok(kind.build(cut, memory.bytes(), run).unwrap_or_default())
 }

@@ -47,9 +47,7 @@ pub(super) fn of(
 
 /// Text as it stands in HTML and in SVG.
 pub(super) fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 fn leb(out: &mut Vec<u8>, mut value: u64) {
@@ -85,10 +83,7 @@ fn spans(spans: &[Span]) -> Vec<u8> {
         leb(&mut out, span.place.len_bytes as u64 / UNIT_BYTES);
     }
     for span in spans {
-        leb(
-            &mut out,
-            (span.place.len_bytes as u64).saturating_sub(span.place.size_bytes),
-        );
+        leb(&mut out, (span.place.len_bytes as u64).saturating_sub(span.place.size_bytes));
     }
     for span in spans {
         leb(&mut out, u64::from(span.site));

@@ -53,11 +53,7 @@ const SIZES: [Colour; 12] = [
 
 /// Doublings of size a colour, so that the last is the largest block's.
 pub(in crate::commands) fn doublings(spans: &[Span]) -> f64 {
-    let largest = spans
-        .iter()
-        .map(|span| span.place.len_bytes)
-        .max()
-        .unwrap_or(0);
+    let largest = spans.iter().map(|span| span.place.len_bytes).max().unwrap_or(0);
     doublings_up_to(largest)
 }
 
@@ -98,21 +94,13 @@ impl Picture {
                 if summary.fits {
                     String::new()
                 } else {
-                    format!(
-                        "; fails at operation {}",
-                        grouped(summary.operations_done + 1)
-                    )
+                    format!("; fails at operation {}", grouped(summary.operations_done + 1))
                 }
             ),
             end,
             pool_bytes: summary.pool_bytes.max(1),
             map: Raster::new(PLOT, MAP_HEIGHT, end, summary.pool_bytes.max(1)).draw(&history.spans),
-            columns: history
-                .columns
-                .iter()
-                .filter(|column| column.seen)
-                .copied()
-                .collect(),
+            columns: history.columns.iter().filter(|column| column.seen).copied().collect(),
             failed_at: (!summary.fits).then_some(summary.operations_done),
         }
     }
@@ -131,9 +119,7 @@ impl Picture {
 
     /// Ticks along an axis: the place from 0 to 1, and the label.
     fn ticks(end: u64, label: impl Fn(u64) -> String) -> Vec<(f64, String)> {
-        (0..=4)
-            .map(|at| (f64::from(at) / 4.0, label(end * at as u64 / 4)))
-            .collect()
+        (0..=4).map(|at| (f64::from(at) / 4.0, label(end * at as u64 / 4))).collect()
     }
 
     /// The picture as SVG: axes, curves and text as such, the map as pixels.
@@ -156,9 +142,7 @@ impl Picture {
     /// # Errors
     /// The pixels can't be packed.
     pub(super) fn png(&self) -> Result<Vec<u8>, InputError> {
-        let mut canvas = Canvas {
-            pixels: vec![PAPER; WIDTH * HEIGHT],
-        };
+        let mut canvas = Canvas { pixels: vec![PAPER; WIDTH * HEIGHT] };
         for (y, row) in self.map.chunks_exact(PLOT).enumerate() {
             let start = (TOP + y) * WIDTH + LEFT;
             canvas.pixels[start..start + PLOT].copy_from_slice(row);
@@ -241,10 +225,7 @@ impl Pen for Svg {
     }
 
     fn line(&mut self, points: &[(f64, f64)], colour: Colour, stroke: Stroke) {
-        let points: Vec<String> = points
-            .iter()
-            .map(|(x, y)| format!("{x:.1},{y:.1}"))
-            .collect();
+        let points: Vec<String> = points.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
         let style = match stroke {
             Stroke::Hair => "",
             Stroke::Curve => " stroke-width=\"1.6\"",
@@ -300,9 +281,7 @@ pub(in crate::commands) fn png(
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
     let mut writer = encoder.write_header().map_err(error)?;
-    writer
-        .write_image_data(pixels.as_flattened())
-        .map_err(error)?;
+    writer.write_image_data(pixels.as_flattened()).map_err(error)?;
     writer.finish().map_err(error)?;
     Ok(out)
 }
@@ -343,16 +322,11 @@ impl Raster {
                 .map(|at| (f32::from(from[at]) * (1.0 - share) + f32::from(to[at]) * share) as u8)
         };
         let pixels = self.colours.iter().zip(&self.covered);
-        pixels
-            .map(|(&colour, &covered)| blend(FREE, colour, covered.min(1.0).sqrt()))
-            .collect()
+        pixels.map(|(&colour, &covered)| blend(FREE, colour, covered.min(1.0).sqrt())).collect()
     }
 
     fn span(&mut self, span: &Span, colour: Colour) {
-        let x = (
-            f64::from(span.start) * self.x_scale,
-            f64::from(span.end) * self.x_scale,
-        );
+        let x = (f64::from(span.start) * self.x_scale, f64::from(span.end) * self.x_scale);
         let low = span.place.offset_bytes as f64 * self.y_scale;
         let high = (span.place.offset_bytes + span.place.len_bytes) as f64 * self.y_scale;
         // How much of pixel `at` the interval covers.
@@ -407,9 +381,7 @@ impl Pen for Canvas {
             Anchor::Middle => width / 2,
             Anchor::End => width,
         };
-        let x = (x as usize)
-            .saturating_sub(before)
-            .min(WIDTH - width.min(WIDTH));
+        let x = (x as usize).saturating_sub(before).min(WIDTH - width.min(WIDTH));
         self.letters((x, (y as usize).saturating_sub(8)), text, colour, 1);
     }
 

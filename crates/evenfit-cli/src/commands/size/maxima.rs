@@ -46,12 +46,7 @@ impl Maxima {
         }
         let classes = (0..64).filter_map(|class| {
             let (min, max, slack) = tally.range[class]?;
-            Some(Demand {
-                min,
-                max,
-                slack,
-                most_live: tally.most[class],
-            })
+            Some(Demand { min, max, slack, most_live: tally.most[class] })
         });
         Self {
             cut,
@@ -107,12 +102,7 @@ struct Tally {
 impl Tally {
     fn take(&mut self, event: Event) {
         match event {
-            Event::Alloc {
-                id,
-                size,
-                align_log2,
-                ..
-            } => {
+            Event::Alloc { id, size, align_log2, .. } => {
                 let slack = self.cut.slack(1 << align_log2.min(62));
                 self.born(id, self.cut.granules(size), slack);
             }
@@ -169,10 +159,7 @@ pub(super) fn with_slabs(cut: Cut, events: &[Event], allocations: usize) -> slab
     for &event in events {
         tally.take(event);
     }
-    slabs::Maxima {
-        sizes: tally.sizes.into_iter().collect(),
-        ..tally.most
-    }
+    slabs::Maxima { sizes: tally.sizes.into_iter().collect(), ..tally.most }
 }
 
 /// Where a block may be: in a slot, in a block of its own, or perhaps either.
@@ -197,12 +184,7 @@ struct SlabTally {
 impl SlabTally {
     fn take(&mut self, event: Event) {
         match event {
-            Event::Alloc {
-                id,
-                size,
-                align_log2,
-                ..
-            } => {
+            Event::Alloc { id, size, align_log2, .. } => {
                 let place = self.fresh(size, 1 << align_log2.min(62));
                 self.places[id as usize] = place;
                 self.born(place);
@@ -228,16 +210,10 @@ impl SlabTally {
         let slot = if align_bytes > self.cut.granule_bytes * self.cut.align_granules {
             None
         } else {
-            let first = self
-                .classes
-                .partition_point(|class| class.slot_bytes < size);
+            let first = self.classes.partition_point(|class| class.slot_bytes < size);
             self.classes.get(first).copied()
         };
-        Place {
-            align_bytes,
-            slot,
-            block: slot.is_none().then(|| self.cut.granules(size)),
-        }
+        Place { align_bytes, slot, block: slot.is_none().then(|| self.cut.granules(size)) }
     }
 
     fn resized(&self, old: Place, new_size: u64) -> Place {
@@ -308,54 +284,28 @@ mod tests {
         let class = |bytes| Cut::STANDARD.slot_class(bytes, 8).unwrap();
         let resize = |id, new_size| Event::Realloc { id, new_size };
         // A slot that moves to another class is in both for a moment.
-        let maxima = with_slabs(
-            Cut::STANDARD,
-            &[alloc(0, 64), resize(0, 60), resize(0, 100)],
-            1,
-        );
+        let maxima = with_slabs(Cut::STANDARD, &[alloc(0, 64), resize(0, 60), resize(0, 100)], 1);
         let both = [(class(64), 1), (class(100), 1)];
         assert_eq!(maxima.slots, both.into_iter().collect());
         assert_eq!((maxima.all_slots, maxima.blocks), (2, 0));
         // A block that shrinks stays one; when it grows it may become a slot.
         let shrunk = [alloc(0, 1_000), resize(0, 48)];
         let maxima = with_slabs(Cut::STANDARD, &shrunk, 1);
-        assert_eq!(
-            (maxima.all_slots, maxima.blocks, maxima.block_granules),
-            (0, 1, 125)
-        );
+        assert_eq!((maxima.all_slots, maxima.blocks, maxima.block_granules), (0, 1, 125));
         let maxima = with_slabs(Cut::STANDARD, &[shrunk[0], shrunk[1], resize(0, 64)], 1);
         assert_eq!((maxima.all_slots, maxima.blocks), (1, 2));
         // A request of no bytes takes a slot too.
-        let maxima = with_slabs(
-            Cut::STANDARD,
-            &[alloc(0, 64), alloc(1, 0), Event::Free { id: 0 }],
-            2,
-        );
-        assert_eq!(
-            (maxima.all_slots, maxima.blocks, maxima.block_granules),
-            (2, 0, 0)
-        );
+        let maxima =
+            with_slabs(Cut::STANDARD, &[alloc(0, 64), alloc(1, 0), Event::Free { id: 0 }], 2);
+        assert_eq!((maxima.all_slots, maxima.blocks, maxima.block_granules), (2, 0, 0));
     }
 
     #[test]
     fn a_moving_block_counts_twice() {
         let events = [
-            Event::Alloc {
-                id: 0,
-                size: 100,
-                align_log2: 3,
-                zeroed: false,
-            },
-            Event::Alloc {
-                id: 1,
-                size: 16,
-                align_log2: 6,
-                zeroed: false,
-            },
-            Event::Realloc {
-                id: 0,
-                new_size: 200,
-            },
+            Event::Alloc { id: 0, size: 100, align_log2: 3, zeroed: false },
+            Event::Alloc { id: 1, size: 16, align_log2: 6, zeroed: false },
+            Event::Realloc { id: 0, new_size: 200 },
             Event::Free { id: 1 },
         ];
         let maxima = Maxima::of(Cut::STANDARD, &events, 2);

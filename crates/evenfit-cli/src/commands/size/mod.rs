@@ -62,17 +62,12 @@ impl Args {
         if self.ci {
             return self.compare_builds();
         }
-        let sized = self
-            .traces
-            .iter()
-            .map(|path| size(path, self.seeds))
-            .collect::<Result<Vec<_>, _>>()?;
+        let sized =
+            self.traces.iter().map(|path| size(path, self.seeds)).collect::<Result<Vec<_>, _>>()?;
         if self.json {
             return Answer::json(&sized, true);
         }
-        Ok(Answer::yes(
-            sized.iter().map(text::of).collect::<Vec<_>>().join("\n"),
-        ))
+        Ok(Answer::yes(sized.iter().map(text::of).collect::<Vec<_>>().join("\n")))
     }
 
     fn compare_builds(&self) -> Result<Answer, InputError> {
@@ -83,9 +78,7 @@ impl Args {
             )));
         };
         if !(0.0..=1000.0).contains(&self.tolerance) {
-            return Err(InputError(
-                "--tolerance is a percentage from 0 to 1000".into(),
-            ));
+            return Err(InputError("--tolerance is a percentage from 0 to 1000".into()));
         }
         let builds = [base, new].map(|path| build(path));
         let [base, new] = builds;
@@ -94,10 +87,7 @@ impl Args {
         if self.json {
             return Answer::json(&report, yes);
         }
-        Ok(Answer {
-            text: text::of_builds(&report),
-            yes,
-        })
+        Ok(Answer { text: text::of_builds(&report), yes })
     }
 }
 
@@ -191,16 +181,13 @@ fn size(path: &Path, seeds: u64) -> Result<Sized, InputError> {
 
     let smallest_bytes = found[0].bytes;
     let margins = match smallest_bytes {
-        Some(bytes) => on_all_cores(&MARGINS, |&percent| {
-            margin(program, bytes as usize, percent, &tick)
-        })?,
+        Some(bytes) => {
+            on_all_cores(&MARGINS, |&percent| margin(program, bytes as usize, percent, &tick))?
+        }
         None => Vec::new(),
     };
-    let pools = tasks
-        .iter()
-        .zip(&found)
-        .filter_map(|(task, found)| task.pool(found, program))
-        .collect();
+    let pools =
+        tasks.iter().zip(&found).filter_map(|(task, found)| task.pool(found, program)).collect();
     Ok(Sized {
         trace: path.display().to_string(),
         operations: trace.events().len() as u64,
@@ -231,11 +218,7 @@ struct FoundPool {
 
 impl Task {
     fn run(self, program: Program, tick: &(impl Fn() + Sync)) -> Result<FoundPool, InputError> {
-        let Program {
-            events,
-            allocations,
-            ..
-        } = program;
+        let Program { events, allocations, .. } = program;
         let changed = match self {
             Self::Smallest(kind) => {
                 let found = smallest(kind, program, |_| tick())?;
@@ -249,27 +232,16 @@ impl Task {
             }
             Self::FirstFit => {
                 tick();
-                return Ok(FoundPool {
-                    bytes: first_fit(program),
-                    always_bytes: None,
-                    replays: 1,
-                });
+                return Ok(FoundPool { bytes: first_fit(program), always_bytes: None, replays: 1 });
             }
             Self::AllLarger => perturb::all_larger(events),
             Self::SomeLarger(seed) => perturb::some_larger(events, seed),
             Self::LongerLives(seed) => perturb::longer_lives(events, allocations, seed),
         };
-        let changed = Program {
-            events: &changed,
-            ..program
-        };
+        let changed = Program { events: &changed, ..program };
         let bytes = enough(Kind::Heap, changed)?;
         tick();
-        Ok(FoundPool {
-            bytes: bytes.map(|bytes| bytes as u64),
-            always_bytes: None,
-            replays: 1,
-        })
+        Ok(FoundPool { bytes: bytes.map(|bytes| bytes as u64), always_bytes: None, replays: 1 })
     }
 
     fn pool(self, found: &FoundPool, program: Program) -> Option<Pool> {
@@ -300,9 +272,7 @@ pub(super) fn on_all_cores<T: Sync, R: Send>(
 ) -> Result<Vec<R>, InputError> {
     let next = AtomicUsize::new(0);
     let results: Mutex<Vec<(usize, Result<R, InputError>)>> = Mutex::new(Vec::new());
-    let cores = thread::available_parallelism()
-        .map_or(1, usize::from)
-        .min(tasks.len());
+    let cores = thread::available_parallelism().map_or(1, usize::from).min(tasks.len());
     thread::scope(|scope| {
         for _ in 0..cores {
             scope.spawn(|| {
@@ -318,9 +288,7 @@ pub(super) fn on_all_cores<T: Sync, R: Send>(
             });
         }
     });
-    let mut results = results
-        .into_inner()
-        .map_err(|_| InputError("a search stopped".into()))?;
+    let mut results = results.into_inner().map_err(|_| InputError("a search stopped".into()))?;
     results.sort_by_key(|&(index, _)| index);
     results.into_iter().map(|(_, result)| result).collect()
 }
@@ -338,12 +306,7 @@ fn first_fit(program: Program) -> Option<u64> {
     let mut reach = 0;
     for &event in program.events {
         match event {
-            Event::Alloc {
-                id,
-                size,
-                align_log2,
-                ..
-            } => {
+            Event::Alloc { id, size, align_log2, .. } => {
                 let block = space.allocate(granules(size), align(align_log2))?;
                 blocks[id as usize] = Some((block, align(align_log2)));
             }
@@ -374,9 +337,7 @@ fn margin(
     percent: u64,
     tick: &(impl Fn() + Sync),
 ) -> Result<Margin, InputError> {
-    let pool = (smallest as u64 * percent)
-        .div_ceil(100)
-        .next_multiple_of(8);
+    let pool = (smallest as u64 * percent).div_ceil(100).next_multiple_of(8);
     let mut tightest = Tightest::default();
     let outcome = drive(Kind::Heap, program, pool as usize, &mut tightest)?;
     tick();
@@ -403,16 +364,10 @@ fn perturbed(tasks: &[Task], found: &[FoundPool]) -> Vec<Perturbed> {
     };
     let all = [
         of("every size 10 % larger", |task| *task == Task::AllLarger),
-        of("sizes 0 to 20 % larger", |task| {
-            matches!(task, Task::SomeLarger(_))
-        }),
-        of("lives up to 10 % longer", |task| {
-            matches!(task, Task::LongerLives(_))
-        }),
+        of("sizes 0 to 20 % larger", |task| matches!(task, Task::SomeLarger(_))),
+        of("lives up to 10 % longer", |task| matches!(task, Task::LongerLives(_))),
     ];
-    all.into_iter()
-        .filter(|perturbed| !perturbed.pool_bytes.is_empty())
-        .collect()
+    all.into_iter().filter(|perturbed| !perturbed.pool_bytes.is_empty()).collect()
 }
 
 fn maxima(program: Program) -> MaximaReport {
@@ -429,9 +384,7 @@ fn maxima(program: Program) -> MaximaReport {
         safe_bytes: proved.as_ref().map(|proved| proved.bytes),
         binding_request_bytes: proved.as_ref().map(|proved| proved.binding_bytes),
         most_gaps: proved.as_ref().map(|proved| proved.safe.gaps),
-        longest_gap_bytes: proved
-            .as_ref()
-            .map(|proved| proved.safe.gap * cut.granule_bytes),
+        longest_gap_bytes: proved.as_ref().map(|proved| proved.safe.gap * cut.granule_bytes),
         apart_pools: apart.map(|(pools, _)| pools as u64),
         apart_bytes: apart.map(|(_, bytes)| bytes),
         safe_with_slabs_bytes: with_slabs
@@ -453,9 +406,7 @@ fn build(path: &Path) -> Result<Build, InputError> {
     let trace = open_trace(path)?;
     let program = Program::of(&trace);
     let progress = Progress::new("sizing", 10 * trace.events().len() as u64);
-    let found = smallest(Kind::Heap, program, |_| {
-        progress.advance(trace.events().len() as u64)
-    })?;
+    let found = smallest(Kind::Heap, program, |_| progress.advance(trace.events().len() as u64))?;
     let found =
         found.ok_or_else(|| InputError(format!("{}: no pool is large enough", path.display())))?;
     Ok(Build {
@@ -492,10 +443,5 @@ impl Builds {
 /// An allocation, for the tests of the modules.
 #[cfg(test)]
 fn alloc(id: u32, size: u64) -> Event {
-    Event::Alloc {
-        id,
-        size,
-        align_log2: 3,
-        zeroed: false,
-    }
+    Event::Alloc { id, size, align_log2: 3, zeroed: false }
 }

@@ -25,21 +25,10 @@ pub(super) fn some_larger(events: &[Event], seed: u64) -> Vec<Event> {
 
 fn resized(events: &[Event], mut size_of: impl FnMut(u64) -> u64) -> Vec<Event> {
     let changed = events.iter().map(|&event| match event {
-        Event::Alloc {
-            id,
-            size,
-            align_log2,
-            zeroed,
-        } => Event::Alloc {
-            id,
-            size: size_of(size),
-            align_log2,
-            zeroed,
-        },
-        Event::Realloc { id, new_size } => Event::Realloc {
-            id,
-            new_size: size_of(new_size),
-        },
+        Event::Alloc { id, size, align_log2, zeroed } => {
+            Event::Alloc { id, size: size_of(size), align_log2, zeroed }
+        }
+        Event::Realloc { id, new_size } => Event::Realloc { id, new_size: size_of(new_size) },
         free => free,
     });
     changed.collect()
@@ -62,10 +51,7 @@ pub(super) fn longer_lives(events: &[Event], allocations: usize, seed: u64) -> V
         match event {
             Event::Free { id } => {
                 let lived = now - u64::from(born[id as usize]);
-                due.push(Reverse((
-                    now + random.next_u64() % ((lived / 10).max(16) + 1),
-                    id,
-                )));
+                due.push(Reverse((now + random.next_u64() % ((lived / 10).max(16) + 1), id)));
             }
             Event::Alloc { id, .. } => {
                 born[id as usize] = now as u32;
@@ -87,24 +73,14 @@ mod tests {
 
     #[test]
     fn sizes_grow_by_a_tenth() {
-        let events = [
-            alloc(0, 100),
-            Event::Realloc { id: 0, new_size: 5 },
-            Event::Free { id: 0 },
-        ];
+        let events = [alloc(0, 100), Event::Realloc { id: 0, new_size: 5 }, Event::Free { id: 0 }];
         let larger = all_larger(&events);
         assert_eq!(
             larger,
-            [
-                alloc(0, 110),
-                Event::Realloc { id: 0, new_size: 6 },
-                Event::Free { id: 0 }
-            ]
+            [alloc(0, 110), Event::Realloc { id: 0, new_size: 6 }, Event::Free { id: 0 }]
         );
         for seed in 0..20 {
-            let Event::Alloc { size, .. } = some_larger(&events, seed)[0] else {
-                panic!()
-            };
+            let Event::Alloc { size, .. } = some_larger(&events, seed)[0] else { panic!() };
             assert!((100..=120).contains(&size));
         }
     }

@@ -30,22 +30,14 @@ pub(super) fn of(sized: &Sized) -> String {
             perturbations(sized)
         );
     }
-    let _ = write!(
-        out,
-        "\nAny program with the same maxima:\n{}",
-        maxima(sized)
-    );
+    let _ = write!(out, "\nAny program with the same maxima:\n{}", maxima(sized));
     out
 }
 
 fn pools(sized: &Sized) -> Table {
     let mut table = Table::default();
     for (index, pool) in sized.pools.iter().enumerate() {
-        let style = if index == 0 {
-            STRONG
-        } else {
-            anstyle::Style::new()
-        };
+        let style = if index == 0 { STRONG } else { anstyle::Style::new() };
         let Some(bytes) = pool.smallest_bytes else {
             table.row(pool.allocator, "none", "it can't manage a pool so large");
             continue;
@@ -53,21 +45,14 @@ fn pools(sized: &Sized) -> Table {
         let how = match pool.always_bytes {
             _ if pool.simulated => "simulated".to_owned(),
             Some(always) if always == bytes => "8 bytes less fail, no longer pool does".to_owned(),
-            Some(always) => format!(
-                "8 bytes less fail, none from {} on does",
-                counted(always, "byte")
-            ),
+            Some(always) => {
+                format!("8 bytes less fail, none from {} on does", counted(always, "byte"))
+            }
             None => "8 bytes less fail, a longer pool may too".to_owned(),
         };
-        let footprint = pool.footprint.map_or(String::new(), |footprint| {
-            format!("footprint {footprint:.3}, ")
-        });
-        table.styled(
-            style,
-            pool.allocator,
-            both(bytes),
-            format!("{footprint}{how}"),
-        );
+        let footprint =
+            pool.footprint.map_or(String::new(), |footprint| format!("footprint {footprint:.3}, "));
+        table.styled(style, pool.allocator, both(bytes), format!("{footprint}{how}"));
     }
     table
 }
@@ -81,30 +66,17 @@ fn margins(sized: &Sized) -> Table {
             human(margin.request_bytes),
             grouped(margin.operation)
         );
-        let label = format!(
-            "{:>4} %  {}",
-            margin.percent_of_smallest,
-            human(margin.pool_bytes)
-        );
+        let label = format!("{:>4} %  {}", margin.percent_of_smallest, human(margin.pool_bytes));
         table.row(&label, human(margin.spare_bytes), note);
     }
     table
 }
 
 fn perturbations(sized: &Sized) -> String {
-    let smallest = sized
-        .pools
-        .first()
-        .and_then(|pool| pool.smallest_bytes)
-        .unwrap_or(0);
+    let smallest = sized.pools.first().and_then(|pool| pool.smallest_bytes).unwrap_or(0);
     let growth = |bytes: u64| (bytes as f64 / smallest.max(1) as f64 - 1.0) * 100.0;
-    let widest = sized
-        .perturbed
-        .iter()
-        .flat_map(|change| &change.pool_bytes)
-        .max()
-        .copied()
-        .unwrap_or(1);
+    let widest =
+        sized.perturbed.iter().flat_map(|change| &change.pool_bytes).max().copied().unwrap_or(1);
     let mut table = Table::default();
     for Perturbed { change, pool_bytes } in &sized.perturbed {
         let middle = pool_bytes[pool_bytes.len() / 2];
@@ -124,9 +96,7 @@ fn perturbations(sized: &Sized) -> String {
         table.row(
             change,
             format!("{} ({:+.1} %)", human(middle), growth(middle)),
-            format!("{spread} {}", bar(above, BAR_WIDTH))
-                .trim()
-                .to_owned(),
+            format!("{spread} {}", bar(above, BAR_WIDTH)).trim().to_owned(),
         );
     }
     table.to_string()

@@ -26,12 +26,7 @@ pub(super) trait Screen {
 }
 
 /// A picture's size where there is no terminal.
-const PLAIN: Rect = Rect {
-    x: 0,
-    y: 0,
-    width: 100,
-    height: 32,
-};
+const PLAIN: Rect = Rect { x: 0, y: 0, width: 100, height: 32 };
 /// Between two pictures.
 const FRAME: Duration = Duration::from_millis(50);
 /// Holders shown.
@@ -43,9 +38,7 @@ pub(super) fn plain(screen: &impl Screen) -> String {
     screen.render(PLAIN, &mut buffer);
     let mut out = String::new();
     for y in 0..PLAIN.height {
-        let row: String = (0..PLAIN.width)
-            .map(|x| buffer[(x, y)].symbol().to_owned())
-            .collect();
+        let row: String = (0..PLAIN.width).map(|x| buffer[(x, y)].symbol().to_owned()).collect();
         let _ = writeln!(out, "{}", row.trim_end());
     }
     out
@@ -114,10 +107,7 @@ impl Header {
             Line::from(vec![
                 Text::styled(self.title, bold),
                 Text::raw(format!("  {}  ", self.pool)),
-                Text::styled(
-                    format!(" {} ", self.state),
-                    Style::new().bg(colour).fg(Color::White),
-                ),
+                Text::styled(format!(" {} ", self.state), Style::new().bg(colour).fg(Color::White)),
             ]),
             Line::from(first),
             Line::from(second),
@@ -206,9 +196,7 @@ pub(super) fn map(
             Style::new().fg(Color::Rgb(r, g, b))
         };
         let (x, y) = (at % width, at / width);
-        buffer[(inside.x + x as u16, inside.y + y as u16)]
-            .set_symbol(symbol)
-            .set_style(style);
+        buffer[(inside.x + x as u16, inside.y + y as u16)].set_symbol(symbol).set_style(style);
     }
 }
 
@@ -233,11 +221,7 @@ pub(super) fn holders(holders: &[Holder], area: Rect, buffer: &mut Buffer) {
     block.render(area, buffer);
     let lines = holders.iter().map(|holder| {
         let name: String = holder.name.chars().take(24).collect();
-        Line::from(format!(
-            "{name:<24} {:>9} {:>9}",
-            grouped(holder.blocks),
-            human(holder.bytes)
-        ))
+        Line::from(format!("{name:<24} {:>9} {:>9}", grouped(holder.blocks), human(holder.bytes)))
     });
     Paragraph::new(lines.collect::<Vec<_>>()).render(inside, buffer);
 }

@@ -138,10 +138,7 @@ impl Now {
                     let name = format!("{} to {}", human(from), human(2 * from));
                     (name, 1, block.size_bytes as u64)
                 }
-                BlockState::Slab {
-                    slot_bytes,
-                    used_slots,
-                } => {
+                BlockState::Slab { slot_bytes, used_slots } => {
                     let bytes = (slot_bytes * used_slots) as u64;
                     (format!("slots of {slot_bytes}"), used_slots as u64, bytes)
                 }
@@ -160,13 +157,7 @@ impl Now {
         now.free_bytes = pool_bytes.saturating_sub(now.used_bytes);
         let holders = holders.into_iter().filter(|(_, (blocks, _))| *blocks > 0);
         now.holders = draw::largest(
-            holders
-                .map(|(name, (blocks, bytes))| Holder {
-                    name,
-                    blocks,
-                    bytes,
-                })
-                .collect(),
+            holders.map(|(name, (blocks, bytes))| Holder { name, blocks, bytes }).collect(),
         );
         now
     }
@@ -246,21 +237,14 @@ impl Watcher {
     fn take(&mut self, sample: &Sample) {
         let now = Now::of(&self.process, sample);
         let ever_used = now.pool_bytes - now.never_used_bytes.min(now.pool_bytes);
-        let map_bytes = ever_used
-            .next_power_of_two()
-            .max(MAP_BYTES_MIN)
-            .min(now.pool_bytes.max(1));
+        let map_bytes = ever_used.next_power_of_two().max(MAP_BYTES_MIN).min(now.pool_bytes.max(1));
         let mut cells = Cells::new(PIECES, map_bytes as f64);
         for block in &sample.blocks {
             let (share, block_bytes) = match block.state {
                 BlockState::Used => (1.0, block.size_bytes),
-                BlockState::Slab {
-                    slot_bytes,
-                    used_slots,
-                } => (
-                    (slot_bytes * used_slots) as f64 / block.size_bytes as f64,
-                    slot_bytes,
-                ),
+                BlockState::Slab { slot_bytes, used_slots } => {
+                    ((slot_bytes * used_slots) as f64 / block.size_bytes as f64, slot_bytes)
+                }
                 _ => continue,
             };
             self.largest_bytes = self.largest_bytes.max(block_bytes);
@@ -301,9 +285,7 @@ impl Watcher {
 
     /// The first moment at which this was most.
     fn extreme(&self, value: impl Fn(&Now) -> u64) -> Option<usize> {
-        (0..self.moments.len())
-            .rev()
-            .max_by_key(|&at| value(&self.moments[at].now))
+        (0..self.moments.len()).rev().max_by_key(|&at| value(&self.moments[at].now))
     }
 
     fn at(&self) -> usize {
@@ -312,12 +294,7 @@ impl Watcher {
     }
 
     fn header(&self, moment: &Moment) -> Header {
-        let Now {
-            program,
-            process_id,
-            region_bytes,
-            ..
-        } = &moment.now;
+        let Now { program, process_id, region_bytes, .. } = &moment.now;
         let now = &moment.now;
         let state = match self.chosen {
             Some(_) => format!("paused at {:.1} s", moment.after.as_secs_f64()),
@@ -342,11 +319,7 @@ impl Watcher {
                     "failed requests {}   refused frees {}{}",
                     grouped(now.failed_requests),
                     grouped(now.refused_frees),
-                    if now.whole {
-                        ""
-                    } else {
-                        "   (too busy to be seen whole)"
-                    },
+                    if now.whole { "" } else { "   (too busy to be seen whole)" },
                 ),
             ],
         }
@@ -365,11 +338,7 @@ impl Watcher {
                 })
                 .collect()
         };
-        let most = self
-            .moments
-            .iter()
-            .map(|moment| moment.now.used_bytes)
-            .max();
+        let most = self.moments.iter().map(|moment| moment.now.used_bytes).max();
         let most = most.unwrap_or(0);
         draw::curve(
             format!("used bytes, up to {}", human(most)),
@@ -409,31 +378,15 @@ impl Screen for Watcher {
         let cells = |count: usize| {
             let piece_bytes = moment.map_bytes as f64 / PIECES as f64;
             let mut cells = Cells::new(count, moment.map_bytes as f64);
-            for (at, piece) in moment
-                .pieces
-                .iter()
-                .enumerate()
-                .filter(|(_, p)| p.share > 0)
-            {
+            for (at, piece) in moment.pieces.iter().enumerate().filter(|(_, p)| p.share > 0) {
                 let (from, to) = (at as f64 * piece_bytes, (at + 1) as f64 * piece_bytes);
                 let share = f64::from(piece.share) / 255.0;
                 let block_bytes = (f64::from(piece.size) / 8.0).exp2().ceil() as usize;
-                cells.lay(
-                    from as usize,
-                    to as usize - from as usize,
-                    share,
-                    block_bytes,
-                );
+                cells.lay(from as usize, to as usize - from as usize, share, block_bytes);
             }
             cells.finish()
         };
-        draw::map(
-            title,
-            doublings_up_to(self.largest_bytes),
-            cells,
-            map,
-            buffer,
-        );
+        draw::map(title, doublings_up_to(self.largest_bytes), cells, map, buffer);
         draw::holders(&moment.now.holders, side, buffer);
         self.curves(curves, buffer);
         draw::keys(
@@ -444,11 +397,7 @@ impl Screen for Watcher {
     }
 
     fn press(&mut self, key: KeyCode, with: KeyModifiers) -> bool {
-        let stride = if with.contains(KeyModifiers::SHIFT) {
-            100
-        } else {
-            1
-        };
+        let stride = if with.contains(KeyModifiers::SHIFT) { 100 } else { 1 };
         let last = self.moments.len().saturating_sub(1);
         let at = self.at();
         self.chosen = match key {

@@ -54,9 +54,7 @@ pub struct Args {
 impl Args {
     pub(super) fn run(self) -> Result<Answer, InputError> {
         if self.json && self.at.is_none() && !self.list {
-            return Err(InputError(
-                "--json answers for one moment: say --at, or --list".into(),
-            ));
+            return Err(InputError("--json answers for one moment: say --at, or --list".into()));
         }
         if self.list {
             return list(self.json);
@@ -96,10 +94,7 @@ impl Args {
         }
         let trace = open_trace(&path)?;
         if trace.events().is_empty() {
-            return Err(InputError(format!(
-                "{}: there is no operation to show",
-                path.display()
-            )));
+            return Err(InputError(format!("{}: there is no operation to show", path.display())));
         }
         let kind = self.allocator.unwrap_or(Kind::Heap);
         let pool = self.pool.unwrap_or(PoolSize::Min).bytes(&trace, kind)?;
@@ -129,9 +124,7 @@ use live::{list, watch};
 
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 fn list(_json: bool) -> Result<Answer, InputError> {
-    Err(InputError(
-        "running processes can be watched on 64-bit Linux only".into(),
-    ))
+    Err(InputError("running processes can be watched on 64-bit Linux only".into()))
 }
 
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]

@@ -106,12 +106,7 @@ impl<'a> Player<'a> {
     }
 
     pub(super) fn now(&self) -> Now {
-        let column = self
-            .history
-            .columns
-            .get(self.column())
-            .copied()
-            .unwrap_or_default();
+        let column = self.history.columns.get(self.column()).copied().unwrap_or_default();
         let live: Vec<&Span> = self.history.live_at(self.event()).collect();
         Now {
             operation: self.event() as u64 + 1,
@@ -127,11 +122,7 @@ impl<'a> Player<'a> {
         // By site, or by power of two of the size, before names are looked up.
         let mut groups: HashMap<(u32, u32), (&Span, u64, u64)> = HashMap::new();
         for span in live {
-            let class = if span.site == 0 {
-                span.place.size_bytes.max(1).ilog2()
-            } else {
-                0
-            };
+            let class = if span.site == 0 { span.place.size_bytes.max(1).ilog2() } else { 0 };
             let (_, blocks, bytes) = groups.entry((span.site, class)).or_insert((span, 0, 0));
             *blocks += 1;
             *bytes += span.place.len_bytes as u64;
@@ -220,13 +211,7 @@ impl Screen for Player<'_> {
         let [top, map, side, curves, keys] = draw::areas(area);
         let now = self.now();
         self.header(&now).render(top, buffer);
-        draw::map(
-            "pool".into(),
-            self.doublings,
-            |count| self.cells(count),
-            map,
-            buffer,
-        );
+        draw::map("pool".into(), self.doublings, |count| self.cells(count), map, buffer);
         draw::holders(&now.holders, side, buffer);
         self.curves(curves, buffer);
         draw::keys(
@@ -237,11 +222,7 @@ impl Screen for Player<'_> {
     }
 
     fn press(&mut self, key: KeyCode, with: KeyModifiers) -> bool {
-        let stride = if with.contains(KeyModifiers::SHIFT) {
-            100.0
-        } else {
-            1.0
-        };
+        let stride = if with.contains(KeyModifiers::SHIFT) { 100.0 } else { 1.0 };
         let mut step = |by: f64| {
             self.paused = true;
             let whole = self.at.floor();
@@ -285,12 +266,8 @@ mod tests {
 
     fn trace() -> Trace {
         let mut builder = TraceBuilder::default();
-        let ids: Vec<u32> = (0..50)
-            .map(|n| builder.alloc(100 + 10 * n, 8).unwrap())
-            .collect();
-        ids.iter()
-            .step_by(2)
-            .for_each(|&id| builder.free(id).unwrap());
+        let ids: Vec<u32> = (0..50).map(|n| builder.alloc(100 + 10 * n, 8).unwrap()).collect();
+        ids.iter().step_by(2).for_each(|&id| builder.free(id).unwrap());
         builder.finish()
     }
 

@@ -36,8 +36,7 @@ impl<T: Tiers, G: Geometry> Manage for Heap<'static, T, G> {
     }
 
     unsafe fn alloc(&mut self, layout: Layout) -> *mut u8 {
-        self.allocate(layout)
-            .map_or(null_mut(), |block| block.cast().as_ptr())
+        self.allocate(layout).map_or(null_mut(), |block| block.cast().as_ptr())
     }
 
     unsafe fn dealloc(&mut self, ptr: *mut u8, layout: Layout) {
@@ -103,8 +102,7 @@ impl Manage for Allocator {
         // SAFETY: as promised by the caller.
         unsafe {
             let new = Layout::from_size_align_unchecked(new_bytes, old.align());
-            self.reallocate(NonNull::new_unchecked(ptr), new)
-                .map_or(null_mut(), NonNull::as_ptr)
+            self.reallocate(NonNull::new_unchecked(ptr), new).map_or(null_mut(), NonNull::as_ptr)
         }
     }
 }
@@ -118,16 +116,11 @@ pub struct Bump {
 impl Manage for Bump {
     unsafe fn over(base: NonNull<u8>, len_bytes: usize) -> Option<Self> {
         let next = base.as_ptr();
-        Some(Self {
-            next,
-            end: next.wrapping_add(len_bytes),
-        })
+        Some(Self { next, end: next.wrapping_add(len_bytes) })
     }
 
     unsafe fn alloc(&mut self, layout: Layout) -> *mut u8 {
-        let start = self
-            .next
-            .wrapping_add(self.next.align_offset(layout.align()));
+        let start = self.next.wrapping_add(self.next.align_offset(layout.align()));
         if self.end.addr().wrapping_sub(start.addr()) < layout.size() {
             return null_mut();
         }

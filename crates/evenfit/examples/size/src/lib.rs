@@ -12,11 +12,7 @@ mod static_heap;
 use allocator::Allocator;
 
 /// A heap in a static has its own.
-const POOL_BYTES: usize = if cfg!(feature = "static-heap") {
-    0
-} else {
-    64 * 1024
-};
+const POOL_BYTES: usize = if cfg!(feature = "static-heap") { 0 } else { 64 * 1024 };
 static mut POOL: [MaybeUninit<u8>; POOL_BYTES] = [MaybeUninit::uninit(); POOL_BYTES];
 static mut ALLOCATOR: MaybeUninit<Allocator> = MaybeUninit::uninit();
 
@@ -60,9 +56,7 @@ pub unsafe extern "C" fn probe_free(ptr: *mut u8, bytes: usize, align: usize) {
     // SAFETY: as promised by the caller.
     unsafe {
         let layout = Layout::from_size_align_unchecked(bytes, align);
-        (*(&raw mut ALLOCATOR))
-            .assume_init_mut()
-            .dealloc(ptr, layout);
+        (*(&raw mut ALLOCATOR)).assume_init_mut().dealloc(ptr, layout);
     }
 }
 

@@ -22,17 +22,12 @@ unsafe impl Sync for CriticalSection {}
 
 // SAFETY: a critical section excludes all other cores and handlers; `held` excludes nesting.
 unsafe impl Lock for CriticalSection {
-    const UNLOCKED: Self = Self {
-        held: Cell::new(false),
-    };
+    const UNLOCKED: Self = Self { held: Cell::new(false) };
 
     #[inline]
     fn hold<R>(&self, f: impl FnOnce() -> R) -> R {
         critical_section::with(|_| {
-            assert!(
-                !self.held.replace(true),
-                "the heap was used while it was being inspected"
-            );
+            assert!(!self.held.replace(true), "the heap was used while it was being inspected");
             let _release = ReleaseOnDrop(&self.held);
             f()
         })

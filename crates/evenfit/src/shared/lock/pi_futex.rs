@@ -29,23 +29,16 @@ pub struct PiFutex {
 // SAFETY: only the thread whose id is in `word` runs its closure: put there by its own
 // compare-and-swap from 0 or by the kernel. A thread finding its own id there is stopped.
 unsafe impl Lock for PiFutex {
-    const UNLOCKED: Self = Self {
-        word: AtomicU32::new(0),
-    };
+    const UNLOCKED: Self = Self { word: AtomicU32::new(0) };
 
     #[inline]
     fn hold<R>(&self, f: impl FnOnce() -> R) -> R {
         let thread_id = current_thread_id();
-        let taken = self
-            .word
-            .compare_exchange(0, thread_id, Ordering::Acquire, Ordering::Relaxed);
+        let taken = self.word.compare_exchange(0, thread_id, Ordering::Acquire, Ordering::Relaxed);
         if taken.is_err() {
             self.wait();
         }
-        let _release = UnlockOnDrop {
-            lock: self,
-            thread_id,
-        };
+        let _release = UnlockOnDrop { lock: self, thread_id };
         f()
     }
 }

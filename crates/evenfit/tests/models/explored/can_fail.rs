@@ -43,12 +43,9 @@ macro_rules! faulty_lock {
     };
 }
 
-faulty_lock!(Sound, Acquire, Release, |flag, order| flag
-    .swap(true, order));
-faulty_lock!(NoAcquire, Relaxed, Release, |flag, order| flag
-    .swap(true, order));
-faulty_lock!(NoRelease, Acquire, Relaxed, |flag, order| flag
-    .swap(true, order));
+faulty_lock!(Sound, Acquire, Release, |flag, order| flag.swap(true, order));
+faulty_lock!(NoAcquire, Relaxed, Release, |flag, order| flag.swap(true, order));
+faulty_lock!(NoRelease, Acquire, Relaxed, |flag, order| flag.swap(true, order));
 faulty_lock!(TwoSteps, Acquire, Release, |flag, order| {
     let held = flag.load(order);
     if !held {
@@ -94,12 +91,7 @@ fn what_is_wrong_is_noticed() {
     for (name, expected) in WRONG {
         let this = std::env::current_exe().expect("this test has a path");
         let output = std::process::Command::new(this)
-            .args([
-                &format!("explored::can_fail::{name}"),
-                "--exact",
-                "--ignored",
-                "--nocapture",
-            ])
+            .args([&format!("explored::can_fail::{name}"), "--exact", "--ignored", "--nocapture"])
             .output()
             .expect("this test runs");
         let said = String::from_utf8_lossy(&output.stderr);

@@ -50,10 +50,7 @@ pub(super) fn futex(word: &AtomicU32, operation: libc::c_int) -> libc::c_int {
 }
 
 fn lock(word: &AtomicU32, address: usize, this_thread: u32) -> libc::c_int {
-    let mut waiters = KERNEL
-        .waiters
-        .lock()
-        .expect("no thread panics in the kernel");
+    let mut waiters = KERNEL.waiters.lock().expect("no thread panics in the kernel");
     let seen = word.load(Ordering::SeqCst);
     if seen & libc::FUTEX_TID_MASK == this_thread {
         return libc::EDEADLK;
@@ -72,19 +69,13 @@ fn lock(word: &AtomicU32, address: usize, this_thread: u32) -> libc::c_int {
     let waiter = (address, this_thread);
     waiters.0.push(waiter);
     while waiters.0.contains(&waiter) {
-        waiters = KERNEL
-            .served
-            .wait(waiters)
-            .expect("no thread panics in the kernel");
+        waiters = KERNEL.served.wait(waiters).expect("no thread panics in the kernel");
     }
     0
 }
 
 fn unlock(word: &AtomicU32, address: usize, this_thread: u32) -> libc::c_int {
-    let mut waiters = KERNEL
-        .waiters
-        .lock()
-        .expect("no thread panics in the kernel");
+    let mut waiters = KERNEL.waiters.lock().expect("no thread panics in the kernel");
     if word.load(Ordering::SeqCst) & libc::FUTEX_TID_MASK != this_thread {
         return libc::EPERM;
     }
@@ -95,14 +86,7 @@ fn unlock(word: &AtomicU32, address: usize, this_thread: u32) -> libc::c_int {
     };
     let (_, next) = waiters.0.remove(first);
     let more = waiters.0.iter().any(|&(of, _)| of == address);
-    word.store(
-        if more {
-            next | libc::FUTEX_WAITERS
-        } else {
-            next
-        },
-        Ordering::SeqCst,
-    );
+    word.store(if more { next | libc::FUTEX_WAITERS } else { next }, Ordering::SeqCst);
     KERNEL.served.notify_all();
     0
 }
