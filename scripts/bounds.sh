@@ -11,7 +11,8 @@ case ${1:-} in '' | x86-64 | cortex-m) ;; *) sed -n 2,6p "$0" >&2; exit 2 ;; esa
 if [ "${1:-x86-64}" = x86-64 ]; then
     for level in 3 s z; do
         EVENFIT_WRITE_BOUNDS=1 CARGO_PROFILE_RELEASE_OPT_LEVEL=$level \
-            cargo test --release -p evenfit-verify --test operation_bound -- --ignored --nocapture no_operation
+            cargo test --release -p evenfit-verify --no-default-features --features stepping \
+            --test operation_bound -- --ignored --nocapture no_operation
     done
 fi
 if [ "${1:-cortex-m}" = cortex-m ]; then

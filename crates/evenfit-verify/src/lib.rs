@@ -13,7 +13,7 @@
 //!   the exact instructions of one call: together they test the operation bound.
 //!
 //! Without the feature `std` it needs an allocator only, so that the same oracles run on a device.
-#![cfg_attr(not(feature = "std"), no_std)]
+#![cfg_attr(not(any(feature = "std", feature = "stepping")), no_std)]
 #![cfg_attr(
     not(feature = "std"),
     allow(rustdoc::broken_intra_doc_links, reason = "some modules need `std`")
@@ -41,7 +41,7 @@ pub mod sanitizer;
 #[cfg(feature = "std")]
 pub mod shared;
 pub mod states;
-#[cfg(all(feature = "std", target_arch = "x86_64", target_os = "linux"))]
+#[cfg(all(feature = "stepping", target_arch = "x86_64", target_os = "linux"))]
 pub mod stepping;
 pub mod subject;
 

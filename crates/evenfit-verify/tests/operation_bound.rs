@@ -2,14 +2,16 @@
 //! with the tables in `docs/bounds.md` for the level of optimisation that this is built with.
 //!
 //! ```sh
-//! cargo test --release -p evenfit-verify --test operation_bound                  # some 100,000 states
-//! cargo test --release -p evenfit-verify --test operation_bound -- --ignored    # millions
-//! CARGO_PROFILE_RELEASE_OPT_LEVEL=s ...                                            # optimised for size, or z
-//! EVENFIT_WRITE_BOUNDS=1 ...                                                       # writes the tables instead
-//! EVENFIT_BREAKDOWN=1 ... --nocapture                                              # where the instructions go, by line
+//! alias bound="cargo test --release -p evenfit-verify --no-default-features --features stepping \
+//!     --test operation_bound"
+//! bound                     # some 100,000 states
+//! bound -- --ignored        # millions
+//! CARGO_PROFILE_RELEASE_OPT_LEVEL=s ...    # optimised for size, or z
+//! EVENFIT_WRITE_BOUNDS=1 ...               # writes the tables instead
+//! EVENFIT_BREAKDOWN=1 ... --nocapture      # where the instructions go, by line
 //! ```
 //! Without `--release` only the cost among holes is tried.
-#![cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#![cfg(all(feature = "stepping", target_arch = "x86_64", target_os = "linux"))]
 
 use std::collections::BTreeMap;
 

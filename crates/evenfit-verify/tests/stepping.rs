@@ -1,5 +1,5 @@
 //! The counts against code whose instructions are known.
-#![cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#![cfg(all(feature = "stepping", target_arch = "x86_64", target_os = "linux"))]
 
 use std::arch::asm;
 
