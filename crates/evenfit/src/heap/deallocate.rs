@@ -90,15 +90,16 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         layout: Option<Layout>,
     ) -> Result<(), FreeError> {
         let old = self.old_block(ptr);
-        let live = self.live_at(ptr, layout);
-        // SAFETY: it is live, and given up.
-        match live.and_then(|live| unsafe { self.free_live(live) }) {
-            Ok(()) => {
-                old.freed();
-                Ok(())
-            }
-            Err(error) => Err(self.refused(error)),
+        let freed = match self.live_at(ptr, layout) {
+            // SAFETY: it is live, and given up.
+            Ok(live) => unsafe { self.free_live(live) },
+            Err(error) => Err(error),
+        };
+        match freed {
+            Ok(()) => old.freed(),
+            Err(error) => return Err(self.refused(error)),
         }
+        Ok(())
     }
 
     /// # Safety

@@ -62,22 +62,27 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         new: Layout,
     ) -> Result<NonNull<[u8]>, ReallocError> {
         let old_block = self.old_block(ptr);
+        let Some(live) = self.live_at_once(ptr, old) else {
+            return Err(self.why_not_reallocated(ptr, old, new));
+        };
         // SAFETY: it is live, and the caller's. Where there is a new block, the old one is live too, and
         // given up when its content is copied.
-        let block = self.live_at_once(ptr, old).and_then(|live| unsafe {
-            let (block, old_bytes) = match self.resize_or_allocate(live, ptr, old, new)? {
-                Resized::Done(block) => return Some(block),
-                Resized::Elsewhere { block, old_bytes } => (block, old_bytes),
-            };
-            let bytes = old_bytes.min(new.size());
-            block.cast::<u8>().copy_from_nonoverlapping(ptr, bytes);
-            if self.free_live(live).is_err() {
-                // What surrounds the old block was overwritten, so it stays, and the new one goes.
-                let _ = self.try_deallocate(block.cast(), new);
-                return None;
+        let block = unsafe {
+            match self.resize_or_allocate(live, ptr, old, new) {
+                Some(Resized::Done(block)) => Some(block),
+                Some(Resized::Elsewhere { block, old_bytes }) => {
+                    let bytes = old_bytes.min(new.size());
+                    block.cast::<u8>().copy_from_nonoverlapping(ptr, bytes);
+                    let is_freed = self.free_live(live).is_ok();
+                    if !is_freed {
+                        // What surrounds the old block was overwritten, so it stays, and the new one goes.
+                        let _ = self.try_deallocate(block.cast(), new);
+                    }
+                    is_freed.then_some(block)
+                }
+                None => None,
             }
-            Some(block)
-        });
+        };
         match block {
             Some(block) => Ok(old_block.replaced_by(block, new.size())),
             None => Err(self.why_not_reallocated(ptr, old, new)),
@@ -98,9 +103,11 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         new: Layout,
     ) -> Result<Resized, ReallocError> {
         let old_block = self.old_block(ptr);
-        let live = self.live_at_once(ptr, old);
+        let Some(live) = self.live_at_once(ptr, old) else {
+            return Err(self.why_not_reallocated(ptr, old, new));
+        };
         // SAFETY: it is live, and the caller's.
-        match live.and_then(|live| unsafe { self.resize_or_allocate(live, ptr, old, new) }) {
+        match unsafe { self.resize_or_allocate(live, ptr, old, new) } {
             Some(Resized::Done(block)) => {
                 Ok(Resized::Done(old_block.replaced_by(block, new.size())))
             }
