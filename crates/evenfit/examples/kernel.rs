@@ -28,7 +28,7 @@ unsafe impl Sync for InterruptsMasked {}
 unsafe impl Lock for InterruptsMasked {
     const UNLOCKED: Self = Self { held: Cell::new(false) };
 
-    fn hold<R>(&self, f: impl FnOnce() -> R) -> R {
+    fn with<R>(&self, f: impl FnOnce() -> R) -> R {
         let were_on = INTERRUPTS.swap(false, Ordering::SeqCst);
         TIMES_MASKED.fetch_add(1, Ordering::Relaxed);
         assert!(!self.held.replace(true), "the heap's lock was taken twice");

@@ -112,7 +112,7 @@ mod pi_futex {
         static WAITING: AtomicBool = AtomicBool::new(false);
         static ALLOWED: AtomicBool = AtomicBool::new(true);
         let holder = std::thread::spawn(|| {
-            LOCK.hold(|| {
+            LOCK.with(|| {
                 // SAFETY: takes nothing, can't fail.
                 let id = unsafe { libc::gettid() };
                 let before = priority(id);
@@ -135,7 +135,7 @@ mod pi_futex {
             ALLOWED.store(become_real_time(), Ordering::SeqCst);
             WAITING.store(true, Ordering::SeqCst);
             if ALLOWED.load(Ordering::SeqCst) {
-                LOCK.hold(|| {});
+                LOCK.with(|| {});
             }
         });
         let (before, lent) = holder.join().expect("the holder ran to its end");

@@ -22,7 +22,7 @@ pub use pi_futex::PiFutex;
 /// *waits* is the lock's own matter, and each implementation says so.
 ///
 /// # Safety
-/// Two closures given to [`hold`](Self::hold) of one lock must never run at the same time, on several
+/// Two closures given to [`with`](Self::with) of one lock must never run at the same time, on several
 /// threads or nested on one. A nested call may wait forever or end the program; it must not run the closure.
 /// What one closure wrote must be visible to the next.
 pub unsafe trait Lock: Sync {
@@ -30,7 +30,7 @@ pub unsafe trait Lock: Sync {
     const UNLOCKED: Self;
 
     /// Runs `f` with the lock held.
-    fn hold<R>(&self, f: impl FnOnce() -> R) -> R;
+    fn with<R>(&self, f: impl FnOnce() -> R) -> R;
 }
 
 /// The default lock: one atomic flag, no operating system, no dependency.
@@ -58,7 +58,7 @@ unsafe impl Lock for SpinLock {
     const UNLOCKED: Self = Self { held: AtomicBool::new(false) };
 
     #[inline]
-    fn hold<R>(&self, f: impl FnOnce() -> R) -> R {
+    fn with<R>(&self, f: impl FnOnce() -> R) -> R {
         while self.held.swap(true, Ordering::Acquire) {
             // Waits on a plain load, so that waiters do not take the cache line from each other.
             while self.held.load(Ordering::Relaxed) {

@@ -142,7 +142,7 @@ impl<'pool, L: Lock, T: Tiers, G: Geometry> LockedHeap<'pool, L, T, G> {
             *heap = Some(build()?);
             Ok(())
         };
-        self.lock.hold(|| self.heap.with(fill))
+        self.lock.with(|| self.heap.with(fill))
     }
 
     /// Makes the pool longer by memory that follows it: see [`Heap::extend`]. Returns by how many bytes it has grown.
@@ -180,7 +180,7 @@ impl<L: Lock, T: Tiers, G: Geometry> Guarded for LockedHeap<'_, L, T, G> {
             let heap = unsafe { &mut *heap.cast::<Option<Heap<'_, T, G>>>() };
             heap.as_mut().map(f)
         };
-        self.lock.hold(|| self.heap.with(with_heap))
+        self.lock.with(|| self.heap.with(with_heap))
     }
 
     #[inline]

@@ -182,7 +182,7 @@ impl<const BYTES: usize, L: Lock, T: Tiers, G: Geometry> Guarded for StaticHeap<
             // SAFETY: `built_at` is set only once `heap` was written.
             Some(f(unsafe { state.heap.assume_init_mut() }))
         };
-        self.lock.hold(|| self.state.with(with_state))
+        self.lock.with(|| self.state.with(with_state))
     }
 
     #[inline]

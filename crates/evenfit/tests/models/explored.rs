@@ -49,7 +49,7 @@ impl<L: Lock> Counter<L> {
     }
 
     fn increment(&self) -> usize {
-        self.lock.hold(|| {
+        self.lock.with(|| {
             self.count.with_mut(|count| {
                 // SAFETY: the lock is held.
                 unsafe {

@@ -25,7 +25,7 @@ unsafe impl Lock for CriticalSection {
     const UNLOCKED: Self = Self { held: Cell::new(false) };
 
     #[inline]
-    fn hold<R>(&self, f: impl FnOnce() -> R) -> R {
+    fn with<R>(&self, f: impl FnOnce() -> R) -> R {
         critical_section::with(|_| {
             assert!(!self.held.replace(true), "the heap was used while it was being inspected");
             let _release = ReleaseOnDrop(&self.held);

@@ -32,7 +32,7 @@ unsafe impl Lock for PiFutex {
     const UNLOCKED: Self = Self { word: AtomicU32::new(0) };
 
     #[inline]
-    fn hold<R>(&self, f: impl FnOnce() -> R) -> R {
+    fn with<R>(&self, f: impl FnOnce() -> R) -> R {
         let thread_id = current_thread_id();
         let taken = self.word.compare_exchange(0, thread_id, Ordering::Acquire, Ordering::Relaxed);
         if taken.is_err() {

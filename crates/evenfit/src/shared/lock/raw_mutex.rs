@@ -13,7 +13,7 @@ unsafe impl<M: lock_api::RawMutex + Sync> Lock for M {
     const UNLOCKED: Self = M::INIT;
 
     #[inline]
-    fn hold<R>(&self, f: impl FnOnce() -> R) -> R {
+    fn with<R>(&self, f: impl FnOnce() -> R) -> R {
         self.lock();
         let _release = UnlockOnDrop(self);
         f()
@@ -26,7 +26,7 @@ struct UnlockOnDrop<'a, M: lock_api::RawMutex>(&'a M);
 impl<M: lock_api::RawMutex> Drop for UnlockOnDrop<'_, M> {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: made by `hold` right after it took the lock, on this thread.
+        // SAFETY: made by `with` right after it took the lock, on this thread.
         unsafe { self.0.unlock() };
     }
 }

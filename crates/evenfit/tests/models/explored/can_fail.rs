@@ -16,7 +16,7 @@ struct NoLock;
 unsafe impl Lock for NoLock {
     const UNLOCKED: Self = Self;
 
-    fn hold<R>(&self, f: impl FnOnce() -> R) -> R {
+    fn with<R>(&self, f: impl FnOnce() -> R) -> R {
         f()
     }
 }
@@ -30,7 +30,7 @@ macro_rules! faulty_lock {
         unsafe impl Lock for $name {
             const UNLOCKED: Self = Self(AtomicBool::new(false));
 
-            fn hold<R>(&self, f: impl FnOnce() -> R) -> R {
+            fn with<R>(&self, f: impl FnOnce() -> R) -> R {
                 let take: fn(&AtomicBool, Ordering) -> bool = $take;
                 while take(&self.0, Ordering::$acquire) {
                     spin_loop();
@@ -82,7 +82,7 @@ wrong! {
     flag_is_taken_in_two_steps: "Causality violation", excludes::<TwoSteps>(1, 1);
     futex_is_held_already: "already held its lock", explore(ALL, || {
         let lock = PiFutex::UNLOCKED;
-        lock.hold(|| lock.hold(|| ()));
+        lock.with(|| lock.with(|| ()));
     });
 }
 
