@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 
-use evenfit::observe::{Counters, Piece, Whereabouts, layout, walk};
+use evenfit::observe::{Counters, MemoryRange, MetadataAddresses, layout_hash, walk};
 use evenfit::{Block, BlockState};
 use evenfit_trace::live::{PAGE_NAME, Page};
 
@@ -65,7 +65,7 @@ pub struct Process {
     /// Its name, as the kernel has it.
     pub name: String,
     page: u64,
-    whereabouts: Whereabouts,
+    addresses: MetadataAddresses,
     granule_bytes: u64,
 }
 
@@ -91,13 +91,13 @@ impl Process {
         }
         let mut found = None::<Self>;
         for page in pages {
-            let whereabouts = read_page(id, page)?;
-            let granule_bytes = whereabouts.granule_bytes().ok_or(Unseen::NoPool)?;
+            let addresses = read_page(id, page)?;
+            let granule_bytes = addresses.granule_bytes().ok_or(Unseen::NoPool)?;
             let is_larger = found
                 .as_ref()
-                .is_none_or(|other| whereabouts.region_bytes > other.whereabouts.region_bytes);
+                .is_none_or(|other| addresses.region_bytes > other.addresses.region_bytes);
             if is_larger {
-                found = Some(Self { id, name: name(id), page, whereabouts, granule_bytes });
+                found = Some(Self { id, name: name(id), page, addresses, granule_bytes });
             }
         }
         found.ok_or(Unseen::NoPool)
@@ -114,7 +114,7 @@ impl Process {
 
     /// How long the pool's region is.
     pub fn region_bytes(&self) -> u64 {
-        self.whereabouts.region_bytes
+        self.addresses.region_bytes
     }
 
     /// What the counters count in.
@@ -128,11 +128,13 @@ impl Process {
     /// The process has ended or runs another program.
     pub fn counters(&self) -> Result<Counters, Unseen> {
         // What the page says now: another program in the same process has it elsewhere.
-        if read_page(self.id, self.page)? != self.whereabouts {
+        if read_page(self.id, self.page)? != self.addresses {
             return Err(Unseen::NoPool);
         }
-        let words =
-            self.whereabouts.counters.map(|address| Piece { address, len_bytes: size_of::<u64>() });
+        let words = self
+            .addresses
+            .counters
+            .map(|address| MemoryRange { address, len_bytes: size_of::<u64>() });
         let mut counters = [0_u64; Counters::COUNT];
         copy_out(self.id, &words, &mut counters)?;
         Ok(Counters::from_words(counters))
@@ -158,12 +160,12 @@ impl Process {
 
     fn try_sample(&self) -> Result<Sample, Unseen> {
         let counters = self.counters()?;
-        let pieces = self.whereabouts.pieces(&counters).ok_or(Unseen::NoPool)?;
-        let copied_bytes: usize = pieces.iter().map(|piece| piece.len_bytes).sum();
+        let ranges = self.addresses.ranges(&counters).ok_or(Unseen::NoPool)?;
+        let copied_bytes: usize = ranges.iter().map(|range| range.len_bytes).sum();
         let mut copy = vec![0_u32; copied_bytes.div_ceil(size_of::<u32>())];
-        copy_out(self.id, &pieces, &mut copy)?;
+        copy_out(self.id, &ranges, &mut copy)?;
         let mut blocks = Vec::new();
-        walk(&self.whereabouts, &counters, &copy, &mut |block| {
+        walk(&self.addresses, &counters, &copy, &mut |block| {
             blocks.push(block);
         });
         let reaches_the_top = blocks.last().is_some_and(|last| last.state == BlockState::Top)
@@ -194,33 +196,33 @@ fn pages(id: u32) -> Result<Vec<u64>, Unseen> {
     Ok(starts.collect())
 }
 
-fn read_page(id: u32, page: u64) -> Result<Whereabouts, Unseen> {
+fn read_page(id: u32, page: u64) -> Result<MetadataAddresses, Unseen> {
     const WORDS: usize = size_of::<Page>() / size_of::<u64>();
     let mut words = [0_u64; WORDS];
-    let piece = Piece { address: page, len_bytes: size_of::<Page>() };
-    copy_out(id, &[piece], &mut words)?;
+    let range = MemoryRange { address: page, len_bytes: size_of::<Page>() };
+    copy_out(id, &[range], &mut words)?;
     // SAFETY: a page is nothing but words and bytes, any of which are valid.
     let page: Page = unsafe { std::mem::transmute(words) };
     let (name, form) = Page::MAGIC.split_at(Page::MAGIC.len() - 1);
     if !page.magic.starts_with(name) {
         return Err(Unseen::NoPool);
     }
-    if !page.magic.ends_with(form) || page.whereabouts.layout != layout() {
+    if !page.magic.ends_with(form) || page.addresses.layout_hash != layout_hash() {
         return Err(Unseen::OtherVersion);
     }
-    Ok(page.whereabouts)
+    Ok(page.addresses)
 }
 
-/// Copies pieces of another process's memory into `room`, one after the other.
-fn copy_out<T: Word>(id: u32, pieces: &[Piece], room: &mut [T]) -> Result<(), Unseen> {
-    let wanted_bytes: usize = pieces.iter().map(|piece| piece.len_bytes).sum();
+/// Copies ranges of another process's memory into `room`, one after the other.
+fn copy_out<T: Word>(id: u32, ranges: &[MemoryRange], room: &mut [T]) -> Result<(), Unseen> {
+    let wanted_bytes: usize = ranges.iter().map(|range| range.len_bytes).sum();
     assert!(wanted_bytes <= size_of_val(room), "the room is made for it");
     let local = libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: wanted_bytes };
-    let remote: Vec<libc::iovec> = pieces
+    let remote: Vec<libc::iovec> = ranges
         .iter()
-        .map(|piece| libc::iovec {
-            iov_base: std::ptr::without_provenance_mut(piece.address as usize),
-            iov_len: piece.len_bytes,
+        .map(|range| libc::iovec {
+            iov_base: std::ptr::without_provenance_mut(range.address as usize),
+            iov_len: range.len_bytes,
         })
         .collect();
     // SAFETY: the kernel writes into `room` only, whose words may be anything, and reads the other process's memory or refuses to.

@@ -20,7 +20,7 @@
 
 use core::ffi::CStr;
 
-use evenfit::observe::Whereabouts;
+use evenfit::observe::MetadataAddresses;
 use evenfit::{Geometry, Heap, Tiers};
 
 /// The page's name: `/memfd:evenfit-pool` in `/proc/PID/maps`.
@@ -33,7 +33,7 @@ pub struct Page {
     /// [`Page::MAGIC`].
     pub magic: [u8; 8],
     /// Where the heap lies.
-    pub whereabouts: Whereabouts,
+    pub addresses: MetadataAddresses,
 }
 
 impl Page {
@@ -47,7 +47,7 @@ impl Page {
 /// False where the kernel can't make the page; the process then goes on unseen. Call it once a heap, outside of hot paths:
 /// six system calls. Allocates nothing.
 pub fn publish<T: Tiers, G: Geometry>(heap: &Heap<'_, T, G>) -> bool {
-    let page = Page { magic: Page::MAGIC, whereabouts: heap.whereabouts() };
+    let page = Page { magic: Page::MAGIC, addresses: heap.metadata_addresses() };
     // SAFETY: the name is a C string, and the file is closed below.
     let fd = unsafe { libc::memfd_create(PAGE_NAME.as_ptr(), libc::MFD_CLOEXEC) };
     if fd < 0 {

@@ -202,7 +202,7 @@ impl<G: Geometry> Blocks<G> {
 
     /// Where what a walk reads is kept: the end, the top, what it was lowered from, and the rest's start and end.
     #[cfg(target_pointer_width = "64")]
-    pub(crate) fn places(&self) -> [*const usize; 5] {
+    pub(crate) fn counter_words(&self) -> [*const usize; 5] {
         [&self.end, &self.top, &self.top_peak, &self.rest.start, &self.rest.end]
             .map(core::ptr::from_ref)
     }

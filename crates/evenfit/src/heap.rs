@@ -17,7 +17,7 @@ use core::ptr::NonNull;
 
 use crate::blocks::{Blocks, is_aligned};
 use crate::geometry::Geometry;
-use crate::sanitizer::{Old, Watch, requested};
+use crate::sanitizer::{OldBlock, SanitizedPool, requested_bytes};
 use crate::slabs::{Slabs, Slot};
 use crate::tiers::Tiers;
 use crate::{FreeError, InitError, Stats};
@@ -82,7 +82,7 @@ pub struct Heap<'pool, T: Tiers = DefaultTiers, G: Geometry = DefaultGeometry> {
     pool_offset_bytes: usize,
     /// How many granules there is metadata for; the pool may have fewer.
     granules_max: usize,
-    watch: Watch,
+    sanitized: SanitizedPool,
     region: PhantomData<&'pool mut [MaybeUninit<u8>]>,
 }
 
@@ -147,7 +147,7 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         let grown_bytes = (unused_bytes + added_bytes) / align_bytes * align_bytes;
         self.region_bytes += added_bytes;
         self.blocks.end += grown_bytes / G::GRANULE_BYTES;
-        self.watch.extended(grown_bytes);
+        self.sanitized.extended(grown_bytes);
         grown_bytes
     }
 
@@ -161,7 +161,7 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         if let Some(slabs) = self.slabs.as_mut().first_mut() {
             slabs.reset(&self.blocks);
         }
-        self.watch.reset();
+        self.sanitized.reset();
     }
 
     /// A heap over copies of another's metadata, without a pool: only good to be walked.
@@ -171,7 +171,7 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
             region_bytes: 0,
             pool_offset_bytes: 0,
             granules_max: blocks.end,
-            watch: Watch::over(blocks.pool.base(), 0),
+            sanitized: SanitizedPool::new(blocks.pool.base(), 0),
             blocks,
             slabs: T::from(slabs),
             region: PhantomData,
@@ -210,7 +210,7 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
 
     /// As `live_at`, for whom it doesn't matter why there is none: most slots are found at the first look.
     #[inline(always)]
-    fn live_at_once(&self, ptr: NonNull<u8>, layout: Option<Layout>) -> Option<Live> {
+    fn live_at_fast(&self, ptr: NonNull<u8>, layout: Option<Layout>) -> Option<Live> {
         if let (Some(slabs), Some(layout)) = (self.slabs(), layout)
             && slabs.serve(layout)
             && let Some(slot) = slabs.slot_of(ptr, layout.size())
@@ -226,13 +226,13 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
     /// # Errors
     /// [`FreeError`] if no live block starts there.
     pub fn usable_size(&self, ptr: NonNull<u8>) -> Result<usize, FreeError> {
-        Ok(requested(ptr, self.live_bytes(self.live_at(ptr, None)?)))
+        Ok(requested_bytes(ptr, self.live_bytes(self.live_at(ptr, None)?)))
     }
 
     /// What the sanitizers have to forget of the block at `ptr`, if the call succeeds.
     #[inline(always)]
-    fn old_block(&self, ptr: NonNull<u8>) -> Old {
-        Old::block(ptr, || self.usable_size(ptr).ok())
+    fn old_block(&self, ptr: NonNull<u8>) -> OldBlock {
+        OldBlock::new(ptr, || self.usable_size(ptr).ok())
     }
 
     fn live_bytes(&self, live: Live) -> usize {

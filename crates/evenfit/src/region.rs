@@ -14,8 +14,8 @@ use crate::slabs::Slabs;
 ///   '---- with slabs only -----------------'
 /// ```
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Division {
-    pub(crate) begins_offset: usize,
+pub(crate) struct RegionLayout {
+    pub(crate) slab_starts_offset: usize,
     pub(crate) directory_offset: usize,
     pub(crate) map_offset: usize,
     pub(crate) pool_offset: usize,
@@ -23,21 +23,22 @@ pub(crate) struct Division {
     pub(crate) granules: usize,
 }
 
-impl Division {
+impl RegionLayout {
     /// Divides `len_bytes` bytes from `base` on, so that the pool has as many granules as fit behind their own metadata.
-    pub(crate) fn of<G: Geometry>(
+    pub(crate) fn new<G: Geometry>(
         base: NonNull<u8>,
         len_bytes: usize,
         has_slabs: bool,
     ) -> Result<Self, InitError> {
         let aligned = Pool::<G>::GRANULES_ALIGN;
-        let least = Self::behind::<G>(base, GRANULES_MIN.next_multiple_of(aligned), has_slabs);
+        let least =
+            Self::for_granules::<G>(base, GRANULES_MIN.next_multiple_of(aligned), has_slabs);
         // Whatever the alignment of another region.
         let min_bytes = least.end_bytes::<G>() + G::ALIGN_BYTES;
         if least.end_bytes::<G>() > len_bytes {
             return Err(InitError::RegionTooSmall { len_bytes, min_bytes });
         }
-        let max = Self::behind::<G>(base, G::GRANULES_MAX / aligned * aligned, has_slabs);
+        let max = Self::for_granules::<G>(base, G::GRANULES_MAX / aligned * aligned, has_slabs);
         if len_bytes.saturating_sub(G::GRANULE_BYTES * aligned) >= max.end_bytes::<G>() {
             return Err(InitError::RegionTooLarge { len_bytes, max_bytes: max.end_bytes::<G>() });
         }
@@ -47,29 +48,31 @@ impl Division {
         too_many = too_many.min(max.granules / aligned + 1);
         while too_many - fit > 1 {
             let middle = fit + (too_many - fit) / 2;
-            if Self::behind::<G>(base, middle * aligned, has_slabs).end_bytes::<G>() <= len_bytes {
+            if Self::for_granules::<G>(base, middle * aligned, has_slabs).end_bytes::<G>()
+                <= len_bytes
+            {
                 fit = middle;
             } else {
                 too_many = middle;
             }
         }
-        Ok(Self::behind::<G>(base, fit * aligned, has_slabs))
+        Ok(Self::for_granules::<G>(base, fit * aligned, has_slabs))
     }
 
     /// The metadata of so many granules, and the pool behind.
-    fn behind<G: Geometry>(base: NonNull<u8>, granules: usize, has_slabs: bool) -> Self {
+    fn for_granules<G: Geometry>(base: NonNull<u8>, granules: usize, has_slabs: bool) -> Self {
         let pad = |offset: usize, align: usize| {
             base.addr().get().wrapping_add(offset).wrapping_neg() & (align - 1)
         };
-        let begins_offset = pad(0, align_of::<u32>());
-        let mut directory_offset = begins_offset;
+        let slab_starts_offset = pad(0, align_of::<u32>());
+        let mut directory_offset = slab_starts_offset;
         if has_slabs {
-            directory_offset += Slabs::<G>::begins_bytes(granules) + Slabs::<G>::HEADS_BYTES;
+            directory_offset += Slabs::<G>::starts_bytes(granules) + Slabs::<G>::HEADS_BYTES;
         }
         let map_offset = directory_offset + Directory::<G>::bytes(granules);
         let map_end = map_offset + Map::bytes(granules);
         Self {
-            begins_offset,
+            slab_starts_offset,
             directory_offset,
             map_offset,
             pool_offset: map_end + pad(map_end, G::ALIGN_BYTES),

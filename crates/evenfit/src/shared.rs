@@ -30,7 +30,7 @@ pub(crate) mod sealed {
     use super::{Geometry, Heap, Tiers};
 
     /// The part of a shared heap that only this crate implements.
-    pub trait Guarded {
+    pub trait HeapAccess {
         type Tiers: Tiers;
         type Geometry: Geometry;
 
@@ -47,15 +47,15 @@ pub(crate) mod sealed {
 }
 
 /// A heap behind a lock, [`StaticHeap`] or [`LockedHeap`]: what a [`Budget`] is a share of.
-pub trait SharedHeap: sealed::Guarded {}
+pub trait SharedHeap: sealed::HeapAccess {}
 
-impl<H: sealed::Guarded> SharedHeap for H {}
+impl<H: sealed::HeapAccess> SharedHeap for H {}
 
 /// Copies a block's content to the new one, and frees the old one by `free`; where that is refused, the new one.
 ///
 /// # Safety
 /// `ptr` is live with layout `old` and the caller's; `block` is new, live with layout `new`. `free` frees what it is given.
-unsafe fn move_to(
+unsafe fn copy_and_free(
     block: NonNull<[u8]>,
     ptr: NonNull<u8>,
     old: Layout,

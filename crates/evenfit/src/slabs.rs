@@ -37,7 +37,7 @@ mod classes;
 mod descriptor;
 mod free;
 
-pub(crate) use self::check::Live;
+pub(crate) use self::check::SlabTally;
 
 use core::alloc::Layout;
 use core::cell::UnsafeCell;
@@ -62,14 +62,14 @@ pub struct Slabs<G: Geometry> {
     request_bytes_end: usize,
     /// The address of granule 0, as slabs number them.
     origin: *mut u8,
-    begins: *mut u32,
+    starts: *mut u32,
     segments: usize,
     /// The descriptor of the slab that begins among granules 0 to `SHORT_END`, as slabs number them.
     descriptors: *mut u8,
     /// Slabs.
     open: usize,
     /// Granules that their blocks have more than a slab.
-    granules_more: u32,
+    extra_granules: u32,
     /// In a cell, since a class's record is reached from several functions by its address.
     records: UnsafeCell<[Record; CLASSES_MAX]>,
     geometry: core::marker::PhantomData<G>,
@@ -90,7 +90,7 @@ impl<G: Geometry> Slabs<G> {
     }
 
     /// How long the words of the segments are: one more, so that the first has one before.
-    pub(crate) fn begins_bytes(granules: usize) -> usize {
+    pub(crate) fn starts_bytes(granules: usize) -> usize {
         (Self::segments(granules) + 1) * size_of::<u32>()
     }
 
@@ -99,26 +99,26 @@ impl<G: Geometry> Slabs<G> {
         Self {
             request_bytes_end: 0,
             origin: core::ptr::null_mut(),
-            begins: core::ptr::null_mut(),
+            starts: core::ptr::null_mut(),
             segments: 0,
             descriptors: core::ptr::null_mut(),
             open: 0,
-            granules_more: 0,
+            extra_granules: 0,
             records: UnsafeCell::new([const { Record::none() }; CLASSES_MAX]),
             geometry: core::marker::PhantomData,
         }
     }
 
     /// # Safety
-    /// `begins` are as long as `begins_bytes` says for `granules`, zero, and nobody else's; so are the `HEADS_BYTES` before the
+    /// `begins` are as long as `starts_bytes` says for `granules`, zero, and nobody else's; so are the `HEADS_BYTES` before the
     /// directory of `blocks`.
-    pub(crate) unsafe fn new(begins: NonNull<u32>, blocks: &Blocks<G>, granules: usize) -> Self {
+    pub(crate) unsafe fn new(starts: NonNull<u32>, blocks: &Blocks<G>, granules: usize) -> Self {
         const { assert!(!G::HAS_SLABS || size_of::<Descriptor>() <= 8 * Self::ENTRY_BYTES) };
         let directory = blocks.directory.start().as_ptr().cast::<u8>();
         let mut slabs = Self {
             request_bytes_end: Self::TABLE.largest + 1,
             origin: blocks.pool.base().as_ptr().wrapping_sub(Self::BIAS * G::GRANULE_BYTES),
-            begins: begins.as_ptr(),
+            starts: starts.as_ptr(),
             segments: Self::segments(granules),
             descriptors: directory.wrapping_sub(Self::HEADS_BYTES),
             ..Self::none()
@@ -131,7 +131,7 @@ impl<G: Geometry> Slabs<G> {
             unsafe {
                 slabs.descriptor(head).write_unaligned(Descriptor::head(head));
                 let record = slabs.record(Class::new(number));
-                slabs.look_at(record, head);
+                slabs.set_current_word(record, head);
             }
         }
         slabs
@@ -177,8 +177,8 @@ impl<G: Geometry> Slabs<G> {
     /// # Safety
     /// The granule lies in a segment.
     #[inline(always)]
-    unsafe fn nearest(&self, granule: usize) -> u32 {
-        let segment = self.begins.wrapping_add(granule >> Self::SEGMENT_LOG2);
+    unsafe fn nearest_start(&self, granule: usize) -> u32 {
+        let segment = self.starts.wrapping_add(granule >> Self::SEGMENT_LOG2);
         // SAFETY: there is a word before that of the first segment.
         let (before, own) = unsafe { (*segment, *segment.wrapping_add(1)) };
         // Where none begins it wraps, and so lies beyond any granule.
@@ -186,8 +186,8 @@ impl<G: Geometry> Slabs<G> {
     }
 
     #[inline(always)]
-    fn slab_at(begin: u32) -> SlabId {
-        begin >> Self::ENTRY_LOG2
+    fn slab_at(slab_start: u32) -> SlabId {
+        slab_start >> Self::ENTRY_LOG2
     }
 
     /// Where a slab begins, as slabs number granules: among those of its entry, whatever was written over its descriptor.
@@ -195,9 +195,9 @@ impl<G: Geometry> Slabs<G> {
     /// # Safety
     /// A slab or a head.
     #[inline(always)]
-    unsafe fn begin(&self, slab: SlabId) -> usize {
+    unsafe fn start_of(&self, slab: SlabId) -> usize {
         // SAFETY: as promised by the caller.
-        let low = unsafe { (*self.descriptor(slab)).begin_low } as usize % G::SHORT_END;
+        let low = unsafe { (*self.descriptor(slab)).start_low } as usize % G::SHORT_END;
         (slab as usize) << Self::ENTRY_LOG2 | low
     }
 
@@ -209,8 +209,8 @@ impl<G: Geometry> Slabs<G> {
     }
 
     #[inline(always)]
-    fn begin_of(&self, granule: usize) -> *mut u32 {
-        self.begins.wrapping_add((granule >> Self::SEGMENT_LOG2) + 1)
+    fn start_word(&self, granule: usize) -> *mut u32 {
+        self.starts.wrapping_add((granule >> Self::SEGMENT_LOG2) + 1)
     }
 
     /// The slot's length in bytes.
@@ -225,7 +225,7 @@ impl<G: Geometry> Slabs<G> {
     }
 
     /// Leaves a request for fewer bytes in a slot that is larger than it needs. False: it needs a larger one.
-    pub(crate) fn keep_for(&mut self, slot: Slot, size: usize) -> bool {
+    pub(crate) fn shrink_in_slot(&mut self, slot: Slot, size: usize) -> bool {
         if size >= self.request_bytes_end {
             return false;
         }
@@ -255,12 +255,12 @@ impl<G: Geometry> Slabs<G> {
 
     /// Forgets all slabs, of a block tier that was reset.
     pub(crate) fn reset(&mut self, blocks: &Blocks<G>) {
-        if let Some(begins) = NonNull::new(self.begins) {
+        if let Some(starts) = NonNull::new(self.starts) {
             let granules = (self.segments - 1) * Self::SLAB_GRANULES - Self::BIAS;
             // SAFETY: the words of the segments, and of the heads, are the slabs' alone; no slab begins beyond what was used.
             unsafe {
-                begins.write_bytes(0, Self::segments(blocks.top_peak()).min(self.segments) + 1);
-                let mut fresh = Self::new(begins, blocks, granules);
+                starts.write_bytes(0, Self::segments(blocks.top_peak()).min(self.segments) + 1);
+                let mut fresh = Self::new(starts, blocks, granules);
                 fresh.segments = self.segments;
                 *self = fresh;
             }
@@ -270,7 +270,7 @@ impl<G: Geometry> Slabs<G> {
     /// Used slots, and the bytes of slabs that are in none.
     pub(crate) fn used(&self) -> (usize, usize) {
         let mut used_slots = 0;
-        let granules = self.open * Self::SLAB_GRANULES + self.granules_more as usize;
+        let granules = self.open * Self::SLAB_GRANULES + self.extra_granules as usize;
         let mut free_bytes = granules * G::GRANULE_BYTES;
         for record in self.all_records() {
             used_slots += record.live as usize;

@@ -69,7 +69,7 @@ macro_rules! probe {
                             21 => { heap.reset(); 1 }
                             22 => heap.pool_start() as usize,
                             23 => heap.realloc_uncopied(ptr, size).is_ok() as usize,
-                            24 => heap.whereabouts().map as usize,
+                            24 => heap.metadata_addresses().map as usize,
                             _ => heap.has_slabs() as usize,
                         };
                     }
@@ -104,13 +104,13 @@ pub unsafe extern "C" fn default(base: NonNull<u8>, len: usize, operation: u8) -
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn observed(
-    whereabouts: &observe::Whereabouts, words: &[u64; observe::Counters::COUNT], copy: *const u32, len: usize,
+    addresses: &observe::MetadataAddresses, words: &[u64; observe::Counters::COUNT], copy: *const u32, len: usize,
 ) -> usize {
     let counters = observe::Counters::from_words(*words);
-    let Some(pieces) = whereabouts.pieces(&counters) else { return 0 };
-    let mut sum = pieces[0].len_bytes;
+    let Some(ranges) = addresses.ranges(&counters) else { return 0 };
+    let mut sum = ranges[0].len_bytes;
     let copy = unsafe { core::slice::from_raw_parts(copy, len) };
-    observe::walk(whereabouts, &counters, copy, &mut |block| sum = sum.wrapping_add(block.size_bytes));
+    observe::walk(addresses, &counters, copy, &mut |block| sum = sum.wrapping_add(block.size_bytes));
     sum
 }
 

@@ -4,14 +4,14 @@
 use core::alloc::Layout;
 use core::mem::MaybeUninit;
 
-use evenfit::observe::{Counters, Whereabouts, layout, walk};
+use evenfit::observe::{Counters, MetadataAddresses, layout_hash, walk};
 use evenfit::{
     Aligned, Auto, Block, BlockState, BlocksOnly, Builder, Compact, Geometry, Heap, Standard,
     Tiers, Wide, WithSlabs,
 };
 
 /// Copies as a reader in another process would, from the addresses alone.
-fn copy(whereabouts: &Whereabouts) -> (Counters, Vec<u32>) {
+fn copy(addresses: &MetadataAddresses) -> (Counters, Vec<u32>) {
     let bytes = |address: u64, len_bytes: usize| -> Vec<u8> {
         (0..len_bytes)
             // SAFETY: the heap is alive, and nothing runs beside this test.
@@ -19,10 +19,10 @@ fn copy(whereabouts: &Whereabouts) -> (Counters, Vec<u32>) {
             .collect()
     };
     let word = |address| u64::from_ne_bytes(bytes(address, 8).try_into().unwrap());
-    let counters = Counters::from_words(whereabouts.counters.map(word));
-    let pieces = whereabouts.pieces(&counters).unwrap();
+    let counters = Counters::from_words(addresses.counters.map(word));
+    let ranges = addresses.ranges(&counters).unwrap();
     let copied: Vec<u8> =
-        pieces.into_iter().flat_map(|piece| bytes(piece.address, piece.len_bytes)).collect();
+        ranges.into_iter().flat_map(|range| bytes(range.address, range.len_bytes)).collect();
     let words = copied.chunks(4).map(|chunk| {
         let mut word = [0; 4];
         word[..chunk.len()].copy_from_slice(chunk);
@@ -32,9 +32,9 @@ fn copy(whereabouts: &Whereabouts) -> (Counters, Vec<u32>) {
 }
 
 /// What a walk over a copy visits.
-fn seen(whereabouts: &Whereabouts, counters: &Counters, copy: &[u32]) -> Option<Vec<Block>> {
+fn seen(addresses: &MetadataAddresses, counters: &Counters, copy: &[u32]) -> Option<Vec<Block>> {
     let mut blocks = Vec::new();
-    walk(whereabouts, counters, copy, &mut |block| blocks.push(block)).then_some(blocks)
+    walk(addresses, counters, copy, &mut |block| blocks.push(block)).then_some(blocks)
 }
 
 fn filled<T: Tiers, G: Geometry>(region: &mut [MaybeUninit<u8>]) -> Heap<'_, T, G> {
@@ -61,17 +61,17 @@ fn filled<T: Tiers, G: Geometry>(region: &mut [MaybeUninit<u8>]) -> Heap<'_, T, 
 fn a_copy_shows_the_same_blocks<T: Tiers, G: Geometry>(region_bytes: usize) -> Vec<Block> {
     let mut region = vec![MaybeUninit::uninit(); region_bytes];
     let heap = filled::<T, G>(&mut region);
-    let whereabouts = heap.whereabouts();
-    assert_eq!(whereabouts.region_bytes, region_bytes as u64);
-    assert_eq!(whereabouts.granule_bytes(), Some(G::GRANULE_BYTES as u64));
-    assert_eq!(whereabouts.layout, layout());
-    let (counters, copy) = copy(&whereabouts);
+    let addresses = heap.metadata_addresses();
+    assert_eq!(addresses.region_bytes, region_bytes as u64);
+    assert_eq!(addresses.granule_bytes(), Some(G::GRANULE_BYTES as u64));
+    assert_eq!(addresses.layout_hash, layout_hash());
+    let (counters, copy) = copy(&addresses);
     assert!(
         size_of_val(&copy[..]) < region_bytes / 20 + 4096,
         "of {region_bytes} bytes {} are copied",
         size_of_val(&copy[..])
     );
-    let seen = seen(&whereabouts, &counters, &copy).unwrap();
+    let seen = seen(&addresses, &counters, &copy).unwrap();
     assert_eq!(seen, heap.blocks().collect::<Vec<_>>());
     assert!(seen.len() > 100, "{}", seen.len());
     let stats = heap.stats();
@@ -113,14 +113,14 @@ fn a_copy_shows_the_rest() {
     // SAFETY: live, and not used again.
     unsafe { heap.try_deallocate(blocks[1].cast(), layout).unwrap() };
     heap.allocate(Layout::new::<[u64; 10]>()).unwrap();
-    let whereabouts = heap.whereabouts();
-    let (counters, copy) = copy(&whereabouts);
+    let addresses = heap.metadata_addresses();
+    let (counters, copy) = copy(&addresses);
     assert_eq!(counters.rest, [1010, 2000]);
     let expected: Vec<_> = heap.blocks().collect();
-    assert_eq!(seen(&whereabouts, &counters, &copy).unwrap(), expected);
+    assert_eq!(seen(&addresses, &counters, &copy).unwrap(), expected);
     for torn in [[0; 2], [1010, 1009], [1010, 1 << 40], [u64::MAX, 5]] {
         let counters = with_rest(&counters, torn);
-        let seen = seen(&whereabouts, &counters, &copy).unwrap();
+        let seen = seen(&addresses, &counters, &copy).unwrap();
         assert_ne!(seen, expected, "the directory knows the length of what was there before");
         assert_eq!(seen[..2], expected[..2]);
     }
@@ -142,11 +142,11 @@ fn a_copy_shows_the_slab_before_the_top() {
         for _ in 0..slabs * 8 {
             heap.allocate(slot).unwrap();
         }
-        let whereabouts = heap.whereabouts();
-        let (counters, copy) = copy(&whereabouts);
+        let addresses = heap.metadata_addresses();
+        let (counters, copy) = copy(&addresses);
         assert_eq!(counters.top as usize * 8, slabs * 2048, "the last slab ends at the top");
         let full = BlockState::Slab { slot_bytes: 256, used_slots: 8 };
-        let seen = seen(&whereabouts, &counters, &copy).unwrap();
+        let seen = seen(&addresses, &counters, &copy).unwrap();
         let mut seen: Vec<_> = seen.iter().map(|block| block.state).collect();
         assert_eq!(seen.pop(), Some(BlockState::Top));
         assert_eq!(seen, vec![full; slabs]);
@@ -156,8 +156,8 @@ fn a_copy_shows_the_slab_before_the_top() {
 fn a_torn_copy_is_walked_to_an_end<T: Tiers, G: Geometry>() {
     let mut region = vec![MaybeUninit::uninit(); 300_000];
     let heap = filled::<T, G>(&mut region);
-    let whereabouts = heap.whereabouts();
-    let (counters, whole) = copy(&whereabouts);
+    let addresses = heap.metadata_addresses();
+    let (counters, whole) = copy(&addresses);
     let mut random = fastrand::Rng::with_seed(1);
     let mut next = || random.u64(..);
     for _ in 0..3_000 {
@@ -173,7 +173,7 @@ fn a_torn_copy_is_walked_to_an_end<T: Tiers, G: Geometry>() {
         let rest = [next() % 2 * counters.rest[0], next() % (2 * counters.end)];
         let counters = with_rest(&counters, rest);
         let mut end = 0;
-        for block in seen(&whereabouts, &counters, &copy).unwrap() {
+        for block in seen(&addresses, &counters, &copy).unwrap() {
             assert_eq!(block.offset_bytes, end);
             assert!(block.size_bytes > 0);
             end += block.size_bytes;
@@ -191,7 +191,7 @@ fn a_torn_copy_of_every_geometry_is_walked_to_an_end() {
     a_torn_copy_is_walked_to_an_end::<BlocksOnly, Compact>();
 }
 
-/// Nothing beyond the copy is read: it ends where inaccessible memory begins, and says what leads the walk as far as can be.
+/// Nothing beyond the copy is read: it ends where inaccessible memory slab_starts, and says what leads the walk as far as can be.
 #[test]
 fn nothing_beyond_the_copy_is_read() {
     const PAGES_BYTES: usize = 64 << 10;
@@ -212,19 +212,19 @@ fn nothing_beyond_the_copy_is_read() {
     let mut random = fastrand::Rng::with_seed(1);
     let mut next = || random.u64(..);
     for granules in 1..700 {
-        for (geometry, begins) in geometries() {
-            let whereabouts = Whereabouts {
-                layout: layout(),
+        for (geometry, slab_starts) in geometries() {
+            let addresses = MetadataAddresses {
+                layout_hash: layout_hash(),
                 geometry,
                 region_bytes: 1 << 20,
-                begins,
+                slab_starts,
                 directory: 1,
                 map: 1,
                 counters: [0; Counters::COUNT],
             };
             let counters = Counters::from_words([1 << 14, granules, 0, 0, granules, 0, 0, 0]);
-            let pieces = whereabouts.pieces(&counters).unwrap();
-            let bytes: usize = pieces.iter().map(|piece| piece.len_bytes).sum();
+            let ranges = addresses.ranges(&counters).unwrap();
+            let bytes: usize = ranges.iter().map(|range| range.len_bytes).sum();
             let start = guarded.len() - bytes.div_ceil(4);
             let copy = &mut guarded[start..];
             for round in 0..3 {
@@ -235,8 +235,8 @@ fn nothing_beyond_the_copy_is_read() {
                         _ => next() as u32,
                     };
                 }
-                assert!(walk(&whereabouts, &counters, copy, &mut |_| ()));
-                assert!(!walk(&whereabouts, &counters, &copy[1..], &mut |_| ()), "too short");
+                assert!(walk(&addresses, &counters, copy, &mut |_| ()));
+                assert!(!walk(&addresses, &counters, &copy[1..], &mut |_| ()), "too short");
             }
         }
     }
@@ -249,7 +249,7 @@ fn geometries() -> [(u64, u64); 5] {
     fn number<G: Geometry>() -> u64 {
         let mut region = [MaybeUninit::uninit(); 4096];
         let heap = Builder::<BlocksOnly, G>::new().build(&mut region).unwrap();
-        heap.whereabouts().geometry
+        heap.metadata_addresses().geometry
     }
     [
         (number::<Standard>(), 0),
@@ -264,23 +264,23 @@ fn geometries() -> [(u64, u64); 5] {
 fn impossible_counters_and_lengths_are_refused() {
     let mut region = vec![MaybeUninit::uninit(); 300_000];
     let heap = filled::<WithSlabs, Standard>(&mut region);
-    let whereabouts = heap.whereabouts();
-    let (counters, copy) = copy(&whereabouts);
+    let addresses = heap.metadata_addresses();
+    let (counters, copy) = copy(&addresses);
     let words = [counters.end, counters.top, 0, 0, 0, 0, 0, 0];
     for (at, wrong) in [(1, counters.end + 1), (0, 1 << 60), (0, 300_000 / 8 + 1), (0, u64::MAX)] {
         let mut words = words;
         words[at] = wrong;
         let counters = Counters::from_words(words);
-        assert_eq!(whereabouts.pieces(&counters), None);
-        assert_eq!(seen(&whereabouts, &counters, &copy), None);
+        assert_eq!(addresses.ranges(&counters), None);
+        assert_eq!(seen(&addresses, &counters, &copy), None);
     }
-    assert_eq!(seen(&whereabouts, &counters, &copy[1..]), None);
+    assert_eq!(seen(&addresses, &counters, &copy[1..]), None);
     let [(_, _), .., (compact, _)] = geometries();
     for geometry in [0, u64::MAX, compact] {
         // Compact pools have no slabs.
-        let whereabouts = Whereabouts { geometry, ..whereabouts };
-        assert_eq!(whereabouts.pieces(&counters), None);
-        assert_eq!(seen(&whereabouts, &counters, &copy), None);
+        let addresses = MetadataAddresses { geometry, ..addresses };
+        assert_eq!(addresses.ranges(&counters), None);
+        assert_eq!(seen(&addresses, &counters, &copy), None);
     }
     let mut numbers: Vec<u64> = geometries().iter().map(|(number, _)| *number).collect();
     numbers.dedup();

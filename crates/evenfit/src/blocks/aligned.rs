@@ -77,7 +77,7 @@ impl<G: Geometry> Blocks<G> {
         if len < G::SHORT_END && unsafe { self.bins.is_filled(len) } {
             return Some(Found::Listed(len));
         }
-        self.find_elsewhere(len)
+        self.find_fit(len)
     }
 
     /// Where the first aligned block can begin in a free one, if one of any length can. What stays before it must be a block.

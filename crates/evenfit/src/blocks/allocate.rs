@@ -10,7 +10,7 @@ use crate::geometry::Geometry;
 use crate::opaque::{opaque, reread};
 
 /// A block, as long as the caller may use it. `None`: no free block is long enough, or the one found
-/// was overwritten; [`Blocks::why_none`] says which. A pair of registers, as a `Result` would not be.
+/// was overwritten; [`Blocks::explain_failure`] says which. A pair of registers, as a `Result` would not be.
 pub(crate) type Allocated = Option<NonNull<[u8]>>;
 
 impl<G: Geometry> Blocks<G> {
@@ -103,7 +103,7 @@ impl<G: Geometry> Blocks<G> {
     unsafe fn allocate_by_search(&mut self, mut len: usize) -> Allocated {
         // SAFETY: what is found is free, so it is nobody's, and long enough.
         unsafe {
-            let found = self.find_elsewhere(len)?;
+            let found = self.find_fit(len)?;
             let blocks = reread(self);
             let run = match found {
                 Found::Listed(bin) => blocks.pop_head(bin, len)?,

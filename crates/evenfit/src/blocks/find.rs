@@ -26,7 +26,7 @@ impl<G: Geometry> Blocks<G> {
     // Once in the code of a small machine: 270 bytes less.
     #[cfg_attr(target_pointer_width = "64", inline(always))]
     #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
-    pub(super) fn find_elsewhere(&self, len: usize) -> Option<Found> {
+    pub(super) fn find_fit(&self, len: usize) -> Option<Found> {
         let in_rest = len <= self.rest.len();
         // SAFETY: bins are those that Bins names.
         unsafe {
@@ -88,7 +88,7 @@ impl<G: Geometry> Blocks<G> {
 
     /// Why a request of `len` granules was not served: a block that could serve it was overwritten, or there is none.
     #[cold]
-    pub(crate) fn why_none(&self, len: usize, align: usize) -> AllocError {
+    pub(crate) fn explain_failure(&self, len: usize, align: usize) -> AllocError {
         let is_aligned_by_all = align <= G::ALIGN_BYTES;
         let is_found =
             if is_aligned_by_all { len <= self.largest() } else { self.can_align(len, align) };

@@ -62,7 +62,7 @@ impl<G: Geometry> Blocks<G> {
                 debug_assert!(is_removed, "it has just been listed");
                 self.map.clear(first, FREE_START);
             }
-            crate::sanitizer::moving(self.pool.block_at(start), moved, payload_bytes);
+            crate::sanitizer::unpoison_move(self.pool.block_at(start), moved, payload_bytes);
             self.pool.copy_down(start, first, payload_bytes);
             let run = Run { start: first, end: limit };
             let len = self.split(run, new_len, false);

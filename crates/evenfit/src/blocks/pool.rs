@@ -104,7 +104,7 @@ impl<G: Geometry> Pool<G> {
     pub(super) unsafe fn next(self, granule: usize) -> Link {
         let links = self.links(granule);
         // SAFETY: any eight bytes are links.
-        sanitizer::own(links, || unsafe { (*links).next })
+        sanitizer::access_free(links, || unsafe { (*links).next })
     }
 
     /// # Safety
@@ -113,7 +113,7 @@ impl<G: Geometry> Pool<G> {
     pub(super) unsafe fn prev(self, granule: usize) -> Link {
         let links = self.links(granule);
         // SAFETY: as above.
-        sanitizer::own(links, || unsafe { (*links).prev })
+        sanitizer::access_free(links, || unsafe { (*links).prev })
     }
 
     /// # Safety
@@ -122,7 +122,7 @@ impl<G: Geometry> Pool<G> {
     pub(super) unsafe fn set_next(self, granule: usize, next: Link) {
         let links = self.links(granule);
         // SAFETY: the block is free, so its memory is the heap's.
-        sanitizer::own(links, || unsafe { (*links).next = next });
+        sanitizer::access_free(links, || unsafe { (*links).next = next });
     }
 
     /// # Safety
@@ -131,7 +131,7 @@ impl<G: Geometry> Pool<G> {
     pub(super) unsafe fn set_prev(self, granule: usize, prev: Link) {
         let links = self.links(granule);
         // SAFETY: as above.
-        sanitizer::own(links, || unsafe { (*links).prev = prev });
+        sanitizer::access_free(links, || unsafe { (*links).prev = prev });
     }
 
     #[inline(always)]
@@ -147,7 +147,7 @@ impl<G: Geometry> Pool<G> {
     pub(super) unsafe fn footer_of(self, end: usize) -> usize {
         let footer = self.footer(end);
         // SAFETY: the last eight bytes of a block.
-        sanitizer::own(footer, || unsafe { *footer }) as usize
+        sanitizer::access_free(footer, || unsafe { *footer }) as usize
     }
 
     /// # Safety
@@ -156,7 +156,7 @@ impl<G: Geometry> Pool<G> {
     pub(super) unsafe fn set_footer(self, end: usize, granules: usize) {
         let footer = self.footer(end);
         // SAFETY: the block is free, so its memory is the heap's.
-        sanitizer::own(footer, || unsafe { *footer = granules as u32 });
+        sanitizer::access_free(footer, || unsafe { *footer = granules as u32 });
     }
 
     /// The last eight bytes before a granule, as the owner of the block there has written them.
@@ -167,7 +167,7 @@ impl<G: Geometry> Pool<G> {
     pub(super) unsafe fn last_bytes_of(self, end: usize) -> core::mem::MaybeUninit<u64> {
         let bytes = self.footer(end).cast();
         // SAFETY: the last eight bytes of a block.
-        sanitizer::own(bytes, || unsafe { *bytes })
+        sanitizer::access_free(bytes, || unsafe { *bytes })
     }
 
     /// # Safety
@@ -176,7 +176,7 @@ impl<G: Geometry> Pool<G> {
     pub(super) unsafe fn set_last_bytes(self, end: usize, last: core::mem::MaybeUninit<u64>) {
         let bytes = self.footer(end).cast();
         // SAFETY: the last eight bytes of a block.
-        sanitizer::own(bytes, || unsafe { *bytes = last });
+        sanitizer::access_free(bytes, || unsafe { *bytes = last });
     }
 
     /// Copies the content of a block downwards, where it may overlap.

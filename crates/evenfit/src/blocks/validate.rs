@@ -23,13 +23,13 @@ impl<G: Geometry> Blocks<G> {
     ) -> Result<(usize, usize), FreeError> {
         let start = self.pool.granule_at(ptr);
         if start >= self.top {
-            return Err(self.why_no_block(ptr));
+            return Err(self.explain_refusal(ptr));
         }
         // SAFETY: below the top.
         let (window, len) = unsafe { (self.map.window(start), self.used_len(start)) };
         // A long block of no long length is a slab: no block of a caller's.
         if !window.is_used_start() || window.is_long_used(G::SHORT_END) && len < G::SHORT_END {
-            return Err(self.why_no_block(ptr));
+            return Err(self.explain_refusal(ptr));
         }
         // Only a directory that was written over has a longer one.
         if len > self.top - start {
@@ -46,7 +46,7 @@ impl<G: Geometry> Blocks<G> {
 
     /// Names what is wrong with a pointer that is no block's.
     #[cold]
-    fn why_no_block(&self, ptr: NonNull<u8>) -> FreeError {
+    fn explain_refusal(&self, ptr: NonNull<u8>) -> FreeError {
         let offset_bytes = self.pool.offset_bytes(ptr);
         let granule = offset_bytes / G::GRANULE_BYTES;
         if granule >= self.end {

@@ -37,7 +37,7 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
             Some(slot) => Some(slot),
             None => self.blocks.allocate(layout),
         };
-        block.map(|block| self.watch.allocated(block, layout.size()))
+        block.map(|block| self.sanitized.allocated(block, layout.size()))
     }
 
     /// Counts a request that failed, and says why it did.
@@ -45,7 +45,7 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
     #[inline(never)]
     pub(super) fn fail(&mut self, layout: Layout) -> AllocError {
         self.count_failed();
-        self.blocks.why_none(Pool::<G>::granules(layout.size()), layout.align())
+        self.blocks.explain_failure(Pool::<G>::granules(layout.size()), layout.align())
     }
 
     pub(super) fn count_failed(&mut self) {

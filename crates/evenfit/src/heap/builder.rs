@@ -8,8 +8,8 @@ use super::Heap;
 use crate::InitError;
 use crate::blocks::{Blocks, Directory, Map, Pool};
 use crate::geometry::Geometry;
-use crate::region::Division;
-use crate::sanitizer::Watch;
+use crate::region::RegionLayout;
+use crate::sanitizer::SanitizedPool;
 use crate::slabs::Slabs;
 use crate::tiers::{BlocksOnly, Tiers, WithSlabs};
 
@@ -122,31 +122,31 @@ impl<T: Tiers, G: Geometry> Builder<T, G> {
         }
         let max_bytes = self.max_bytes.max(len_bytes);
         let has_slabs = G::HAS_SLABS && max_bytes >= T::SLABS_REGION_BYTES_MIN;
-        let division = Division::of::<G>(base, max_bytes, has_slabs)?;
-        let granules = division.granules_in::<G>(len_bytes)?;
-        // SAFETY: what the division names lies in the region, apart and aligned; see `Division`.
+        let layout = RegionLayout::new::<G>(base, max_bytes, has_slabs)?;
+        let granules = layout.granules_in::<G>(len_bytes)?;
+        // SAFETY: what the division names lies in the region, apart and aligned; see `RegionLayout`.
         unsafe {
             if !self.is_zero {
-                base.write_bytes(0, division.pool_offset);
+                base.write_bytes(0, layout.pool_offset);
             }
-            let map = Map::new(base.add(division.map_offset));
-            let directory = Directory::new(base.add(division.directory_offset).cast());
-            let pool = Pool::new(base.add(division.pool_offset));
+            let map = Map::new(base.add(layout.map_offset));
+            let directory = Directory::new(base.add(layout.directory_offset).cast());
+            let pool = Pool::new(base.add(layout.pool_offset));
             let blocks = Blocks::new(map, directory, pool, granules);
             let slabs = if has_slabs {
-                Slabs::new(base.add(division.begins_offset).cast(), &blocks, division.granules)
+                Slabs::new(base.add(layout.slab_starts_offset).cast(), &blocks, layout.granules)
             } else {
                 Slabs::none()
             };
             let pool_bytes = granules * G::GRANULE_BYTES;
-            let watch = Watch::over(base.add(division.pool_offset), pool_bytes);
+            let sanitized = SanitizedPool::new(base.add(layout.pool_offset), pool_bytes);
             Ok(Heap {
                 blocks,
                 slabs: T::from(slabs),
                 region_bytes: len_bytes,
-                pool_offset_bytes: division.pool_offset,
-                granules_max: division.granules,
-                watch,
+                pool_offset_bytes: layout.pool_offset,
+                granules_max: layout.granules,
+                sanitized,
                 region: PhantomData,
             })
         }

@@ -6,7 +6,7 @@ use core::ptr::NonNull;
 use super::{Heap, Live};
 use crate::blocks::{Allocated, Pool, is_aligned};
 use crate::geometry::Geometry;
-use crate::sanitizer::requested;
+use crate::sanitizer::requested_bytes;
 use crate::tiers::Tiers;
 use crate::{AllocError, FreeError, ReallocError};
 
@@ -62,8 +62,8 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         new: Layout,
     ) -> Result<NonNull<[u8]>, ReallocError> {
         let old_block = self.old_block(ptr);
-        let Some(live) = self.live_at_once(ptr, old) else {
-            return Err(self.why_not_reallocated(ptr, old, new));
+        let Some(live) = self.live_at_fast(ptr, old) else {
+            return Err(self.explain_reallocation(ptr, old, new));
         };
         // SAFETY: it is live, and the caller's. Where there is a new block, the old one is live too, and
         // given up when its content is copied.
@@ -85,7 +85,7 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         };
         match block {
             Some(block) => Ok(old_block.replaced_by(block, new.size())),
-            None => Err(self.why_not_reallocated(ptr, old, new)),
+            None => Err(self.explain_reallocation(ptr, old, new)),
         }
     }
 
@@ -103,8 +103,8 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         new: Layout,
     ) -> Result<Resized, ReallocError> {
         let old_block = self.old_block(ptr);
-        let Some(live) = self.live_at_once(ptr, old) else {
-            return Err(self.why_not_reallocated(ptr, old, new));
+        let Some(live) = self.live_at_fast(ptr, old) else {
+            return Err(self.explain_reallocation(ptr, old, new));
         };
         // SAFETY: it is live, and the caller's.
         match unsafe { self.resize_or_allocate(live, ptr, old, new) } {
@@ -112,7 +112,7 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
                 Ok(Resized::Done(old_block.replaced_by(block, new.size())))
             }
             Some(elsewhere) => Ok(elsewhere),
-            None => Err(self.why_not_reallocated(ptr, old, new)),
+            None => Err(self.explain_reallocation(ptr, old, new)),
         }
     }
 
@@ -134,11 +134,11 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
                 return Some(Resized::Done(block));
             }
             let old_bytes =
-                old.map_or_else(|| requested(ptr, self.live_bytes(live)), |old| old.size());
+                old.map_or_else(|| requested_bytes(ptr, self.live_bytes(live)), |old| old.size());
             if let Some(block) = self.allocate_uncounted(new) {
                 return Some(Resized::Elsewhere { block, old_bytes });
             }
-            self.keep_live(live, ptr, old_bytes, new).map(Resized::Done)
+            self.resize_as_last_resort(live, ptr, old_bytes, new).map(Resized::Done)
         }
     }
 
@@ -198,7 +198,7 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
     /// It is live, starts at `ptr`, has `old_bytes` of content, and is the caller's.
     #[cold]
     #[inline(never)]
-    unsafe fn keep_live(
+    unsafe fn resize_as_last_resort(
         &mut self,
         live: Live,
         ptr: NonNull<u8>,
@@ -209,7 +209,7 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
             Live::Slot(slot) => {
                 let (slabs, _) = self.slabs_mut()?;
                 let slot_bytes = slabs.slot_bytes(slot);
-                let fits = is_aligned(ptr, new.align()) && slabs.keep_for(slot, new.size());
+                let fits = is_aligned(ptr, new.align()) && slabs.shrink_in_slot(slot, new.size());
                 fits.then(|| NonNull::slice_from_raw_parts(ptr, slot_bytes))
             }
             #[cfg(not(feature = "move-down"))]
@@ -226,7 +226,7 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
                     let align = new.align();
                     let moved = self.blocks.move_down(start, len, new_len, align, payload_bytes)?;
                     let block = NonNull::slice_from_raw_parts(moved, new_len * G::GRANULE_BYTES);
-                    Some(self.watch.allocated(block, new.size()))
+                    Some(self.sanitized.allocated(block, new.size()))
                 }
             }
         }
@@ -235,7 +235,7 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
     /// Counts a reallocation that failed, and says why it did.
     #[cold]
     #[inline(never)]
-    fn why_not_reallocated(
+    fn explain_reallocation(
         &mut self,
         ptr: NonNull<u8>,
         old: Option<Layout>,

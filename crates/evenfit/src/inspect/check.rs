@@ -6,7 +6,7 @@
 use crate::blocks::Run;
 use crate::geometry::Geometry;
 use crate::heap::Heap;
-use crate::slabs::Live;
+use crate::slabs::SlabTally;
 use crate::tiers::Tiers;
 use crate::{BlockState, CheckError};
 
@@ -27,11 +27,11 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
     /// # Errors
     /// [`CheckError`], which names what is wrong and where.
     pub fn check(&self) -> Result<(), CheckError> {
-        let mut live = Live::default();
-        let tally = self.check_map(&mut live)?;
+        let mut slab_tally = SlabTally::default();
+        let tally = self.check_map(&mut slab_tally)?;
         self.blocks.check_bins(tally.listed_blocks)?;
         if let Some(slabs) = self.slabs() {
-            slabs.check_lists(&live, self.blocks.top)?;
+            slabs.check_lists(&slab_tally, self.blocks.top)?;
         }
         let counters = &self.blocks.counters;
         if tally.used_granules != counters.used
@@ -46,7 +46,7 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         Ok(())
     }
 
-    fn check_map(&self, live: &mut Live) -> Result<Tally, CheckError> {
+    fn check_map(&self, slab_tally: &mut SlabTally) -> Result<Tally, CheckError> {
         let blocks = &self.blocks;
         let mut tally = Tally::default();
         let mut start = 0;
@@ -77,7 +77,7 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
                 tally.used_blocks += 1;
             }
             if let (BlockState::Slab { .. }, Some(slabs)) = (state, self.slabs())
-                && !slabs.check_slab(start, live)
+                && !slabs.check_slab(start, slab_tally)
             {
                 return Err(CheckError::Slab { offset_bytes });
             }

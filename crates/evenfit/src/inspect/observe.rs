@@ -3,7 +3,7 @@
 //! Nothing here costs the heap anything: a reader copies the metadata out of the process's memory whenever it likes. The
 //! heap goes on meanwhile, so what a copy says may never have been true at one moment; every walk over it ends all the same.
 //!
-//! A reader copies the counters first; [`Whereabouts::pieces`] then says what else to copy, and [`walk`] walks it.
+//! A reader copies the counters first; [`MetadataAddresses::ranges`] then says what else to copy, and [`walk`] walks it.
 
 use core::ptr::NonNull;
 
@@ -17,15 +17,15 @@ use crate::tiers::{Tiers, WithSlabs};
 /// Where in its process's memory a heap keeps what describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
-pub struct Whereabouts {
-    /// How this build of the library lays out its metadata: [`layout`]. A reader needs the same.
-    pub layout: u64,
+pub struct MetadataAddresses {
+    /// How this build of the library lays out its metadata: [`layout_hash`]. A reader needs the same.
+    pub layout_hash: u64,
     /// Which geometry the pool has.
     pub geometry: u64,
     /// How long the region is, in bytes.
     pub region_bytes: u64,
     /// The address of the words that say where slabs begin; 0 for a heap without slabs.
-    pub begins: u64,
+    pub slab_starts: u64,
     /// The address of the directory, where slabs have their descriptors too.
     pub directory: u64,
     /// The address of the map.
@@ -34,7 +34,7 @@ pub struct Whereabouts {
     pub counters: [u64; Counters::COUNT],
 }
 
-/// What the heap counts, in granules where not said otherwise: see [`Whereabouts::counters`].
+/// What the heap counts, in granules where not said otherwise: see [`MetadataAddresses::counters`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counters {
@@ -77,7 +77,7 @@ impl Counters {
 
 /// Bytes to copy from another process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Piece {
+pub struct MemoryRange {
     /// Where they lie.
     pub address: u64,
     /// How many they are.
@@ -86,15 +86,15 @@ pub struct Piece {
 
 impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
     /// Where this heap lies: good until it is moved or dropped. O(1).
-    pub fn whereabouts(&self) -> Whereabouts {
+    pub fn metadata_addresses(&self) -> MetadataAddresses {
         let blocks = &self.blocks;
-        let [end, top, top_peak, rest, rest_end] = blocks.places();
+        let [end, top, top_peak, rest, rest_end] = blocks.counter_words();
         let stats = self.stats();
-        Whereabouts {
-            layout: layout(),
+        MetadataAddresses {
+            layout_hash: layout_hash(),
             geometry: number::<G>(),
             region_bytes: (stats.pool_bytes + stats.metadata_bytes) as u64,
-            begins: self.slabs().map_or(0, |slabs| slabs.begins().addr() as u64),
+            slab_starts: self.slabs().map_or(0, |slabs| slabs.starts().addr() as u64),
             directory: blocks.directory.start().addr().get() as u64,
             map: blocks.map.start().addr().get() as u64,
             counters: [
@@ -111,7 +111,7 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
     }
 }
 
-impl Whereabouts {
+impl MetadataAddresses {
     /// The unit of [`Counters`]; `None` for a geometry that this library doesn't know.
     pub fn granule_bytes(&self) -> Option<u64> {
         Some(View::of(self)?.granule_bytes)
@@ -120,38 +120,38 @@ impl Whereabouts {
     /// What describes the pool up to the top: to be copied one after the other for [`walk`]. `None`: no heap has such counters.
     ///
     /// In all less than a twentieth of [`region_bytes`](Self::region_bytes) and 4 KiB, whatever the counters say.
-    pub fn pieces(&self, counters: &Counters) -> Option<[Piece; 3]> {
+    pub fn ranges(&self, counters: &Counters) -> Option<[MemoryRange; 3]> {
         let view = View::of(self)?;
         let is_possible = counters.top <= counters.end
             && counters.end <= view.granules_max
             && counters.end.saturating_mul(view.granule_bytes) <= self.region_bytes
-            && (view.has_slabs || self.begins == 0);
+            && (view.has_slabs || self.slab_starts == 0);
         if !is_possible {
             return None;
         }
-        let [begins_bytes, directory_bytes, map_bytes] = (view.lengths)(counters.top as usize);
-        let piece = |address, len_bytes| Piece { address, len_bytes };
+        let [starts_bytes, directory_bytes, map_bytes] = (view.lengths)(counters.top as usize);
+        let range = |address, len_bytes| MemoryRange { address, len_bytes };
         Some([
-            piece(self.begins, if self.begins == 0 { 0 } else { begins_bytes }),
-            piece(self.directory, directory_bytes),
-            piece(self.map, map_bytes),
+            range(self.slab_starts, if self.slab_starts == 0 { 0 } else { starts_bytes }),
+            range(self.directory, directory_bytes),
+            range(self.map, map_bytes),
         ])
     }
 }
 
-/// Walks what a copy of [`Whereabouts::pieces`] says, in address order, as [`Heap::blocks`] does. Whole where the last block is the
+/// Walks what a copy of [`MetadataAddresses::ranges`] says, in address order, as [`Heap::blocks`] does. Whole where the last block is the
 /// top, or ends with the pool; ends early where the heap was in the midst of an operation. False: the copy is shorter than that, or no
 /// heap has such counters.
 pub fn walk(
-    whereabouts: &Whereabouts,
+    addresses: &MetadataAddresses,
     counters: &Counters,
     copy: &[u32],
     visit: &mut dyn FnMut(Block),
 ) -> bool {
-    let (Some(view), Some(pieces)) = (View::of(whereabouts), whereabouts.pieces(counters)) else {
+    let (Some(view), Some(ranges)) = (View::of(addresses), addresses.ranges(counters)) else {
         return false;
     };
-    let lengths = pieces.map(|piece| piece.len_bytes);
+    let lengths = ranges.map(|range| range.len_bytes);
     if lengths.iter().sum::<usize>() > size_of_val(copy) {
         return false;
     }
@@ -165,12 +165,12 @@ struct View {
     granule_bytes: u64,
     granules_max: u64,
     has_slabs: bool,
-    /// Of the pieces that describe so many granules.
+    /// Of the ranges that describe so many granules.
     lengths: fn(usize) -> [usize; 3],
     walk: WalkCopy,
 }
 
-/// Walks the copy of pieces of such lengths.
+/// Walks the copy of ranges of such lengths.
 type WalkCopy = fn(&Counters, &[u32], [usize; 3], &mut dyn FnMut(Block));
 
 impl View {
@@ -185,14 +185,14 @@ impl View {
         }
     }
 
-    fn of(whereabouts: &Whereabouts) -> Option<&'static Self> {
+    fn of(addresses: &MetadataAddresses) -> Option<&'static Self> {
         const ALL: [View; 4] = [
             View::new::<Standard>(),
             View::new::<Aligned>(),
             View::new::<Wide>(),
             View::new::<Compact>(),
         ];
-        ALL.iter().find(|view| view.number == whereabouts.geometry)
+        ALL.iter().find(|view| view.number == addresses.geometry)
     }
 }
 
@@ -203,28 +203,28 @@ const fn number<G: Geometry>() -> u64 {
 }
 
 fn lengths<G: Geometry>(granules: usize) -> [usize; 3] {
-    [Slabs::<G>::begins_bytes(granules), Directory::<G>::bytes(granules), Map::bytes(granules)]
+    [Slabs::<G>::starts_bytes(granules), Directory::<G>::bytes(granules), Map::bytes(granules)]
 }
 
 fn walk_as<G: Geometry>(
     counters: &Counters,
     copy: &[u32],
-    [begins_bytes, directory_bytes, _]: [usize; 3],
+    [starts_bytes, directory_bytes, _]: [usize; 3],
     visit: &mut dyn FnMut(Block),
 ) {
     let [end, top] = [counters.end, counters.top].map(|word| word as usize);
     let [rest_start, rest_end] = counters.rest.map(|word| word as usize);
     let rest = Run { start: rest_start, end: rest_end };
-    let begins = NonNull::from(copy).cast::<u32>();
-    // SAFETY: the pieces lie in the copy one after the other, as long as `lengths` says for `top`, and it is borrowed as long as the
+    let slab_starts = NonNull::from(copy).cast::<u32>();
+    // SAFETY: the ranges lie in the copy one after the other, as long as `lengths` says for `top`, and it is borrowed as long as the
     // walk takes. The begins are whole words, so what follows them is aligned for a directory; a map need not be. The replica is only
     // walked: that reads no more than what describes the pool up to the top, bears whatever is there, and writes nothing.
     let heap: Heap<'_, WithSlabs, G> = unsafe {
-        let directory = begins.byte_add(begins_bytes);
+        let directory = slab_starts.byte_add(starts_bytes);
         let map = Map::new(directory.byte_add(directory_bytes).cast());
-        let slabs = match begins_bytes {
+        let slabs = match starts_bytes {
             0 => Slabs::none(),
-            _ => Slabs::replica(begins, directory.cast(), top),
+            _ => Slabs::replica(slab_starts, directory.cast(), top),
         };
         let directory = Directory::new(directory.cast());
         Heap::replica(Blocks::replica(map, directory, end, top, rest), slabs)
@@ -233,7 +233,7 @@ fn walk_as<G: Geometry>(
 }
 
 /// Names how the metadata is laid out: the package's version, and what the geometries and classes of slabs are.
-pub fn layout() -> u64 {
+pub fn layout_hash() -> u64 {
     /// To be raised where the metadata changes in a way that the lengths don't show. 1 had the map in words.
     const FORM: u64 = 2;
     // Without Cargo there is none.
@@ -252,6 +252,6 @@ pub fn layout() -> u64 {
 }
 
 fn lengths_of<G: Geometry>() -> impl Iterator<Item = u64> {
-    let slabs = Slabs::<G>::layout().map(|length| length as u64);
+    let slabs = Slabs::<G>::layout_constants().map(|length| length as u64);
     [number::<G>()].into_iter().chain(slabs)
 }

@@ -10,46 +10,46 @@ unsafe extern "C" {
 }
 
 pub(super) fn pool_built(pool: NonNull<u8>, bytes: usize) {
-    closed(pool, bytes);
+    poison(pool, bytes);
 }
 
 pub(super) fn pool_extended(pool: NonNull<u8>, old_bytes: usize, added_bytes: usize) {
     // SAFETY: the pool goes on there.
-    closed(unsafe { pool.add(old_bytes) }, added_bytes);
+    poison(unsafe { pool.add(old_bytes) }, added_bytes);
 }
 
 pub(super) fn pool_reset(pool: NonNull<u8>, bytes: usize) {
-    closed(pool, bytes);
+    poison(pool, bytes);
 }
 
 pub(super) fn pool_dropped(pool: NonNull<u8>, bytes: usize) {
-    opened(pool, bytes);
+    unpoison(pool, bytes);
 }
 
 pub(super) fn block_allocated(ptr: NonNull<u8>, bytes: usize) {
-    opened(ptr, bytes);
+    unpoison(ptr, bytes);
 }
 
 pub(super) fn block_freed(ptr: NonNull<u8>, bytes: usize) {
-    closed(ptr, bytes);
+    poison(ptr, bytes);
 }
 
 pub(super) fn block_resized(ptr: NonNull<u8>, old_bytes: usize, new_bytes: usize) {
-    closed(ptr, old_bytes);
-    opened(ptr, new_bytes);
+    poison(ptr, old_bytes);
+    unpoison(ptr, new_bytes);
 }
 
-pub(super) fn opened(ptr: NonNull<u8>, bytes: usize) {
+pub(super) fn unpoison(ptr: NonNull<u8>, bytes: usize) {
     // SAFETY: the region is part of a pool, of which only its heap tells.
     unsafe { __asan_unpoison_memory_region(ptr.as_ptr().cast(), bytes) }
 }
 
-pub(super) fn closed(ptr: NonNull<u8>, bytes: usize) {
+pub(super) fn poison(ptr: NonNull<u8>, bytes: usize) {
     // SAFETY: as above.
     unsafe { __asan_poison_memory_region(ptr.as_ptr().cast(), bytes) }
 }
 
-pub(super) fn is_open(address: *const u8) -> bool {
+pub(super) fn is_unpoisoned(address: *const u8) -> bool {
     // SAFETY: only the sanitizer's own record of the address is read.
     unsafe { __asan_address_is_poisoned(address.cast()) == 0 }
 }

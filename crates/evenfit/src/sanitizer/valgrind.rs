@@ -46,10 +46,10 @@ pub(super) fn pool_built(pool: NonNull<u8>, bytes: usize) {
     let pool = address(pool);
     // A heap that was forgotten, not dropped, may have been here.
     if ask(request::MEMPOOL_EXISTS, [pool, 0, 0, 0]) != 0 {
-        forget(pool);
+        destroy_pool(pool);
     }
     ask(request::CREATE_MEMPOOL, [pool, 0, 0, AUTO_FREE_METAPOOL]);
-    fill(pool, bytes);
+    make_chunk(pool, bytes);
 }
 
 pub(super) fn pool_extended(pool: NonNull<u8>, old_bytes: usize, added_bytes: usize) {
@@ -61,22 +61,22 @@ pub(super) fn pool_extended(pool: NonNull<u8>, old_bytes: usize, added_bytes: us
 pub(super) fn pool_reset(pool: NonNull<u8>, bytes: usize) {
     let pool = address(pool);
     ask(request::MEMPOOL_FREE, [pool, pool, 0, 0]);
-    fill(pool, bytes);
+    make_chunk(pool, bytes);
 }
 
 pub(super) fn pool_dropped(pool: NonNull<u8>, bytes: usize) {
-    forget(address(pool));
-    opened(pool, bytes);
+    destroy_pool(address(pool));
+    unpoison(pool, bytes);
 }
 
 /// Makes all of the pool one chunk without blocks.
-fn fill(pool: usize, bytes: usize) {
+fn make_chunk(pool: usize, bytes: usize) {
     ask(request::MEMPOOL_ALLOC, [pool, pool, bytes, 0]);
     ask(request::MAKE_MEM_NOACCESS, [pool, bytes, 0, 0]);
 }
 
 /// The chunk's end is that of the blocks in it; that of the pool alone is not.
-fn forget(pool: usize) {
+fn destroy_pool(pool: usize) {
     ask(request::MEMPOOL_FREE, [pool, pool, 0, 0]);
     ask(request::DESTROY_MEMPOOL, [pool, 0, 0, 0]);
 }
@@ -99,15 +99,15 @@ pub(super) fn block_resized(ptr: NonNull<u8>, old_bytes: usize, new_bytes: usize
     ask(request::RESIZEINPLACE_BLOCK, [address(ptr), old_bytes, new_bytes, 0]);
 }
 
-pub(super) fn opened(ptr: NonNull<u8>, bytes: usize) {
+pub(super) fn unpoison(ptr: NonNull<u8>, bytes: usize) {
     ask(request::MAKE_MEM_DEFINED, [address(ptr), bytes, 0, 0]);
 }
 
-pub(super) fn closed(ptr: NonNull<u8>, bytes: usize) {
+pub(super) fn poison(ptr: NonNull<u8>, bytes: usize) {
     ask(request::MAKE_MEM_NOACCESS, [address(ptr), bytes, 0, 0]);
 }
 
-pub(super) fn is_open(address: *const u8) -> bool {
+pub(super) fn is_unpoisoned(address: *const u8) -> bool {
     let mut bits = 0u8;
     let out = (&raw mut bits).expose_provenance();
     ask(request::GET_VBITS, [address.addr(), out, 1, 0]) != UNADDRESSABLE

@@ -3,7 +3,7 @@
 use core::alloc::Layout;
 use core::ptr::NonNull;
 
-use super::{SharedHeap, move_to};
+use super::{SharedHeap, copy_and_free};
 use crate::blocks::Pool;
 use crate::geometry::Geometry;
 use crate::heap::{Heap, zeroed};
@@ -154,7 +154,7 @@ impl<'heap, H: SharedHeap> Budget<'heap, H> {
             Resized::Done(block) => Ok(block),
             // SAFETY: the old block is live and the caller's, the new one was just allocated from this budget.
             Resized::Elsewhere { block, .. } => unsafe {
-                move_to(block, ptr, old, new, |ptr, layout| self.try_deallocate(ptr, layout))
+                copy_and_free(block, ptr, old, new, |ptr, layout| self.try_deallocate(ptr, layout))
             },
         }
     }

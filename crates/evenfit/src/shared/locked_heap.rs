@@ -6,7 +6,7 @@ use core::ptr::NonNull;
 use super::lock::{Lock, SpinLock};
 use super::methods::shared_methods;
 use super::out_of_memory::OutOfMemoryCell;
-use super::sealed::Guarded;
+use super::sealed::HeapAccess;
 use crate::InitError;
 use crate::geometry::Geometry;
 use crate::heap::{Builder, DefaultGeometry, DefaultTiers, Heap};
@@ -114,7 +114,7 @@ impl<'pool, L: Lock, T: Tiers, G: Geometry> LockedHeap<'pool, L, T, G> {
     /// [`InitError`] where the region is too small or too large;
     /// [`InitError::AlreadyBuilt`] where the heap has memory already, which then stays as it was.
     pub fn init(&self, region: &'pool mut [MaybeUninit<u8>]) -> Result<(), InitError> {
-        self.fill(|| Builder::new().build(region))
+        self.init_with(|| Builder::new().build(region))
     }
 
     /// Gives an [`empty`](Self::empty) heap `len_bytes` bytes at `base`.
@@ -126,14 +126,14 @@ impl<'pool, L: Lock, T: Tiers, G: Geometry> LockedHeap<'pool, L, T, G> {
     /// As [`init`](Self::init).
     pub unsafe fn init_raw(&self, base: NonNull<u8>, len_bytes: usize) -> Result<(), InitError> {
         // SAFETY: the caller's promise is the one asked for.
-        self.fill(|| unsafe { Builder::new().build_raw(base, len_bytes) })
+        self.init_with(|| unsafe { Builder::new().build_raw(base, len_bytes) })
     }
 
-    fn fill(
+    fn init_with(
         &self,
         build: impl FnOnce() -> Result<Heap<'pool, T, G>, InitError>,
     ) -> Result<(), InitError> {
-        let fill = |heap: *mut Option<Heap<'pool, T, G>>| {
+        let init = |heap: *mut Option<Heap<'pool, T, G>>| {
             // SAFETY: the lock is held, and no other reference outlives a `with_heap`.
             let heap = unsafe { &mut *heap };
             if heap.is_some() {
@@ -142,7 +142,7 @@ impl<'pool, L: Lock, T: Tiers, G: Geometry> LockedHeap<'pool, L, T, G> {
             *heap = Some(build()?);
             Ok(())
         };
-        self.lock.with(|| self.heap.with(fill))
+        self.lock.with(|| self.heap.with(init))
     }
 
     /// Makes the pool longer by memory that follows it: see [`Heap::extend`]. Returns by how many bytes it has grown.
@@ -168,7 +168,7 @@ impl<'pool, L: Lock, T: Tiers, G: Geometry> LockedHeap<'pool, L, T, G> {
     }
 }
 
-impl<L: Lock, T: Tiers, G: Geometry> Guarded for LockedHeap<'_, L, T, G> {
+impl<L: Lock, T: Tiers, G: Geometry> HeapAccess for LockedHeap<'_, L, T, G> {
     type Tiers = T;
     type Geometry = G;
 

@@ -3,14 +3,14 @@
 use core::alloc::Layout;
 use core::ptr::NonNull;
 
-use super::move_to;
+use super::copy_and_free;
 use super::out_of_memory::{Failure, WhenFull};
-use super::sealed::Guarded;
+use super::sealed::HeapAccess;
 use crate::{AllocError, FreeError, ReallocError, Resized, misuse};
 
 /// Runs `request`, again as often as the out-of-memory hook asks for it.
 #[inline]
-fn ask_while_full<H: Guarded, B, E: Failure>(
+fn retry_while_full<H: HeapAccess, B, E: Failure>(
     heap: &H,
     layout: Layout,
     request: impl Fn() -> Result<B, E>,
@@ -30,8 +30,11 @@ fn ask_while_full<H: Guarded, B, E: Failure>(
 }
 
 #[inline]
-pub(super) fn allocate<H: Guarded>(heap: &H, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
-    ask_while_full(heap, layout, || {
+pub(super) fn allocate<H: HeapAccess>(
+    heap: &H,
+    layout: Layout,
+) -> Result<NonNull<[u8]>, AllocError> {
+    retry_while_full(heap, layout, || {
         heap.with_heap(|heap| heap.allocate(layout)).unwrap_or(Err(AllocError::OutOfMemory))
     })
 }
@@ -39,7 +42,7 @@ pub(super) fn allocate<H: Guarded>(heap: &H, layout: Layout) -> Result<NonNull<[
 /// # Safety
 /// As for [`Heap::deallocate`](crate::Heap::deallocate).
 #[inline]
-pub(super) unsafe fn deallocate<H: Guarded>(heap: &H, ptr: NonNull<u8>, layout: Layout) {
+pub(super) unsafe fn deallocate<H: HeapAccess>(heap: &H, ptr: NonNull<u8>, layout: Layout) {
     // SAFETY: as promised by the caller.
     if let Err(error) = unsafe { try_deallocate(heap, ptr, layout) } {
         misuse::report(error, ptr, Some(layout));
@@ -49,7 +52,7 @@ pub(super) unsafe fn deallocate<H: Guarded>(heap: &H, ptr: NonNull<u8>, layout: 
 /// # Safety
 /// As for [`Heap::try_deallocate`](crate::Heap::try_deallocate).
 #[inline]
-pub(super) unsafe fn try_deallocate<H: Guarded>(
+pub(super) unsafe fn try_deallocate<H: HeapAccess>(
     heap: &H,
     ptr: NonNull<u8>,
     layout: Layout,
@@ -61,13 +64,13 @@ pub(super) unsafe fn try_deallocate<H: Guarded>(
 
 /// # Safety
 /// As for [`Heap::reallocate`](crate::Heap::reallocate).
-pub(super) unsafe fn reallocate<H: Guarded>(
+pub(super) unsafe fn reallocate<H: HeapAccess>(
     heap: &H,
     ptr: NonNull<u8>,
     old: Layout,
     new: Layout,
 ) -> Result<NonNull<[u8]>, ReallocError> {
-    let resized = ask_while_full(heap, new, || {
+    let resized = retry_while_full(heap, new, || {
         // SAFETY: as promised by the caller.
         heap.with_heap(|heap| unsafe { heap.reallocate_uncopied(ptr, Some(old), new) })
             .unwrap_or(Err(FreeError::OutsidePool.into()))
@@ -76,7 +79,7 @@ pub(super) unsafe fn reallocate<H: Guarded>(
         Resized::Done(block) => Ok(block),
         // SAFETY: the old block is live and the caller's, the new one was just allocated.
         Resized::Elsewhere { block, .. } => unsafe {
-            move_to(block, ptr, old, new, |ptr, layout| try_deallocate(heap, ptr, layout))
+            copy_and_free(block, ptr, old, new, |ptr, layout| try_deallocate(heap, ptr, layout))
         },
     }
 }

@@ -7,7 +7,7 @@ use core::ptr::{self, NonNull};
 use super::lock::{Lock, SpinLock};
 use super::methods::shared_methods;
 use super::out_of_memory::OutOfMemoryCell;
-use super::sealed::Guarded;
+use super::sealed::HeapAccess;
 use crate::geometry::Geometry;
 use crate::heap::{Builder, DefaultGeometry, DefaultTiers, Heap};
 use crate::sync::Protected;
@@ -163,7 +163,7 @@ impl<const BYTES: usize, L: Lock, T: Tiers, G: Geometry> Default for StaticHeap<
     }
 }
 
-impl<const BYTES: usize, L: Lock, T: Tiers, G: Geometry> Guarded for StaticHeap<BYTES, L, T, G> {
+impl<const BYTES: usize, L: Lock, T: Tiers, G: Geometry> HeapAccess for StaticHeap<BYTES, L, T, G> {
     type Tiers = T;
     type Geometry = G;
 

@@ -7,7 +7,7 @@ use super::classes::WORD_BITS;
 use super::descriptor::{Class, Descriptor, Record, SlabId};
 use crate::blocks::{Allocated, Blocks};
 use crate::geometry::Geometry;
-use crate::sanitizer::hidden;
+use crate::sanitizer::hide;
 
 impl<G: Geometry> Slabs<G> {
     /// Allocates a slot for a request of `size` bytes that slabs serve. `None`: there is no free slot, and no room for a slab.
@@ -17,7 +17,7 @@ impl<G: Geometry> Slabs<G> {
         // SAFETY: a class's record; the word is one of free bits (S5).
         unsafe {
             match (*record).word.read_unaligned() {
-                0 => self.allocate_elsewhere(record, blocks),
+                0 => self.allocate_slow(record, blocks),
                 free => Some((*record).pop(free)),
             }
         }
@@ -28,11 +28,7 @@ impl<G: Geometry> Slabs<G> {
     /// # Safety
     /// A class's record.
     #[inline(never)]
-    unsafe fn allocate_elsewhere(
-        &mut self,
-        record: *mut Record,
-        blocks: &mut Blocks<G>,
-    ) -> Allocated {
+    unsafe fn allocate_slow(&mut self, record: *mut Record, blocks: &mut Blocks<G>) -> Allocated {
         // SAFETY: what the list links to are descriptors, and behind the first all have a free slot (S4).
         unsafe {
             let head = (*record).head;
@@ -45,9 +41,9 @@ impl<G: Geometry> Slabs<G> {
                 }
                 (*self.descriptor(head)).next = next;
                 (*self.descriptor(next)).prev = head;
-                self.look_at(record, next);
+                self.set_current_word(record, next);
             } else {
-                self.look_at(record, first);
+                self.set_current_word(record, first);
             }
             Some((*record).pop((*record).word.read_unaligned()))
         }
@@ -58,15 +54,15 @@ impl<G: Geometry> Slabs<G> {
     /// # Safety
     /// A class's record, and a slab of that class or its head.
     #[inline(always)]
-    pub(super) unsafe fn look_at(&self, record: *mut Record, slab: SlabId) {
+    pub(super) unsafe fn set_current_word(&self, record: *mut Record, slab: SlabId) {
         // SAFETY: as promised by the caller.
         unsafe {
             let descriptor = self.descriptor(slab);
             let word = usize::from(Descriptor::word(descriptor, 0).read_unaligned() == 0);
             (*record).word = Descriptor::word(descriptor, word);
-            let begin_bytes = self.begin(slab) * G::GRANULE_BYTES;
+            let start_bytes = self.start_of(slab) * G::GRANULE_BYTES;
             let first_bytes = word * WORD_BITS * (*record).slot_bytes;
-            (*record).slot = hidden(self.origin.wrapping_add(begin_bytes + first_bytes));
+            (*record).slot = hide(self.origin.wrapping_add(start_bytes + first_bytes));
         }
     }
 
@@ -81,12 +77,12 @@ impl<G: Geometry> Slabs<G> {
             let run = blocks.allocate_from_rest(Self::SLAB_GRANULES)?;
             let block = run.cast::<u8>();
             let granule = self.granule_at(block);
-            *self.begin_of(granule) = granule as u32;
+            *self.start_word(granule) = granule as u32;
             self.open += 1;
-            self.granules_more += (run.len() / G::GRANULE_BYTES - Self::SLAB_GRANULES) as u32;
+            self.extra_granules += (run.len() / G::GRANULE_BYTES - Self::SLAB_GRANULES) as u32;
             let slab = Self::slab_at(granule as u32);
             let descriptor = self.descriptor(slab);
-            (*descriptor).begin_low = granule as u32 % G::SHORT_END as u32;
+            (*descriptor).start_low = granule as u32 % G::SHORT_END as u32;
             let class = Class::at(record.addr() - self.records.get().addr());
             (*descriptor).class = class;
             (*descriptor).least = class;
@@ -99,7 +95,7 @@ impl<G: Geometry> Slabs<G> {
             Descriptor::word(descriptor, 0).write_unaligned(first - 1);
             Descriptor::word(descriptor, 1).write_unaligned(second);
             (*record).word = Descriptor::word(descriptor, 0);
-            (*record).slot = hidden(block.as_ptr());
+            (*record).slot = hide(block.as_ptr());
             (*record).live = (*record).live.wrapping_add(1);
             Some(NonNull::slice_from_raw_parts(block, (*record).slot_bytes))
         }

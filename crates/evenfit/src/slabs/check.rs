@@ -11,7 +11,7 @@ use crate::{BlockState, CheckError};
 
 /// What was counted of the slabs of each class.
 #[derive(Default)]
-pub(crate) struct Live {
+pub(crate) struct SlabTally {
     used_slots: [usize; CLASSES_MAX],
     with_free: [usize; CLASSES_MAX],
     slabs: usize,
@@ -25,8 +25,8 @@ impl<G: Geometry> Slabs<G> {
             return None;
         }
         // SAFETY: the granule lies in a segment.
-        let begin = unsafe { *self.begin_of(granule) };
-        (begin as usize == granule).then_some(Self::slab_at(begin))
+        let slab_start = unsafe { *self.start_word(granule) };
+        (slab_start as usize == granule).then_some(Self::slab_at(slab_start))
     }
 
     /// The class of a slab in the pool, if it is one.
@@ -58,7 +58,7 @@ impl<G: Geometry> Slabs<G> {
     }
 
     /// Whether the descriptor of the slab at granule `start` makes sense. Counts it.
-    pub(crate) fn check_slab(&self, start: usize, live: &mut Live) -> bool {
+    pub(crate) fn check_slab(&self, start: usize, slab_tally: &mut SlabTally) -> bool {
         let Some((slab, number)) =
             self.slab_from(start).and_then(|slab| Some((slab, self.class_number(slab)?)))
         else {
@@ -69,9 +69,9 @@ impl<G: Geometry> Slabs<G> {
         let descriptor: Descriptor = unsafe { self.descriptor(slab).read_unaligned() };
         let bits = descriptor.free;
         let beyond = (0..WORDS).any(|word| bits[word] & !info.all_free[word] != 0);
-        let begins_there = descriptor.begin_low as usize == (start + Self::BIAS) % G::SHORT_END;
+        let starts_there = descriptor.start_low as usize == (start + Self::BIAS) % G::SHORT_END;
         if beyond
-            || !begins_there
+            || !starts_there
             || descriptor.least > descriptor.class
             || descriptor.least == Class::NONE
         {
@@ -82,10 +82,10 @@ impl<G: Geometry> Slabs<G> {
         // SAFETY: a head is a descriptor.
         let is_first = unsafe { (*self.descriptor(self.all_records()[number].head)).next } == slab;
         if free > 0 || is_first {
-            live.with_free[number] += 1;
+            slab_tally.with_free[number] += 1;
         }
-        live.used_slots[number] += slots - free;
-        live.slabs += 1;
+        slab_tally.used_slots[number] += slots - free;
+        slab_tally.slabs += 1;
         true
     }
 
@@ -97,7 +97,7 @@ impl<G: Geometry> Slabs<G> {
     }
 
     /// Whether the lists hold the slabs that were counted, and each record's word is one of its first slab.
-    pub(crate) fn check_lists(&self, live: &Live, top: usize) -> Result<(), CheckError> {
+    pub(crate) fn check_lists(&self, slab_tally: &SlabTally, top: usize) -> Result<(), CheckError> {
         if !self.are_in_use() {
             return Ok(());
         }
@@ -130,7 +130,7 @@ impl<G: Geometry> Slabs<G> {
                         break;
                     }
                     listed += 1;
-                    if listed > live.with_free[number] {
+                    if listed > slab_tally.with_free[number] {
                         return wrong;
                     }
                     prev = slab;
@@ -141,18 +141,18 @@ impl<G: Geometry> Slabs<G> {
                     })
                 });
                 if !has_word
-                    || listed != live.with_free[number]
-                    || record.live as usize != live.used_slots[number]
+                    || listed != slab_tally.with_free[number]
+                    || record.live as usize != slab_tally.used_slots[number]
                 {
                     return wrong;
                 }
             }
         }
-        let begins = (0..=self.segments).filter(|&segment| {
+        let starts = (0..=self.segments).filter(|&segment| {
             // SAFETY: there is a word more than segments.
-            unsafe { *self.begins.wrapping_add(segment) != 0 }
+            unsafe { *self.starts.wrapping_add(segment) != 0 }
         });
-        if live.slabs != self.open || begins.count() != self.open {
+        if slab_tally.slabs != self.open || starts.count() != self.open {
             return Err(CheckError::SlabList { class: Self::TABLE.count });
         }
         Ok(())
@@ -163,9 +163,9 @@ impl<G: Geometry> Slabs<G> {
 #[cfg(target_pointer_width = "64")]
 impl<G: Geometry> Slabs<G> {
     /// Slabs of a copy of what describes `granules` granules, without the heads: only good to be walked.
-    pub(crate) fn replica(begins: NonNull<u32>, directory: NonNull<u8>, granules: usize) -> Self {
+    pub(crate) fn replica(starts: NonNull<u32>, directory: NonNull<u8>, granules: usize) -> Self {
         Self {
-            begins: begins.as_ptr(),
+            starts: starts.as_ptr(),
             segments: Self::segments(granules),
             descriptors: directory.as_ptr().wrapping_sub(Self::HEADS_BYTES),
             ..Self::none()
@@ -173,12 +173,12 @@ impl<G: Geometry> Slabs<G> {
     }
 
     /// Where the segments' words lie; null without slabs.
-    pub(crate) fn begins(&self) -> *const u32 {
-        self.begins
+    pub(crate) fn starts(&self) -> *const u32 {
+        self.starts
     }
 
     /// What decides where a slab's parts lie: lengths and sizes, and the slots of each class.
-    pub(crate) fn layout() -> impl Iterator<Item = usize> {
+    pub(crate) fn layout_constants() -> impl Iterator<Item = usize> {
         let lengths = [Self::SLAB_GRANULES, Self::BIAS, size_of::<Descriptor>()];
         let classes = &const { Self::TABLE }.classes[..Self::TABLE.count];
         lengths.into_iter().chain(classes.iter().map(|info| info.slot_bytes as usize))

@@ -3,7 +3,7 @@
 use core::ptr::{self, NonNull};
 
 use super::classes::{CLASSES_MAX, ClassInfo, WORD_BITS, WORDS};
-use crate::sanitizer::hidden;
+use crate::sanitizer::hide;
 
 /// A slab by the entry of the directory that it begins in, or the head of a class's list.
 pub(super) type SlabId = u32;
@@ -46,7 +46,7 @@ impl Class {
 #[repr(C, packed(4))]
 pub(super) struct Descriptor {
     /// The block tier's entry: where the slab begins among the granules of that entry.
-    pub(super) begin_low: u32,
+    pub(super) start_low: u32,
     /// A set bit is a free slot.
     pub(super) free: [usize; WORDS],
     /// The neighbours in the class's ring. The first slab may have become full since it was put there.
@@ -61,7 +61,7 @@ impl Descriptor {
     /// A class's head: a slab without free slots, in a ring with itself.
     pub(super) fn head(head: SlabId) -> Self {
         Self {
-            begin_low: 0,
+            start_low: 0,
             free: [0; WORDS],
             next: head,
             prev: head,
@@ -156,7 +156,7 @@ impl Record {
             self.word.write_unaligned(free & (free - 1));
             self.live = self.live.wrapping_add(1);
             let offset_bytes = free.trailing_zeros() as usize * self.slot_bytes;
-            let slot = hidden(self.slot).wrapping_add(offset_bytes);
+            let slot = hide(self.slot).wrapping_add(offset_bytes);
             NonNull::slice_from_raw_parts(NonNull::new_unchecked(slot), self.slot_bytes)
         }
     }

@@ -19,11 +19,11 @@ impl<G: Geometry> Slabs<G> {
         }
         // SAFETY: the granule lies in a segment; what begins there is a slab or nothing, class 0's head (S1).
         unsafe {
-            let begin = self.nearest(granule);
-            let slab = Self::slab_at(begin);
+            let slab_start = self.nearest_start(granule);
+            let slab = Self::slab_at(slab_start);
             let class = Self::class_of(size);
             let record = self.record(class);
-            let index = Self::index(record, (granule as u32).wrapping_sub(begin));
+            let index = Self::index(record, (granule as u32).wrapping_sub(slab_start));
             let descriptor = self.descriptor(slab);
             let is_used = (*descriptor).class == class
                 && index < (*record).slots as usize
@@ -46,12 +46,12 @@ impl<G: Geometry> Slabs<G> {
         }
         // SAFETY: as in `slot_of`.
         unsafe {
-            let begin = self.nearest(granule);
-            let distance = granule.wrapping_sub(begin as usize);
+            let slab_start = self.nearest_start(granule);
+            let distance = granule.wrapping_sub(slab_start as usize);
             if distance >= Self::SLAB_GRANULES {
                 return Ok(None);
             }
-            let slab = Self::slab_at(begin);
+            let slab = Self::slab_at(slab_start);
             let descriptor = self.descriptor(slab);
             let class = (*descriptor).class;
             if class == Class::NONE || !class.is_one() {
@@ -136,7 +136,7 @@ impl<G: Geometry> Slabs<G> {
             (*self.descriptor(last)).next = slab;
             (*self.descriptor(head)).prev = slab;
             if last == head {
-                self.look_at(record, slab);
+                self.set_current_word(record, slab);
             }
         }
     }
@@ -149,15 +149,15 @@ impl<G: Geometry> Slabs<G> {
     unsafe fn close(&mut self, slab: SlabId, record: *mut Record, blocks: &mut Blocks<G>) {
         // SAFETY: an empty slab is a used block that is nobody's; what the list links to are descriptors (S4).
         unsafe {
-            let granule = self.begin(slab);
+            let granule = self.start_of(slab);
             let start = granule - Self::BIAS;
             let len = blocks.slab_len(start);
             if !blocks.free_merging(start, len, blocks.map.window(start)) {
                 return;
             }
-            *self.begin_of(granule) = 0;
+            *self.start_word(granule) = 0;
             self.open -= 1;
-            self.granules_more -= (len - Self::SLAB_GRANULES) as u32;
+            self.extra_granules -= (len - Self::SLAB_GRANULES) as u32;
             let Descriptor { next, prev, .. } = *self.descriptor(slab);
             (*self.descriptor(prev)).next = next;
             (*self.descriptor(next)).prev = prev;

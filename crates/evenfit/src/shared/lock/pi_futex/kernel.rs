@@ -35,28 +35,28 @@ thread_local! {
 #[inline]
 pub(super) fn current_thread_id() -> u32 {
     match THREAD_ID.get() {
-        0 => learn_thread_id(),
+        0 => query_thread_id(),
         id => id,
     }
 }
 
 #[cold]
-fn learn_thread_id() -> u32 {
-    static FORK_WATCHED: AtomicBool = AtomicBool::new(false);
+fn query_thread_id() -> u32 {
+    static FORK_HANDLER_SET: AtomicBool = AtomicBool::new(false);
     // SAFETY: takes no argument and can't fail.
     let id = unsafe { libc::gettid() } as u32;
     // Set first: `pthread_atfork` may allocate, and come back here.
     THREAD_ID.set(id);
-    if !FORK_WATCHED.swap(true, Ordering::Relaxed) {
+    if !FORK_HANDLER_SET.swap(true, Ordering::Relaxed) {
         // SAFETY: the handler touches only the forking thread's own storage. Without memory for the
         // registration the child's first contended lock stops it with a message.
-        unsafe { libc::pthread_atfork(None, None, Some(forget_thread_id)) };
+        unsafe { libc::pthread_atfork(None, None, Some(reset_thread_id)) };
     }
     id
 }
 
 /// In the child of a fork the forking thread has a new id.
-extern "C" fn forget_thread_id() {
+extern "C" fn reset_thread_id() {
     THREAD_ID.set(0);
 }
 

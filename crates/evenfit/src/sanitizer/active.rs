@@ -11,7 +11,7 @@ use super::valgrind;
 const ROUNDING_BYTES_MAX: usize = 1024;
 
 /// Calls the same function of every watcher there is.
-macro_rules! tell {
+macro_rules! notify {
     ($call:ident($($argument:expr),*)) => {
         #[cfg(feature = "asan")]
         asan::$call($($argument),*);
@@ -21,7 +21,7 @@ macro_rules! tell {
 }
 
 /// Cuts a slice to the `bytes` that were asked for, where anybody watches.
-fn cut(block: NonNull<[u8]>, bytes: usize) -> NonNull<[u8]> {
+fn trim(block: NonNull<[u8]>, bytes: usize) -> NonNull<[u8]> {
     #[cfg(not(feature = "asan"))]
     if !valgrind::is_running() {
         return block;
@@ -30,63 +30,63 @@ fn cut(block: NonNull<[u8]>, bytes: usize) -> NonNull<[u8]> {
 }
 
 /// The pool that is watched, as long as its heap lives.
-pub(crate) struct Watch {
+pub(crate) struct SanitizedPool {
     pool: NonNull<u8>,
     bytes: usize,
 }
 
-impl Watch {
+impl SanitizedPool {
     /// Closes a new pool. One of no bytes isn't watched.
-    pub(crate) fn over(pool: NonNull<u8>, bytes: usize) -> Self {
+    pub(crate) fn new(pool: NonNull<u8>, bytes: usize) -> Self {
         if bytes > 0 {
-            tell!(pool_built(pool, bytes));
+            notify!(pool_built(pool, bytes));
         }
         Self { pool, bytes }
     }
 
     /// Closes what was added at the pool's end.
     pub(crate) fn extended(&mut self, added_bytes: usize) {
-        tell!(pool_extended(self.pool, self.bytes, added_bytes));
+        notify!(pool_extended(self.pool, self.bytes, added_bytes));
         self.bytes += added_bytes;
     }
 
     /// Closes the whole pool again.
     pub(crate) fn reset(&self) {
-        tell!(pool_reset(self.pool, self.bytes));
+        notify!(pool_reset(self.pool, self.bytes));
     }
 
     /// Opens the `bytes` that were asked for of a new block, and cuts the slice to them.
     pub(crate) fn allocated(&self, block: NonNull<[u8]>, bytes: usize) -> NonNull<[u8]> {
-        tell!(block_allocated(block.cast(), bytes));
-        cut(block, bytes)
+        notify!(block_allocated(block.cast(), bytes));
+        trim(block, bytes)
     }
 }
 
-impl Drop for Watch {
+impl Drop for SanitizedPool {
     /// Opens all of the pool: it is the region's owner's again.
     fn drop(&mut self) {
         if self.bytes > 0 {
-            tell!(pool_dropped(self.pool, self.bytes));
+            notify!(pool_dropped(self.pool, self.bytes));
         }
     }
 }
 
 /// A block that a call is to free or to resize: what was open of it before.
-pub(crate) struct Old {
+pub(crate) struct OldBlock {
     ptr: NonNull<u8>,
     bytes: Option<usize>,
 }
 
-impl Old {
+impl OldBlock {
     /// `bytes` says how many are open, `None` if no live block starts there.
-    pub(crate) fn block(ptr: NonNull<u8>, bytes: impl FnOnce() -> Option<usize>) -> Self {
+    pub(crate) fn new(ptr: NonNull<u8>, bytes: impl FnOnce() -> Option<usize>) -> Self {
         Self { ptr, bytes: bytes() }
     }
 
     /// Closes it.
     pub(crate) fn freed(self) {
         if let Some(bytes) = self.bytes {
-            tell!(block_freed(self.ptr, bytes));
+            notify!(block_freed(self.ptr, bytes));
         }
     }
 
@@ -96,22 +96,22 @@ impl Old {
         let new = block.cast::<u8>();
         if let Some(old_bytes) = self.bytes {
             if new == self.ptr {
-                tell!(block_resized(new, old_bytes, bytes));
+                notify!(block_resized(new, old_bytes, bytes));
             } else {
-                tell!(block_freed(self.ptr, old_bytes));
+                notify!(block_freed(self.ptr, old_bytes));
                 // It may have been moved by less than its length.
                 let distance_bytes = self.ptr.addr().get().wrapping_sub(new.addr().get());
                 if distance_bytes < bytes {
-                    tell!(opened(new, bytes));
+                    notify!(unpoison(new, bytes));
                 }
             }
         }
-        cut(block, bytes)
+        trim(block, bytes)
     }
 }
 
 /// How many of a live block's `usable_bytes` were asked for: those that are open.
-pub(crate) fn requested(ptr: NonNull<u8>, usable_bytes: usize) -> usize {
+pub(crate) fn requested_bytes(ptr: NonNull<u8>, usable_bytes: usize) -> usize {
     let least_bytes = usable_bytes.saturating_sub(ROUNDING_BYTES_MAX);
     (least_bytes..usable_bytes)
         .rev()
@@ -120,11 +120,11 @@ pub(crate) fn requested(ptr: NonNull<u8>, usable_bytes: usize) -> usize {
             let mut open = true;
             #[cfg(feature = "asan")]
             {
-                open &= asan::is_open(address);
+                open &= asan::is_unpoisoned(address);
             }
             #[cfg(feature = "valgrind")]
             {
-                open &= valgrind::is_open(address);
+                open &= valgrind::is_unpoisoned(address);
             }
             open
         })
@@ -133,24 +133,24 @@ pub(crate) fn requested(ptr: NonNull<u8>, usable_bytes: usize) -> usize {
 
 /// Opens what a free block holds for one access of the heap's own, and closes it again.
 #[inline]
-pub(crate) fn own<T, R>(node: *mut T, access: impl FnOnce() -> R) -> R {
+pub(crate) fn access_free<T, R>(node: *mut T, access: impl FnOnce() -> R) -> R {
     let Some(start) = NonNull::new(node.cast::<u8>()) else {
         return access();
     };
-    tell!(opened(start, size_of::<T>()));
+    notify!(unpoison(start, size_of::<T>()));
     let answer = access();
-    tell!(closed(start, size_of::<T>()));
+    notify!(poison(start, size_of::<T>()));
     answer
 }
 
 /// An address in the pool as the heap keeps it, so that whoever looks for lost blocks doesn't take it for their owner's.
-pub(crate) fn hidden(address: *mut u8) -> *mut u8 {
+pub(crate) fn hide(address: *mut u8) -> *mut u8 {
     address.map_addr(|address| !address)
 }
 
 /// Opens both places of content that the heap is about to move within the pool.
 #[cfg(feature = "move-down")]
-pub(crate) fn moving(from: NonNull<u8>, to: NonNull<u8>, bytes: usize) {
-    tell!(opened(from, bytes));
-    tell!(opened(to, bytes));
+pub(crate) fn unpoison_move(from: NonNull<u8>, to: NonNull<u8>, bytes: usize) {
+    notify!(unpoison(from, bytes));
+    notify!(unpoison(to, bytes));
 }

@@ -2,11 +2,11 @@
 
 use core::ptr::NonNull;
 
-pub(crate) struct Watch;
+pub(crate) struct SanitizedPool;
 
-impl Watch {
+impl SanitizedPool {
     #[inline(always)]
-    pub(crate) fn over(_pool: NonNull<u8>, _bytes: usize) -> Self {
+    pub(crate) fn new(_pool: NonNull<u8>, _bytes: usize) -> Self {
         Self
     }
 
@@ -22,11 +22,11 @@ impl Watch {
     }
 }
 
-pub(crate) struct Old;
+pub(crate) struct OldBlock;
 
-impl Old {
+impl OldBlock {
     #[inline(always)]
-    pub(crate) fn block(_ptr: NonNull<u8>, _bytes: impl FnOnce() -> Option<usize>) -> Self {
+    pub(crate) fn new(_ptr: NonNull<u8>, _bytes: impl FnOnce() -> Option<usize>) -> Self {
         Self
     }
 
@@ -40,20 +40,20 @@ impl Old {
 }
 
 #[inline(always)]
-pub(crate) fn requested(_ptr: NonNull<u8>, usable_bytes: usize) -> usize {
+pub(crate) fn requested_bytes(_ptr: NonNull<u8>, usable_bytes: usize) -> usize {
     usable_bytes
 }
 
 #[inline(always)]
-pub(crate) fn own<T, R>(_node: *mut T, access: impl FnOnce() -> R) -> R {
+pub(crate) fn access_free<T, R>(_node: *mut T, access: impl FnOnce() -> R) -> R {
     access()
 }
 
 #[inline(always)]
-pub(crate) fn hidden(address: *mut u8) -> *mut u8 {
+pub(crate) fn hide(address: *mut u8) -> *mut u8 {
     address
 }
 
 #[cfg(feature = "move-down")]
 #[inline(always)]
-pub(crate) fn moving(_from: NonNull<u8>, _to: NonNull<u8>, _bytes: usize) {}
+pub(crate) fn unpoison_move(_from: NonNull<u8>, _to: NonNull<u8>, _bytes: usize) {}
