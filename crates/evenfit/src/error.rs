@@ -51,7 +51,8 @@ pub enum AllocError {
     TooLarge,
     /// No free block is large enough now, or none at the alignment asked for.
     OutOfMemory,
-    /// A free block was found overwritten. Nothing was changed; [`Heap::check`](crate::Heap::check) says where.
+    /// A free block was found overwritten. Nothing was changed; [`Heap::check`](crate::Heap::check)
+    /// says where.
     Corrupt,
 }
 
@@ -73,12 +74,12 @@ impl core::error::Error for AllocError {}
 pub enum FreeError {
     /// The pointer is not inside this pool.
     OutsidePool,
-    /// The pointer is inside the pool but is not the start of a block: an interior pointer, or a block that was freed and is now
-    /// part of a longer free one.
+    /// The pointer is inside the pool but is not the start of a block: an interior pointer, or a
+    /// block that was freed and is now part of a longer free one.
     NotABlock,
-    /// What starts here is free already: a double free.
+    /// The memory at the pointer is free already: a double free.
     AlreadyFree,
-    /// A live block starts here, but it can't be one of this layout.
+    /// A live block starts here, but it can't be a block of this layout.
     WrongLayout,
     /// A free block beside this one was found overwritten. Nothing was changed.
     Corrupt,
@@ -102,7 +103,7 @@ impl core::error::Error for FreeError {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReallocError {
-    /// The new size could not be had.
+    /// The new block could not be allocated.
     Alloc(AllocError),
     /// The old pointer or layout was refused.
     Free(FreeError),
@@ -131,47 +132,52 @@ impl From<FreeError> for ReallocError {
     }
 }
 
-/// What [`Heap::check`](crate::Heap::check) found wrong first. Offsets are in bytes from the pool's first granule.
+/// The first thing that [`Heap::check`](crate::Heap::check) found wrong. Offsets are in bytes from
+/// the pool's first granule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CheckError {
     /// The map has no block where one must start, a block without an end, or a mark behind the top.
     Mark {
-        /// Where.
+        /// The offset at which a block must start.
         offset_bytes: usize,
     },
     /// The marks of two blocks that follow each other disagree, or both blocks are free.
     Neighbour {
-        /// The later of the two.
+        /// The start of the later of the two.
         offset_bytes: usize,
     },
-    /// The map has a mark inside a block, or lacks one of a free block's.
+    /// The map has a mark inside a block, or lacks one of the marks of a free block.
     InnerMark {
         /// The block's start.
         offset_bytes: usize,
     },
-    /// A free block's links or its footer were overwritten, or its neighbours in the list don't point back to it.
+    /// A free block's links or its footer were overwritten, or its neighbours in the list don't
+    /// point back to it.
     Link {
         /// The free block's start.
         offset_bytes: usize,
     },
-    /// A slab's descriptor was overwritten: its class, its free slots or its links make no sense.
+    /// A slab's descriptor was overwritten: its class, its free slots or its links are
+    /// inconsistent.
     Slab {
         /// The slab's start.
         offset_bytes: usize,
     },
-    /// The list of a class of slabs doesn't have just those with a free slot, or its counter is wrong.
+    /// The list of a class of slabs doesn't have exactly the slabs with a free slot, or the class's
+    /// counter is wrong.
     SlabList {
-        /// The class's number, from 1 on; one beyond the last stands for all.
+        /// The number of the class, from 1 on. The number after the last class stands for all
+        /// classes.
         class: usize,
     },
-    /// A bin is marked as filled and its list is empty or the other way round, or the list doesn't have all free blocks of its
-    /// sizes.
+    /// A bin is marked as filled and its list is empty, or the other way round. Or the list doesn't
+    /// have exactly the free blocks of the bin's sizes.
     Bin {
         /// The bin's number.
         bin: usize,
     },
-    /// Of [`FirstFit`](crate::FirstFit) only: a block's header says what can't be.
+    /// Of [`FirstFit`](crate::FirstFit) only: a block's header is impossible.
     Header {
         /// The block's start.
         offset_bytes: usize,

@@ -35,7 +35,7 @@ use core::ptr::NonNull;
 
 use crate::{AllocError, Block, BlockState, CheckError, FreeError, InitError, ReallocError, Stats};
 
-/// What every block starts with.
+/// The header of every block.
 #[derive(Clone, Copy)]
 struct Header {
     /// The block's length in bytes, this header included: a multiple of [`GRANULE`].
@@ -47,7 +47,7 @@ struct Header {
 const HEADER: usize = size_of::<Header>();
 /// Sizes, offsets and therefore headers are multiples of this.
 const GRANULE: usize = HEADER;
-/// The least that can be a block: a header and one granule for the user.
+/// The shortest block: a header and one granule for the user.
 const MIN_BLOCK: usize = HEADER + GRANULE;
 /// The end of the free list. No block can start here.
 const END: usize = usize::MAX;
@@ -71,7 +71,7 @@ const END: usize = usize::MAX;
 ///
 /// // SAFETY: nothing uses the block any more.
 /// unsafe { pool.try_deallocate(block.cast(), layout)? };
-/// // SAFETY: as above; the second free is refused and changes nothing.
+/// // SAFETY: the second free is refused and changes nothing.
 /// let again = unsafe { pool.try_deallocate(block.cast(), layout) };
 /// assert_eq!(again, Err(FreeError::AlreadyFree));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -84,7 +84,7 @@ pub struct FirstFit<'pool> {
     _pool: PhantomData<&'pool mut [MaybeUninit<u8>]>,
 }
 
-// SAFETY: the pool is borrowed exclusively for 'pool, so whoever owns the allocator owns it all.
+// SAFETY: the pool is borrowed exclusively for 'pool, so the owner of the allocator owns all of it.
 unsafe impl Send for FirstFit<'_> {}
 
 impl<'pool> FirstFit<'pool> {
@@ -136,9 +136,9 @@ impl<'pool> FirstFit<'pool> {
     /// zero is served like a size of one. Time: O(free blocks).
     ///
     /// # Errors
-    /// [`AllocError::TooLarge`] if the whole pool would not do, [`AllocError::OutOfMemory`] if no
-    /// free block does, [`AllocError::Corrupt`] if the free list was overwritten. The pool is
-    /// unchanged then.
+    /// [`AllocError::TooLarge`] if the whole pool is too short, [`AllocError::OutOfMemory`] if
+    /// every free block is, [`AllocError::Corrupt`] if the free list was overwritten. Then the pool
+    /// is unchanged.
     pub fn allocate(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
         let result = self.first_fit(layout);
         if result.is_err() {
@@ -211,14 +211,14 @@ impl<'pool> FirstFit<'pool> {
     /// The pool is unchanged if the pointer is refused:
     /// - [`FreeError::OutsidePool`]: not in this pool.
     /// - [`FreeError::AlreadyFree`]: it points into free memory. That is a double free, found even
-    ///   where the block has been coalesced since.
+    ///   if the block was coalesced since.
     /// - [`FreeError::NotABlock`]: it points into a live block, but not to its start.
     /// - [`FreeError::WrongLayout`]: a block of another size, or not so aligned.
     /// - [`FreeError::Corrupt`]: a header on the way was overwritten.
     ///
     /// # Safety
-    /// Nothing may use the block afterwards. A pointer that was freed and has been handed out
-    /// again since is not a double free that anyone could find.
+    /// Nothing may use the block afterwards. A pointer to a freed block that was allocated again
+    /// can't be told from a valid one.
     pub unsafe fn try_deallocate(
         &mut self,
         ptr: NonNull<u8>,
@@ -253,12 +253,12 @@ impl<'pool> FirstFit<'pool> {
         }
     }
 
-    /// Changes a block's size: where it is if it is large enough, else by moving its contents to
-    /// a new block. Time: O(blocks), and the copy.
+    /// Changes a block's size: in place if it is large enough, else by moving its content to a new
+    /// block. Time: O(blocks), and the copy.
     ///
     /// # Errors
     /// The pointer or the old layout is refused as in [`try_deallocate`](Self::try_deallocate), or
-    /// the new size can't be had. The old block is still live and unchanged then.
+    /// the new block can't be allocated. Then the old block is live and unchanged.
     ///
     /// # Safety
     /// If this succeeds, nothing may use the old pointer afterwards.
@@ -276,9 +276,10 @@ impl<'pool> FirstFit<'pool> {
         }
         let moved = self.allocate(new)?;
         let count = usize::min(old.size(), new.size());
-        // SAFETY: both blocks are live and therefore apart, and hold at least their layout's size.
+        // SAFETY: both blocks are live, so they don't overlap, and each has at least its layout's
+        // size.
         unsafe { ptr.copy_to_nonoverlapping(moved.cast(), count) };
-        // SAFETY: the caller gives the old block up, and its contents have been copied.
+        // SAFETY: the caller doesn't use the old block any more, and its content was copied.
         unsafe { self.try_deallocate(ptr, old)? };
         Ok(moved)
     }
@@ -398,7 +399,7 @@ impl<'pool> FirstFit<'pool> {
         result
     }
 
-    /// Finds the live block that `ptr` was handed out for by walking the pool up to it.
+    /// Finds the live block that starts at `ptr`, by walking the pool up to it.
     fn find(&self, ptr: NonNull<u8>) -> Result<Found, FreeError> {
         let offset = ptr.addr().get().wrapping_sub(self.base.addr().get());
         if offset >= self.len {
@@ -442,8 +443,7 @@ impl<'pool> FirstFit<'pool> {
         }
     }
 
-    /// Brings the counters up to date. Overwritten headers may have made them wrong, never
-    /// inconsistent.
+    /// Updates the counters. If headers were overwritten they may be wrong, but never inconsistent.
     fn count(&mut self, used_bytes: usize, live_blocks: usize) {
         let stats = &mut self.stats;
         stats.live_blocks = live_blocks;
@@ -454,7 +454,7 @@ impl<'pool> FirstFit<'pool> {
 
     // From here on, offsets become pointers.
 
-    /// The header at `at`, if a header can be there and what it says is possible.
+    /// The header at `at`, if there can be one and its content is possible.
     fn header(&self, at: usize) -> Option<Header> {
         if at >= self.len || !at.is_multiple_of(GRANULE) {
             return None;
@@ -470,14 +470,15 @@ impl<'pool> FirstFit<'pool> {
     }
 
     fn set_header(&mut self, at: usize, size: usize, next: usize) {
-        // SAFETY: every caller passes the offset of a block it has taken from the list or found
-        // by the walk, or of a part that it cuts from one: aligned, in the pool, and not lent out.
+        // SAFETY: every caller passes the offset of a block that it found in the list or by the
+        // walk, or of a part that it cuts from one. So it is aligned, in the pool, and not part of
+        // a live block's payload.
         unsafe {
             self.base.add(at).cast::<Header>().write(Header { size, next });
         }
     }
 
-    /// What the user of the block at `at` gets: everything after the header.
+    /// The payload of the block at `at`: everything after the header.
     fn payload(&self, at: usize, size: usize) -> NonNull<[u8]> {
         // SAFETY: a block lies in the pool and is longer than its header.
         let start = unsafe { self.base.add(at + HEADER) };

@@ -1,21 +1,24 @@
-//! How finely a pool is cut, and how wide the numbers are that describe it.
+//! The geometry of a pool: its granule, and the width of the numbers that describe it.
 
 use core::fmt::Debug;
 
-/// The constants of a pool: its granule, the alignment of its blocks and the width of its directory.
+/// The constants of a pool: its granule, the alignment of its blocks and the width of its
+/// directory.
 ///
-/// Implemented by [`Standard`], [`Aligned`], [`Wide`] and [`Compact`]; sealed, since the heap's proofs cover just these.
+/// Implemented by [`Standard`], [`Aligned`], [`Wide`] and [`Compact`]. It is sealed, since the
+/// proofs about the heap cover only these.
 pub trait Geometry: sealed::Sealed + Copy + Debug + 'static {
-    /// The unit that the pool is cut into, in bytes: a power of two. A block has at least two granules.
+    /// The granule, the unit that the pool is cut into, in bytes: a power of two. A block has at
+    /// least two granules.
     const GRANULE_BYTES: usize;
-    /// In bytes: addresses and lengths of all blocks are multiples of it.
+    /// The alignment in bytes: addresses and lengths of all blocks are multiples of it.
     const ALIGN_BYTES: usize;
-    /// The most granules that a pool can have.
+    /// The largest number of granules of a pool.
     const GRANULES_MAX: usize;
     /// Whether a heap of this geometry can have slabs.
     const HAS_SLABS: bool;
-    /// Blocks of fewer granules are *short*: there is a bin for each of their sizes, and the map alone tells where they end.
-    /// The directory has an entry for as many granules.
+    /// Blocks of fewer granules are *short*: each of their lengths has a bin, and the map alone
+    /// shows where they end. The directory has one entry for this many granules.
     #[doc(hidden)]
     const SHORT_END: usize;
     /// An entry of the directory: the length of a long block, in granules.
@@ -29,31 +32,34 @@ pub trait Geometry: sealed::Sealed + Copy + Debug + 'static {
     type Filled: Table<usize>;
 }
 
-/// Granules of 8 bytes, pools of up to 32 GiB less 512 KiB. The default on 64-bit machines, where its metadata are 1/32 of the
-/// pool; on 32-bit machines, where windows of the map are shorter, 3/64.
+/// Granules of 8 bytes, pools of up to 32 GiB less 512 KiB. The default on 64-bit machines, where
+/// the metadata takes 1/32 of the pool. On 32-bit machines, where windows of the map are shorter,
+/// it takes 3/64.
 #[derive(Clone, Copy, Debug)]
 pub struct Standard;
 
-/// As [`Standard`], but every block and every slot is aligned to 16 bytes, and sizes are rounded up to multiples of 16: what C's
-/// `malloc` promises on 64-bit machines.
+/// As [`Standard`], but every block and every slot is aligned to 16 bytes, and sizes are rounded up
+/// to multiples of 16. This is what C's `malloc` promises on 64-bit machines.
 #[derive(Clone, Copy, Debug)]
 pub struct Aligned;
 
-/// Granules of 16 bytes, pools of up to 64 GiB less 1 MiB: for what is too large for [`Standard`]. The shortest block has 32
-/// bytes; metadata are 1/64 of the pool on 64-bit machines.
+/// Granules of 16 bytes, pools of up to 64 GiB less 1 MiB, for pools that are too large for
+/// [`Standard`]. The shortest block has 32 bytes. The metadata takes 1/64 of the pool on 64-bit
+/// machines.
 #[derive(Clone, Copy, Debug)]
 pub struct Wide;
 
-/// Granules of 8 bytes and a directory of 16-bit numbers: pools of up to 511 KiB, blocks only, metadata of 1/32 of the pool. The
-/// default on 32-bit machines.
+/// Granules of 8 bytes and a directory of 16-bit numbers: pools of up to 511 KiB, blocks only. The
+/// metadata takes 1/32 of the pool. The default on 32-bit machines.
 #[derive(Clone, Copy, Debug)]
 pub struct Compact;
 
-/// A window of the map must show a short block and what surrounds it, so the width of a word decides.
+/// A window of the map must show a short block and what surrounds it, so it depends on the width of
+/// a word.
 const SHORT_END: usize = if usize::BITS == 64 { 32 } else { 16 };
 
-/// How many bins number all sizes up to `1 << log2` granules: one for each short size, one that is never filled, then four a
-/// doubling.
+/// How many bins all lengths up to `1 << log2` granules need: one for each short length, one that
+/// is never filled, then four for each doubling.
 const fn bins(short_end: usize, log2: u32) -> usize {
     short_end + 1 + 4 * (log2 - short_end.ilog2()) as usize
 }
@@ -61,7 +67,8 @@ const fn bins(short_end: usize, log2: u32) -> usize {
 const BINS: usize = bins(SHORT_END, 32);
 const BINS_COMPACT: usize = bins(16, 16);
 
-/// What 32-bit links can number: the marks of lists' ends lie above, and slabs number granules from further on.
+/// The largest number of granules that 32-bit links can express. The numbers above are for the end
+/// marks of lists and for the offset at which slabs number granules.
 const GRANULES_MAX: usize = u32::MAX as usize - (1 << 16);
 
 macro_rules! geometry {
@@ -94,10 +101,10 @@ impl Geometry for Compact {
     type Filled = [usize; BINS_COMPACT.div_ceil(usize::BITS as usize)];
 }
 
-/// A length in granules, as the directory holds it.
+/// A length in granules, as the directory stores it.
 #[doc(hidden)]
 pub trait Length: Copy + 'static {
-    /// Narrows `granules`, which must fit.
+    /// Narrows `granules`, which must fit in the type.
     fn pack(granules: usize) -> Self;
     /// The length in granules.
     fn unpack(self) -> usize;
@@ -122,10 +129,10 @@ macro_rules! length {
 length!(u16);
 length!(u32);
 
-/// A fixed array whose length the geometry decides.
+/// An array whose length the geometry decides.
 ///
 /// # Safety
-/// `get` and `set` must reach `LEN` elements.
+/// `get` and `set` must access any of `LEN` elements.
 #[doc(hidden)]
 pub unsafe trait Table<T: Copy>: Copy {
     /// How many elements there are.
@@ -140,7 +147,7 @@ pub unsafe trait Table<T: Copy>: Copy {
     unsafe fn set(&mut self, index: usize, value: T);
 }
 
-// SAFETY: both functions reach all N elements.
+// SAFETY: both functions access any of the N elements.
 unsafe impl<T: Copy, const N: usize> Table<T> for [T; N] {
     const LEN: usize = N;
     fn filled(value: T) -> Self {
@@ -149,13 +156,13 @@ unsafe impl<T: Copy, const N: usize> Table<T> for [T; N] {
     #[inline(always)]
     unsafe fn get(&self, index: usize) -> T {
         debug_assert!(index < N);
-        // SAFETY: the caller keeps index < N.
+        // SAFETY: as promised by the caller.
         unsafe { *self.get_unchecked(index) }
     }
     #[inline(always)]
     unsafe fn set(&mut self, index: usize, value: T) {
         debug_assert!(index < N);
-        // SAFETY: the caller keeps index < N.
+        // SAFETY: as promised by the caller.
         unsafe { *self.get_unchecked_mut(index) = value }
     }
 }

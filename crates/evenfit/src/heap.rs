@@ -1,4 +1,4 @@
-//! The heap: what a caller sees. Bytes and pointers outside, granules inside.
+//! The heap: the interface for callers. Its methods take bytes and pointers, the tiers granules.
 
 mod allocate;
 mod builder;
@@ -22,33 +22,35 @@ use crate::slabs::{Slabs, Slot};
 use crate::tiers::Tiers;
 use crate::{FreeError, InitError, Stats};
 
-/// The tiers of a [`Heap`] that names none: [`Auto`](crate::Auto) on 64-bit machines, [`BlocksOnly`](crate::BlocksOnly) on
-/// others.
+/// The tiers of a [`Heap`] that names none: [`Auto`](crate::Auto) on 64-bit machines,
+/// [`BlocksOnly`](crate::BlocksOnly) on others.
 #[cfg(target_pointer_width = "64")]
 pub type DefaultTiers = crate::tiers::Auto;
-/// The tiers of a [`Heap`] that names none: [`Auto`](crate::Auto) on 64-bit machines, [`BlocksOnly`](crate::BlocksOnly) on
-/// others.
+/// The tiers of a [`Heap`] that names none: [`Auto`](crate::Auto) on 64-bit machines,
+/// [`BlocksOnly`](crate::BlocksOnly) on others.
 #[cfg(not(target_pointer_width = "64"))]
 pub type DefaultTiers = crate::tiers::BlocksOnly;
-/// The geometry of a [`Heap`] that names none: [`Standard`](crate::Standard) on 64-bit machines, [`Compact`](crate::Compact) on
-/// others.
+/// The geometry of a [`Heap`] that names none: [`Standard`](crate::Standard) on 64-bit machines,
+/// [`Compact`](crate::Compact) on others.
 #[cfg(target_pointer_width = "64")]
 pub type DefaultGeometry = crate::geometry::Standard;
-/// The geometry of a [`Heap`] that names none: [`Standard`](crate::Standard) on 64-bit machines, [`Compact`](crate::Compact) on
-/// others.
+/// The geometry of a [`Heap`] that names none: [`Standard`](crate::Standard) on 64-bit machines,
+/// [`Compact`](crate::Compact) on others.
 #[cfg(not(target_pointer_width = "64"))]
 pub type DefaultGeometry = crate::geometry::Compact;
 
 /// A heap over one fixed pool.
 ///
-/// The region handed over is divided once, into metadata and the pool. The metadata are 1/32 of the pool, with slabs 0.2 % and 1
-/// KiB more; the geometries say where it is otherwise. Every operation takes bounded constant time, whatever the pool's size and
-/// content; a reallocation that must move adds one copy of the payload. A call that is refused changes nothing but its own
-/// counter.
+/// The region is divided once, into metadata and the pool. The metadata takes 1/32 of the pool,
+/// with slabs 0.2 % and 1 KiB more; each geometry says where it differs. Every operation takes
+/// bounded constant time, whatever the pool's size and content. A reallocation that must move adds
+/// one copy of the payload. A refused call changes nothing but a counter.
 ///
-/// Counters and heads of lists are in this value; all else is in the region, which holds offsets and no addresses.
+/// Counters and heads of lists are in this value. Everything else is in the region, which contains
+/// offsets and no addresses.
 ///
-/// `T` says which tiers the heap has, `G` how its pool is cut. To choose them start at [`builder`](Heap::builder).
+/// `T` are the tiers of the heap, `G` is its geometry. To choose them, start at
+/// [`builder`](Heap::builder).
 ///
 /// # Example
 /// ```
@@ -63,11 +65,12 @@ pub type DefaultGeometry = crate::geometry::Compact;
 /// // SAFETY: the block came from this heap with this layout, and isn't used again.
 /// unsafe { heap.try_deallocate(block.cast(), layout)? };
 /// // SAFETY: a double free is refused.
-/// assert_eq!(unsafe { heap.try_deallocate(block.cast(), layout) }, Err(evenfit::FreeError::AlreadyFree));
+/// let again = unsafe { heap.try_deallocate(block.cast(), layout) };
+/// assert_eq!(again, Err(evenfit::FreeError::AlreadyFree));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// The region is borrowed as long as the heap lives:
+/// The region is borrowed while the heap lives:
 /// ```compile_fail,E0597
 /// let heap = {
 ///     let mut region = [core::mem::MaybeUninit::uninit(); 4096];
@@ -80,13 +83,14 @@ pub struct Heap<'pool, T: Tiers = DefaultTiers, G: Geometry = DefaultGeometry> {
     slabs: T::Slabs<G>,
     region_bytes: usize,
     pool_offset_bytes: usize,
-    /// How many granules there is metadata for; the pool may have fewer.
+    /// How many granules the metadata is for. The pool may have fewer.
     granules_max: usize,
     sanitized: SanitizedPool,
     region: PhantomData<&'pool mut [MaybeUninit<u8>]>,
 }
 
-// SAFETY: the heap owns its region exclusively for 'pool, and no part of it is bound to a thread.
+// SAFETY: the heap owns its region exclusively for 'pool (I8), and no part of it is bound to a
+// thread.
 unsafe impl<T: Tiers, G: Geometry> Send for Heap<'_, T, G> {}
 // SAFETY: nothing is written through a shared reference.
 unsafe impl<T: Tiers, G: Geometry> Sync for Heap<'_, T, G> {}
@@ -101,42 +105,44 @@ enum Live {
 impl<'pool> Heap<'pool> {
     /// Builds a heap over `region`, of any length and alignment.
     ///
-    /// Linear in the metadata, which are zeroed; [`Builder::zeroed`] spares that.
+    /// Linear in the metadata, which is zeroed unless [`Builder::zeroed`] says that it is zero.
     ///
     /// # Errors
-    /// [`InitError::RegionTooSmall`] if the region can't hold the metadata and a block, [`InitError::RegionTooLarge`] if it has
-    /// more granules than the geometry can number.
+    /// [`InitError::RegionTooSmall`] if the region can't hold the metadata and a block,
+    /// [`InitError::RegionTooLarge`] if it has more granules than the geometry can number.
     pub fn from_region(region: &'pool mut [MaybeUninit<u8>]) -> Result<Self, InitError> {
         Self::builder().build(region)
     }
 
-    /// Builds a heap over `len_bytes` bytes from `base` on: a linker symbol, a mapping, memory of another allocator.
+    /// Builds a heap over `len_bytes` bytes from `base` on: a linker symbol, a mapping, memory of
+    /// another allocator.
     ///
     /// # Errors
     /// As for [`from_region`](Self::from_region).
     ///
     /// # Safety
-    /// The bytes must be valid for reads and writes as long as the heap is used, and nothing else may touch them but
-    /// through blocks of this heap.
+    /// The bytes must be valid for reads and writes as long as the heap or one of its blocks is
+    /// used, and nothing else may access them except through blocks of this heap.
     pub unsafe fn from_raw(base: NonNull<u8>, len_bytes: usize) -> Result<Self, InitError> {
         // SAFETY: as promised by the caller.
         unsafe { Self::builder().build_raw(base, len_bytes) }
     }
 
-    /// Every choice by name: tiers, geometry, how long the pool may become.
+    /// Starts a builder, which has every choice by name: tiers, geometry, how long the pool may
+    /// become.
     pub const fn builder() -> Builder<DefaultTiers, DefaultGeometry> {
         Builder::new()
     }
 }
 
 impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
-    /// Makes the pool longer by the `added_bytes` that follow its region, as far as there are metadata for them: see
-    /// [`Builder::max_bytes`]. Returns by how many bytes the pool has grown: whole granules, and 0 once it is as long as it can
-    /// be. O(1).
+    /// Makes the pool longer by the `added_bytes` that follow its region, as far as there is
+    /// metadata for them: see [`Builder::max_bytes`]. Returns by how many bytes the pool has grown:
+    /// whole granules, and 0 if it is as long as it can be. O(1).
     ///
     /// # Safety
-    /// The bytes right behind the region must be valid, and used by nothing else, as those of the region are: see
-    /// [`from_raw`](Heap::from_raw).
+    /// The `added_bytes` directly behind the region must fulfil what [`from_raw`](Heap::from_raw)
+    /// demands of the region.
     pub unsafe fn extend(&mut self, added_bytes: usize) -> usize {
         let align_bytes = G::ALIGN_BYTES;
         let pool_bytes = self.blocks.end * G::GRANULE_BYTES;
@@ -151,11 +157,12 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         grown_bytes
     }
 
-    /// Frees all blocks at once. Linear in the metadata of that part of the pool that was in use.
+    /// Frees all blocks at once. Linear in the metadata of the part of the pool that was used.
     ///
-    /// The peak of used bytes starts again at 0; the counts of failed requests and refused frees go on.
+    /// The peak of used bytes starts again at 0; the counts of failed requests and refused frees go
+    /// on.
     ///
-    /// Pointers to the blocks must not be used any more.
+    /// Afterwards, pointers to the old blocks are dangling.
     pub fn reset(&mut self) {
         self.blocks.reset();
         if let Some(slabs) = self.slabs.as_mut().first_mut() {
@@ -164,7 +171,7 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         self.sanitized.reset();
     }
 
-    /// A heap over copies of another's metadata, without a pool: only good to be walked.
+    /// A heap over copies of another heap's metadata, without a pool. It is only for walking.
     #[cfg(target_pointer_width = "64")]
     pub(crate) fn replica(blocks: Blocks<G>, slabs: Slabs<G>) -> Self {
         Self {
@@ -193,7 +200,7 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         Some((self.slabs.as_mut().first_mut()?, &mut self.blocks))
     }
 
-    /// The live block or slot at `ptr`, if it may be of `layout`; without a layout, whatever its size.
+    /// The live block or slot at `ptr`, if `layout` fits it. Without a layout, any live one. O(1).
     #[inline(always)]
     fn live_at(&self, ptr: NonNull<u8>, layout: Option<Layout>) -> Result<Live, FreeError> {
         if let Some(slabs) = self.slabs()
@@ -208,7 +215,8 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         Ok(Live::Block { start, len })
     }
 
-    /// As `live_at`, for whom it doesn't matter why there is none: most slots are found at the first look.
+    /// As `live_at`, without the reason for a refusal. Most slots are found by the first
+    /// comparison.
     #[inline(always)]
     fn live_at_fast(&self, ptr: NonNull<u8>, layout: Option<Layout>) -> Option<Live> {
         if let (Some(slabs), Some(layout)) = (self.slabs(), layout)
@@ -220,8 +228,8 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         self.live_at(ptr, layout).ok()
     }
 
-    /// How many bytes the caller may use at `ptr`, the start of a live block: no fewer than the slice had that was returned.
-    /// O(1).
+    /// How many bytes the caller may use at `ptr`, the start of a live block: at least the length
+    /// of the slice that was returned for it. O(1).
     ///
     /// # Errors
     /// [`FreeError`] if no live block starts there.
@@ -229,7 +237,7 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         Ok(requested_bytes(ptr, self.live_bytes(self.live_at(ptr, None)?)))
     }
 
-    /// What the sanitizers have to forget of the block at `ptr`, if the call succeeds.
+    /// The block at `ptr`, whose bytes the sanitizers must poison if the call succeeds.
     #[inline(always)]
     fn old_block(&self, ptr: NonNull<u8>) -> OldBlock {
         OldBlock::new(ptr, || self.usable_size(ptr).ok())
@@ -242,16 +250,16 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         }
     }
 
-    /// The largest request in bytes that succeeds now, at an alignment of [`Geometry::ALIGN_BYTES`] or less; one byte more fails.
-    /// O(1).
+    /// The largest request in bytes that succeeds now at an alignment of [`Geometry::ALIGN_BYTES`]
+    /// or less. One byte more fails. O(1).
     pub fn largest_free(&self) -> usize {
         let block_bytes = self.blocks.largest() * G::GRANULE_BYTES;
         let slot_bytes = self.slabs().map_or(0, Slabs::largest_free_slot);
         block_bytes.max(slot_bytes)
     }
 
-    /// The largest request in bytes that succeeds now at an alignment of `align` bytes; one byte more fails. 0 if `align` is no
-    /// power of two. O(1).
+    /// The largest request in bytes that succeeds now at an alignment of `align` bytes. One byte
+    /// more fails. 0 if `align` is no power of two. O(1).
     pub fn largest_free_aligned(&self, align: usize) -> usize {
         if align <= G::ALIGN_BYTES {
             return if align.is_power_of_two() { self.largest_free() } else { 0 };
@@ -263,15 +271,16 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         granules * G::GRANULE_BYTES
     }
 
-    /// The end of the pool that no block has ever covered: what the heap never needed, and where memory that was zero when it was
-    /// handed over still is. O(1).
+    /// The end of the pool that no block has ever covered. Memory there still has the content that
+    /// it had when the heap was built. O(1).
     pub fn never_used(&self) -> NonNull<[u8]> {
         let start = self.blocks.top_peak();
-        // SAFETY: the peak lies in the pool or at its end.
+        // SAFETY: the peak is at most the pool's end (I8).
         unsafe { self.blocks.pool.slice(start, self.blocks.end - start) }
     }
 
-    /// The address of the pool's first granule: what [`Block::offset_bytes`](crate::Block::offset_bytes) counts from.
+    /// The address of the pool's first granule, from which
+    /// [`Block::offset_bytes`](crate::Block::offset_bytes) counts. O(1).
     pub fn pool_start(&self) -> *const u8 {
         self.blocks.pool.base().as_ptr()
     }
@@ -279,7 +288,7 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
     /// The heap's counters. O(1).
     pub fn stats(&self) -> Stats {
         let counters = &self.blocks.counters;
-        // The counters make no sense where the map was overwritten, but they can be asked.
+        // If the map was overwritten, the counters may be wrong. They wrap instead of panicking.
         let bytes = |granules: usize| granules.wrapping_mul(G::GRANULE_BYTES);
         let (mut used_bytes, mut live_blocks) = (bytes(counters.used), counters.live);
         if let Some(slabs) = self.slabs() {

@@ -1,4 +1,4 @@
-//! Looking at a heap: walking its blocks, checking its integrity.
+//! Inspecting a heap: walking its blocks, checking its integrity, observing it from outside.
 
 mod check;
 #[cfg(target_pointer_width = "64")]

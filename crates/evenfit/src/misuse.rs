@@ -1,4 +1,4 @@
-//! What a program may do when a pointer is refused.
+//! The misuse hook: what a program does when a pointer is refused.
 
 use crate::FreeError;
 use crate::sync::{AtomicPtr, Ordering};
@@ -6,15 +6,15 @@ use core::alloc::Layout;
 use core::fmt;
 use core::ptr::{self, NonNull};
 
-/// A refused pointer: what the misuse hook is called with.
+/// A refused pointer, as the misuse hook gets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Misuse {
     /// Why the pointer was refused.
     pub error: FreeError,
-    /// The pointer that was handed in.
+    /// The pointer that was passed.
     pub ptr: NonNull<u8>,
-    /// The layout that came with it, where the call carried one.
+    /// The layout that was passed, if the call has one.
     pub layout: Option<Layout>,
 }
 
@@ -28,10 +28,11 @@ impl fmt::Display for Misuse {
     }
 }
 
-/// Called with every pointer that a `deallocate` refused. If it returns, that call has had no effect.
+/// Called with every pointer that a `deallocate` refused. If the hook returns, the call has had no
+/// effect.
 pub type MisuseHook = fn(&Misuse);
 
-/// Null while the default stands, so the static needs no room in `.data`.
+/// Null as long as no hook is set. So the static is zero and needs no space in `.data`.
 #[cfg(not(loom))]
 static MISUSE_HOOK: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 
@@ -40,11 +41,12 @@ loom::lazy_static! {
     static ref MISUSE_HOOK: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 }
 
-/// Replaces what happens on misuse, for all heaps of the program. Without a hook the program is aborted by an
-/// undefined instruction, which needs no operating system and doesn't unwind out of an allocator.
+/// Sets what happens on misuse, for all heaps of the program. Without a hook the program is aborted
+/// by an undefined instruction. This needs no operating system and doesn't unwind out of an
+/// allocator.
 ///
-/// If the hook returns, the program goes on and the heap is unchanged. It runs outside the locks of shared heaps, and must not
-/// panic where the heap is the global allocator.
+/// If the hook returns, the program goes on and the heap is unchanged. It runs outside the locks of
+/// shared heaps, and must not panic where the heap is the global allocator.
 ///
 /// # Example
 /// ```
@@ -68,8 +70,8 @@ pub(crate) fn report(error: FreeError, ptr: NonNull<u8>, layout: Option<Layout>)
     hook(&misuse);
 }
 
-/// Ends the program without unwinding, as far as `core` alone can: an undefined instruction where one is known,
-/// else an endless loop, which a watchdog ends.
+/// Ends the program without unwinding, as far as `core` alone can: by an undefined instruction
+/// where one is known, else by an endless loop, which a watchdog can end.
 fn abort() -> ! {
     #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
     // SAFETY: ud2 raises an invalid-opcode exception and never returns.

@@ -1,15 +1,17 @@
-//! Where the optimiser is kept from what it would do. Without both functions a heap of blocks only takes 103.2 instructions an
-//! operation, with [`opaque`] alone 97.7, with both 95.4; with slabs 45.3, 44.9, 44.7 (geometric means over the beginnings of the
-//! six recorded programs, x86-64, 30 November 2026).
+//! Functions that keep the optimiser from transformations that cost instructions here. Without
+//! both, a heap of blocks only takes 103.2 instructions an operation, with [`opaque`] alone 97.7,
+//! with both 95.4; with slabs 45.3, 44.9, 44.7 (geometric means over the beginnings of the six
+//! recorded programs, x86-64, 30 November 2026).
 
-/// The same number, of which the compiler knows nothing: it can't make a shift of a constant of each multiple, or keep parts of an
-/// address for later, in registers that would have to be saved first. No instruction.
+/// Returns the same number, but the compiler doesn't know that. So it can't replace a shift by a
+/// constant for each multiple, or keep parts of an address in registers that would have to be saved
+/// first. Takes no instruction.
 #[inline(always)]
 pub(crate) fn opaque(x: usize) -> usize {
     #[cfg(any(target_arch = "x86_64", target_arch = "arm", target_arch = "aarch64"))]
     {
         let mut x = x;
-        // SAFETY: no instruction.
+        // SAFETY: the assembly has no instruction.
         unsafe {
             core::arch::asm!("/* {0} */", inout(reg) x, options(pure, nomem, nostack, preserves_flags))
         }
@@ -19,10 +21,11 @@ pub(crate) fn opaque(x: usize) -> usize {
     x
 }
 
-/// The same value, of which nothing is known any more: what was read of it is read again where it is needed, and not kept.
+/// Returns the same reference, but the compiler doesn't know that. So values read through it are
+/// read again where they are needed, instead of being kept in registers.
 #[inline(always)]
 pub(crate) fn reread<T>(value: &mut T) -> &mut T {
     let address = (value as *mut T).expose_provenance();
-    // SAFETY: the same reference.
+    // SAFETY: it is the reference that was passed, which isn't used any more.
     unsafe { &mut *core::ptr::with_exposed_provenance_mut(opaque(address)) }
 }

@@ -1,4 +1,4 @@
-//! How a region is divided.
+//! The layout of the region: how it is divided into metadata and the pool.
 
 use core::ptr::NonNull;
 
@@ -7,7 +7,7 @@ use crate::blocks::{Directory, GRANULES_MIN, Map, Pool};
 use crate::geometry::Geometry;
 use crate::slabs::Slabs;
 
-/// Where everything lies in a region, as offsets from its first byte:
+/// The parts of a region, as offsets from its first byte:
 ///
 /// ```text
 ///   | begins of segments | heads of classes | directory | map | granule 0 | granule 1 | ...
@@ -19,12 +19,13 @@ pub(crate) struct RegionLayout {
     pub(crate) directory_offset: usize,
     pub(crate) map_offset: usize,
     pub(crate) pool_offset: usize,
-    /// How many granules there is metadata for.
+    /// How many granules the metadata is for. The pool may have fewer.
     pub(crate) granules: usize,
 }
 
 impl RegionLayout {
-    /// Divides `len_bytes` bytes from `base` on, so that the pool has as many granules as fit behind their own metadata.
+    /// Lays out `len_bytes` bytes from `base` on. The pool gets as many granules as fit behind
+    /// their own metadata.
     pub(crate) fn new<G: Geometry>(
         base: NonNull<u8>,
         len_bytes: usize,
@@ -33,7 +34,7 @@ impl RegionLayout {
         let aligned = Pool::<G>::GRANULES_ALIGN;
         let least =
             Self::for_granules::<G>(base, GRANULES_MIN.next_multiple_of(aligned), has_slabs);
-        // Whatever the alignment of another region.
+        // A region of another alignment may lose this much more.
         let min_bytes = least.end_bytes::<G>() + G::ALIGN_BYTES;
         if least.end_bytes::<G>() > len_bytes {
             return Err(InitError::RegionTooSmall { len_bytes, min_bytes });
@@ -42,7 +43,8 @@ impl RegionLayout {
         if len_bytes.saturating_sub(G::GRANULE_BYTES * aligned) >= max.end_bytes::<G>() {
             return Err(InitError::RegionTooLarge { len_bytes, max_bytes: max.end_bytes::<G>() });
         }
-        // The metadata grow with the granules, so the most that fit are found by halving.
+        // The metadata grows with the number of granules, so the largest number that fits is found
+        // by bisection.
         let (mut fit, mut too_many) =
             (least.granules / aligned, len_bytes / G::GRANULE_BYTES / aligned + 1);
         too_many = too_many.min(max.granules / aligned + 1);
@@ -59,7 +61,7 @@ impl RegionLayout {
         Ok(Self::for_granules::<G>(base, fit * aligned, has_slabs))
     }
 
-    /// The metadata of so many granules, and the pool behind.
+    /// The layout for this number of granules, however long the region is.
     fn for_granules<G: Geometry>(base: NonNull<u8>, granules: usize, has_slabs: bool) -> Self {
         let pad = |offset: usize, align: usize| {
             base.addr().get().wrapping_add(offset).wrapping_neg() & (align - 1)

@@ -1,12 +1,15 @@
-//! What AddressSanitizer (feature `asan`) and Valgrind (feature `valgrind`) are told of a pool.
+//! What AddressSanitizer (feature `asan`) and Valgrind (feature `valgrind`) are told about a pool.
 //!
-//! To them a pool is one array that its program may touch everywhere. Here they learn which bytes of it belong to a
-//! live block, to the byte as asked for; all else is out of bounds, so a use after free or an overrun inside the pool is
-//! reported where it happens. The heap tells them where a block is handed out ([`SanitizedPool::allocated`]) and where one ends or changes
-//! ([`OldBlock`]), and reads and writes what free blocks hold by [`access_free`].
+//! Without this, a pool is one array to them, which its program may access everywhere. Here they
+//! learn which bytes of it belong to a live block, up to the byte requested. Everything else is
+//! *poisoned*: no access is allowed. So a use after free or an overrun inside the pool is reported
+//! where it happens. The heap tells them when a block is allocated ([`SanitizedPool::allocated`])
+//! and when one is freed or changed ([`OldBlock`]), and accesses the content of free blocks by
+//! [`access_free`].
 //!
-//! So that nobody may use what was not asked for, a slice returned is then just as long as the request, and
-//! `usable_size` says the same. Without the features each function here is empty, and [`SanitizedPool`] and [`OldBlock`] hold nothing.
+//! A slice returned is then exactly as long as the request, so that nobody may use more, and
+//! `usable_size` says the same. Without the features each function here does nothing, and
+//! [`SanitizedPool`] and [`OldBlock`] are empty.
 
 #[cfg(any(feature = "asan", feature = "valgrind"))]
 mod active;

@@ -1,7 +1,7 @@
 //! Heaps behind a lock.
 //!
-//! Each call locks once, for one bounded operation of the heap. Zeroing, the copy of a reallocation that
-//! moves, and the hooks run outside it.
+//! Each call takes the lock once, for one bounded operation of the heap. Zeroing, the copy of a
+//! reallocation that moves, and the hooks run outside the lock.
 
 #[cfg(any(feature = "allocator-api2", feature = "nightly"))]
 mod allocator_api;
@@ -29,14 +29,14 @@ pub(crate) mod sealed {
     use super::out_of_memory::OutOfMemoryCell;
     use super::{Geometry, Heap, Tiers};
 
-    /// The part of a shared heap that only this crate implements.
+    /// Access to the heap behind the lock. Only this crate implements it.
     pub trait HeapAccess {
         type Tiers: Tiers;
         type Geometry: Geometry;
 
-        /// Runs `f` on the heap with the lock held; `None` where there is no heap yet.
+        /// Runs `f` on the heap under the lock; `None` if there is no heap yet.
         ///
-        /// `f` must not put another heap in this one's place: the lifetime given to it is a shortened one.
+        /// `f` must not replace the heap: the lifetime it sees is shorter than the real one.
         fn with_heap<R>(
             &self,
             f: impl FnOnce(&mut Heap<'_, Self::Tiers, Self::Geometry>) -> R,
@@ -46,15 +46,21 @@ pub(crate) mod sealed {
     }
 }
 
-/// A heap behind a lock, [`StaticHeap`] or [`LockedHeap`]: what a [`Budget`] is a share of.
+/// A heap behind a lock, [`StaticHeap`] or [`LockedHeap`], which a [`Budget`] can be a share of. It
+/// is sealed.
 pub trait SharedHeap: sealed::HeapAccess {}
 
 impl<H: sealed::HeapAccess> SharedHeap for H {}
 
-/// Copies a block's content to the new one, and frees the old one by `free`; where that is refused, the new one.
+/// Copies a block's content to a new block, and frees the old one by `free`. If that is refused, it
+/// frees the new one instead.
+///
+/// # Errors
+/// What `free` says about the old block, which is then live and unchanged.
 ///
 /// # Safety
-/// `ptr` is live with layout `old` and the caller's; `block` is new, live with layout `new`. `free` frees what it is given.
+/// `ptr` is live with layout `old`, and only the caller uses it. `block` is new and has layout
+/// `new`. `free` frees the block that it is given.
 unsafe fn copy_and_free(
     block: NonNull<[u8]>,
     ptr: NonNull<u8>,
@@ -63,19 +69,21 @@ unsafe fn copy_and_free(
     free: impl Fn(NonNull<u8>, Layout) -> Result<(), FreeError>,
 ) -> Result<NonNull<[u8]>, ReallocError> {
     let payload_bytes = old.size().min(new.size());
-    // SAFETY: the old block is the caller's and live, the new one ours alone; both have so many bytes.
+    // SAFETY: as promised by the caller, both blocks are live, distinct, and have at least this
+    // many bytes.
     unsafe {
         block.cast::<u8>().copy_from_nonoverlapping(ptr, payload_bytes);
     }
     if let Err(error) = free(ptr, old) {
-        // What surrounds the old block was overwritten, so it stays, and the new one goes.
+        // A block beside the old one was overwritten. So the old block stays, and the new one is
+        // freed.
         let _ = free(block.cast(), new);
         return Err(error.into());
     }
     Ok(block)
 }
 
-/// A block as the pointer that `GlobalAlloc` speaks of: null for none.
+/// A block as `GlobalAlloc` returns it: null for none.
 #[inline]
 fn as_raw<E>(block: Result<NonNull<[u8]>, E>) -> *mut u8 {
     block.map_or(core::ptr::null_mut(), |block| block.cast().as_ptr())

@@ -2,9 +2,10 @@
 //!
 //! # Slabs and their descriptors
 //!
-//! A slab is a used block of [`Slabs::SLAB_GRANULES`] granules, wherever it lies, cut into slots of one size from its first byte on. It
-//! is as long as eight entries of the block tier's directory are for. The entry that its first granule belongs to is the block tier's.
-//! The seven behind can't be any long block's, so they are the slab's own, and with the first make up its *descriptor*:
+//! A slab is a used block of [`Slabs::SLAB_GRANULES`] granules at any position in the pool, cut
+//! from its first byte on into slots of one size. Eight entries of the block tier's directory cover
+//! a slab. The entry of its first granule stays the block tier's. No long block can start at the
+//! granules of the other seven, so the slab uses these. All eight together are its *descriptor*:
 //!
 //! ```text
 //!   granules     0         32        64        96            256       288
@@ -12,24 +13,38 @@
 //!   directory    | begin  | free bits, links, class ...       | other  |
 //! ```
 //!
-//! What its own entry holds is less than a long block's length: where among the granules of that entry it begins. So the block tier
-//! finds no block there whose length agrees, and refuses it as it refuses a wrong length.
+//! The entry of the first granule holds less than a long block's length: the position of the slab's
+//! start among the granules of this entry. The block tier therefore finds no block of a matching
+//! length there, and refuses a pointer to it as one with a wrong length.
 //!
-//! The pool is also divided into *segments* as long as a slab. At most one slab begins in each; a word tells where. So the slab that
-//! may hold an address is the one that begins in its segment, or else the one before.
+//! The pool is also divided into *segments* as long as a slab. At most one slab starts in each, and
+//! a word says where. So the slab that may contain an address is the one that starts in the
+//! address's segment, or else the one that starts in the segment before.
 //!
-//! Slabs number granules from [`Slabs::BIAS`] on. What comes before is no memory: there the heads of the classes' lists have their
-//! descriptors, and 0 is where no slab begins.
+//! Slabs number the pool's granules from [`Slabs::BIAS`] on. The lower numbers stand for no memory:
+//! the heads of the classes' lists have descriptors there, and the number 0 means that no slab
+//! starts in a segment.
 //!
 //! # Invariants
-//! - **S1 (begins)** A segment's word is where its slab begins, or 0.
-//! - **S2 (entries)** A slab's entry in the directory is less than any long block's length.
-//! - **S3 (free bits)** A set bit is a free slot; bits beyond the slots are 0.
-//! - **S4 (lists)** The slabs of a class are in a ring with the class's head if they have a free slot, or are the first.
-//! - **S5 (word)** A class's record has the address of a word of free bits of the first slab in its list, or of the head.
-//! - **S6 (empty)** A slab has a used slot, but if what surrounds it was overwritten when the last was freed.
-//! - **S7 (least)** A slab's least class is at most its class, and is it when the slab is opened.
+//! - **S1 (starts)** A segment's word is the granule at which its slab starts, or 0.
+//! - **S2 (entries)** The directory entry of a slab's first granule is less than the length of any
+//!   long block.
+//! - **S3 (free bits)** A set bit is a free slot. Bits beyond the last slot are 0.
+//! - **S4 (lists)** The slabs of a class form a ring with the class's head. The ring has all slabs
+//!   with a free slot. A full slab is in it only as the first.
+//! - **S5 (word)** A class's record has the address of a word of free bits of the first slab in the
+//!   ring, or of the head.
+//! - **S6 (empty)** A slab has a used slot. An exception is a slab that could not be closed when
+//!   its last slot was freed, since a block beside it had been overwritten.
+//! - **S7 (least)** A slab's least class is at most its class. The two are equal when the slab is
+//!   opened.
 //! - **S8 (live)** A class's record counts its used slots.
+//! - **S9 (extent)** There is a word for each of `segments` segments, and one before the first.
+//!   From `descriptors` on there is a descriptor for each class's head and then the directory, so
+//!   each slab that starts in a segment has its descriptor there. Only the slab tier accesses these
+//!   words, the heads and the seven entries of a slab.
+//! - **S10 (records)** A pointer to a record is made from a [`Class`], which is the number of a
+//!   class, and points into `records`. No reference to `records` is live while one is used.
 
 mod allocate;
 mod check;
@@ -53,24 +68,24 @@ use crate::geometry::Geometry;
 pub(crate) struct Slot {
     slab: SlabId,
     index: usize,
-    /// That of the slab's class.
+    /// The record of the slab's class.
     record: *mut Record,
 }
 
 pub struct Slabs<G: Geometry> {
-    /// Requests of fewer bytes are served: none where there are no slabs.
+    /// Requests of fewer bytes are served. 0 if there are no slabs.
     request_bytes_end: usize,
-    /// The address of granule 0, as slabs number them.
+    /// The address of granule 0, as slabs number granules.
     origin: *mut u8,
     starts: *mut u32,
     segments: usize,
-    /// The descriptor of the slab that begins among granules 0 to `SHORT_END`, as slabs number them.
+    /// The descriptor of entry 0, as slabs number granules.
     descriptors: *mut u8,
-    /// Slabs.
+    /// The number of slabs.
     open: usize,
-    /// Granules that their blocks have more than a slab.
+    /// By how many granules the slabs' blocks are longer than slabs, in all.
     extra_granules: u32,
-    /// In a cell, since a class's record is reached from several functions by its address.
+    /// In a cell, since functions with a shared reference write to a class's record by its address.
     records: UnsafeCell<[Record; CLASSES_MAX]>,
     geometry: core::marker::PhantomData<G>,
 }
@@ -82,19 +97,20 @@ impl<G: Geometry> Slabs<G> {
     const ENTRY_LOG2: u32 = G::SHORT_END.ilog2();
     const ENTRY_BYTES: usize = size_of::<G::Length>();
     const TABLE: Table = classes::table::<G>(Self::SLAB_GRANULES);
-    /// A head's descriptor takes as much of what comes before the directory as a slab's takes of it.
+    /// A head's descriptor takes as many bytes before the directory as a slab's takes in it.
     pub(crate) const HEADS_BYTES: usize = CLASSES_MAX * 8 * Self::ENTRY_BYTES;
 
     fn segments(granules: usize) -> usize {
         ((granules + Self::BIAS) >> Self::SEGMENT_LOG2) + 1
     }
 
-    /// How long the words of the segments are: one more, so that the first has one before.
+    /// The length of the segments' words, in bytes. There is one more, so that the first segment
+    /// has one before it.
     pub(crate) fn starts_bytes(granules: usize) -> usize {
         (Self::segments(granules) + 1) * size_of::<u32>()
     }
 
-    /// Slabs that serve nothing.
+    /// A slab tier that serves no request.
     pub(crate) const fn none() -> Self {
         Self {
             request_bytes_end: 0,
@@ -110,8 +126,8 @@ impl<G: Geometry> Slabs<G> {
     }
 
     /// # Safety
-    /// `begins` are as long as `starts_bytes` says for `granules`, zero, and nobody else's; so are the `HEADS_BYTES` before the
-    /// directory of `blocks`.
+    /// `starts` has the bytes that `starts_bytes` counts for `granules`, all zero and used by
+    /// nothing else. The same holds for the `HEADS_BYTES` before the directory of `blocks`.
     pub(crate) unsafe fn new(starts: NonNull<u32>, blocks: &Blocks<G>, granules: usize) -> Self {
         const { assert!(!G::HAS_SLABS || size_of::<Descriptor>() <= 8 * Self::ENTRY_BYTES) };
         let directory = blocks.directory.start().as_ptr().cast::<u8>();
@@ -127,7 +143,8 @@ impl<G: Geometry> Slabs<G> {
             let head = (number * 8) as SlabId;
             let info = Self::TABLE.classes[number];
             slabs.records.get_mut()[number] = Record::new(info, head);
-            // SAFETY: the heads lie before the directory.
+            // SAFETY: the heads lie in the `HEADS_BYTES` before the directory (S9). The class is
+            // one (S10).
             unsafe {
                 slabs.descriptor(head).write_unaligned(Descriptor::head(head));
                 let record = slabs.record(Class::new(number));
@@ -137,7 +154,7 @@ impl<G: Geometry> Slabs<G> {
         slabs
     }
 
-    /// Whether slabs serve a request.
+    /// Whether slabs serve requests of this layout.
     #[inline(always)]
     pub(crate) fn serve(&self, layout: Layout) -> bool {
         layout.size() < self.request_bytes_end && layout.align() <= G::ALIGN_BYTES
@@ -149,14 +166,15 @@ impl<G: Geometry> Slabs<G> {
     }
 
     fn all_records(&self) -> &[Record; CLASSES_MAX] {
-        // SAFETY: nothing writes to a record while the heap is only looked at.
+        // SAFETY: `self` is borrowed, and functions with a shared reference to it write to records
+        // only for callers that have a mutable one.
         unsafe { &*self.records.get() }
     }
 
     #[inline(always)]
     fn class_of(size: usize) -> Class {
         debug_assert!(size <= REQUEST_BYTES_MAX);
-        // SAFETY: slabs serve no larger size.
+        // SAFETY: callers pass sizes below `request_bytes_end`, so at most `REQUEST_BYTES_MAX`.
         unsafe { *Self::TABLE.of_size.get_unchecked(size) }
     }
 
@@ -165,23 +183,27 @@ impl<G: Geometry> Slabs<G> {
         self.descriptors.wrapping_add(slab as usize * Self::ENTRY_BYTES).cast()
     }
 
-    /// The granule at an address, as slabs number them; beyond all segments if it isn't the start of one, or outside the pool.
+    /// The granule that starts at an address, as slabs number granules. A number beyond all
+    /// segments if none starts there, or the address lies outside the pool.
     #[inline(always)]
     fn granule_at(&self, ptr: NonNull<u8>) -> usize {
         let offset = ptr.addr().get().wrapping_sub(self.origin.addr());
         offset.rotate_right(G::GRANULE_BYTES.ilog2())
     }
 
-    /// Where the slab begins that holds this granule, if any does; 0 if none begins in its segment or the one before.
+    /// Where the slab starts that may contain the granule; 0 if none starts in its segment or in
+    /// the one before.
     ///
     /// # Safety
     /// The granule lies in a segment.
     #[inline(always)]
     unsafe fn nearest_start(&self, granule: usize) -> u32 {
+        debug_assert!(granule >> Self::SEGMENT_LOG2 < self.segments);
         let segment = self.starts.wrapping_add(granule >> Self::SEGMENT_LOG2);
-        // SAFETY: there is a word before that of the first segment.
+        // SAFETY: the granule lies in a segment, so there are a word of this segment and one before
+        // it (S9).
         let (before, own) = unsafe { (*segment, *segment.wrapping_add(1)) };
-        // Where none begins it wraps, and so lies beyond any granule.
+        // Where no slab starts in the segment, `own - 1` wraps and is larger than any granule.
         core::hint::select_unpredictable(own.wrapping_sub(1) as usize >= granule, before, own)
     }
 
@@ -190,21 +212,27 @@ impl<G: Geometry> Slabs<G> {
         slab_start >> Self::ENTRY_LOG2
     }
 
-    /// Where a slab begins, as slabs number granules: among those of its entry, whatever was written over its descriptor.
+    /// Where a slab starts, as slabs number granules. The result lies in the slab's entry, even if
+    /// the descriptor was overwritten.
     ///
     /// # Safety
-    /// A slab or a head.
+    /// `slab` is a slab or a head.
     #[inline(always)]
     unsafe fn start_of(&self, slab: SlabId) -> usize {
-        // SAFETY: as promised by the caller.
+        debug_assert!(slab < self.slabs_end());
+        // SAFETY: as promised by the caller, so it has a descriptor (S9).
         let low = unsafe { (*self.descriptor(slab)).start_low } as usize % G::SHORT_END;
         (slab as usize) << Self::ENTRY_LOG2 | low
     }
 
-    /// The number of the slot that begins `distance` granules from its slab's begin, or one beyond all slots.
+    /// The number of the slot that starts `distance` granules behind its slab's start. A number
+    /// beyond all slots if none starts there.
+    ///
+    /// # Safety
+    /// `record` is a class's (S10).
     #[inline(always)]
     unsafe fn index(record: *const Record, distance: u32) -> usize {
-        // SAFETY: a class's record.
+        // SAFETY: as promised by the caller.
         distance.wrapping_mul(unsafe { (*record).inverse }).rotate_left(16) as usize
     }
 
@@ -213,9 +241,9 @@ impl<G: Geometry> Slabs<G> {
         self.starts.wrapping_add((granule >> Self::SEGMENT_LOG2) + 1)
     }
 
-    /// The slot's length in bytes.
+    /// The slot's length in bytes. O(1).
     pub(crate) fn slot_bytes(&self, slot: Slot) -> usize {
-        // SAFETY: a class's record.
+        // SAFETY: a slot's record is its class's (S10).
         unsafe { (*slot.record).slot_bytes }
     }
 
@@ -224,13 +252,13 @@ impl<G: Geometry> Slabs<G> {
         size < self.request_bytes_end && self.record(Self::class_of(size)) == slot.record
     }
 
-    /// Leaves a request for fewer bytes in a slot that is larger than it needs. False: it needs a larger one.
+    /// Serves a request for fewer bytes from the same slot. False: it needs a larger slot.
     pub(crate) fn shrink_in_slot(&mut self, slot: Slot, size: usize) -> bool {
         if size >= self.request_bytes_end {
             return false;
         }
         let class = Self::class_of(size);
-        // SAFETY: the slot's slab is one.
+        // SAFETY: a slot's slab has a descriptor (S9).
         unsafe {
             let descriptor = self.descriptor(slot.slab);
             if class > (*descriptor).class {
@@ -243,21 +271,23 @@ impl<G: Geometry> Slabs<G> {
         true
     }
 
-    /// How many slabs there are.
+    /// The number of slabs.
     pub(crate) fn open_slabs(&self) -> usize {
         self.open
     }
 
-    /// Whether there are slabs at all.
+    /// Whether this tier can serve requests.
     pub(crate) fn are_in_use(&self) -> bool {
         self.request_bytes_end != 0
     }
 
-    /// Forgets all slabs, of a block tier that was reset.
+    /// Removes all slabs. The block tier was reset before.
     pub(crate) fn reset(&mut self, blocks: &Blocks<G>) {
         if let Some(starts) = NonNull::new(self.starts) {
             let granules = (self.segments - 1) * Self::SLAB_GRANULES - Self::BIAS;
-            // SAFETY: the words of the segments, and of the heads, are the slabs' alone; no slab begins beyond what was used.
+            // SAFETY: the words of the segments and the heads are the slab tier's alone (S9). No
+            // slab starts beyond the part of the pool that was used, so all words are zero
+            // afterwards, as `new` requires.
             unsafe {
                 starts.write_bytes(0, Self::segments(blocks.top_peak()).min(self.segments) + 1);
                 let mut fresh = Self::new(starts, blocks, granules);
@@ -267,7 +297,8 @@ impl<G: Geometry> Slabs<G> {
         }
     }
 
-    /// Used slots, and the bytes of slabs that are in none.
+    /// The number of used slots, and the bytes of slabs that are in no used slot. O(1): it reads
+    /// one record for each class.
     pub(crate) fn used(&self) -> (usize, usize) {
         let mut used_slots = 0;
         let granules = self.open * Self::SLAB_GRANULES + self.extra_granules as usize;
@@ -279,15 +310,17 @@ impl<G: Geometry> Slabs<G> {
         (used_slots, free_bytes)
     }
 
-    /// Beyond the descriptor of any slab.
+    /// The first number beyond all slabs.
     fn slabs_end(&self) -> SlabId {
         (self.segments << (Self::SEGMENT_LOG2 - Self::ENTRY_LOG2)) as SlabId
     }
 
-    /// The length of the largest free slot, in bytes; 0 if there is none.
+    /// The length of the largest free slot in bytes; 0 if there is none. O(1): it reads one record
+    /// for each class.
     pub(crate) fn largest_free_slot(&self) -> usize {
         let is_free = |record: &&Record| {
-            // SAFETY: a record's word is one of free bits (S5). Behind the first slab of a list, all have a free slot (S4).
+            // SAFETY: what a head links to is a slab or the head, which have descriptors (S4, S9).
+            // All slabs behind the first have a free slot (S4).
             unsafe {
                 let first = (*self.descriptor(record.head)).next;
                 let has_free =

@@ -1,4 +1,4 @@
-//! What a heap says of itself: its counters, and the pieces of its pool.
+//! The statistics of a heap, and the blocks of its pool.
 
 /// A snapshot of a heap's counters, in bytes and counts. Taken in O(1).
 ///
@@ -12,11 +12,12 @@ pub struct Stats {
     pub metadata_bytes: usize,
     /// Bytes in live blocks and used slots, as the heap rounds them.
     pub used_bytes: usize,
-    /// The most bytes ever in blocks at once, since the heap was built or reset. Slabs count as a whole.
+    /// The most bytes that were in used blocks at once since the heap was built or reset. Slabs
+    /// count as a whole.
     pub peak_used_bytes: usize,
-    /// Bytes that are neither in live blocks nor in used slots, in however many pieces.
+    /// Bytes that are neither in live blocks nor in used slots, contiguous or not.
     pub free_bytes: usize,
-    /// How many blocks and slots are live.
+    /// The number of live blocks and used slots.
     pub live_blocks: usize,
     /// Requests for memory that failed since the heap was built.
     pub failed_requests: u64,
@@ -24,7 +25,7 @@ pub struct Stats {
     pub refused_frees: u64,
 }
 
-/// A piece of the pool, as [`Heap::blocks`](crate::Heap::blocks) walks it.
+/// A block of the pool, as [`Heap::blocks`](crate::Heap::blocks) reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Block {
@@ -51,6 +52,6 @@ pub enum BlockState {
     },
     /// A free block.
     Free,
-    /// The end of the pool, behind the last block.
+    /// The unused end of the pool, behind the last block.
     Top,
 }

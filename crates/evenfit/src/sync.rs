@@ -1,5 +1,5 @@
-//! Atomics, cells and the kernel's part of waiting: the machine's, or under `cfg(loom)` those of the model checker that
-//! the models under `tests/` run.
+//! Atomics, cells and spin waiting: those of `core`, or under `cfg(loom)` those of the model
+//! checker that the models under `tests/` use.
 
 #[cfg(not(loom))]
 mod machine;

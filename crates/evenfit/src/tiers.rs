@@ -1,32 +1,34 @@
-//! Whether small requests are served from slabs, as types: what a heap doesn't use isn't linked.
+//! The tiers of a heap as types, so that the code of a tier that a heap doesn't have isn't linked.
 
 use crate::geometry::Geometry;
 use crate::slabs::Slabs;
 
-/// Which tiers a heap has: blocks, which serve any request, and perhaps slabs, which serve small ones faster.
+/// The tiers of a heap: blocks, which serve any request, and perhaps slabs, which serve small
+/// requests faster.
 ///
 /// Implemented by [`Auto`], [`BlocksOnly`] and [`WithSlabs`]; sealed.
 pub trait Tiers: sealed::Sealed + Copy + core::fmt::Debug + 'static {
-    /// The shortest region, in bytes, in which small requests are served from slabs, if the geometry can have them.
+    /// The length of the region, in bytes, from which on small requests are served from slabs, if
+    /// the geometry can have slabs.
     const SLABS_REGION_BYTES_MIN: usize;
-    /// One or none.
+    /// An array of one slab tier or of none.
     #[doc(hidden)]
     type Slabs<G: Geometry>: AsRef<[Slabs<G>]> + AsMut<[Slabs<G>]>;
     #[doc(hidden)]
     fn from<G: Geometry>(slabs: Slabs<G>) -> Self::Slabs<G>;
 }
 
-/// Slabs in regions of 1 MiB ([`SLABS_REGION_BYTES_MIN`](Tiers::SLABS_REGION_BYTES_MIN)) or more, where they are faster. Blocks
-/// only in shorter ones, where half-empty slabs would cost too much of the pool, and where the geometry is
-/// [`Compact`](crate::Compact).
+/// Slabs in regions of 1 MiB ([`SLABS_REGION_BYTES_MIN`](Tiers::SLABS_REGION_BYTES_MIN)) or more,
+/// where they are faster. Blocks only in shorter regions, where half-empty slabs would cost too
+/// much of the pool, and where the geometry is [`Compact`](crate::Compact).
 #[derive(Clone, Copy, Debug)]
 pub struct Auto;
 
-/// Blocks only: the tightest in space, and no code of slabs is linked.
+/// Blocks only: needs the least space, and no code of slabs is linked.
 #[derive(Clone, Copy, Debug)]
 pub struct BlocksOnly;
 
-/// Slabs whatever the length of the region.
+/// Slabs, whatever the length of the region.
 #[derive(Clone, Copy, Debug)]
 pub struct WithSlabs;
 

@@ -1,4 +1,5 @@
-//! Blocks aligned higher than the geometry aligns all: cut out of a free block, of which a part may stay before them.
+//! Blocks with a larger alignment than the geometry's. They are cut out of a free block, and a part
+//! of it may stay free before them.
 
 use super::allocate::Allocated;
 use super::find::Found;
@@ -6,7 +7,7 @@ use super::map::{FREE_START, TWO_BEFORE};
 use super::{Blocks, GRANULES_MIN, Pool, Run};
 use crate::geometry::Geometry;
 
-/// Where an aligned block lies in the free one it is cut from.
+/// Where an aligned block lies in the free block that it is cut from.
 #[derive(Clone, Copy)]
 pub(super) struct Fit {
     found: Found,
@@ -16,7 +17,7 @@ pub(super) struct Fit {
 }
 
 impl Fit {
-    /// How long the block can be.
+    /// How long the aligned block can be, in granules.
     fn room(self) -> usize {
         self.run.end - self.aligned
     }
@@ -30,8 +31,10 @@ impl<G: Geometry> Blocks<G> {
     /// `len` is a request's length; `align` is a power of two.
     #[inline(never)]
     pub(super) unsafe fn allocate_aligned(&mut self, len: usize, align: usize) -> Allocated {
+        debug_assert!(len >= GRANULES_MIN && align.is_power_of_two());
         let Fit { found, mut run, aligned } = self.find_aligned(len, align)?;
-        // SAFETY: the run is free.
+        // SAFETY: the run found is free, so its memory is the heap's (I2), and it has room for
+        // `len` granules from `aligned` on.
         unsafe {
             match found {
                 Found::Listed(bin) => run = self.pop_head(bin, aligned - run.start + len)?,
@@ -52,8 +55,10 @@ impl<G: Geometry> Blocks<G> {
         }
     }
 
-    /// The free block for an aligned request: that of an ordinary one if it lies well; else one so long that it must do; else the
-    /// rest or the top, if they lie well. O(1).
+    /// The free block for an aligned request. The candidates are, in this order: the block that an
+    /// ordinary request of this length would get; a block long enough for any position of the
+    /// aligned block in it; the rest; the top. The first one with room at the alignment is used.
+    /// O(1).
     #[inline(never)]
     pub(super) fn find_aligned(&self, len: usize, align: usize) -> Option<Fit> {
         let longest = len.checked_add(align / G::GRANULE_BYTES + 1)?;
@@ -70,21 +75,22 @@ impl<G: Geometry> Blocks<G> {
         )
     }
 
-    /// The free block that a request is cut from. O(1).
+    /// The free block that an ordinary request is cut from. O(1).
     #[inline(always)]
     fn find(&self, len: usize) -> Option<Found> {
-        // SAFETY: a short length is a bin.
+        // SAFETY: each short length is the number of a bin.
         if len < G::SHORT_END && unsafe { self.bins.is_filled(len) } {
             return Some(Found::Listed(len));
         }
         self.find_fit(len)
     }
 
-    /// Where the first aligned block can begin in a free one, if one of any length can. What stays before it must be a block.
+    /// Where the first aligned block can begin in a free one, if there is room for a block of any
+    /// length. What stays before it is empty or long enough to be a block.
     #[inline(always)]
     fn fit(&self, found: Found, align: usize) -> Option<Fit> {
         let run = match found {
-            // SAFETY: what is found is a filled bin.
+            // SAFETY: a bin that a search finds is filled.
             Found::Listed(bin) => unsafe {
                 let start = self.bins.head(bin) as usize;
                 let end = start + self.head_len(bin);
@@ -102,7 +108,8 @@ impl<G: Geometry> Blocks<G> {
         (aligned < run.end).then_some(Fit { found, run, aligned })
     }
 
-    /// The longest request in granules that `allocate_aligned` serves now. O(1): it looks at the head of each bin.
+    /// The longest request in granules that `allocate_aligned` serves now. O(1): it reads the head
+    /// of each bin.
     pub(crate) fn largest_aligned(&self, align: usize) -> usize {
         let step = Pool::<G>::GRANULES_ALIGN;
         let room = |found| self.fit(found, align).map_or(0, Fit::room);
@@ -110,10 +117,11 @@ impl<G: Geometry> Blocks<G> {
         let surely = self.largest().saturating_sub(align / G::GRANULE_BYTES + 1) / step * step;
         let mut largest = surely.max(room(Found::Rest)).max(room(Found::Top));
         for bin in 0..super::Bins::<G>::COUNT {
-            // SAFETY: the bin is one.
+            // SAFETY: `bin < COUNT`.
             let room =
                 if unsafe { self.bins.is_filled(bin) } { room(Found::Listed(bin)) } else { 0 };
-            // A block longer by one granule than a short request is its last choice, so its room may go to one granule less only.
+            // A request prefers other blocks to one that is a single granule longer. So the block
+            // measured here may serve only a request that is one step shorter than its room.
             for len in [room, room.saturating_sub(step)] {
                 if len > largest && serves(len) {
                     largest = len;

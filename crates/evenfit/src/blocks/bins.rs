@@ -6,9 +6,11 @@ use crate::opaque::opaque;
 
 const WORD_BITS: usize = usize::BITS as usize;
 
-/// A list for each short size, and four a doubling from there on: a list of long blocks holds sizes within a quarter of a power of two.
+/// One list for each short length, then four lists for each doubling of the length. So a list of
+/// long blocks holds lengths within a quarter of a power of two.
 ///
-/// Between them there is a bin that is never filled, so that "two bins on" from the longest short one is the first long one.
+/// Between the two kinds there is a bin that is never filled. With it, "two bins further" leads
+/// from the longest short length to the first list of long blocks.
 pub(crate) struct Bins<G: Geometry> {
     heads: G::Heads,
     filled: G::Filled,
@@ -43,38 +45,44 @@ impl<G: Geometry> Bins<G> {
         Self::of_long(len, opaque(len.ilog2() as usize))
     }
 
-    /// As `of`, for a length that isn't short, and its logarithm.
+    /// As `of`, for a long length and its logarithm to base 2, rounded down.
     #[inline(always)]
     pub(super) const fn of_long(len: usize, log2: usize) -> usize {
-        // The three highest bits of the length are its quarter: 4 to 7.
+        // The three highest bits of the length, 4 to 7, number its quarter.
         let quarter = len >> (log2 - 2);
         log2 * 4 + quarter + G::SHORT_END - 4 * G::SHORT_END.ilog2() as usize - 3
     }
 
     /// The first block of the bin's list, or the list's end mark.
+    ///
+    /// # Safety
+    /// `bin < COUNT`, as for all unsafe functions here.
     #[inline(always)]
     pub(super) unsafe fn head(&self, bin: usize) -> Link {
         debug_assert!(bin < Self::COUNT);
-        // SAFETY: the caller's bin is one.
+        // SAFETY: as promised by the caller.
         unsafe { self.heads.get(bin) }
     }
 
     /// # Safety
-    /// `bin` is one, as for all functions here.
+    /// `bin < COUNT`.
     #[inline(always)]
     pub(super) unsafe fn set_head(&mut self, bin: usize, head: Link) {
+        debug_assert!(bin < Self::COUNT);
         // SAFETY: as promised by the caller.
         unsafe { self.heads.set(bin, head) };
     }
 
     #[inline(always)]
     pub(super) unsafe fn is_filled(&self, bin: usize) -> bool {
+        debug_assert!(bin < Self::COUNT);
         // SAFETY: as promised by the caller.
         unsafe { self.filled.get(bin / WORD_BITS) >> (bin % WORD_BITS) & 1 != 0 }
     }
 
     #[inline(always)]
     pub(super) unsafe fn mark_filled(&mut self, bin: usize) {
+        debug_assert!(bin < Self::COUNT);
         // SAFETY: as promised by the caller.
         unsafe {
             let word = self.filled.get(bin / WORD_BITS);
@@ -84,6 +92,7 @@ impl<G: Geometry> Bins<G> {
 
     #[inline(always)]
     pub(super) unsafe fn mark_empty(&mut self, bin: usize) {
+        debug_assert!(bin < Self::COUNT);
         // SAFETY: as promised by the caller.
         unsafe {
             let word = self.filled.get(bin / WORD_BITS);
@@ -91,25 +100,28 @@ impl<G: Geometry> Bins<G> {
         }
     }
 
-    /// The first filled bin whose blocks are all longer than a short `len`, but not by one granule only: that would be left alone.
+    /// The first filled bin whose blocks are all longer than a short `len`, but not by one granule
+    /// only: that granule couldn't be a block.
     #[inline(always)]
     pub(super) fn first_above_short(&self, len: usize) -> Option<usize> {
         debug_assert!(len < G::SHORT_END);
-        // SAFETY: there is a first word.
+        // SAFETY: there is at least one word.
         let first = unsafe { self.filled.get(0) } & (!0b11 << len);
         self.first_from(0, first)
     }
 
-    /// The first filled bin above one of long blocks.
+    /// The first filled bin above `bin`, which is one of long blocks.
     #[inline(always)]
     pub(super) fn first_above(&self, bin: usize) -> Option<usize> {
+        debug_assert!(bin < Self::COUNT);
         let index = bin / WORD_BITS;
-        // SAFETY: the bin is one.
+        // SAFETY: `bin < COUNT`, so its word exists.
         let word = unsafe { self.filled.get(index) } & (!1 << (bin % WORD_BITS));
         self.first_from(index, word)
     }
 
-    /// The first bin set in `word`, which is what counts of the word at `index`, or in those behind.
+    /// The first bin that is set in `word`, the masked word at `index`, or in the words behind it.
+    /// At most `WORDS` steps.
     #[inline(always)]
     fn first_from(&self, mut index: usize, mut word: usize) -> Option<usize> {
         while word == 0 {
@@ -123,7 +135,7 @@ impl<G: Geometry> Bins<G> {
         Some(index * WORD_BITS + word.trailing_zeros() as usize)
     }
 
-    /// The last filled bin, which holds a longest listed block.
+    /// The last filled bin. It holds the longest listed block or one of the same quarter.
     pub(super) fn last(&self) -> Option<usize> {
         (0..Self::WORDS).rev().find_map(|index| {
             // SAFETY: index < WORDS.

@@ -1,12 +1,14 @@
-//! The lengths of long blocks, out of the pool's band.
+//! The lengths of long blocks, outside of the pool.
 
 use core::ptr::NonNull;
 
 use crate::geometry::{Geometry, Length};
 
-/// One entry for as many granules as a long block has at least, so that at most one long block starts among them: its length.
+/// One entry for each `SHORT_END` granules, the length of the shortest long block. So at most one
+/// long block starts among the granules of an entry, and the entry is its length.
 ///
-/// An entry counts only where the map shows that a long block starts; so it may be stale elsewhere, and is never cleared.
+/// An entry is valid only if the map shows that a long block starts among its granules. So entries
+/// are never cleared.
 #[derive(Clone, Copy)]
 pub(crate) struct Directory<G: Geometry> {
     entries: NonNull<G::Length>,
@@ -18,7 +20,8 @@ impl<G: Geometry> Directory<G> {
     }
 
     /// # Safety
-    /// So many bytes as `bytes` says are the directory's alone, as long as it is used.
+    /// The bytes that [`bytes`](Self::bytes) counts are used by this directory alone, as long as it
+    /// is used.
     pub(crate) const unsafe fn new(entries: NonNull<G::Length>) -> Self {
         Self { entries }
     }
@@ -33,18 +36,19 @@ impl<G: Geometry> Directory<G> {
     }
 
     /// # Safety
-    /// The granule lies in the pool.
+    /// The granule is one of those that the directory was made for.
     #[inline(always)]
     pub(crate) unsafe fn len_at(self, granule: usize) -> usize {
-        // SAFETY: each granule of the pool has an entry.
+        // SAFETY: as promised by the caller, so it has an entry.
         unsafe { *self.entry(granule) }.unpack()
     }
 
     /// # Safety
-    /// As for `len_at`; a block of so many granules starts there, a slab's or a long one.
+    /// As for `len_at`. A slab or a long block of `len` granules starts there.
     #[inline(always)]
     pub(crate) unsafe fn set_len(self, granule: usize, len: usize) {
-        // SAFETY: as above.
+        debug_assert!(len >= G::SHORT_END);
+        // SAFETY: as in `len_at`.
         unsafe { *self.entry(granule) = G::Length::pack(len) }
     }
 }

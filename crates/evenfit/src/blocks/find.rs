@@ -8,27 +8,28 @@ use crate::geometry::Geometry;
 /// A free block that serves a request.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Found {
-    /// The first of this bin.
+    /// The first block of this bin's list.
     Listed(usize),
     /// The rest.
     Rest,
-    /// The pool's end.
+    /// The unused end of the pool.
     Top,
 }
 
 impl<G: Geometry> Blocks<G> {
-    /// The free block that a request is cut from whose own bin is empty, if it is short: of good fit, or of
-    /// the best where that costs nothing.
+    /// The free block for a request that its own bin can't serve exactly: a good fit, or the best
+    /// fit where that costs nothing.
     ///
-    /// A short request tries the rest, bins of lengths that leave a block or nothing, the length that leaves
-    /// one granule, and the top. A long one tries the first block of its own bin, the bins above, the rest,
-    /// the top. O(1).
-    // Once in the code of a small machine: 270 bytes less.
+    /// A short request, whose own bin is empty, tries in this order: the rest; the bins of lengths
+    /// that leave a block or nothing; the length that leaves one granule; the top. A long one tries
+    /// the first block of its own bin, the bins above, the rest, the top. O(1).
+    // On a small machine one copy of this code takes 270 bytes less.
     #[cfg_attr(target_pointer_width = "64", inline(always))]
     #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
     pub(super) fn find_fit(&self, len: usize) -> Option<Found> {
         let in_rest = len <= self.rest.len();
-        // SAFETY: bins are those that Bins names.
+        // SAFETY: the bins come from `Bins::of`, from its searches, or are short lengths. A filled
+        // bin's head is below the top (I4, I5).
         unsafe {
             let above = if len < G::SHORT_END {
                 if in_rest {
@@ -63,7 +64,7 @@ impl<G: Geometry> Blocks<G> {
         None
     }
 
-    /// How long the first block of a filled bin is.
+    /// The length of the first block of a filled bin, in granules.
     ///
     /// # Safety
     /// The bin is filled.
@@ -71,22 +72,25 @@ impl<G: Geometry> Blocks<G> {
     pub(super) unsafe fn head_len(&self, bin: usize) -> usize {
         // SAFETY: a filled bin's head is a block below the top (I4, I5).
         unsafe {
+            debug_assert!(self.bins.is_filled(bin));
             let start = self.bins.head(bin) as usize;
             if bin < G::SHORT_END { bin } else { self.directory.len_at(start) }
         }
     }
 
-    /// The longest request that `find` serves, in granules: one more fails.
+    /// The longest request that succeeds now at the geometry's alignment, in granules. One more
+    /// fails. O(1).
     pub(crate) fn largest(&self) -> usize {
-        // SAFETY: the last filled bin is one.
+        // SAFETY: `last` returns a filled bin.
         let listed = self.bins.last().map_or(0, |bin| unsafe { self.head_len(bin) });
-        // No block is longer than the pool, whatever was written over the directory.
+        // The directory may have been overwritten, but no block is longer than the pool.
         let listed = listed.min(self.end);
         let largest = listed.max(self.rest.len()).max(self.end - self.top);
         if largest < GRANULES_MIN { 0 } else { largest }
     }
 
-    /// Why a request of `len` granules was not served: a block that could serve it was overwritten, or there is none.
+    /// Why a request of `len` granules failed. Where a free block could serve it, that block was
+    /// overwritten.
     #[cold]
     pub(crate) fn explain_failure(&self, len: usize, align: usize) -> AllocError {
         let is_aligned_by_all = align <= G::ALIGN_BYTES;
@@ -101,7 +105,7 @@ impl<G: Geometry> Blocks<G> {
         }
     }
 
-    /// Whether an over-aligned request finds a free block.
+    /// Whether a search finds a free block for an over-aligned request.
     #[cfg(feature = "over-alignment")]
     fn can_align(&self, len: usize, align: usize) -> bool {
         self.find_aligned(len, align).is_some()

@@ -1,4 +1,5 @@
-//! Freeing: the block is checked against the map, merged with free neighbours, and put into a list or back to the top.
+//! Freeing: the block is validated against the map, merged with its free neighbours, and put into a
+//! list or into the top.
 
 use core::alloc::Layout;
 use core::ptr::NonNull;
@@ -10,11 +11,11 @@ use crate::geometry::Geometry;
 use crate::opaque::{opaque, reread};
 
 impl<G: Geometry> Blocks<G> {
-    /// Frees the block of `layout` at `ptr` if the first look at the map finds it. False: it needs another look, which also names a
-    /// misuse; nothing is changed.
+    /// Frees the block of `layout` at `ptr`, in the frequent cases. False: the slow way must look
+    /// again, which also names a misuse. Nothing is changed then.
     ///
     /// # Safety
-    /// If it is a block, it is given up.
+    /// If a live block starts at `ptr`, nothing uses it afterwards.
     #[inline(never)]
     pub(crate) unsafe fn free(&mut self, ptr: NonNull<u8>, layout: Layout) -> bool {
         let start = self.pool.granule_at(ptr);
@@ -22,7 +23,8 @@ impl<G: Geometry> Blocks<G> {
             return false;
         }
         let requested = Pool::<G>::granules(layout.size());
-        // SAFETY: the granule lies below the top, so the map shows it.
+        // SAFETY: `start` is below the top, so map and directory have it (I8). `window` and the
+        // length found show that it is a used block (I2), which becomes the heap's.
         unsafe {
             let window = self.map.window(start);
             if requested >= G::SHORT_END {
@@ -52,15 +54,18 @@ impl<G: Geometry> Blocks<G> {
         }
     }
 
-    /// Frees a block and merges it with what is free before and behind it. False: one of these was overwritten since it was freed, and
-    /// nothing is changed; or there is no block.
+    /// Frees a block and merges it with its free neighbours. False: one of these was overwritten
+    /// since it was freed, or no block starts at `start`. Nothing is changed then.
     ///
     /// # Safety
-    /// The map shows no block's start or end from the granule behind `start` on, for `len` granules: it is a used block unless its
-    /// `window` shows that it isn't. It is given up.
+    /// For `len` granules from `start` on, the map shows no other block's start or end. So this is
+    /// a used block, unless its `window` shows that none starts there. Nothing uses the block
+    /// afterwards.
     #[inline(never)]
     pub(crate) unsafe fn free_merging(&mut self, start: usize, len: usize, window: Window) -> bool {
-        // SAFETY: blocks tile the pool (I1); a neighbour's length is the map's and the directory's (I2, I3).
+        debug_assert!(start < self.top && len >= GRANULES_MIN);
+        // SAFETY: blocks tile the pool (I1), so both neighbours lie below the top or are the top
+        // (I8). Their lengths come from the map and the directory (I2, I3).
         unsafe {
             let end = start + len;
             let (mut first, mut edge) = (start, NEXT);
@@ -102,13 +107,15 @@ impl<G: Geometry> Blocks<G> {
         true
     }
 
-    /// What lies behind the block at `start` was overwritten: undoes what was done before it.
+    /// Undoes what `free_merging` did to the block before `start`, since the one behind was
+    /// overwritten.
     ///
     /// # Safety
-    /// The free block from `first` to `start`, if there is one, was taken by `unlink_before`.
+    /// `unlink_before` has just removed the free block from `first` to `start`, if there is one.
     #[cold]
     #[inline(never)]
     unsafe fn undo_before(&mut self, start: usize, end: usize, first: usize) -> bool {
+        debug_assert!(first <= start && start < end && end <= self.top);
         self.counters.allocated(end - start);
         // SAFETY: as promised by the caller.
         unsafe {
@@ -124,15 +131,16 @@ impl<G: Geometry> Blocks<G> {
         false
     }
 
-    /// The marks to flip where a free block of `len` granules ends and a used one begins, which becomes part of it: those of its
-    /// end, but for those that are its start's too, and that of the used block.
+    /// The marks to flip at the end of a free block of `len` granules when the used block behind it
+    /// is merged into it: the free block's last two, without those that are also its first two, and
+    /// the used block's first.
     #[inline(always)]
     fn edge_behind(len: usize) -> usize {
         if len < 2 * GRANULES_MIN { len * 2 } else { TWO_BEFORE | HERE }
     }
 
-    /// The marks to flip where a used block ends that becomes part of the free one behind it, of `len` granules: those of its start,
-    /// but for those that are its end's too.
+    /// The marks to flip at the end of a used block when it is merged with the free block of `len`
+    /// granules behind it: the free block's first two, without those that are also its last two.
     #[inline(always)]
     fn edge_before(len: usize) -> usize {
         if len < 2 * GRANULES_MIN { len * 4 - 8 } else { FREE_START }

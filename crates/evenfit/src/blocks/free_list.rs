@@ -1,8 +1,8 @@
-//! The lists of free blocks: each is in the list of its bin, but for the rest.
+//! The lists of free blocks. Each free block except the rest is in the list of its bin.
 //!
-//! What a free block holds in its own memory may have been overwritten. So a link is believed only if the block that it leads to
-//! points back and is another, and a block's length is the map's and the directory's, never the pool's. Every function reads all it needs
-//! before it writes.
+//! The content of a free block may have been overwritten. So a link is followed only if the block
+//! that it leads to points back and is another one. A block's length is read from the map and the
+//! directory, never from the pool. Every function reads all that it needs before it writes.
 
 use super::bins::Bins;
 use super::map::{FREE_START, TWO_BEFORE};
@@ -12,17 +12,18 @@ use crate::geometry::Geometry;
 use crate::opaque::opaque;
 
 impl<G: Geometry> Blocks<G> {
-    /// Puts a free block first in its list. Its marks are the caller's.
+    /// Puts a free block first in its list. The caller sets its marks.
     ///
     /// # Safety
-    /// It is free, below the top, in no list and not the rest.
-    // Once in the code of a small machine: 220 bytes less, and 8 instructions more in the worst case.
+    /// The block is free, below the top, in no list and not the rest.
+    // On a small machine one copy of this code takes 220 bytes less, and 8 instructions more in the
+    // worst case.
     #[cfg_attr(target_pointer_width = "64", inline(always))]
     #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
     pub(super) unsafe fn push(&mut self, run: Run) {
         let len = run.len();
         debug_assert!(len >= super::GRANULES_MIN && run.end <= self.top);
-        // SAFETY: the block's memory is the heap's (I2).
+        // SAFETY: the block is free, so its memory is the heap's (I2); it lies below the top (I8).
         unsafe {
             self.pool.set_footer(run.end, len);
             if len >= G::SHORT_END {
@@ -33,10 +34,12 @@ impl<G: Geometry> Blocks<G> {
     }
 
     /// # Safety
-    /// As for `push`; `bin` is the block's.
+    /// As for `push`; `bin` is the bin of the block's length.
     #[inline(always)]
     pub(super) unsafe fn push_to(&mut self, bin: usize, start: usize) {
-        // SAFETY: the block's memory is the heap's (I2); a list's head is a free block or its end mark (I4).
+        debug_assert!(start < self.top);
+        // SAFETY: the block is free, so its memory is the heap's (I2). A list's head is a free
+        // block or the list's end mark (I4).
         unsafe {
             let head = self.bins.head(bin);
             self.pool.set_next(start, head);
@@ -50,14 +53,17 @@ impl<G: Geometry> Blocks<G> {
         }
     }
 
-    /// Takes the first block of a bin out of its list. False, and nothing is changed, if its link was overwritten.
+    /// Removes the first block of a bin from its list. False, and nothing is changed, if its link
+    /// was overwritten.
     ///
     /// # Safety
-    /// `start` is the bin's head, and a block.
+    /// `start` is the bin's head, below the top.
     #[inline(always)]
     pub(super) unsafe fn pop(&mut self, bin: usize, start: usize) -> bool {
-        // SAFETY: a link below the top leads into the pool, which may be read; to write there it must point back (I4).
+        // SAFETY: a granule below the top may be read (I8). A block there is written to only if it
+        // points back, so it is listed (I4).
         unsafe {
+            debug_assert!(start < self.top && self.bins.head(bin) as usize == start);
             let next = self.pool.next(start);
             if self.is_below_top(next) {
                 if self.pool.prev(next as usize) != start as Link || next == start as Link {
@@ -75,13 +81,16 @@ impl<G: Geometry> Blocks<G> {
         true
     }
 
-    /// Takes a free block out of its list. False, and nothing is changed, if a link was overwritten.
+    /// Removes a free block from its list. False, and nothing is changed, if a link was
+    /// overwritten.
     ///
     /// # Safety
-    /// `start` is a block below the top.
+    /// A block starts at `start`, below the top.
     #[inline(always)]
     pub(super) unsafe fn unlink(&mut self, start: usize) -> bool {
-        // SAFETY: as in `pop`.
+        debug_assert!(start < self.top);
+        // SAFETY: a granule below the top may be read (I8), and is written to only if it points
+        // back (I4).
         unsafe {
             let next = self.pool.next(start);
             let prev = self.pool.prev(start);
@@ -104,14 +113,16 @@ impl<G: Geometry> Blocks<G> {
         true
     }
 
-    /// Lets what leads to the block at `start`, a block or a list's head, lead to `next`. False, and nothing is changed, if it doesn't
-    /// lead to it.
+    /// Makes the predecessor of the block at `start`, a block or the list's head, point to `next`.
+    /// False, and nothing is changed, if it doesn't point to `start`.
     ///
     /// # Safety
     /// As for `unlink`.
     #[inline(always)]
     unsafe fn relink_before(&mut self, start: usize, prev: Link, next: Link) -> bool {
-        // SAFETY: as in `pop`.
+        debug_assert!(start < self.top);
+        // SAFETY: a granule below the top may be read (I8), and is written to only if it points
+        // back (I4).
         unsafe {
             if self.is_below_top(prev) {
                 if self.pool.next(prev as usize) != start as Link || prev == start as Link {
@@ -129,19 +140,21 @@ impl<G: Geometry> Blocks<G> {
         true
     }
 
-    /// Whether a link leads to a granule that may be read; else it is an end mark, or was overwritten.
+    /// Whether a link leads to a granule that may be read. Otherwise it is an end mark, or was
+    /// overwritten.
     #[inline(always)]
     pub(super) fn is_below_top(&self, link: Link) -> bool {
         (link as usize) < self.top
     }
 
-    /// Puts a block back to where `unlink` took it from: its own links still say where that is.
+    /// Undoes `unlink`. The block's own links still say where it was.
     ///
     /// # Safety
     /// `unlink` has just succeeded on it, and no list was changed since.
     #[cold]
     pub(super) unsafe fn relink(&mut self, start: usize) {
-        // SAFETY: the links were believed by `unlink`.
+        debug_assert!(start < self.top);
+        // SAFETY: `unlink` has validated both links.
         unsafe {
             let next = self.pool.next(start);
             let prev = self.pool.prev(start);
@@ -168,8 +181,8 @@ impl<G: Geometry> Blocks<G> {
         !link as usize
     }
 
-    /// Takes the first block of a filled bin out of its list. `None`: it was overwritten, or isn't the
-    /// one that was found to have `len_min` granules; nothing is changed.
+    /// Removes the first block of a filled bin from its list. `None`: it was overwritten, or has
+    /// fewer than `len_min` granules, so it isn't the one that was found. Nothing is changed then.
     ///
     /// # Safety
     /// The bin is filled.
@@ -177,6 +190,7 @@ impl<G: Geometry> Blocks<G> {
     pub(super) unsafe fn pop_head(&mut self, bin: usize, len_min: usize) -> Option<Run> {
         // SAFETY: a filled bin's head is below the top (I4, I5).
         unsafe {
+            debug_assert!(self.bins.is_filled(bin));
             let start = self.bins.head(bin) as usize;
             let window = self.map.window(start);
             let len = if bin < G::SHORT_END {
@@ -198,15 +212,17 @@ impl<G: Geometry> Blocks<G> {
         }
     }
 
-    /// Takes the free block that ends before `start` out of its list, if it isn't the rest, and returns
-    /// its length. `None`: it was overwritten, or `start` isn't a block's: inside a free block no footer
-    /// leads to one that the map shows to end there.
+    /// Removes the free block that ends before `start` from its list, unless it is the rest, and
+    /// returns its length. `None`: it was overwritten, or `start` isn't the start of a block.
+    /// Inside a free block no footer leads to a block that ends there by the map.
     ///
     /// # Safety
     /// The map shows a free block's end before `start`.
     #[inline(always)]
     pub(super) unsafe fn unlink_before(&mut self, start: usize) -> Option<usize> {
-        // SAFETY: what is read lies in the pool. The footer is believed only if the map and the directory agree.
+        debug_assert!(start < self.top);
+        // SAFETY: a block ends at `start`, so its footer may be read. The length in it is used only
+        // if the map and the directory agree (I2, I3).
         unsafe {
             if start == self.rest.end {
                 return Some(self.rest.len());
@@ -220,9 +236,10 @@ impl<G: Geometry> Blocks<G> {
     /// Marks a run as a free block and lists it.
     ///
     /// # Safety
-    /// It is nobody's, has no marks, and used blocks around it.
+    /// The run belongs to no block and has no marks. Used blocks surround it.
     #[inline(never)]
     pub(super) unsafe fn insert(&mut self, run: Run) {
+        debug_assert!(run.len() >= super::GRANULES_MIN && run.end <= self.top);
         // SAFETY: as promised by the caller.
         unsafe {
             self.map.set(run.start, FREE_START);
@@ -231,13 +248,14 @@ impl<G: Geometry> Blocks<G> {
         }
     }
 
-    /// Takes a free block out of its list, or out of being the rest. False: it was overwritten, and
+    /// Removes a free block from its list, or from being the rest. False: it was overwritten, and
     /// nothing is changed.
     ///
     /// # Safety
     /// A free block starts at `start`, below the top.
     #[inline(never)]
     pub(super) unsafe fn remove(&mut self, start: usize) -> bool {
+        debug_assert!(start < self.top);
         if start == self.rest.start {
             self.rest = Run::NONE;
             return true;

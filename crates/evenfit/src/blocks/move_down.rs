@@ -7,13 +7,14 @@ use super::{Blocks, Run};
 use crate::geometry::Geometry;
 
 impl<G: Geometry> Blocks<G> {
-    /// Moves a block downwards, over the free block before it, and makes it `new_len` granules long, or one more; `payload_bytes` of
-    /// its content move with it. `None`: there is no such free block, it has no room with what follows, it isn't aligned to `align`
-    /// bytes, or it was overwritten; nothing is changed then.
+    /// Moves a block downwards, over the free block before it, and makes it `new_len` granules
+    /// long, or one more. The first `payload_bytes` of its content move with it. `None`, with
+    /// nothing changed: there is no free block before it, or it was overwritten, or together with
+    /// what follows it is too short, or it isn't aligned to `align` bytes.
     ///
     /// # Safety
-    /// A used block of `len` granules starts at `start`, has `payload_bytes` of content at least, and what
-    /// it gives up is nobody's.
+    /// A used block of `len` granules starts at `start` and has at least `payload_bytes` bytes.
+    /// Nothing uses what it loses.
     #[cold]
     #[inline(never)]
     pub(crate) unsafe fn move_down(
@@ -24,8 +25,10 @@ impl<G: Geometry> Blocks<G> {
         align: usize,
         payload_bytes: usize,
     ) -> Option<NonNull<u8>> {
-        // SAFETY: the block and its neighbours lie in the pool. When it is merged with them, the free block's links lie in what was
-        // free before; its footer may lie in the block's last eight bytes, which are put back.
+        debug_assert!(start + len <= self.top && align.is_power_of_two());
+        // SAFETY: the block and its neighbours lie below the top (I1, I8). Merging writes links
+        // only into memory that was free before. It may write the footer into the block's last
+        // eight bytes, so these are saved and restored.
         unsafe {
             let window = self.map.window(start);
             if !window.follows_free() {
@@ -34,7 +37,7 @@ impl<G: Geometry> Blocks<G> {
             let end = start + len;
             let before_len =
                 if start == self.rest.end { self.rest.len() } else { self.pool.footer_of(start) };
-            // A footer may have been overwritten: merging finds out.
+            // The footer may have been overwritten. Merging validates it.
             let first = start.checked_sub(before_len)?;
             let behind = self.map.window(end);
             let room_behind = if end == self.top {

@@ -1,14 +1,14 @@
-//! The pool: granules by number, and what a free block holds in its own memory.
+//! The pool: the addresses of granules, and the links and footers in free blocks.
 
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 
 use crate::{geometry::Geometry, sanitizer};
 
-/// A granule's number, as a list holds it, or the mark of a list's end: see [`end_mark`].
+/// The number of a granule in a link, or the mark of a list's end: see [`end_mark`].
 pub(crate) type Link = u32;
 
-/// What the first 8 bytes of a listed free block hold.
+/// The first 8 bytes of a listed free block.
 #[derive(Clone, Copy)]
 #[repr(C)]
 struct Links {
@@ -16,8 +16,8 @@ struct Links {
     prev: Link,
 }
 
-/// What the first block of a bin's list has for the one before, and the last for the next. No granule has such a number.
-/// All ones is no mark, since no block belongs to bin 0.
+/// The link that stands for "none" in the first and the last block of a bin's list. No granule has
+/// such a number. All ones is no mark, since no block belongs to bin 0.
 #[inline(always)]
 pub(super) fn end_mark(bin: usize) -> Link {
     !(bin as Link)
@@ -50,17 +50,17 @@ impl<G: Geometry> Pool<G> {
     /// As [`at`](Self::at).
     ///
     /// # Safety
-    /// The granule lies in the pool.
+    /// The granule lies in the pool, or is its end.
     #[inline(always)]
     pub(crate) unsafe fn block_at(self, granule: usize) -> NonNull<u8> {
-        // SAFETY: in the pool, so not null.
+        // SAFETY: as promised by the caller, it is an address of the pool, so not null.
         unsafe { NonNull::new_unchecked(self.at(granule)) }
     }
 
-    /// A block of so many granules.
+    /// The memory of a block of `len` granules.
     ///
     /// # Safety
-    /// It lies in the pool.
+    /// The block lies in the pool.
     #[inline(always)]
     pub(crate) unsafe fn slice(self, start: usize, len: usize) -> NonNull<[u8]> {
         // SAFETY: as promised by the caller.
@@ -68,8 +68,8 @@ impl<G: Geometry> Pool<G> {
         NonNull::slice_from_raw_parts(ptr, len << Self::GRANULE_LOG2)
     }
 
-    /// The granule at an address; beyond any pool if it isn't the start of one, since the bits of the offset that must be 0 become
-    /// its highest.
+    /// The granule that starts at an address. If none does, a number beyond any pool: the low bits
+    /// of the offset, which must be 0, become its highest bits.
     #[inline(always)]
     pub(crate) fn granule_at(self, ptr: NonNull<u8>) -> usize {
         self.offset_bytes(ptr).rotate_right(Self::GRANULE_LOG2)
@@ -81,7 +81,7 @@ impl<G: Geometry> Pool<G> {
         ptr.addr().get().wrapping_sub(self.base.addr().get())
     }
 
-    /// How many granules a request of `bytes` takes.
+    /// How many granules a request of `bytes` bytes needs.
     #[inline(always)]
     pub(crate) fn granules(bytes: usize) -> usize {
         // A layout's size is at most isize::MAX, so the sum can't overflow.
@@ -90,7 +90,7 @@ impl<G: Geometry> Pool<G> {
         granules.max(super::GRANULES_MIN)
     }
 
-    /// Blocks start at multiples of so many granules.
+    /// Blocks start at multiples of this many granules.
     pub(crate) const GRANULES_ALIGN: usize = G::ALIGN_BYTES / G::GRANULE_BYTES;
 
     #[inline(always)]
@@ -99,11 +99,11 @@ impl<G: Geometry> Pool<G> {
     }
 
     /// # Safety
-    /// The granule lies in the pool, as all those below.
+    /// The granule lies in the pool.
     #[inline(always)]
     pub(super) unsafe fn next(self, granule: usize) -> Link {
         let links = self.links(granule);
-        // SAFETY: any eight bytes are links.
+        // SAFETY: as promised by the caller; any eight bytes are valid links.
         sanitizer::access_free(links, || unsafe { (*links).next })
     }
 
@@ -112,7 +112,7 @@ impl<G: Geometry> Pool<G> {
     #[inline(always)]
     pub(super) unsafe fn prev(self, granule: usize) -> Link {
         let links = self.links(granule);
-        // SAFETY: as above.
+        // SAFETY: as in `next`.
         sanitizer::access_free(links, || unsafe { (*links).prev })
     }
 
@@ -121,7 +121,7 @@ impl<G: Geometry> Pool<G> {
     #[inline(always)]
     pub(super) unsafe fn set_next(self, granule: usize, next: Link) {
         let links = self.links(granule);
-        // SAFETY: the block is free, so its memory is the heap's.
+        // SAFETY: as promised by the caller, the block is free, so its memory is the heap's (I2).
         sanitizer::access_free(links, || unsafe { (*links).next = next });
     }
 
@@ -130,7 +130,7 @@ impl<G: Geometry> Pool<G> {
     #[inline(always)]
     pub(super) unsafe fn set_prev(self, granule: usize, prev: Link) {
         let links = self.links(granule);
-        // SAFETY: as above.
+        // SAFETY: as in `set_next`.
         sanitizer::access_free(links, || unsafe { (*links).prev = prev });
     }
 
@@ -139,34 +139,35 @@ impl<G: Geometry> Pool<G> {
         self.at(end).wrapping_sub(8).cast()
     }
 
-    /// What the footer of the free block that ends here says of its length, in granules.
+    /// The length in the footer of the free block that ends at a granule, in granules.
     ///
     /// # Safety
     /// A block ends at the granule.
     #[inline(always)]
     pub(super) unsafe fn footer_of(self, end: usize) -> usize {
         let footer = self.footer(end);
-        // SAFETY: the last eight bytes of a block.
+        // SAFETY: as promised by the caller, these are the last eight bytes of a block.
         sanitizer::access_free(footer, || unsafe { *footer }) as usize
     }
 
     /// # Safety
-    /// A free block of so many granules ends there.
+    /// A free block of `granules` granules ends at `end`.
     #[inline(always)]
     pub(super) unsafe fn set_footer(self, end: usize, granules: usize) {
+        debug_assert!(granules >= super::GRANULES_MIN && granules <= G::GRANULES_MAX);
         let footer = self.footer(end);
-        // SAFETY: the block is free, so its memory is the heap's.
+        // SAFETY: as promised by the caller, the block is free, so its memory is the heap's (I2).
         sanitizer::access_free(footer, || unsafe { *footer = granules as u32 });
     }
 
-    /// The last eight bytes before a granule, as the owner of the block there has written them.
+    /// The last eight bytes of the block that ends at a granule, as its owner has written them.
     ///
     /// # Safety
     /// A block ends at the granule.
     #[cfg(feature = "move-down")]
     pub(super) unsafe fn last_bytes_of(self, end: usize) -> core::mem::MaybeUninit<u64> {
         let bytes = self.footer(end).cast();
-        // SAFETY: the last eight bytes of a block.
+        // SAFETY: as promised by the caller, these are the last eight bytes of a block.
         sanitizer::access_free(bytes, || unsafe { *bytes })
     }
 
@@ -175,14 +176,15 @@ impl<G: Geometry> Pool<G> {
     #[cfg(feature = "move-down")]
     pub(super) unsafe fn set_last_bytes(self, end: usize, last: core::mem::MaybeUninit<u64>) {
         let bytes = self.footer(end).cast();
-        // SAFETY: the last eight bytes of a block.
+        // SAFETY: as in `last_bytes_of`.
         sanitizer::access_free(bytes, || unsafe { *bytes = last });
     }
 
-    /// Copies the content of a block downwards, where it may overlap.
+    /// Copies the content of a block downwards. Source and destination may overlap.
     ///
     /// # Safety
-    /// `bytes` lie in the pool from both granules on, and are the caller's.
+    /// `bytes` bytes from both granules on lie in the pool, and in blocks of the caller. `to` is
+    /// below `from`.
     #[cfg(feature = "move-down")]
     pub(super) unsafe fn copy_down(self, from: usize, to: usize, bytes: usize) {
         debug_assert!(to < from);
@@ -191,13 +193,14 @@ impl<G: Geometry> Pool<G> {
         unsafe {
             self.at(to).copy_from(self.at(from), bytes);
         }
-        // Word by word, 700 bytes of code less than `memmove` on a Cortex-M4. The compiler isn't to see that it is one.
+        // Copying word by word takes 700 bytes of code less than `memmove` on a Cortex-M4. `opaque`
+        // keeps the compiler from turning the loop into a call of `memmove`.
         #[cfg(not(target_pointer_width = "64"))]
         for word in 0..bytes.div_ceil(size_of::<usize>()) {
             let from = self.at(from).cast::<core::mem::MaybeUninit<usize>>().wrapping_add(word);
             let to =
                 crate::opaque::opaque(self.at(to).addr()) as *mut core::mem::MaybeUninit<usize>;
-            // SAFETY: both blocks are whole granules, and so whole words.
+            // SAFETY: as promised by the caller. Blocks are whole granules, and so whole words.
             unsafe { *to.wrapping_add(word) = *from };
         }
     }

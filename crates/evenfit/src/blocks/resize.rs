@@ -1,23 +1,26 @@
-//! Resizing in place: what follows the block is used, or becomes free.
+//! Resizing in place: the block grows into the free memory behind it, or leaves its end free.
 
 use super::map::{FREE_START, HERE, TWO_BEFORE};
 use super::{Blocks, GRANULES_MIN, Run};
 use crate::geometry::Geometry;
 
 impl<G: Geometry> Blocks<G> {
-    /// Makes a block `new_len` granules long where it is, or one more. False: what follows it has no room
-    /// or was overwritten, and nothing is changed. To shrink never fails but for that. O(1).
+    /// Makes a block `new_len` granules long where it is, or one more. False: what follows it is
+    /// too short or was overwritten, and nothing is changed. Shrinking fails only if what follows
+    /// was overwritten. O(1).
     ///
     /// # Safety
-    /// A used block of `len` granules starts at `start`, and what it gives up is nobody's.
+    /// A used block of `len` granules starts at `start`, and nothing uses what it loses.
     #[inline(never)]
     pub(crate) unsafe fn resize(&mut self, start: usize, len: usize, new_len: usize) -> bool {
+        debug_assert!(len >= GRANULES_MIN && start + len <= self.top);
         debug_assert!(new_len >= GRANULES_MIN);
         if new_len == len {
             return true;
         }
         let end = start + len;
-        // SAFETY: the block and what follows it lie in the pool; what follows is used only if it is free (I2).
+        // SAFETY: the block and what follows it lie below the top, or it is the last block (I1,
+        // I8). What follows is used only if it is free (I2).
         unsafe {
             let behind = self.map.window(end);
             let resized = if end == self.top {
@@ -47,14 +50,16 @@ impl<G: Geometry> Blocks<G> {
         true
     }
 
-    /// The first `len` granules of a run become a used block, and what is left a free one: the rest, if
-    /// it is to be and there is none. Returns the block's length: one more where a granule would be left.
+    /// Makes the first `len` granules of a run a used block, and the others a free block or the
+    /// rest. Returns the used block's length: one more than `len` where a single granule would be
+    /// left.
     ///
     /// # Safety
-    /// The run is nobody's but the block's owner's and in no list. Nothing is marked in it but its last
-    /// two granules and perhaps its first.
+    /// The run belongs to no other block, and is in no list. It has no marks but those of its last
+    /// two granules and perhaps of its first. There is no rest if `left_is_rest`.
     #[inline(never)]
     pub(super) unsafe fn split(&mut self, run: Run, len: usize, left_is_rest: bool) -> usize {
+        debug_assert!(len >= GRANULES_MIN && run.end <= self.top);
         debug_assert!(len <= run.len());
         let left = Run { start: run.start + len, end: run.end };
         // SAFETY: as promised by the caller.

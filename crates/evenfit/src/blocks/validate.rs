@@ -1,4 +1,4 @@
-//! Which block a pointer is of, or why it is none.
+//! Finds the block that a pointer belongs to, or the reason to refuse it.
 
 use core::alloc::Layout;
 use core::ptr::NonNull;
@@ -15,7 +15,8 @@ pub(crate) fn is_aligned(ptr: NonNull<u8>, align: usize) -> bool {
 }
 
 impl<G: Geometry> Blocks<G> {
-    /// The used block at `ptr`, if it may be of `layout`: its first granule and its length. Without a layout, whatever its length.
+    /// The used block at `ptr`, if `layout` fits it: its first granule and its length. Without a
+    /// layout, any used block. O(1).
     pub(crate) fn used_block(
         &self,
         ptr: NonNull<u8>,
@@ -25,13 +26,14 @@ impl<G: Geometry> Blocks<G> {
         if start >= self.top {
             return Err(self.explain_refusal(ptr));
         }
-        // SAFETY: below the top.
+        // SAFETY: `start` is below the top (I8).
         let (window, len) = unsafe { (self.map.window(start), self.used_len(start)) };
-        // A long block of no long length is a slab: no block of a caller's.
+        // If the map shows a long block and the directory a short length, this is a slab, which
+        // belongs to no caller (S2).
         if !window.is_used_start() || window.is_long_used(G::SHORT_END) && len < G::SHORT_END {
             return Err(self.explain_refusal(ptr));
         }
-        // Only a directory that was written over has a longer one.
+        // Only an overwritten directory has a length beyond the top.
         if len > self.top - start {
             return Err(FreeError::Corrupt);
         }
@@ -44,7 +46,7 @@ impl<G: Geometry> Blocks<G> {
         Ok((start, len))
     }
 
-    /// Names what is wrong with a pointer that is no block's.
+    /// Why a pointer is not the start of a used block.
     #[cold]
     fn explain_refusal(&self, ptr: NonNull<u8>) -> FreeError {
         let offset_bytes = self.pool.offset_bytes(ptr);
@@ -55,7 +57,7 @@ impl<G: Geometry> Blocks<G> {
         if !offset_bytes.is_multiple_of(G::GRANULE_BYTES) {
             return FreeError::NotABlock;
         }
-        // SAFETY: in the pool.
+        // SAFETY: `granule` is below the top, which is evaluated first (I8).
         if granule >= self.top || unsafe { self.map.shows_free_around(granule) } {
             FreeError::AlreadyFree
         } else {
@@ -63,19 +65,22 @@ impl<G: Geometry> Blocks<G> {
         }
     }
 
-    /// Whether a block of `len` granules may be that of a request that needs so many: it can have got one more.
+    /// Whether a block of `len` granules may be that of a request of `requested` granules. It may
+    /// be one granule longer, where that granule couldn't be a block.
     #[inline(always)]
     pub(super) fn fits(len: usize, requested: usize) -> bool {
         len.wrapping_sub(requested) <= 1
     }
 
-    /// The length of the block at `start` that is a slab: a granule more than a slab's, if it would have been left alone.
+    /// The length of the slab's block at `start`: one granule more than a slab's, where that
+    /// granule couldn't be a block.
     ///
     /// # Safety
-    /// A slab begins there.
+    /// A slab starts there.
     #[inline(always)]
     pub(crate) unsafe fn slab_len(&self, start: usize) -> usize {
-        // SAFETY: where the slab ends, a block or the top begins, or a granule later.
+        // SAFETY: the slab's block lies below the top, so the granule behind the slab is at most
+        // the top (I1, I8).
         let behind = unsafe { self.map.window(start + Self::SLAB_LEN) };
         Self::SLAB_LEN + !behind.is_marked() as usize
     }

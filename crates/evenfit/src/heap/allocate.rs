@@ -10,14 +10,14 @@ use crate::geometry::Geometry;
 use crate::tiers::Tiers;
 
 impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
-    /// Allocates a block for `layout`, uninitialised. A size of 0 gets the shortest block or slot.
+    /// Allocates an uninitialised block for `layout`. A size of 0 gets the shortest block or slot.
     ///
-    /// The slice returned is at least `layout.size()` bytes long, and the caller may use all of it. Any alignment is served that
-    /// leaves room in the pool. O(1).
+    /// The slice returned is at least `layout.size()` bytes long, and the caller may use all of it.
+    /// Any alignment is served for which the pool has room. O(1).
     ///
     /// # Errors
-    /// [`AllocError::TooLarge`] if the pool could never serve it, [`AllocError::OutOfMemory`] if it can't now,
-    /// [`AllocError::Corrupt`] if the free block it would be cut from was overwritten.
+    /// [`AllocError::TooLarge`] if the pool could never serve it, [`AllocError::OutOfMemory`] if it
+    /// can't now, [`AllocError::Corrupt`] if the free block it would be cut from was overwritten.
     #[inline(always)]
     pub fn allocate(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
         match self.allocate_uncounted(layout) {
@@ -26,7 +26,8 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         }
     }
 
-    /// As [`allocate`](Self::allocate), for callers that know what else to try.
+    /// As [`allocate`](Self::allocate), but doesn't count a failure, for callers that have an
+    /// alternative.
     #[inline(always)]
     pub(crate) fn allocate_uncounted(&mut self, layout: Layout) -> Allocated {
         let slot = match self.slabs_mut() {
@@ -40,7 +41,7 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         block.map(|block| self.sanitized.allocated(block, layout.size()))
     }
 
-    /// Counts a request that failed, and says why it did.
+    /// Counts a failed request, and finds the reason.
     #[cold]
     #[inline(never)]
     pub(super) fn fail(&mut self, layout: Layout) -> AllocError {
@@ -61,9 +62,10 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
     }
 }
 
-/// Zeroes all of a new block, since all of it is its owner's.
+/// Zeroes a new block. All of it belongs to the caller, so all of it is zeroed, not only what was
+/// asked for.
 pub(crate) fn zeroed(block: NonNull<[u8]>) -> NonNull<[u8]> {
-    // SAFETY: the block is so long, and was handed to nobody else.
+    // SAFETY: the slice is a new block, which nobody else has.
     unsafe { block.cast::<u8>().write_bytes(0, block.len()) };
     block
 }

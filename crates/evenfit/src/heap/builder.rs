@@ -1,4 +1,4 @@
-//! Every choice of a heap, by name.
+//! The builder, which has every choice about a heap by name.
 
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
@@ -13,14 +13,16 @@ use crate::sanitizer::SanitizedPool;
 use crate::slabs::Slabs;
 use crate::tiers::{BlocksOnly, Tiers, WithSlabs};
 
-/// What a heap is to be like: see [`Heap::builder`].
+/// The choices for a new heap: see [`Heap::builder`].
 ///
-/// `T` are its tiers, `G` is its geometry. Without a choice they are [`DefaultTiers`](crate::DefaultTiers) and
-/// [`DefaultGeometry`](crate::DefaultGeometry), and the pool can't become longer.
+/// `T` are the tiers, `G` is the geometry. Without a choice they are
+/// [`DefaultTiers`](crate::DefaultTiers) and [`DefaultGeometry`](crate::DefaultGeometry), and the
+/// pool can't become longer.
 ///
 /// ```
 /// let mut region = [core::mem::MaybeUninit::uninit(); 64 * 1024];
-/// let heap = evenfit::Heap::builder().blocks_only().geometry::<evenfit::Compact>().build(&mut region)?;
+/// let builder = evenfit::Heap::builder().blocks_only().geometry::<evenfit::Compact>();
+/// let heap = builder.build(&mut region)?;
 /// assert!(heap.largest_free() > 63 * 1000);
 /// # Ok::<(), evenfit::InitError>(())
 /// ```
@@ -38,7 +40,7 @@ impl<T: Tiers, G: Geometry> Default for Builder<T, G> {
 }
 
 impl<T: Tiers, G: Geometry> Builder<T, G> {
-    /// A heap with the tiers `T` and the geometry `G`, over just its region.
+    /// Starts with the tiers `T` and the geometry `G`, and no room for a longer pool.
     #[must_use]
     pub const fn new() -> Self {
         Self { max_bytes: 0, is_zero: false, choice: PhantomData }
@@ -48,54 +50,55 @@ impl<T: Tiers, G: Geometry> Builder<T, G> {
         Builder { max_bytes: self.max_bytes, is_zero: self.is_zero, choice: PhantomData }
     }
 
-    /// [`BlocksOnly`]: no slabs, the tightest in space.
+    /// Chooses [`BlocksOnly`]: no slabs, the least space.
     #[must_use]
     pub const fn blocks_only(self) -> Builder<BlocksOnly, G> {
         self.of()
     }
 
-    /// [`WithSlabs`]: slabs for small requests, whatever the length of the region. Doesn't compile with
-    /// [`Compact`](crate::Compact), which has none.
+    /// Chooses [`WithSlabs`]: slabs for small requests, whatever the length of the region. Doesn't
+    /// compile with [`Compact`](crate::Compact), which can't have slabs.
     #[must_use]
     pub const fn with_slabs(self) -> Builder<WithSlabs, G> {
         self.of()
     }
 
-    /// The tiers `T2`.
+    /// Chooses the tiers `T2`.
     #[must_use]
     pub const fn tiers<T2: Tiers>(self) -> Builder<T2, G> {
         self.of()
     }
 
-    /// The geometry `G2`.
+    /// Chooses the geometry `G2`.
     #[must_use]
     pub const fn geometry<G2: Geometry>(self) -> Builder<T, G2> {
         self.of()
     }
 
-    /// Makes room for the metadata of a region of `max_bytes`, so that the pool can become longer by [`Heap::extend`]. These
-    /// metadata must fit in the region handed over.
+    /// Reserves metadata for a region of `max_bytes`, so that the pool can become longer by
+    /// [`Heap::extend`]. This metadata must fit in the region that the heap is built over.
     #[must_use]
     pub const fn max_bytes(self, max_bytes: usize) -> Self {
         Self { max_bytes, ..self }
     }
 
-    /// Says that the region is all zero, as memory fresh from the operating system is. Building then writes next to nothing, so
-    /// that no page is brought in before it is needed, and is O(1).
+    /// Says that the region is all zero, as memory fresh from the operating system is. Then
+    /// building is O(1) and writes next to nothing, so no page is loaded before it is needed.
     ///
     /// # Safety
-    /// Every byte of the region that is handed over must be zero.
+    /// Every byte of the region that the heap is built over must be zero.
     #[must_use]
     pub const unsafe fn zeroed(self) -> Self {
         Self { is_zero: true, ..self }
     }
 
-    /// Builds the heap over `region`, of any length and alignment. Linear in the metadata unless the region is
-    /// [`zeroed`](Self::zeroed).
+    /// Builds the heap over `region`, of any length and alignment. Linear in the metadata unless
+    /// the region is [`zeroed`](Self::zeroed).
     ///
     /// # Errors
-    /// [`InitError::RegionTooSmall`] if the region can't hold the metadata and a block, [`InitError::RegionTooLarge`] if it, or
-    /// [`max_bytes`](Self::max_bytes), has more granules than the geometry can number.
+    /// [`InitError::RegionTooSmall`] if the region can't hold the metadata and a block,
+    /// [`InitError::RegionTooLarge`] if it, or [`max_bytes`](Self::max_bytes), has more granules
+    /// than the geometry can number.
     pub fn build(self, region: &mut [MaybeUninit<u8>]) -> Result<Heap<'_, T, G>, InitError> {
         let len_bytes = region.len();
         // SAFETY: the region is borrowed exclusively for the heap's lifetime.
@@ -124,7 +127,9 @@ impl<T: Tiers, G: Geometry> Builder<T, G> {
         let has_slabs = G::HAS_SLABS && max_bytes >= T::SLABS_REGION_BYTES_MIN;
         let layout = RegionLayout::new::<G>(base, max_bytes, has_slabs)?;
         let granules = layout.granules_in::<G>(len_bytes)?;
-        // SAFETY: what the division names lies in the region, apart and aligned; see `RegionLayout`.
+        // SAFETY: the caller's region is valid for `len_bytes` (see `Heap::from_raw`). The parts of
+        // a layout lie in it, aligned and without overlap. The metadata is zero: it was just
+        // written, or `zeroed` promises it.
         unsafe {
             if !self.is_zero {
                 base.write_bytes(0, layout.pool_offset);

@@ -1,4 +1,4 @@
-//! Freeing: a slot or a block, or a refusal.
+//! Freeing: of a slot or of a block, or a refusal.
 
 use core::alloc::Layout;
 use core::ptr::NonNull;
@@ -9,8 +9,8 @@ use crate::tiers::Tiers;
 use crate::{FreeError, misuse};
 
 impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
-    /// Frees a block. A pointer or layout that must be refused is handed to the misuse hook:
-    /// see [`set_misuse_hook`](crate::set_misuse_hook). O(1).
+    /// Frees a block. A refused pointer or layout is reported to the misuse hook: see
+    /// [`set_misuse_hook`](crate::set_misuse_hook). O(1).
     ///
     /// # Safety
     /// As for [`try_deallocate`](Self::try_deallocate).
@@ -18,26 +18,29 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
     pub unsafe fn deallocate(&mut self, ptr: NonNull<u8>, layout: Layout) {
         // SAFETY: as promised by the caller.
         if unsafe { !self.free(ptr, layout) } {
-            // SAFETY: as above.
+            // SAFETY: as promised by the caller.
             unsafe { self.deallocate_checked(ptr, layout) }
         }
     }
 
-    /// Frees a block, or says why not: then the heap is unchanged. O(1).
+    /// Frees a block, or says why it refuses to; then the heap is unchanged. O(1).
     ///
     /// # Errors
-    /// - [`FreeError::OutsidePool`]: no address of this pool.
+    /// - [`FreeError::OutsidePool`]: not an address in this pool.
     /// - [`FreeError::NotABlock`]: not the start of a block.
-    /// - [`FreeError::AlreadyFree`]: free memory: a free block, a free slot, or the unused end of the pool. Further than 56 granules
-    ///   (24 on 32-bit machines) from the start of a free block, where constant time can't tell it from a used one, the answer is
+    /// - [`FreeError::AlreadyFree`]: the memory is free: in a free block, in a free slot, or in the
+    ///   unused end of the pool. More than 56 granules (24 on 32-bit machines) from the start of a
+    ///   free block, constant time doesn't suffice to tell it from a used one, and the answer is
     ///   `NotABlock`.
-    /// - [`FreeError::WrongLayout`]: a live block starts here, but not one for this size, or the address isn't a multiple of the
-    ///   alignment. Sizes that the same slots serve, or that differ by less than two granules, can't always be told apart.
+    /// - [`FreeError::WrongLayout`]: a live block starts here, but not one of this size, or the
+    ///   address isn't a multiple of the alignment. Sizes that the same slots serve, or that differ
+    ///   by less than two granules, can't always be told apart.
     /// - [`FreeError::Corrupt`]: a free block beside this one was overwritten.
     ///
     /// # Safety
-    /// Nothing may use the block afterwards. A pointer that is no live block of this heap is refused, but
-    /// a pointer kept from an earlier block can't be told from the live block of the same layout that now starts there.
+    /// Nothing may use the block afterwards. A pointer that isn't the start of a live block of this
+    /// heap is refused. But a stale pointer to an earlier block can't be told from the live block
+    /// of the same layout that starts there now.
     #[inline(always)]
     pub unsafe fn try_deallocate(
         &mut self,
@@ -53,7 +56,8 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         }
     }
 
-    /// Frees a block or slot, if the first look finds it. False: nothing is changed.
+    /// Frees a block or slot, in the frequent cases. False: the slow way must look again. Nothing
+    /// is changed then.
     ///
     /// # Safety
     /// As for `try_deallocate`.
@@ -78,8 +82,8 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         is_freed
     }
 
-    /// Frees a block or slot, in whichever tier it is, if it may be of `layout`; without a layout,
-    /// whatever its size. Or names the misuse.
+    /// Frees a block or slot of either tier, if `layout` fits it, or says why it refuses to.
+    /// Without a layout, a block of any size.
     ///
     /// # Safety
     /// As for `try_deallocate`.
@@ -91,7 +95,8 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
     ) -> Result<(), FreeError> {
         let old = self.old_block(ptr);
         let freed = match self.live_at(ptr, layout) {
-            // SAFETY: it is live, and given up.
+            // SAFETY: `live_at` has found it live. As promised by the caller, nothing uses it
+            // afterwards.
             Ok(live) => unsafe { self.free_live(live) },
             Err(error) => Err(error),
         };
@@ -103,7 +108,10 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
     }
 
     /// # Safety
-    /// It is live, and given up.
+    /// `live` was found by `live_at`, and nothing uses it afterwards.
+    ///
+    /// # Errors
+    /// [`FreeError::Corrupt`] if a block beside it was overwritten.
     #[inline(always)]
     pub(super) unsafe fn free_live(&mut self, live: Live) -> Result<(), FreeError> {
         match live {
@@ -114,7 +122,8 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
                 Ok(())
             }
             Live::Block { start, len } => {
-                // SAFETY: a used block, and given up.
+                // SAFETY: as promised by the caller: it is a used block, and nothing uses it
+                // afterwards.
                 let is_freed =
                     unsafe { self.blocks.free_merging(start, len, self.blocks.map.window(start)) };
                 is_freed.then_some(()).ok_or(FreeError::Corrupt)
@@ -122,7 +131,7 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         }
     }
 
-    /// As `free_checked`, and tells the misuse hook.
+    /// As `free_checked`, but reports a refusal to the misuse hook.
     ///
     /// # Safety
     /// As for `try_deallocate`.

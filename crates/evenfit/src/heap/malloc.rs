@@ -1,4 +1,4 @@
-//! What C asks for: memory for any type, and blocks whose size the caller doesn't know.
+//! The interface for C: memory for any type, and blocks whose size the caller doesn't know.
 
 use core::alloc::Layout;
 use core::ptr::NonNull;
@@ -8,21 +8,24 @@ use crate::geometry::Geometry;
 use crate::tiers::Tiers;
 use crate::{AllocError, FreeError, ReallocError};
 
-/// What C asks of `malloc`'s alignment, in bytes.
+/// The alignment of C's `malloc`, in bytes.
 const MALLOC_ALIGN: usize = 2 * size_of::<usize>();
 
-/// The layout of a block for C: aligned for any type; what is too small for such a type is aligned to 8.
+/// The layout of a block for C: aligned for any type. A size of at most 8 bytes is too small for a
+/// type with a larger alignment, so it is aligned to 8.
 fn malloc_layout(size_bytes: usize) -> Result<Layout, AllocError> {
     let align = if size_bytes <= 8 { 8 } else { MALLOC_ALIGN };
     Layout::from_size_align(size_bytes, align).map_err(|_| AllocError::TooLarge)
 }
 
 impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
-    /// Allocates `size_bytes` bytes aligned for any C type: to twice the width of a pointer, or to 8 where at most 8 bytes are
-    /// asked for. Freed by [`try_free`](Self::try_free), or by [`try_deallocate`](Self::try_deallocate) with that layout. O(1).
+    /// Allocates `size_bytes` bytes aligned for any C type: to twice the width of a pointer, or to
+    /// 8 if at most 8 bytes are requested. To free it, use [`try_free`](Self::try_free), or
+    /// [`try_deallocate`](Self::try_deallocate) with that layout. O(1).
     ///
-    /// On 64-bit machines use it with [`Aligned`](crate::Aligned) or [`Wide`](crate::Wide): there all blocks are aligned to 16.
-    /// In [`Standard`](crate::Standard) each such request is an over-aligned one, which slabs don't serve.
+    /// On 64-bit machines use it with [`Aligned`](crate::Aligned) or [`Wide`](crate::Wide), where
+    /// all blocks are aligned to 16. With [`Standard`](crate::Standard) each such request is
+    /// over-aligned, and slabs don't serve it.
     ///
     /// # Errors
     /// As for [`allocate`](Self::allocate).
@@ -32,7 +35,8 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         self.allocate(layout)
     }
 
-    /// Frees a block whose layout the caller doesn't know, or says why not: then the heap is unchanged. O(1).
+    /// Frees a block whose layout the caller doesn't know, or says why it refuses to; then the heap
+    /// is unchanged. O(1).
     ///
     /// # Errors
     /// As for [`try_deallocate`](Self::try_deallocate), but never [`FreeError::WrongLayout`].
@@ -45,8 +49,8 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         unsafe { self.free_checked(ptr, None) }
     }
 
-    /// As [`reallocate`](Self::reallocate), for a block whose layout the caller doesn't know: the new one has
-    /// [`malloc`](Self::malloc)'s alignment. O(1), and one copy where it moves.
+    /// As [`reallocate`](Self::reallocate), for a block whose layout the caller doesn't know. The
+    /// new block has [`malloc`](Self::malloc)'s alignment. O(1), and one copy if it moves.
     ///
     /// # Errors
     /// As for `reallocate`, but never [`FreeError::WrongLayout`].
@@ -63,14 +67,16 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         unsafe { self.reallocate_checked(ptr, None, new) }
     }
 
-    /// As [`realloc`](Self::realloc), but leaves a copy to the caller, who may make it when a lock on the heap is no longer held. O(1);
-    /// only where the pool is so full that the block can but move downwards over itself, the heap moves its content.
+    /// As [`realloc`](Self::realloc), but leaves the copy to the caller, who can make it after
+    /// releasing a lock on the heap. O(1). An exception is a pool without room for a new block:
+    /// where the block can only move down over itself, the heap moves its content.
     ///
     /// # Errors
     /// As for `realloc`.
     ///
     /// # Safety
-    /// As for `realloc`; where the new block is [`Elsewhere`](Resized::Elsewhere), it is still the old one that has the content.
+    /// As for `realloc`. If the new block is [`Elsewhere`](Resized::Elsewhere), the old block still
+    /// has the content.
     pub unsafe fn realloc_uncopied(
         &mut self,
         ptr: NonNull<u8>,

@@ -1,4 +1,4 @@
-//! Reallocation: in place, else moved, else downwards over the free block before.
+//! Reallocation: in place, else to a new block, else down over the free block before.
 
 use core::alloc::Layout;
 use core::ptr::NonNull;
@@ -10,17 +10,17 @@ use crate::sanitizer::requested_bytes;
 use crate::tiers::Tiers;
 use crate::{AllocError, FreeError, ReallocError};
 
-/// What became of a block that is to have another size, before any content was copied: see
-/// [`Heap::realloc_uncopied`].
+/// The result of a reallocation before any content was copied: see [`Heap::realloc_uncopied`].
 #[derive(Clone, Copy, Debug)]
 pub enum Resized {
-    /// The block is where it was, or the heap itself has moved it, content and all.
+    /// The block is where it was, or the heap itself has moved it with its content.
     Done(NonNull<[u8]>),
-    /// A new block was allocated; the old one is still live and unchanged. Copy the smaller of both, and free the old one.
+    /// A new block was allocated, and the old one is still live and unchanged. Copy the content, up
+    /// to the smaller of both sizes, and free the old one.
     Elsewhere {
         /// The new block.
         block: NonNull<[u8]>,
-        /// How many bytes the old one has.
+        /// The length of the old block's content, in bytes.
         old_bytes: usize,
     },
 }
@@ -28,14 +28,16 @@ pub enum Resized {
 impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
     /// Changes a block's size or alignment and keeps its content, up to the smaller size.
     ///
-    /// In place where what follows the block allows; else in a new block; else downwards into a free block before it. To make a block
-    /// smaller at its alignment never fails. O(1), and one copy of the payload where it moves.
+    /// The block stays in place if what follows it allows that. Otherwise it moves to a new block,
+    /// or down into a free block before it. Making a block smaller at its alignment never fails.
+    /// O(1), and one copy of the payload if it moves.
     ///
     /// # Errors
-    /// [`ReallocError`]; the old block is then live and unchanged.
+    /// [`ReallocError`]; then the old block is live and unchanged.
     ///
     /// # Safety
-    /// As for [`try_deallocate`](Self::try_deallocate), if it succeeds: the block is now the one returned.
+    /// As for [`try_deallocate`](Self::try_deallocate) if this succeeds: the block is now the one
+    /// returned.
     #[inline(never)]
     pub unsafe fn reallocate(
         &mut self,
@@ -47,7 +49,7 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         unsafe { self.reallocate_checked(ptr, Some(old), new) }
     }
 
-    /// As `reallocate`; without a layout, a block of whatever size, all of which is content.
+    /// As `reallocate`. Without a layout, the block may have any size, and all of it is content.
     ///
     /// # Errors
     /// As for `reallocate`.
@@ -65,8 +67,8 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         let Some(live) = self.live_at_fast(ptr, old) else {
             return Err(self.explain_reallocation(ptr, old, new));
         };
-        // SAFETY: it is live, and the caller's. Where there is a new block, the old one is live too, and
-        // given up when its content is copied.
+        // SAFETY: `live_at_fast` has found it live, and as promised by the caller nothing else uses
+        // it. A new block doesn't overlap it. It is freed only after its content was copied.
         let block = unsafe {
             match self.resize_or_allocate(live, ptr, old, new) {
                 Some(Resized::Done(block)) => Some(block),
@@ -75,7 +77,8 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
                     block.cast::<u8>().copy_from_nonoverlapping(ptr, bytes);
                     let is_freed = self.free_live(live).is_ok();
                     if !is_freed {
-                        // What surrounds the old block was overwritten, so it stays, and the new one goes.
+                        // A block beside the old one was overwritten. So the old block stays, and
+                        // the new one is freed.
                         let _ = self.try_deallocate(block.cast(), new);
                     }
                     is_freed.then_some(block)
@@ -89,13 +92,13 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         }
     }
 
-    /// All of a reallocation but the copy and the free that a new block needs.
+    /// A reallocation without the copy and the free that a new block needs.
     ///
     /// # Errors
     /// As for [`reallocate`](Self::reallocate).
     ///
     /// # Safety
-    /// As for `reallocate`; the old block stays live where the new one is `Elsewhere`.
+    /// As for `reallocate`. The old block stays live if the new one is `Elsewhere`.
     pub(crate) unsafe fn reallocate_uncopied(
         &mut self,
         ptr: NonNull<u8>,
@@ -106,7 +109,8 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         let Some(live) = self.live_at_fast(ptr, old) else {
             return Err(self.explain_reallocation(ptr, old, new));
         };
-        // SAFETY: it is live, and the caller's.
+        // SAFETY: `live_at_fast` has found it live, and as promised by the caller nothing else uses
+        // it.
         match unsafe { self.resize_or_allocate(live, ptr, old, new) } {
             Some(Resized::Done(block)) => {
                 Ok(Resized::Done(old_block.replaced_by(block, new.size())))
@@ -119,7 +123,8 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
     /// In place, else a new block, else the last resort. `None`: nothing is changed.
     ///
     /// # Safety
-    /// It is live, starts at `ptr`, is of `old` if that is known, and is the caller's.
+    /// `live` is live, starts at `ptr`, has the layout `old` if that is given, and only the caller
+    /// uses it.
     #[inline(always)]
     unsafe fn resize_or_allocate(
         &mut self,
@@ -142,11 +147,11 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         }
     }
 
-    /// As [`reallocate`](Self::reallocate), but never moves the block: [`AllocError::OutOfMemory`] says that only a move
-    /// would do, and is not counted as a failed request. O(1).
+    /// As [`reallocate`](Self::reallocate), but never moves the block. [`AllocError::OutOfMemory`]
+    /// means that the block would have to move; this isn't counted as a failed request. O(1).
     ///
     /// # Errors
-    /// [`ReallocError`]; the block is then live and unchanged.
+    /// [`ReallocError`]; then the block is live and unchanged.
     ///
     /// # Safety
     /// As for `reallocate`.
@@ -158,17 +163,17 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
     ) -> Result<NonNull<[u8]>, ReallocError> {
         let old_block = self.old_block(ptr);
         let live = self.live_at(ptr, Some(old)).map_err(|error| self.refused(error))?;
-        // SAFETY: it is live, and the caller's.
+        // SAFETY: `live_at` has found it live, and as promised by the caller nothing else uses it.
         match unsafe { self.resize_live(live, ptr, new) } {
             Some(block) => Ok(old_block.replaced_by(block, new.size())),
             None => Err(AllocError::OutOfMemory.into()),
         }
     }
 
-    /// The block or slot where it is, if it can be of `new`.
+    /// Resizes a block or slot in place, if `new` is possible there.
     ///
     /// # Safety
-    /// It is live, starts at `ptr`, and is the caller's.
+    /// `live` is live, starts at `ptr`, and only the caller uses it.
     #[inline(always)]
     unsafe fn resize_live(&mut self, live: Live, ptr: NonNull<u8>, new: Layout) -> Allocated {
         if !is_aligned(ptr, new.align()) {
@@ -191,11 +196,12 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         }
     }
 
-    /// The last resort, where there is no new block to be had: a slot that is larger than need be is kept; a block moves down, over
-    /// the free block before it.
+    /// The last resort if no new block can be allocated: a slot that is larger than necessary is
+    /// kept, and a block moves down over the free block before it.
     ///
     /// # Safety
-    /// It is live, starts at `ptr`, has `old_bytes` of content, and is the caller's.
+    /// `live` is live, starts at `ptr`, has `old_bytes` bytes of content, and only the caller uses
+    /// it.
     #[cold]
     #[inline(never)]
     unsafe fn resize_as_last_resort(
@@ -232,7 +238,7 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         }
     }
 
-    /// Counts a reallocation that failed, and says why it did.
+    /// Counts a failed reallocation, and finds the reason.
     #[cold]
     #[inline(never)]
     fn explain_reallocation(
@@ -245,7 +251,8 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
             return self.refused(error).into();
         }
         match self.fail(new) {
-            // A free block was overwritten: the one that was to be used, or one beside the old block.
+            // A free block was overwritten: the one that a new block would be cut from, or one
+            // beside the old block.
             AllocError::Corrupt => FreeError::Corrupt.into(),
             error => error.into(),
         }

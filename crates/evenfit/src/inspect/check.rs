@@ -1,7 +1,8 @@
-//! The integrity check: total over whatever bytes the region holds.
+//! The integrity check. It gives an answer for any content of the region.
 //!
-//! It believes only the heap's own value (top, end, counters, heads of bins); map, directory, descriptors and links are read with every
-//! index tested, so a region full of garbage gives an answer, never a crash.
+//! It trusts only the heap's own value: top, end, counters and heads of bins. Every index read from
+//! the map, the directory, descriptors or links is tested before it is used, so a region full of
+//! garbage can't make it crash.
 
 use crate::blocks::Run;
 use crate::geometry::Geometry;
@@ -10,7 +11,7 @@ use crate::slabs::SlabTally;
 use crate::tiers::Tiers;
 use crate::{BlockState, CheckError};
 
-/// What the map says in all.
+/// The totals of all blocks that the map shows.
 #[derive(Default)]
 struct Tally {
     used_granules: usize,
@@ -20,12 +21,14 @@ struct Tally {
 }
 
 impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
-    /// Checks the whole heap: map, directory, links, bins, slabs and counters. Linear in blocks and map.
+    /// Checks the whole heap: map, directory, links, bins, slabs and counters. Linear in the number
+    /// of blocks and the length of the map.
     ///
-    /// Total: whatever was written over the region, the answer is an `Ok` or the first thing found wrong.
+    /// Whatever was written over the region, the answer is `Ok` or the first thing found wrong. It
+    /// never panics.
     ///
     /// # Errors
-    /// [`CheckError`], which names what is wrong and where.
+    /// [`CheckError`] says what is wrong and where.
     pub fn check(&self) -> Result<(), CheckError> {
         let mut slab_tally = SlabTally::default();
         let tally = self.check_map(&mut slab_tally)?;

@@ -1,9 +1,12 @@
-//! What another process needs to see a heap: where its metadata and counters lie, and how to walk a copy of them.
+//! What another process needs to see a heap: where its metadata and counters lie, and how to walk a
+//! copy of them.
 //!
-//! Nothing here costs the heap anything: a reader copies the metadata out of the process's memory whenever it likes. The
-//! heap goes on meanwhile, so what a copy says may never have been true at one moment; every walk over it ends all the same.
+//! Observing costs the heap nothing: a reader copies the metadata out of the process's memory
+//! whenever it likes. The heap goes on meanwhile, so a copy may mix several moments. A walk over it
+//! ends all the same.
 //!
-//! A reader copies the counters first; [`MetadataAddresses::ranges`] then says what else to copy, and [`walk`] walks it.
+//! A reader copies the counters first. [`MetadataAddresses::ranges`] then says what else to copy,
+//! and [`walk`] walks the copy.
 
 use core::ptr::NonNull;
 
@@ -14,19 +17,20 @@ use crate::heap::Heap;
 use crate::slabs::Slabs;
 use crate::tiers::{Tiers, WithSlabs};
 
-/// Where in its process's memory a heap keeps what describes it.
+/// The addresses of a heap's metadata and counters in the memory of its process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct MetadataAddresses {
-    /// How this build of the library lays out its metadata: [`layout_hash`]. A reader needs the same.
+    /// Identifies the layout of the metadata in this build of the library: see [`layout_hash`]. The
+    /// reader's must be the same.
     pub layout_hash: u64,
-    /// Which geometry the pool has.
+    /// Identifies the geometry of the pool.
     pub geometry: u64,
-    /// How long the region is, in bytes.
+    /// The length of the region, in bytes.
     pub region_bytes: u64,
-    /// The address of the words that say where slabs begin; 0 for a heap without slabs.
+    /// The address of the words that say where slabs start; 0 for a heap without slabs.
     pub slab_starts: u64,
-    /// The address of the directory, where slabs have their descriptors too.
+    /// The address of the directory, which contains the descriptors of slabs.
     pub directory: u64,
     /// The address of the map.
     pub map: u64,
@@ -34,38 +38,39 @@ pub struct MetadataAddresses {
     pub counters: [u64; Counters::COUNT],
 }
 
-/// What the heap counts, in granules where not said otherwise: see [`MetadataAddresses::counters`].
+/// The heap's counters, in granules where not said otherwise: see [`MetadataAddresses::counters`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counters {
     /// The pool's length.
     pub end: u64,
-    /// Where the never-used tail begins now.
+    /// The top: where the unused end of the pool begins now.
     pub top: u64,
-    /// The highest it ever was.
+    /// The highest value of `top` so far.
     pub top_peak: u64,
-    /// Where the free block begins that short requests are cut from, which the directory doesn't know; and where it ends.
+    /// The start and the end of the free block that short requests are cut from. The directory
+    /// doesn't have its length.
     pub rest: [u64; 2],
-    /// The most in used blocks at once.
+    /// The most granules in used blocks at once.
     pub used_peak: u64,
-    /// Requests that failed.
+    /// The number of requests that failed.
     pub failed_requests: u64,
-    /// Frees and reallocations refused.
+    /// The number of frees and reallocations that were refused.
     pub refused_frees: u64,
 }
 
 impl Counters {
-    /// How many words they are.
+    /// The number of words.
     pub const COUNT: usize = 8;
 
-    /// From what was read at the addresses.
+    /// Makes counters from the words that were read at [`MetadataAddresses::counters`].
     pub fn from_words(words: [u64; Self::COUNT]) -> Self {
         let [end, top, lowered_from, rest, rest_end, used_peak, failed_requests, refused_frees] =
             words;
         Self {
             end,
             top,
-            // The heap keeps the peak only when it lowers the top.
+            // The heap updates the peak only when it lowers the top.
             top_peak: lowered_from.max(top),
             rest: [rest, rest_end],
             used_peak,
@@ -75,17 +80,18 @@ impl Counters {
     }
 }
 
-/// Bytes to copy from another process.
+/// A range of bytes to copy from another process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryRange {
-    /// Where they lie.
+    /// The address of the first byte.
     pub address: u64,
-    /// How many they are.
+    /// The number of bytes.
     pub len_bytes: usize,
 }
 
 impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
-    /// Where this heap lies: good until it is moved or dropped. O(1).
+    /// The addresses of this heap's metadata and counters. They are valid until the heap is moved
+    /// or dropped. O(1).
     pub fn metadata_addresses(&self) -> MetadataAddresses {
         let blocks = &self.blocks;
         let [end, top, top_peak, rest, rest_end] = blocks.counter_words();
@@ -112,14 +118,17 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
 }
 
 impl MetadataAddresses {
-    /// The unit of [`Counters`]; `None` for a geometry that this library doesn't know.
+    /// The granule of the pool in bytes, the unit of [`Counters`]. `None` if this library doesn't
+    /// know the geometry.
     pub fn granule_bytes(&self) -> Option<u64> {
         Some(View::of(self)?.granule_bytes)
     }
 
-    /// What describes the pool up to the top: to be copied one after the other for [`walk`]. `None`: no heap has such counters.
+    /// The metadata of the pool up to the top, to be copied one range after the other for [`walk`].
+    /// `None`: no heap can have such counters.
     ///
-    /// In all less than a twentieth of [`region_bytes`](Self::region_bytes) and 4 KiB, whatever the counters say.
+    /// Whatever the counters say, the ranges together have less than a twentieth of
+    /// [`region_bytes`](Self::region_bytes) plus 4 KiB.
     pub fn ranges(&self, counters: &Counters) -> Option<[MemoryRange; 3]> {
         let view = View::of(self)?;
         let is_possible = counters.top <= counters.end
@@ -139,9 +148,10 @@ impl MetadataAddresses {
     }
 }
 
-/// Walks what a copy of [`MetadataAddresses::ranges`] says, in address order, as [`Heap::blocks`] does. Whole where the last block is the
-/// top, or ends with the pool; ends early where the heap was in the midst of an operation. False: the copy is shorter than that, or no
-/// heap has such counters.
+/// Walks a copy of [`MetadataAddresses::ranges`] and calls `visit` for each block in address order,
+/// as [`Heap::blocks`] does. The walk is complete if the last block is the top, or ends where the
+/// pool ends. It ends earlier if the heap was copied in the middle of an operation. False: the copy
+/// is too short, or no heap can have such counters.
 pub fn walk(
     addresses: &MetadataAddresses,
     counters: &Counters,
@@ -159,18 +169,18 @@ pub fn walk(
     true
 }
 
-/// What a reader needs of a geometry.
+/// What a reader needs to know of a geometry.
 struct View {
     number: u64,
     granule_bytes: u64,
     granules_max: u64,
     has_slabs: bool,
-    /// Of the ranges that describe so many granules.
+    /// The lengths of the ranges that describe a number of granules, in bytes.
     lengths: fn(usize) -> [usize; 3],
     walk: WalkCopy,
 }
 
-/// Walks the copy of ranges of such lengths.
+/// Walks a copy of ranges of the given lengths.
 type WalkCopy = fn(&Counters, &[u32], [usize; 3], &mut dyn FnMut(Block));
 
 impl View {
@@ -196,7 +206,7 @@ impl View {
     }
 }
 
-/// Names a geometry by its constants.
+/// Identifies a geometry by its constants.
 const fn number<G: Geometry>() -> u64 {
     let (granule, align) = (G::GRANULE_BYTES as u64, G::ALIGN_BYTES as u64);
     granule | align << 16 | (G::SHORT_END as u64) << 32 | (size_of::<G::Length>() as u64) << 48
@@ -216,9 +226,10 @@ fn walk_as<G: Geometry>(
     let [rest_start, rest_end] = counters.rest.map(|word| word as usize);
     let rest = Run { start: rest_start, end: rest_end };
     let slab_starts = NonNull::from(copy).cast::<u32>();
-    // SAFETY: the ranges lie in the copy one after the other, as long as `lengths` says for `top`, and it is borrowed as long as the
-    // walk takes. The begins are whole words, so what follows them is aligned for a directory; a map need not be. The replica is only
-    // walked: that reads no more than what describes the pool up to the top, bears whatever is there, and writes nothing.
+    // SAFETY: the ranges lie in the copy one after the other, each as long as `lengths` says for
+    // `top` granules, and the copy is borrowed for the whole walk. The starts are whole words, so
+    // the directory behind them is aligned; the map need not be. A walk reads no more than what
+    // describes the pool up to the top, accepts any content, and writes nothing.
     let heap: Heap<'_, WithSlabs, G> = unsafe {
         let directory = slab_starts.byte_add(starts_bytes);
         let map = Map::new(directory.byte_add(directory_bytes).cast());
@@ -232,15 +243,17 @@ fn walk_as<G: Geometry>(
     heap.blocks().for_each(visit);
 }
 
-/// Names how the metadata is laid out: the package's version, and what the geometries and classes of slabs are.
+/// Identifies the layout of the metadata by the package's version, the geometries and the classes
+/// of slabs.
 pub fn layout_hash() -> u64 {
-    /// To be raised where the metadata changes in a way that the lengths don't show. 1 had the map in words.
+    /// Raise it when the metadata changes in a way that the lengths don't show. Form 1 had the map
+    /// in words.
     const FORM: u64 = 2;
-    // Without Cargo there is none.
+    // There is no version in a build without Cargo.
     let version = option_env!("CARGO_PKG_VERSION").unwrap_or_default();
     let version = version.bytes().map(u64::from);
     let form = [FORM, Counters::COUNT as u64];
-    // FNV-1a.
+    // The hash is FNV-1a.
     (version.chain(form))
         .chain(lengths_of::<Standard>())
         .chain(lengths_of::<Aligned>())

@@ -1,4 +1,4 @@
-//! Walking the pool, block by block.
+//! Walking the pool block by block.
 
 use crate::geometry::Geometry;
 use crate::heap::Heap;
@@ -14,15 +14,17 @@ pub struct Walk<'heap, T: Tiers, G: Geometry> {
 impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
     /// Walks all blocks, used and free, and the top, in address order. Each step is O(1).
     ///
-    /// Ends early where the map was overwritten; [`check`](Heap::check) names the place.
+    /// The walk ends early if the map was overwritten; [`check`](Heap::check) says where.
     pub fn blocks(&self) -> Walk<'_, T, G> {
         Walk { heap: self, granule: 0 }
     }
 
-    /// The block that starts at `start`, below the top: where it ends, and what it holds. `None` if the map was overwritten there.
+    /// The end and the state of the block at `start`, which is below the top. `None` if the map was
+    /// overwritten there.
     pub(super) fn block_from(&self, start: usize) -> Option<(usize, BlockState)> {
         let blocks = &self.blocks;
-        // SAFETY: below the top, so in the pool; what is read beyond a broken block's end is still in the map.
+        // SAFETY: `start` is below the top (I8), and `state_at` finds a slab only where all of it
+        // is.
         let (len, state) = unsafe {
             let window = blocks.map.window(start);
             if window.is_free_start() {

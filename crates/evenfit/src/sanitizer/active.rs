@@ -1,4 +1,4 @@
-//! Tells whoever watches; the features decide who.
+//! Tells the sanitizers that the features select.
 
 use core::ptr::NonNull;
 
@@ -7,10 +7,11 @@ use super::asan;
 #[cfg(feature = "valgrind")]
 use super::valgrind;
 
-/// A block is at most so much longer than what was asked for, in bytes: a slot that was made smaller in place stays.
+/// How many bytes a block may be longer than its request at most. It is large, since a slot that
+/// was made smaller in place stays as long as it is.
 const ROUNDING_BYTES_MAX: usize = 1024;
 
-/// Calls the same function of every watcher there is.
+/// Calls the same function of every selected sanitizer.
 macro_rules! notify {
     ($call:ident($($argument:expr),*)) => {
         #[cfg(feature = "asan")]
@@ -20,7 +21,7 @@ macro_rules! notify {
     };
 }
 
-/// Cuts a slice to the `bytes` that were asked for, where anybody watches.
+/// Shortens a slice to the `bytes` that were requested, if a sanitizer is running.
 fn trim(block: NonNull<[u8]>, bytes: usize) -> NonNull<[u8]> {
     #[cfg(not(feature = "asan"))]
     if !valgrind::is_running() {
@@ -29,14 +30,14 @@ fn trim(block: NonNull<[u8]>, bytes: usize) -> NonNull<[u8]> {
     NonNull::slice_from_raw_parts(block.cast(), bytes)
 }
 
-/// The pool that is watched, as long as its heap lives.
+/// The pool as the sanitizers know it, as long as its heap lives.
 pub(crate) struct SanitizedPool {
     pool: NonNull<u8>,
     bytes: usize,
 }
 
 impl SanitizedPool {
-    /// Closes a new pool. One of no bytes isn't watched.
+    /// Poisons a new pool. A pool without bytes isn't reported.
     pub(crate) fn new(pool: NonNull<u8>, bytes: usize) -> Self {
         if bytes > 0 {
             notify!(pool_built(pool, bytes));
@@ -44,18 +45,18 @@ impl SanitizedPool {
         Self { pool, bytes }
     }
 
-    /// Closes what was added at the pool's end.
+    /// Poisons what was added at the pool's end.
     pub(crate) fn extended(&mut self, added_bytes: usize) {
         notify!(pool_extended(self.pool, self.bytes, added_bytes));
         self.bytes += added_bytes;
     }
 
-    /// Closes the whole pool again.
+    /// Poisons the whole pool again.
     pub(crate) fn reset(&self) {
         notify!(pool_reset(self.pool, self.bytes));
     }
 
-    /// Opens the `bytes` that were asked for of a new block, and cuts the slice to them.
+    /// Unpoisons the `bytes` that were requested of a new block, and shortens the slice to them.
     pub(crate) fn allocated(&self, block: NonNull<[u8]>, bytes: usize) -> NonNull<[u8]> {
         notify!(block_allocated(block.cast(), bytes));
         trim(block, bytes)
@@ -63,7 +64,7 @@ impl SanitizedPool {
 }
 
 impl Drop for SanitizedPool {
-    /// Opens all of the pool: it is the region's owner's again.
+    /// Unpoisons the whole pool, since it belongs to the region's owner again.
     fn drop(&mut self) {
         if self.bytes > 0 {
             notify!(pool_dropped(self.pool, self.bytes));
@@ -71,27 +72,27 @@ impl Drop for SanitizedPool {
     }
 }
 
-/// A block that a call is to free or to resize: what was open of it before.
+/// A block that a call is about to free or to resize, with the number of its unpoisoned bytes.
 pub(crate) struct OldBlock {
     ptr: NonNull<u8>,
     bytes: Option<usize>,
 }
 
 impl OldBlock {
-    /// `bytes` says how many are open, `None` if no live block starts there.
+    /// `bytes` counts the unpoisoned bytes; `None` if no live block starts there.
     pub(crate) fn new(ptr: NonNull<u8>, bytes: impl FnOnce() -> Option<usize>) -> Self {
         Self { ptr, bytes: bytes() }
     }
 
-    /// Closes it.
+    /// Poisons it.
     pub(crate) fn freed(self) {
         if let Some(bytes) = self.bytes {
             notify!(block_freed(self.ptr, bytes));
         }
     }
 
-    /// Closes it, and opens `bytes` of what it is now. A new block elsewhere is open already, or its content couldn't have been moved
-    /// there.
+    /// Poisons it, and unpoisons `bytes` of the block that replaces it. A new block is unpoisoned
+    /// already, since its content was copied there.
     pub(crate) fn replaced_by(self, block: NonNull<[u8]>, bytes: usize) -> NonNull<[u8]> {
         let new = block.cast::<u8>();
         if let Some(old_bytes) = self.bytes {
@@ -99,7 +100,7 @@ impl OldBlock {
                 notify!(block_resized(new, old_bytes, bytes));
             } else {
                 notify!(block_freed(self.ptr, old_bytes));
-                // It may have been moved by less than its length.
+                // If it was moved by less than its length, the two overlap.
                 let distance_bytes = self.ptr.addr().get().wrapping_sub(new.addr().get());
                 if distance_bytes < bytes {
                     notify!(unpoison(new, bytes));
@@ -110,7 +111,7 @@ impl OldBlock {
     }
 }
 
-/// How many of a live block's `usable_bytes` were asked for: those that are open.
+/// How many of a live block's `usable_bytes` were requested: those that are unpoisoned.
 pub(crate) fn requested_bytes(ptr: NonNull<u8>, usable_bytes: usize) -> usize {
     let least_bytes = usable_bytes.saturating_sub(ROUNDING_BYTES_MAX);
     (least_bytes..usable_bytes)
@@ -131,7 +132,7 @@ pub(crate) fn requested_bytes(ptr: NonNull<u8>, usable_bytes: usize) -> usize {
         .map_or(least_bytes, |last| last + 1)
 }
 
-/// Opens what a free block holds for one access of the heap's own, and closes it again.
+/// Unpoisons a part of a free block for one access of the heap itself.
 #[inline]
 pub(crate) fn access_free<T, R>(node: *mut T, access: impl FnOnce() -> R) -> R {
     let Some(start) = NonNull::new(node.cast::<u8>()) else {
@@ -143,12 +144,13 @@ pub(crate) fn access_free<T, R>(node: *mut T, access: impl FnOnce() -> R) -> R {
     answer
 }
 
-/// An address in the pool as the heap keeps it, so that whoever looks for lost blocks doesn't take it for their owner's.
+/// An address in the pool as the heap stores it. Otherwise a search for leaks would take it for a
+/// pointer of the block's owner.
 pub(crate) fn hide(address: *mut u8) -> *mut u8 {
     address.map_addr(|address| !address)
 }
 
-/// Opens both places of content that the heap is about to move within the pool.
+/// Unpoisons source and destination of content that the heap is about to move within the pool.
 #[cfg(feature = "move-down")]
 pub(crate) fn unpoison_move(from: NonNull<u8>, to: NonNull<u8>, bytes: usize) {
     notify!(unpoison(from, bytes));

@@ -1,4 +1,4 @@
-//! AddressSanitizer, by its own interface (`sanitizer/asan_interface.h`): a byte that isn't open is *poisoned*.
+//! AddressSanitizer, by its own interface (`sanitizer/asan_interface.h`).
 
 use core::ffi::{c_int, c_void};
 use core::ptr::NonNull;
@@ -14,7 +14,7 @@ pub(super) fn pool_built(pool: NonNull<u8>, bytes: usize) {
 }
 
 pub(super) fn pool_extended(pool: NonNull<u8>, old_bytes: usize, added_bytes: usize) {
-    // SAFETY: the pool goes on there.
+    // SAFETY: the pool continues there.
     poison(unsafe { pool.add(old_bytes) }, added_bytes);
 }
 
@@ -40,12 +40,12 @@ pub(super) fn block_resized(ptr: NonNull<u8>, old_bytes: usize, new_bytes: usize
 }
 
 pub(super) fn unpoison(ptr: NonNull<u8>, bytes: usize) {
-    // SAFETY: the region is part of a pool, of which only its heap tells.
+    // SAFETY: the bytes are part of a pool, and only its heap poisons and unpoisons it.
     unsafe { __asan_unpoison_memory_region(ptr.as_ptr().cast(), bytes) }
 }
 
 pub(super) fn poison(ptr: NonNull<u8>, bytes: usize) {
-    // SAFETY: as above.
+    // SAFETY: as in `unpoison`.
     unsafe { __asan_poison_memory_region(ptr.as_ptr().cast(), bytes) }
 }
 

@@ -1,4 +1,4 @@
-//! Nobody watches: every function does nothing, or just what it is given to do.
+//! No sanitizer: every function does nothing, or only what is passed to it.
 
 use core::ptr::NonNull;
 

@@ -1,16 +1,19 @@
-//! Memcheck, by client requests (Valgrind's manual, "The Client Request mechanism"; numbers of `valgrind.h` and
-//! `memcheck.h`): an instruction sequence that does nothing on the processor, and calls Valgrind where it runs.
+//! Memcheck, by client requests (Valgrind's manual, "The Client Request mechanism"; numbers of
+//! `valgrind.h` and `memcheck.h`). A request is a sequence of instructions that does nothing on the
+//! processor, and calls Valgrind if the program runs under it.
 //!
-//! The pool is a *meta pool* of one chunk, in which every live block is one as of `malloc`: so an address is named after
-//! the block it lies in or just behind, blocks that are lost are found, and all are forgotten with the chunk. Memcheck looks blocks
-//! up among chunks and blocks together, so when it looks for leaks it may take a pointer to a block for one to the pool, and list a block
-//! as lost that is still known; the pool's first block, which has the pool's address, it never lists.
+//! The pool is a *meta pool* of one chunk. Every live block in it is reported like one of `malloc`.
+//! So Memcheck describes an address by the block that it lies in or directly behind, finds leaked
+//! blocks, and forgets all blocks with the chunk. Memcheck looks blocks and chunks up in one table.
+//! So when it searches for leaks it may take a pointer to a block for one to the pool, and report a
+//! block that is still reachable. The pool's first block, which has the pool's address, it never
+//! reports.
 //!
-//! On processors other than x86-64 and 64-bit Arm nothing is told.
+//! On other processors than x86-64 and 64-bit Arm nothing is reported.
 
 use core::ptr::NonNull;
 
-/// `VG_USERREQ__...` of the core.
+/// The numbers `VG_USERREQ__...` of Valgrind's core.
 mod request {
     #[cfg(not(feature = "asan"))]
     pub(super) const RUNNING_ON_VALGRIND: usize = 0x1001;
@@ -24,17 +27,18 @@ mod request {
     pub(super) const MEMPOOL_EXISTS: usize = 0x130a;
     pub(super) const RESIZEINPLACE_BLOCK: usize = 0x130b;
 
-    /// Memcheck's own begin with its initials.
+    /// Memcheck's own numbers begin with its initials.
     const MEMCHECK: usize = 0x4D43 << 16;
     pub(super) const MAKE_MEM_NOACCESS: usize = MEMCHECK;
     pub(super) const MAKE_MEM_DEFINED: usize = MEMCHECK + 2;
     pub(super) const GET_VBITS: usize = MEMCHECK + 8;
 }
 
-/// Blocks in the chunk end with it, and leaks are looked for among them, not in it.
+/// The flags of a meta pool: blocks in a chunk are freed with it, and leaks are searched among the
+/// blocks, not among chunks.
 const AUTO_FREE_METAPOOL: usize = 1 | 2;
 
-/// What `GET_VBITS` answers where a byte isn't addressable.
+/// The answer of `GET_VBITS` if a byte isn't addressable.
 const UNADDRESSABLE: usize = 3;
 
 #[cfg(not(feature = "asan"))]
@@ -44,7 +48,7 @@ pub(super) fn is_running() -> bool {
 
 pub(super) fn pool_built(pool: NonNull<u8>, bytes: usize) {
     let pool = address(pool);
-    // A heap that was forgotten, not dropped, may have been here.
+    // The pool of a heap that wasn't dropped may have been here.
     if ask(request::MEMPOOL_EXISTS, [pool, 0, 0, 0]) != 0 {
         destroy_pool(pool);
     }
@@ -69,13 +73,13 @@ pub(super) fn pool_dropped(pool: NonNull<u8>, bytes: usize) {
     unpoison(pool, bytes);
 }
 
-/// Makes all of the pool one chunk without blocks.
+/// Makes the whole pool one chunk without blocks.
 fn make_chunk(pool: usize, bytes: usize) {
     ask(request::MEMPOOL_ALLOC, [pool, pool, bytes, 0]);
     ask(request::MAKE_MEM_NOACCESS, [pool, bytes, 0, 0]);
 }
 
-/// The chunk's end is that of the blocks in it; that of the pool alone is not.
+/// Frees the chunk and then the pool. Freeing the pool alone wouldn't free the blocks in it.
 fn destroy_pool(pool: usize) {
     ask(request::MEMPOOL_FREE, [pool, pool, 0, 0]);
     ask(request::DESTROY_MEMPOOL, [pool, 0, 0, 0]);
@@ -91,7 +95,7 @@ pub(super) fn block_freed(ptr: NonNull<u8>, _bytes: usize) {
 
 pub(super) fn block_resized(ptr: NonNull<u8>, old_bytes: usize, new_bytes: usize) {
     if new_bytes == 0 {
-        // Refused as a resizing.
+        // Memcheck refuses to resize a block to 0 bytes.
         block_freed(ptr, old_bytes);
         block_allocated(ptr, 0);
         return;
@@ -113,20 +117,21 @@ pub(super) fn is_unpoisoned(address: *const u8) -> bool {
     ask(request::GET_VBITS, [address.addr(), out, 1, 0]) != UNADDRESSABLE
 }
 
-/// Valgrind writes to memory that it is told of, and looks for pointers in what it is told to be a block.
+/// The address of memory that Valgrind may write to, or search for pointers.
 fn address(ptr: NonNull<u8>) -> usize {
     ptr.as_ptr().expose_provenance()
 }
 
-/// Valgrind's answer to a request, or 0 where the program runs without it.
+/// Valgrind's answer to a request, or 0 if the program runs without it.
 #[inline]
 fn ask(request: usize, arguments: [usize; 4]) -> usize {
     let [a, b, c, d] = arguments;
     let message = [request, a, b, c, d, 0];
     let mut answer = 0usize;
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: rotations by 128 in all and an exchange of a register with itself: no effect but on the flags. Valgrind reads
-    // the message and writes the answer; the requests above change no byte that the program may read.
+    // SAFETY: rotations by 128 in all and an exchange of a register with itself change only the
+    // flags. Valgrind reads the message and writes the answer. The requests above change no byte
+    // that the program may read.
     unsafe {
         core::arch::asm!(
             "rol rdi, 3",
@@ -140,7 +145,7 @@ fn ask(request: usize, arguments: [usize; 4]) -> usize {
         )
     }
     #[cfg(target_arch = "aarch64")]
-    // SAFETY: as above.
+    // SAFETY: as for x86-64.
     unsafe {
         core::arch::asm!(
             "ror x12, x12, #3",

@@ -1,8 +1,8 @@
-//! Shared heaps and budgets as the `Allocator` of collections.
+//! `Allocator` for shared heaps and budgets, so that collections can use them.
 
 /// Implements one crate's `Allocator` for references to shared heaps and budgets.
 ///
-/// For references only: a `StaticHeap` holds its blocks inside itself, so it must not move while they live.
+/// For references only: a `StaticHeap` contains its blocks, so it must not move while they live.
 macro_rules! impl_allocator {
     ($allocator:path, $error:path) => {
         impl_allocator!(@one $allocator, $error, ['pool, L: Lock, T: Tiers, G: Geometry] LockedHeap<'pool, L, T, G>);
@@ -10,8 +10,8 @@ macro_rules! impl_allocator {
         impl_allocator!(@one $allocator, $error, ['heap, H: SharedHeap] Budget<'heap, H>);
     };
     (@one $allocator:path, $error:path, [$($generics:tt)*] $heap:ty) => {
-        // SAFETY: a block stays valid until it is freed, since the heap it came from is borrowed and so can't
-        // move or end; all copies of the reference are one heap.
+        // SAFETY: a block stays valid until it is freed, since the heap that it came from is
+        // borrowed and so can't move or end. All copies of the reference are the same heap.
         unsafe impl<$($generics)*> $allocator for &$heap {
             #[inline]
             fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, $error> {
@@ -20,7 +20,7 @@ macro_rules! impl_allocator {
 
             #[inline]
             fn allocate_zeroed(&self, layout: Layout) -> Result<NonNull<[u8]>, $error> {
-                // All of the block, since all of it is the caller's.
+                // All of the block is zeroed, since all of it is the caller's.
                 (**self).allocate_zeroed(layout).map_err(|_| $error)
             }
 
@@ -51,7 +51,8 @@ macro_rules! impl_allocator {
                 // SAFETY: as promised by the caller.
                 let block = unsafe { self.grow(ptr, old, new) }?;
                 let added_bytes = block.len() - old.size();
-                // SAFETY: the bytes from the old size to the block's end are inside the block, which is the caller's.
+                // SAFETY: the bytes from the old size to the block's end lie in the block, which is
+                // the caller's.
                 unsafe { block.cast::<u8>().add(old.size()).write_bytes(0, added_bytes) };
                 Ok(block)
             }

@@ -1,4 +1,4 @@
-//! A named quota over a shared pool.
+//! A named quota of a shared pool.
 
 use core::alloc::Layout;
 use core::ptr::NonNull;
@@ -10,11 +10,11 @@ use crate::heap::{Heap, zeroed};
 use crate::sync::{AtomicUsize, Ordering};
 use crate::{AllocError, FreeError, ReallocError, Resized, misuse};
 
-/// A share of a pool: whoever allocates through it uses at most `limit_bytes` of the pool, so that
-/// it can't starve the others. Every operation adds O(1) to the heap's.
+/// A share of a pool: all blocks allocated through it take at most `limit_bytes` of the pool, so
+/// that they leave room for others. Every operation adds O(1) to the heap's.
 ///
-/// Blocks are charged as the heap rounds them. A request beyond the limit fails with
-/// [`AllocError::OutOfMemory`] and does not ask the heap's out-of-memory hook.
+/// Blocks are charged with their size as the heap rounds it. A request beyond the limit fails with
+/// [`AllocError::OutOfMemory`] and doesn't call the heap's out-of-memory hook.
 ///
 /// ```
 /// use core::alloc::Layout;
@@ -33,20 +33,21 @@ use crate::{AllocError, FreeError, ReallocError, Resized, misuse};
 /// assert_eq!(textures.stats().used_bytes, 0);
 /// ```
 ///
-/// The sum of the limits may exceed the pool; then the budgets compete, each within its limit.
-/// A block must be freed through the budget it came from: blocks don't record it.
+/// The sum of the limits may exceed the pool. Then the budgets compete, each within its limit. A
+/// block must be freed through the budget that it came from, since blocks don't record their
+/// budget.
 pub struct Budget<'heap, H: SharedHeap> {
     heap: &'heap H,
     name: &'static str,
     limit_bytes: usize,
-    // Changed only with the heap's lock held; atomics so that they can be read without it.
+    // Written only under the heap's lock. They are atomics so that they can be read without it.
     used_bytes: AtomicUsize,
     peak_used_bytes: AtomicUsize,
     live_blocks: AtomicUsize,
     failed_requests: AtomicUsize,
 }
 
-/// A budget's counters, in bytes as the heap rounds them, and counts.
+/// A budget's counters: bytes as the heap rounds them, and numbers of blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BudgetStats {
@@ -60,7 +61,7 @@ pub struct BudgetStats {
     pub peak_used_bytes: usize,
     /// How many of its blocks are live.
     pub live_blocks: usize,
-    /// Requests that failed, for the limit or for want of room in the pool.
+    /// Requests that failed, because of the limit or since the pool has no room.
     pub failed_requests: usize,
 }
 
@@ -80,8 +81,8 @@ impl<'heap, H: SharedHeap> Budget<'heap, H> {
     /// Allocates within the budget. O(1).
     ///
     /// # Errors
-    /// [`AllocError::TooLarge`] where the request exceeds the whole budget, [`AllocError::OutOfMemory`] where it
-    /// exceeds what is left of it; else as the heap's.
+    /// [`AllocError::TooLarge`] if the request exceeds the whole budget,
+    /// [`AllocError::OutOfMemory`] if it exceeds what is left of it; else as for the heap.
     pub fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
         self.heap
             .with_heap(|heap| {
@@ -90,7 +91,8 @@ impl<'heap, H: SharedHeap> Budget<'heap, H> {
             .unwrap_or(Err(AllocError::OutOfMemory))
     }
 
-    /// Allocates within the budget and zeroes all of the block, outside the lock.
+    /// Allocates within the budget and zeroes all of the block, outside the lock. O(1) and one
+    /// write of the block.
     ///
     /// # Errors
     /// As [`allocate`](Self::allocate).
@@ -98,7 +100,7 @@ impl<'heap, H: SharedHeap> Budget<'heap, H> {
         self.allocate(layout).map(zeroed)
     }
 
-    /// Frees a block of this budget. A refused pointer goes to the misuse hook. O(1).
+    /// Frees a block of this budget. A refused pointer is reported to the misuse hook. O(1).
     ///
     /// # Safety
     /// `ptr` came from this budget with this `layout`, is live, and is not used after the call.
@@ -112,10 +114,11 @@ impl<'heap, H: SharedHeap> Budget<'heap, H> {
     /// Frees a block of this budget, or says why the pointer is refused. O(1).
     ///
     /// # Errors
-    /// [`FreeError`]; heap and budget are then as they were.
+    /// [`FreeError`]; then heap and budget are unchanged.
     ///
     /// # Safety
-    /// If `ptr` is the start of a live block of this budget, that block is not used after the call.
+    /// If `ptr` is the start of a live block of this budget, nothing uses that block after the
+    /// call.
     pub unsafe fn try_deallocate(&self, ptr: NonNull<u8>, layout: Layout) -> Result<(), FreeError> {
         let free = |heap: &mut Heap<'_, H::Tiers, H::Geometry>| {
             let charged_bytes = heap.usable_size(ptr).unwrap_or(0);
@@ -128,16 +131,16 @@ impl<'heap, H: SharedHeap> Budget<'heap, H> {
         self.heap.with_heap(free).unwrap_or(Err(FreeError::OutsidePool))
     }
 
-    /// Changes the layout of a block of this budget: in place where it can, else in a new block. While it
-    /// moves, both blocks count. O(1) but for the copy, which is made outside the lock unless the pool is so full that the block
-    /// can only move over itself.
+    /// Changes the layout of a block of this budget: in place if possible, else in a new block.
+    /// While a block moves, both are charged. O(1) but for the copy, which is made outside the
+    /// lock, except in a pool without room for a new block, where the block moves down over itself.
     ///
     /// # Safety
-    /// `ptr` came from this budget with layout `old`, is live, and no one else uses it during the call; after
-    /// `Ok` only the returned block may be used.
+    /// `ptr` came from this budget with layout `old`, is live, and nothing else uses it during the
+    /// call. After `Ok` only the returned block may be used.
     ///
     /// # Errors
-    /// [`ReallocError`]; the old block is then live and unchanged.
+    /// [`ReallocError`]; then the old block is live and unchanged.
     pub unsafe fn reallocate(
         &self,
         ptr: NonNull<u8>,
@@ -152,15 +155,16 @@ impl<'heap, H: SharedHeap> Budget<'heap, H> {
         let resized = self.heap.with_heap(resize).unwrap_or(Err(FreeError::OutsidePool.into()))?;
         match resized {
             Resized::Done(block) => Ok(block),
-            // SAFETY: the old block is live and the caller's, the new one was just allocated from this budget.
+            // SAFETY: as promised by the caller, the old block is live. The new one was just
+            // allocated from this budget.
             Resized::Elsewhere { block, .. } => unsafe {
                 copy_and_free(block, ptr, old, new, |ptr, layout| self.try_deallocate(ptr, layout))
             },
         }
     }
 
-    /// The budget's counters. O(1), without the lock: each is right, but another thread may change one before
-    /// the next is read.
+    /// The budget's counters. O(1), without the lock: each is exact, but another thread may change
+    /// one before the next is read.
     pub fn stats(&self) -> BudgetStats {
         BudgetStats {
             name: self.name,
@@ -177,7 +181,7 @@ impl<H: SharedHeap> Budget<'_, H> {
     /// The part of a reallocation that needs the lock.
     ///
     /// # Safety
-    /// `ptr` is live in `heap` with layout `old`, and is the caller's alone.
+    /// `ptr` is live in `heap` with layout `old`, and only the caller uses it.
     unsafe fn resize(
         &self,
         heap: &mut Heap<'_, H::Tiers, H::Geometry>,
@@ -192,8 +196,10 @@ impl<H: SharedHeap> Budget<'_, H> {
             Ok(block) => {
                 let after_bytes = heap.usable_size(ptr)?;
                 if let Err(error) = self.admit(after_bytes, before_bytes) {
-                    // Its rounding went over the limit, so it is made as long as it was: to make a block smaller never fails.
-                    // SAFETY: it is live with this layout, and the caller's.
+                    // The rounded size exceeds the limit, so the block gets its old size again.
+                    // Making a block smaller never fails.
+                    // SAFETY: it is live with the layout `new`, and as promised by the caller
+                    // nothing else uses it.
                     let _ = unsafe { heap.resize_in_place(ptr, new, old) };
                     return Err(error.into());
                 }
@@ -209,7 +215,8 @@ impl<H: SharedHeap> Budget<'_, H> {
             let block = self.charge_block(heap, block, new)?;
             return Ok(Resized::Elsewhere { block, old_bytes: old.size() });
         }
-        // The last resort, which the heap alone can take: it needs no room but the block's own and what is beside it.
+        // Only the heap itself can use the last resort, which needs no room but the block's own and
+        // what is beside it.
         let granules = Pool::<H::Geometry>::granules(new.size());
         // A block may hold one granule more than was asked for.
         let after_bytes_max = (granules + 1) * <H::Geometry as Geometry>::GRANULE_BYTES;
@@ -221,7 +228,7 @@ impl<H: SharedHeap> Budget<'_, H> {
         Ok(Resized::Done(block))
     }
 
-    /// Allocates and charges; refuses what the limit does not admit.
+    /// Allocates a block and charges it, or refuses what exceeds the limit.
     fn allocate_within(
         &self,
         heap: &mut Heap<'_, H::Tiers, H::Geometry>,
@@ -232,7 +239,7 @@ impl<H: SharedHeap> Budget<'_, H> {
         self.charge_block(heap, block, layout)
     }
 
-    /// Charges a new block; frees it if its rounding went over the limit.
+    /// Charges a new block, or frees it again if its rounded size exceeds the limit.
     fn charge_block(
         &self,
         heap: &mut Heap<'_, H::Tiers, H::Geometry>,
@@ -241,7 +248,7 @@ impl<H: SharedHeap> Budget<'_, H> {
     ) -> Result<NonNull<[u8]>, AllocError> {
         let bytes = heap.usable_size(block.cast()).unwrap_or(block.len());
         if let Err(error) = self.admit(bytes, 0) {
-            // SAFETY: just allocated with this layout, and handed to nobody.
+            // SAFETY: it was just allocated with this layout, and nobody uses it.
             unsafe { heap.deallocate(block.cast(), layout) };
             return Err(error);
         }
@@ -250,7 +257,7 @@ impl<H: SharedHeap> Budget<'_, H> {
         Ok(block)
     }
 
-    /// Whether `more_bytes` fit in the budget once `less_bytes` were freed.
+    /// Whether `more_bytes` fit in the budget after `less_bytes` were freed.
     fn admit(&self, more_bytes: usize, less_bytes: usize) -> Result<(), AllocError> {
         if more_bytes > self.limit_bytes {
             return Err(AllocError::TooLarge);
@@ -279,13 +286,14 @@ impl<H: SharedHeap> Budget<'_, H> {
     }
 }
 
-/// Changes a counter that is written only under the heap's lock, so without an atomic read-modify-write,
-/// which not every target has.
+/// Adds to a counter. It is written only under the heap's lock, so this needs no atomic
+/// read-modify-write, which some targets don't have.
 fn add(counter: &AtomicUsize, amount: usize) {
     counter.store(counter.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
 }
 
-/// As [`add`]. A block that another budget paid for can't make the counter wrap.
+/// Subtracts from a counter, as [`add`] adds. It doesn't wrap if a block of another budget is freed
+/// here.
 fn subtract(counter: &AtomicUsize, amount: usize) {
     counter.store(counter.load(Ordering::Relaxed).saturating_sub(amount), Ordering::Relaxed);
 }

@@ -13,10 +13,11 @@ use crate::heap::{Builder, DefaultGeometry, DefaultTiers, Heap};
 use crate::sync::Protected;
 use crate::tiers::Tiers;
 
-/// A heap that several threads, cores or handlers share, over a borrowed or raw region.
+/// A heap that threads, cores or interrupt handlers share, over a borrowed or raw region.
 ///
-/// `L` is the lock, `T` the tiers, `G` the geometry; the defaults are those of [`Heap`]. Where it has no memory yet, every
-/// request fails with [`AllocError::OutOfMemory`](crate::AllocError) and every pointer is refused.
+/// `L` is the lock, `T` the tiers, `G` the geometry. The defaults are those of [`Heap`]. As long as
+/// it has no memory, every request fails with [`AllocError::OutOfMemory`](crate::AllocError) and
+/// every pointer is refused.
 ///
 /// Over a borrowed region it needs no `unsafe`:
 ///
@@ -53,21 +54,22 @@ use crate::tiers::Tiers;
 /// heap.stats();
 /// ```
 ///
-/// As a kernel's global allocator it starts [`empty`](Self::empty) and is given memory at boot.
+/// As a kernel's global allocator it starts [`empty`](Self::empty) and gets memory at boot.
 pub struct LockedHeap<'pool, L = SpinLock, T: Tiers = DefaultTiers, G: Geometry = DefaultGeometry> {
     lock: L,
     out_of_memory: OutOfMemoryCell,
     heap: Protected<Option<Heap<'pool, T, G>>>,
 }
 
-// SAFETY: the heap is reached only through `with_heap`, with the lock held.
+// SAFETY: the heap is accessed only in `with_heap` and `init_with`, under the lock, or by a mutable
+// reference.
 unsafe impl<'pool, L: Lock, T: Tiers, G: Geometry> Sync for LockedHeap<'pool, L, T, G> where
     Heap<'pool, T, G>: Send
 {
 }
 
 impl<'pool, L: Lock, T: Tiers, G: Geometry> LockedHeap<'pool, L, T, G> {
-    /// A heap without memory: every request fails until [`init`](Self::init) gives it some.
+    /// A heap without memory. Every request fails until [`init`](Self::init) gives it memory.
     #[must_use]
     pub const fn empty() -> Self {
         Self {
@@ -87,45 +89,46 @@ impl<'pool, L: Lock, T: Tiers, G: Geometry> LockedHeap<'pool, L, T, G> {
         }
     }
 
-    /// Builds a heap over a borrowed region. Linear in the metadata. For choices that types don't name, build a [`Heap`] and
-    /// put it behind a lock by [`new`](Self::new).
+    /// Builds a heap over a borrowed region. Linear in the metadata. For choices that the types
+    /// don't express, build a [`Heap`] and put it behind a lock by [`new`](Self::new).
     ///
     /// # Errors
-    /// [`InitError`] where the region is too small or too large.
+    /// [`InitError`] if the region is too small or too large.
     pub fn from_region(region: &'pool mut [MaybeUninit<u8>]) -> Result<Self, InitError> {
         Builder::new().build(region).map(Self::new)
     }
 
-    /// Builds a heap over `len_bytes` bytes at `base`. Linear in the metadata.
+    /// Builds a heap over `len_bytes` bytes from `base` on. Linear in the metadata.
     ///
     /// # Safety
     /// The memory is valid for reads and writes for `'pool`, and used by nothing else.
     ///
     /// # Errors
-    /// [`InitError`] where the region is too small or too large.
+    /// [`InitError`] if the region is too small or too large.
     pub unsafe fn from_raw(base: NonNull<u8>, len_bytes: usize) -> Result<Self, InitError> {
-        // SAFETY: the caller's promise is the one asked for.
+        // SAFETY: as promised by the caller.
         unsafe { Builder::new().build_raw(base, len_bytes) }.map(Self::new)
     }
 
-    /// Gives an [`empty`](Self::empty) heap its memory.
+    /// Gives an [`empty`](Self::empty) heap its memory. Linear in the metadata, with the lock held.
     ///
     /// # Errors
-    /// [`InitError`] where the region is too small or too large;
-    /// [`InitError::AlreadyBuilt`] where the heap has memory already, which then stays as it was.
+    /// [`InitError`] if the region is too small or too large; [`InitError::AlreadyBuilt`] if the
+    /// heap has memory already, which then stays as it is.
     pub fn init(&self, region: &'pool mut [MaybeUninit<u8>]) -> Result<(), InitError> {
         self.init_with(|| Builder::new().build(region))
     }
 
-    /// Gives an [`empty`](Self::empty) heap `len_bytes` bytes at `base`.
+    /// Gives an [`empty`](Self::empty) heap `len_bytes` bytes from `base` on. Linear in the
+    /// metadata, with the lock held.
     ///
     /// # Safety
     /// The memory is valid for reads and writes for `'pool`, and used by nothing else.
     ///
     /// # Errors
-    /// As [`init`](Self::init).
+    /// As for [`init`](Self::init).
     pub unsafe fn init_raw(&self, base: NonNull<u8>, len_bytes: usize) -> Result<(), InitError> {
-        // SAFETY: the caller's promise is the one asked for.
+        // SAFETY: as promised by the caller.
         self.init_with(|| unsafe { Builder::new().build_raw(base, len_bytes) })
     }
 
@@ -134,7 +137,7 @@ impl<'pool, L: Lock, T: Tiers, G: Geometry> LockedHeap<'pool, L, T, G> {
         build: impl FnOnce() -> Result<Heap<'pool, T, G>, InitError>,
     ) -> Result<(), InitError> {
         let init = |heap: *mut Option<Heap<'pool, T, G>>| {
-            // SAFETY: the lock is held, and no other reference outlives a `with_heap`.
+            // SAFETY: the lock is held, and references to the heap end with `with_heap`.
             let heap = unsafe { &mut *heap };
             if heap.is_some() {
                 return Err(InitError::AlreadyBuilt);
@@ -145,16 +148,18 @@ impl<'pool, L: Lock, T: Tiers, G: Geometry> LockedHeap<'pool, L, T, G> {
         self.lock.with(|| self.heap.with(init))
     }
 
-    /// Makes the pool longer by memory that follows it: see [`Heap::extend`]. Returns by how many bytes it has grown.
+    /// Makes the pool longer by memory that follows the region: see [`Heap::extend`]. Returns by
+    /// how many bytes it has grown. O(1).
     ///
     /// # Safety
     /// As for [`Heap::extend`].
     pub unsafe fn extend(&self, added_bytes: usize) -> usize {
-        // SAFETY: the caller's promise is the one asked for.
+        // SAFETY: as promised by the caller.
         self.with_heap(|heap| unsafe { heap.extend(added_bytes) }).unwrap_or(0)
     }
 
-    /// Frees all blocks at once: see [`Heap::reset`]. No collection can be alive in the heap then, since it would borrow it.
+    /// Frees all blocks at once: see [`Heap::reset`]. No collection can still use the heap, since
+    /// it would borrow it.
     pub fn reset(&mut self) {
         if let Some(heap) = self.heap.get_mut() {
             heap.reset();
@@ -175,8 +180,8 @@ impl<L: Lock, T: Tiers, G: Geometry> HeapAccess for LockedHeap<'_, L, T, G> {
     #[inline]
     fn with_heap<R>(&self, f: impl FnOnce(&mut Heap<'_, T, G>) -> R) -> Option<R> {
         let with_heap = |heap: *mut Option<Heap<'_, T, G>>| {
-            // SAFETY: the lock is held, and no other reference outlives a `with_heap`. The callers of `with_heap`, all
-            // in this crate, never replace the heap, so a shorter lifetime can't be smuggled in.
+            // SAFETY: the lock is held, and references to the heap end with `with_heap`. Its
+            // callers, all in this crate, never replace the heap, so the shorter lifetime is sound.
             let heap = unsafe { &mut *heap.cast::<Option<Heap<'_, T, G>>>() };
             heap.as_mut().map(f)
         };

@@ -1,4 +1,4 @@
-//! What every heap behind a lock offers, as methods of its own type.
+//! The methods of every heap behind a lock.
 
 use core::alloc::Layout;
 use core::ptr::NonNull;
@@ -8,7 +8,7 @@ use super::out_of_memory::{Failure, WhenFull};
 use super::sealed::HeapAccess;
 use crate::{AllocError, FreeError, ReallocError, Resized, misuse};
 
-/// Runs `request`, again as often as the out-of-memory hook asks for it.
+/// Runs `request`, and repeats it as often as the out-of-memory hook asks for it.
 #[inline]
 fn retry_while_full<H: HeapAccess, B, E: Failure>(
     heap: &H,
@@ -77,7 +77,7 @@ pub(super) unsafe fn reallocate<H: HeapAccess>(
     })?;
     match resized {
         Resized::Done(block) => Ok(block),
-        // SAFETY: the old block is live and the caller's, the new one was just allocated.
+        // SAFETY: as promised by the caller, the old block is live. The new one was just allocated.
         Resized::Elsewhere { block, .. } => unsafe {
             copy_and_free(block, ptr, old, new, |ptr, layout| try_deallocate(heap, ptr, layout))
         },
@@ -90,10 +90,10 @@ macro_rules! shared_methods {
         impl<$($generics)*> $heap {
             /// Allocates a block for `layout`: at least `layout.size()` bytes, uninitialised. O(1).
             ///
-            /// If there is no room the out-of-memory hook is asked, outside the lock.
+            /// If there is no room, the out-of-memory hook is called, outside the lock.
             ///
             /// # Errors
-            /// [`AllocError`](crate::AllocError) says why no block could be had.
+            /// [`AllocError`](crate::AllocError) says why no block was allocated.
             #[inline]
             pub fn allocate(
                 &self,
@@ -102,7 +102,8 @@ macro_rules! shared_methods {
                 $crate::shared::methods::allocate(self, layout)
             }
 
-            /// Allocates a block for `layout` and zeroes all of it, outside the lock.
+            /// Allocates a block for `layout` and zeroes all of it, outside the lock. O(1) and one
+            /// write of the block.
             ///
             /// # Errors
             /// As [`allocate`](Self::allocate).
@@ -113,10 +114,12 @@ macro_rules! shared_methods {
                 self.allocate(layout).map($crate::heap::zeroed)
             }
 
-            /// Frees a block. A refused pointer goes to the misuse hook, outside the lock. O(1).
+            /// Frees a block. A refused pointer is reported to the misuse hook, outside the lock.
+            /// O(1).
             ///
             /// # Safety
-            /// `ptr` came from this heap with this `layout`, is live, and is not used after the call.
+            /// `ptr` came from this heap with this `layout`, is live, and is not used after the
+            /// call.
             #[inline]
             pub unsafe fn deallocate(&self, ptr: core::ptr::NonNull<u8>, layout: core::alloc::Layout) {
                 // SAFETY: as promised by the caller.
@@ -126,10 +129,11 @@ macro_rules! shared_methods {
             /// Frees a block, or says why the pointer is refused. O(1).
             ///
             /// # Safety
-            /// If `ptr` is the start of a live block of this heap, that block is not used after the call.
+            /// If `ptr` is the start of a live block of this heap, nothing uses that block after
+            /// the call.
             ///
             /// # Errors
-            /// [`FreeError`](crate::FreeError); the heap is then as it was.
+            /// [`FreeError`](crate::FreeError); then the heap is unchanged.
             #[inline]
             pub unsafe fn try_deallocate(
                 &self,
@@ -140,16 +144,17 @@ macro_rules! shared_methods {
                 unsafe { $crate::shared::methods::try_deallocate(self, ptr, layout) }
             }
 
-            /// Changes the layout of a live block: in place where it can, else in a new block, whose copy is made
-            /// outside the lock unless the pool is so full that the block can only move over itself. O(1) but for that copy
-            /// of `min(old.size(), new.size())` bytes. To make a block smaller at its alignment never fails.
+            /// Changes the layout of a live block: in place if possible, else in a new block. The
+            /// copy of `min(old.size(), new.size())` bytes is made outside the lock, except in a
+            /// pool without room for a new block, where the block moves down over itself. O(1) but
+            /// for that copy. Making a block smaller at its alignment never fails.
             ///
             /// # Safety
-            /// `ptr` came from this heap with layout `old`, is live, and no one else uses it during the call; after
-            /// `Ok` only the returned block may be used.
+            /// `ptr` came from this heap with layout `old`, is live, and nothing else uses it
+            /// during the call. After `Ok` only the returned block may be used.
             ///
             /// # Errors
-            /// [`ReallocError`](crate::ReallocError); the old block is then live and unchanged.
+            /// [`ReallocError`](crate::ReallocError); then the old block is live and unchanged.
             #[inline]
             pub unsafe fn reallocate(
                 &self,
@@ -164,31 +169,31 @@ macro_rules! shared_methods {
             /// How many bytes the caller may use at `ptr`. O(1).
             ///
             /// # Errors
-            /// [`FreeError`](crate::FreeError) where no live block starts at `ptr`.
+            /// [`FreeError`](crate::FreeError) if no live block starts at `ptr`.
             pub fn usable_size(&self, ptr: core::ptr::NonNull<u8>) -> Result<usize, crate::FreeError> {
                 self.with_heap(|heap| heap.usable_size(ptr))
                     .unwrap_or(Err(crate::FreeError::OutsidePool))
             }
 
-            /// The largest request, in bytes, that succeeds now: exact, and outdated as soon as another thread
-            /// allocates. O(1).
+            /// The largest request, in bytes, that succeeds now. It is exact, but outdated as soon
+            /// as another thread allocates. O(1).
             pub fn largest_free(&self) -> usize {
                 self.with_heap(|heap| heap.largest_free()).unwrap_or(0)
             }
 
-            /// The largest request, in bytes, that succeeds now at an alignment of `align` bytes: see
-            /// [`Heap::largest_free_aligned`](crate::Heap::largest_free_aligned). O(1).
+            /// The largest request, in bytes, that succeeds now at an alignment of `align` bytes:
+            /// see [`Heap::largest_free_aligned`](crate::Heap::largest_free_aligned). O(1).
             pub fn largest_free_aligned(&self, align: usize) -> usize {
                 self.with_heap(|heap| heap.largest_free_aligned(align))
                     .unwrap_or(0)
             }
 
-            /// The heap's counters; all zero where there is no heap yet. O(1).
+            /// The heap's counters; all zero if there is no heap yet. O(1).
             pub fn stats(&self) -> crate::Stats {
                 self.with_heap(|heap| heap.stats()).unwrap_or_default()
             }
 
-            /// Checks the whole heap. Linear in the pool, with the lock held throughout.
+            /// Checks the whole heap. Linear in the pool, with the lock held all the time.
             ///
             /// # Errors
             /// [`CheckError`](crate::CheckError): the first thing found wrong.
@@ -196,9 +201,11 @@ macro_rules! shared_methods {
                 self.with_heap(|heap| heap.check()).unwrap_or(Ok(()))
             }
 
-            /// Runs `f` on the heap with the lock held, as to walk its blocks; `None` where there is no heap yet.
+            /// Runs `f` on the heap under the lock, for example to walk its blocks; `None` if there
+            /// is no heap yet.
             ///
-            /// `f` must not use this heap through any other path: see the lock for what happens then.
+            /// `f` must not use this heap in any other way. [`lock`](crate::lock) says for each
+            /// lock what happens then.
             pub fn inspect<R>(
                 &self,
                 f: impl FnOnce(&crate::Heap<'_, $tiers, $geometry>) -> R,
@@ -206,7 +213,7 @@ macro_rules! shared_methods {
                 self.with_heap(|heap| f(heap))
             }
 
-            /// Sets the hook to ask when a request finds no free block; `None` removes it.
+            /// Sets the hook that is called when a request finds no free block; `None` removes it.
             ///
             /// ```
             /// use evenfit::{OutOfMemory, StaticHeap, WhenFull};
@@ -223,7 +230,8 @@ macro_rules! shared_methods {
                 self.out_of_memory().set(hook);
             }
 
-            /// A named quota over this heap: its holder can use at most `limit_bytes` of the pool.
+            /// A named quota of this heap: its user can allocate at most `limit_bytes` of the pool.
+            /// O(1).
             pub const fn budget(
                 &self,
                 name: &'static str,
@@ -233,8 +241,8 @@ macro_rules! shared_methods {
             }
         }
 
-        // SAFETY: blocks come from the heap, which hands out live, disjoint, aligned memory and never
-        // unwinds; each method passes the caller's promise on.
+        // SAFETY: the heap returns live, disjoint, aligned blocks and never unwinds. Each method
+        // passes on the caller's promise.
         unsafe impl<$($generics)*> core::alloc::GlobalAlloc for $heap {
             #[inline]
             unsafe fn alloc(&self, layout: core::alloc::Layout) -> *mut u8 {

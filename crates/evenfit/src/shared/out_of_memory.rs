@@ -1,4 +1,4 @@
-//! What a program may do when memory runs out.
+//! The out-of-memory hook: what a program does when a request finds no room.
 
 use core::alloc::Layout;
 use core::ptr;
@@ -12,9 +12,10 @@ use crate::{AllocError, ReallocError};
 pub struct OutOfMemory {
     /// What was asked for.
     pub layout: Layout,
-    /// Why it failed: [`AllocError::OutOfMemory`], or [`AllocError::TooLarge`], which only a longer pool can serve.
+    /// Why it failed: [`AllocError::OutOfMemory`], or [`AllocError::TooLarge`], which only a longer
+    /// pool can serve.
     pub error: AllocError,
-    /// How often this same request has been retried: 0 the first time the hook sees it.
+    /// How often this request was retried: 0 the first time the hook is called for it.
     pub retries: u32,
 }
 
@@ -27,11 +28,12 @@ pub enum WhenFull {
     Fail,
 }
 
-/// Asked when a request found no free block. It runs outside the lock, so it may free blocks of the
-/// same heap; a request it makes itself must be one that may fail, since it would ask the hook again.
+/// Called when a request found no free block. The hook runs outside the lock, so it may free blocks
+/// of the same heap. It must not make a request that must succeed, since a request that fails calls
+/// the hook again.
 pub type OutOfMemoryHook = fn(&OutOfMemory) -> WhenFull;
 
-/// Where a heap keeps its out-of-memory hook; null while there is none.
+/// The out-of-memory hook of a heap; null if there is none.
 pub struct OutOfMemoryCell(AtomicPtr<()>);
 
 impl OutOfMemoryCell {
@@ -44,7 +46,7 @@ impl OutOfMemoryCell {
         self.0.store(raw, Ordering::Release);
     }
 
-    /// Asks the hook whether a failed request shall be tried again.
+    /// Calls the hook to decide whether a failed request is tried again.
     #[cold]
     pub(crate) fn ask(&self, layout: Layout, error: AllocError, retries: u32) -> WhenFull {
         let raw = self.0.load(Ordering::Acquire);
@@ -57,9 +59,9 @@ impl OutOfMemoryCell {
     }
 }
 
-/// Why a call failed, as far as retrying is concerned.
+/// An error for which a retry may help.
 pub(super) trait Failure {
-    /// The reason, if it is that there is no room.
+    /// The error, if it is that there is no room.
     fn no_memory(&self) -> Option<AllocError>;
 }
 

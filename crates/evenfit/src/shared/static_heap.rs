@@ -1,4 +1,4 @@
-//! A heap that owns its pool and needs no call to begin.
+//! A heap that contains its pool and needs no call to begin.
 
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
@@ -13,7 +13,8 @@ use crate::heap::{Builder, DefaultGeometry, DefaultTiers, Heap};
 use crate::sync::Protected;
 use crate::tiers::Tiers;
 
-/// A heap of `BYTES` bytes for a `static`: all of it in `.bss`, built at the first request.
+/// A heap of `BYTES` bytes for a `static`. All of it is in `.bss`, and it is built at the first
+/// request.
 ///
 /// ```
 /// #[global_allocator]
@@ -26,22 +27,25 @@ use crate::tiers::Tiers;
 /// }
 /// ```
 ///
-/// The first request also builds the heap, which is linear in its metadata (1/32 of the pool); where even
-/// that is too late, ask for [`stats`](Self::stats) once at start.
+/// The first request also builds the heap, which is linear in its metadata (1/32 of the pool). If
+/// this is too long for a request, call [`stats`](Self::stats) once at start.
 ///
-/// `L` is the lock, `T` the tiers, `G` the geometry. The defaults are those of [`Heap`]: on 64-bit machines slabs
-/// for small requests where the pool is large enough to gain by them, on all others blocks only and the geometry for small
-/// devices. A pool that is too large for the geometry doesn't compile:
+/// `L` is the lock, `T` the tiers, `G` the geometry. The defaults are those of [`Heap`]: on 64-bit
+/// machines slabs for small requests, if the pool is large enough to gain by them; on others blocks
+/// only and the geometry for small devices. A pool that is too large for the geometry doesn't
+/// compile:
 ///
 /// ```compile_fail
 /// use evenfit::{BlocksOnly, Compact, SpinLock, StaticHeap};
 /// static HEAP: StaticHeap<{ 1 << 20 }, SpinLock, BlocksOnly, Compact> = StaticHeap::new();
 /// ```
 ///
-/// A static of a gibibyte costs the compiler seconds and two gibibytes of its own memory, and the linker doesn't reach more than
-/// two; for such pools map memory and hand it to [`LockedHeap::init_raw`](crate::LockedHeap::init_raw).
+/// A static of a gibibyte costs the compiler seconds and two gibibytes of its own memory, and the
+/// linker doesn't reach more than two. For such pools map memory and pass it to
+/// [`LockedHeap::init_raw`](crate::LockedHeap::init_raw).
 ///
-/// It is meant for a `static`. Moving it ends every block it had handed out: it starts again, empty.
+/// It is meant for a `static`. If it is moved, it starts again empty, and the blocks that it had
+/// allocated are dangling.
 #[repr(C)]
 pub struct StaticHeap<
     const BYTES: usize,
@@ -55,25 +59,25 @@ pub struct StaticHeap<
     region: UnsafeCell<MaybeUninit<Region<BYTES>>>,
 }
 
-/// What is known once the heap was built.
+/// The heap, once it was built.
 struct State<T: Tiers, G: Geometry> {
-    /// Where the region was when `heap` was built over it; null before.
+    /// The address of the region when `heap` was built over it; null before.
     built_at: *const u8,
     heap: MaybeUninit<Heap<'static, T, G>>,
 }
 
-/// The memory itself, aligned so that no granule is lost at its start.
+/// The memory, aligned so that no granule is lost at its start.
 #[repr(align(16))]
 struct Region<const BYTES: usize>(#[allow(dead_code)] [u8; BYTES]);
 
-// SAFETY: state and region are reached only through `with_heap`, with the lock held, and by the callers
-// to whom the heap gave a block.
+// SAFETY: state and region are accessed only in `with_heap`, under the lock, and by callers inside
+// their blocks.
 unsafe impl<const BYTES: usize, L: Lock, T: Tiers, G: Geometry> Sync for StaticHeap<BYTES, L, T, G> where
     Heap<'static, T, G>: Send
 {
 }
 
-// SAFETY: nothing in it is tied to a thread; moved, it starts again empty.
+// SAFETY: nothing in it is bound to a thread. If it is moved, it starts again empty.
 unsafe impl<const BYTES: usize, L: Lock + Send, T: Tiers, G: Geometry> Send
     for StaticHeap<BYTES, L, T, G>
 where
@@ -81,12 +85,13 @@ where
 {
 }
 
-/// The longest region of a static, in bytes: relocations reach 2 GiB, and the program's other data needs room beside it.
+/// The longest region of a static, in bytes. Relocations reach 2 GiB, and the program's other data
+/// needs room too.
 const STATIC_BYTES_MAX: usize = 0x7800_0000;
 
 impl<const BYTES: usize, L: Lock, T: Tiers, G: Geometry> StaticHeap<BYTES, L, T, G> {
-    /// A heap of `BYTES` bytes, metadata included. Fails to compile where that is too small for a heap, or too large for the
-    /// geometry or the linker.
+    /// A heap of `BYTES` bytes, metadata included. Doesn't compile if that is too small for a heap,
+    /// or too large for the geometry or the linker.
     ///
     /// ```compile_fail
     /// static HEAP: evenfit::StaticHeap<16> = evenfit::StaticHeap::new();
@@ -123,7 +128,8 @@ impl<const BYTES: usize, L: Lock, T: Tiers, G: Geometry> StaticHeap<BYTES, L, T,
         }
     }
 
-    /// Builds the heap over the region where it now lies; `false` if that can't be done.
+    /// Builds the heap over the region at its current address; `false` if that isn't possible.
+    /// Linear in the metadata.
     ///
     /// # Safety
     /// The lock is held, and `state` is the only reference to this heap's state.
@@ -134,8 +140,8 @@ impl<const BYTES: usize, L: Lock, T: Tiers, G: Geometry> StaticHeap<BYTES, L, T,
         let Some(start) = NonNull::new(base) else {
             return false;
         };
-        // SAFETY: the region is this heap's own, `BYTES` long. If it was moved here, the blocks handed out at the
-        // old place are dangling there, and nobody uses this place.
+        // SAFETY: the region is this heap's own, and has `BYTES` bytes. If the heap was moved here,
+        // the blocks at its old address are dangling, so no block is used here.
         let Ok(heap) = (unsafe { Builder::new().build_raw(start, BYTES) }) else {
             return false;
         };
@@ -145,13 +151,13 @@ impl<const BYTES: usize, L: Lock, T: Tiers, G: Geometry> StaticHeap<BYTES, L, T,
     }
 }
 
-/// Where no sanitizer watches, a heap needs no end.
+/// Only a sanitizer must learn that the heap ends.
 #[cfg(any(feature = "asan", feature = "valgrind"))]
 impl<const BYTES: usize, L, T: Tiers, G: Geometry> Drop for StaticHeap<BYTES, L, T, G> {
     fn drop(&mut self) {
         let state = self.state.get_mut();
         if ptr::eq(state.built_at, self.region.get().cast()) {
-            // SAFETY: `built_at` is set only once `heap` was written.
+            // SAFETY: `built_at` is set only after `heap` was written.
             unsafe { state.heap.assume_init_drop() };
         }
     }
@@ -170,16 +176,16 @@ impl<const BYTES: usize, L: Lock, T: Tiers, G: Geometry> HeapAccess for StaticHe
     #[inline]
     fn with_heap<R>(&self, f: impl FnOnce(&mut Heap<'_, T, G>) -> R) -> Option<R> {
         let with_state = |state: *mut State<T, G>| {
-            // SAFETY: the lock is held, and no other reference outlives a `with_heap`.
+            // SAFETY: the lock is held, and references to the state end with `with_heap`.
             let state = unsafe { &mut *state };
             if !ptr::eq(state.built_at, self.region.get().cast()) {
-                // SAFETY: as above.
+                // SAFETY: the lock is held, and `state` is the only reference.
                 let built = unsafe { self.build(state) };
                 if !built {
                     return None;
                 }
             }
-            // SAFETY: `built_at` is set only once `heap` was written.
+            // SAFETY: `built_at` is set only after `heap` was written.
             Some(f(unsafe { state.heap.assume_init_mut() }))
         };
         self.lock.with(|| self.state.with(with_state))

@@ -1,4 +1,5 @@
-//! Allocation of slots: from the word of free bits that the class looks at, another word, another slab, a new slab.
+//! Allocation of slots: from the class's current word of free bits, from another word, from another
+//! slab, or from a new slab.
 
 use core::ptr::NonNull;
 
@@ -10,11 +11,13 @@ use crate::geometry::Geometry;
 use crate::sanitizer::hide;
 
 impl<G: Geometry> Slabs<G> {
-    /// Allocates a slot for a request of `size` bytes that slabs serve. `None`: there is no free slot, and no room for a slab.
+    /// Allocates a slot for a request of `size` bytes, which slabs serve. `None`: there is no free
+    /// slot, and no room for a new slab. O(1).
     #[inline(always)]
     pub(crate) fn allocate(&mut self, size: usize, blocks: &mut Blocks<G>) -> Allocated {
+        debug_assert!(size < self.request_bytes_end);
         let record = self.record(Self::class_of(size));
-        // SAFETY: a class's record; the word is one of free bits (S5).
+        // SAFETY: the record is a class's (S10), and its word is one of free bits (S5).
         unsafe {
             match (*record).word.read_unaligned() {
                 0 => self.allocate_slow(record, blocks),
@@ -23,18 +26,21 @@ impl<G: Geometry> Slabs<G> {
         }
     }
 
-    /// Allocates a slot where the record's word has none free: from the other word, the next slab, or one that is opened for it.
+    /// Allocates a slot when the record's word has no free one: from the slab's other word, from
+    /// the next slab, or from a new slab.
     ///
     /// # Safety
-    /// A class's record.
+    /// `record` is a class's (S10), and its word has no free slot.
     #[inline(never)]
     unsafe fn allocate_slow(&mut self, record: *mut Record, blocks: &mut Blocks<G>) -> Allocated {
-        // SAFETY: what the list links to are descriptors, and behind the first all have a free slot (S4).
+        // SAFETY: what the ring links to has descriptors (S4, S9). All slabs behind the first have
+        // a free slot (S4), so the new word isn't 0.
         unsafe {
+            debug_assert!((*record).word.read_unaligned() == 0);
             let head = (*record).head;
             let first = (*self.descriptor(head)).next;
             if !Descriptor::has_free(self.descriptor(first)) {
-                // The first is full, and leaves the list. Or it is the head.
+                // The first slab is full, and leaves the ring. Or the ring has only the head.
                 let next = (*self.descriptor(first)).next;
                 if next == head {
                     return self.open(record, blocks);
@@ -49,13 +55,13 @@ impl<G: Geometry> Slabs<G> {
         }
     }
 
-    /// Slots are taken from the first word of this slab that has a free one from now on.
+    /// Makes the first word of this slab that has a free slot the class's current one.
     ///
     /// # Safety
-    /// A class's record, and a slab of that class or its head.
+    /// `record` is a class's (S10), and `slab` a slab of that class or its head.
     #[inline(always)]
     pub(super) unsafe fn set_current_word(&self, record: *mut Record, slab: SlabId) {
-        // SAFETY: as promised by the caller.
+        // SAFETY: as promised by the caller, so the slab has a descriptor (S9).
         unsafe {
             let descriptor = self.descriptor(slab);
             let word = usize::from(Descriptor::word(descriptor, 0).read_unaligned() == 0);
@@ -66,13 +72,15 @@ impl<G: Geometry> Slabs<G> {
         }
     }
 
-    /// Opens a slab for a class that has no free slot, and allocates its first slot. `None`: there is no room.
+    /// Opens a slab for a class that has no free slot, and allocates its first slot. `None`: the
+    /// block tier has no room.
     ///
     /// # Safety
-    /// A class's record.
+    /// `record` is a class's (S10), and its ring has only the head.
     #[inline(never)]
     unsafe fn open(&mut self, record: *mut Record, blocks: &mut Blocks<G>) -> Allocated {
-        // SAFETY: the block is nobody's else, and as long as a slab; what the class's list had was full.
+        // SAFETY: the new block is this function's alone and as long as a slab, so it has a
+        // descriptor (S9). `SLAB_GRANULES` is the length of a long request.
         unsafe {
             let run = blocks.allocate_from_rest(Self::SLAB_GRANULES)?;
             let block = run.cast::<u8>();

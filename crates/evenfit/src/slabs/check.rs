@@ -1,4 +1,5 @@
-//! What a walk and the integrity check ask of the slab tier. Nothing here relies on what the region holds.
+//! What a walk and the integrity check need to know of the slab tier. Nothing here relies on the
+//! content of the region.
 
 #[cfg(target_pointer_width = "64")]
 use core::ptr::NonNull;
@@ -9,7 +10,7 @@ use super::{SlabId, Slabs};
 use crate::geometry::Geometry;
 use crate::{BlockState, CheckError};
 
-/// What was counted of the slabs of each class.
+/// What the check has counted of the slabs of each class.
 #[derive(Default)]
 pub(crate) struct SlabTally {
     used_slots: [usize; CLASSES_MAX],
@@ -18,32 +19,32 @@ pub(crate) struct SlabTally {
 }
 
 impl<G: Geometry> Slabs<G> {
-    /// The slab that begins at granule `start` of the pool.
+    /// The slab that starts at granule `start` of the pool, if one does.
     fn slab_from(&self, start: usize) -> Option<SlabId> {
         let granule = start + Self::BIAS;
         if granule >> Self::SEGMENT_LOG2 >= self.segments {
             return None;
         }
-        // SAFETY: the granule lies in a segment.
+        // SAFETY: the granule lies in a segment, so there is a word for it (S9).
         let slab_start = unsafe { *self.start_word(granule) };
         (slab_start as usize == granule).then_some(Self::slab_at(slab_start))
     }
 
-    /// The class of a slab in the pool, if it is one.
+    /// The number of a slab's class, if its descriptor names one.
     fn class_number(&self, slab: SlabId) -> Option<usize> {
-        // SAFETY: the caller's slab lies in the directory.
+        // SAFETY: the callers' slabs start in a segment, so they have descriptors (S9).
         let class = unsafe { (*self.descriptor(slab)).class };
         let number = class.number();
         (class == Class::new(number) && number > 0 && number < Self::TABLE.count).then_some(number)
     }
 
     fn free_slots(&self, slab: SlabId) -> usize {
-        // SAFETY: the slab lies in the directory.
+        // SAFETY: the callers' slabs start in a segment, so they have descriptors (S9).
         let free = unsafe { (*self.descriptor(slab)).free };
         free.iter().map(|word| word.count_ones() as usize).sum()
     }
 
-    /// What the slab that begins at granule `start` holds; `None` if none does.
+    /// What the slab that starts at granule `start` holds; `None` if none starts there.
     pub(crate) fn state_at(&self, start: usize, top: usize) -> Option<BlockState> {
         if start + Self::SLAB_GRANULES > top {
             return None;
@@ -57,7 +58,7 @@ impl<G: Geometry> Slabs<G> {
         })
     }
 
-    /// Whether the descriptor of the slab at granule `start` makes sense. Counts it.
+    /// Whether the descriptor of the slab at granule `start` is consistent. Counts the slab.
     pub(crate) fn check_slab(&self, start: usize, slab_tally: &mut SlabTally) -> bool {
         let Some((slab, number)) =
             self.slab_from(start).and_then(|slab| Some((slab, self.class_number(slab)?)))
@@ -65,7 +66,7 @@ impl<G: Geometry> Slabs<G> {
             return false;
         };
         let info = Self::TABLE.classes[number];
-        // SAFETY: the slab lies in the directory.
+        // SAFETY: the slab starts in a segment, so it has a descriptor (S9).
         let descriptor: Descriptor = unsafe { self.descriptor(slab).read_unaligned() };
         let bits = descriptor.free;
         let beyond = (0..WORDS).any(|word| bits[word] & !info.all_free[word] != 0);
@@ -79,7 +80,7 @@ impl<G: Geometry> Slabs<G> {
         }
         let free = self.free_slots(slab);
         let slots = info.slots as usize;
-        // SAFETY: a head is a descriptor.
+        // SAFETY: each head has a descriptor (S9).
         let is_first = unsafe { (*self.descriptor(self.all_records()[number].head)).next } == slab;
         if free > 0 || is_first {
             slab_tally.with_free[number] += 1;
@@ -89,19 +90,21 @@ impl<G: Geometry> Slabs<G> {
         true
     }
 
-    /// Whether the head of a class's list has no slots. That of class 0 is what is found where no slab begins.
+    /// Whether the descriptor of a class's head has no slots. The head of class 0 is what a lookup
+    /// finds where no slab starts.
     fn is_head(&self, number: usize) -> bool {
-        // SAFETY: heads are descriptors.
+        // SAFETY: each head has a descriptor (S9).
         let head = unsafe { self.descriptor(self.all_records()[number].head).read_unaligned() };
         head.class == Class::NONE && { head.free } == [0; WORDS]
     }
 
-    /// Whether the lists hold the slabs that were counted, and each record's word is one of its first slab.
+    /// Whether the rings hold the slabs that were counted, and each record's word is one of its
+    /// first slab.
     pub(crate) fn check_lists(&self, slab_tally: &SlabTally, top: usize) -> Result<(), CheckError> {
         if !self.are_in_use() {
             return Ok(());
         }
-        // A slab lies in the pool, so its descriptor does in the directory.
+        // The last slab that can lie below the top. All up to it have descriptors (S9).
         let last = (top + Self::BIAS - Self::SLAB_GRANULES) >> Self::ENTRY_LOG2;
         for number in 0..Self::TABLE.count {
             if !self.is_head(number) {
@@ -113,7 +116,8 @@ impl<G: Geometry> Slabs<G> {
             let record = &self.all_records()[number];
             let mut listed = 0;
             let mut prev = record.head;
-            // SAFETY: heads are descriptors; what a list leads to is tested to lie in the directory.
+            // SAFETY: heads have descriptors, and so have slabs up to `last`. No other link is
+            // followed.
             unsafe {
                 let first = (*self.descriptor(prev)).next;
                 loop {
@@ -149,7 +153,7 @@ impl<G: Geometry> Slabs<G> {
             }
         }
         let starts = (0..=self.segments).filter(|&segment| {
-            // SAFETY: there is a word more than segments.
+            // SAFETY: there is one word more than segments (S9).
             unsafe { *self.starts.wrapping_add(segment) != 0 }
         });
         if slab_tally.slabs != self.open || starts.count() != self.open {
@@ -159,10 +163,11 @@ impl<G: Geometry> Slabs<G> {
     }
 }
 
-/// For readers in other processes.
+/// What readers in other processes need.
 #[cfg(target_pointer_width = "64")]
 impl<G: Geometry> Slabs<G> {
-    /// Slabs of a copy of what describes `granules` granules, without the heads: only good to be walked.
+    /// A slab tier over copies of the words and the directory of `granules` granules, without the
+    /// heads. It is only for walking.
     pub(crate) fn replica(starts: NonNull<u32>, directory: NonNull<u8>, granules: usize) -> Self {
         Self {
             starts: starts.as_ptr(),
@@ -172,12 +177,13 @@ impl<G: Geometry> Slabs<G> {
         }
     }
 
-    /// Where the segments' words lie; null without slabs.
+    /// The address of the segments' words; null without slabs.
     pub(crate) fn starts(&self) -> *const u32 {
         self.starts
     }
 
-    /// What decides where a slab's parts lie: lengths and sizes, and the slots of each class.
+    /// The constants that decide where the parts of a slab lie: lengths, sizes, and the slots of
+    /// each class.
     pub(crate) fn layout_constants() -> impl Iterator<Item = usize> {
         let lengths = [Self::SLAB_GRANULES, Self::BIAS, size_of::<Descriptor>()];
         let classes = &const { Self::TABLE }.classes[..Self::TABLE.count];

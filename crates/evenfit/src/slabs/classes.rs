@@ -1,22 +1,22 @@
-//! The sizes of slots, and which of them serves a request.
+//! The sizes of slots, and the class that serves a request.
 
 use super::descriptor::Class;
 use crate::geometry::Geometry;
 
-/// Requests of more bytes are blocks of their own.
+/// The largest request, in bytes, that slabs may serve.
 pub(crate) const REQUEST_BYTES_MAX: usize = 512;
-/// Class 0 is no slab's.
+/// The number of classes at most. Class 0 belongs to no slab.
 pub(super) const CLASSES_MAX: usize = 28;
-/// A slab has a free bit for each slot, in so many words.
+/// The number of words with a slab's free bits, one bit for each slot.
 pub(super) const WORDS: usize = 2;
 pub(super) const WORD_BITS: usize = usize::BITS as usize;
 
-/// What a class's slabs have in common.
+/// What all slabs of a class have in common.
 #[derive(Clone, Copy)]
 pub(super) struct ClassInfo {
     pub(super) slot_bytes: u32,
     pub(super) slots: u32,
-    /// Turns a distance in granules, which is a multiple of a slot's, into a number of slots: see [`inverse`].
+    /// Turns a distance in granules into the number of a slot: see [`inverse`].
     pub(super) inverse: u32,
     /// The free bits of an empty slab.
     pub(super) all_free: [usize; WORDS],
@@ -24,20 +24,21 @@ pub(super) struct ClassInfo {
 
 pub(super) struct Table {
     pub(super) classes: [ClassInfo; CLASSES_MAX],
-    /// The number of classes, that of no slab included.
+    /// The number of classes, including class 0.
     pub(super) count: usize,
     /// The class that serves a size.
     pub(super) of_size: [Class; REQUEST_BYTES_MAX + 1],
-    /// The largest size that is served.
+    /// The largest size that is served, in bytes.
     pub(super) largest: usize,
 }
 
-/// `granules` is a slot's length. With `granules = odd << shift` this is `1 / odd` modulo 2^32, times `2^(16 - shift)`: it takes
-/// `n * granules` to `n << 16` modulo 2^32, and what is no multiple to a number whose low bits aren't 0.
+/// A factor that divides by a slot's length of `granules` without a division. With `granules = odd
+/// << shift` it is `1 / odd` modulo 2^32, times `2^(16 - shift)`. It turns `n * granules` into `n
+/// << 16` modulo 2^32, and a distance that is no multiple into a number whose low bits aren't 0.
 const fn inverse(granules: u32) -> u32 {
     let shift = granules.trailing_zeros();
     let odd = granules >> shift;
-    // Newton's method: each step doubles the bits that are right, which at first are three.
+    // Newton's method: each step doubles the number of correct bits, which starts at three.
     let mut inverse = odd;
     let mut bits = 3;
     while bits < 32 {
@@ -47,7 +48,7 @@ const fn inverse(granules: u32) -> u32 {
     inverse << (16 - shift)
 }
 
-/// The class of a slab with so many slots of `bytes` each.
+/// The class of slabs with `slots` slots of `bytes` bytes each.
 const fn class<G: Geometry>(bytes: usize, slots: usize) -> ClassInfo {
     let mut all_free = [0usize; WORDS];
     let mut slot = 0;
@@ -55,7 +56,7 @@ const fn class<G: Geometry>(bytes: usize, slots: usize) -> ClassInfo {
         all_free[slot / WORD_BITS] |= 1 << (slot % WORD_BITS);
         slot += 1;
     }
-    // A word with a single slot would be full and empty at once.
+    // With a single slot in a word, freeing it would make the word both not full and empty.
     assert!(slots > 1 && all_free[1].count_ones() != 1);
     ClassInfo {
         slot_bytes: bytes as u32,
@@ -65,8 +66,9 @@ const fn class<G: Geometry>(bytes: usize, slots: usize) -> ClassInfo {
     }
 }
 
-/// Each multiple of the alignment up to 16 granules; above, the largest size of which so many slots fit, if it is 16 bytes more
-/// than the last.
+/// The classes: each multiple of the alignment up to 16 granules. Above, for each number of slots
+/// in a slab the largest size of which that number fits, if it is at least 16 bytes larger than the
+/// last.
 pub(super) const fn table<G: Geometry>(slab_granules: usize) -> Table {
     let slab_bytes = slab_granules * G::GRANULE_BYTES;
     let step = G::ALIGN_BYTES;

@@ -1,32 +1,33 @@
-//! What is known of a slab, and of a class.
+//! The descriptor of a slab, and the record of a class.
 
 use core::ptr::{self, NonNull};
 
 use super::classes::{CLASSES_MAX, ClassInfo, WORD_BITS, WORDS};
 use crate::sanitizer::hide;
 
-/// A slab by the entry of the directory that it begins in, or the head of a class's list.
+/// A slab, numbered by the directory entry of its first granule, or the head of a class's list.
 pub(super) type SlabId = u32;
 
-/// A class by where its record lies among the others, in bytes. They are in the order of their sizes.
+/// A class, numbered by the offset of its record in bytes. Classes are ordered by their sizes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(transparent)]
 pub(super) struct Class(u16);
 
 impl Class {
-    /// No slab's.
+    /// The class of no slab.
     pub(super) const NONE: Self = Self(0);
 
     pub(super) const fn new(number: usize) -> Self {
         Self((number * size_of::<Record>()) as u16)
     }
 
-    /// The class whose record lies so many bytes behind the first.
+    /// The class whose record lies `offset_bytes` behind the first.
     pub(super) const fn at(offset_bytes: usize) -> Self {
         Self(offset_bytes as u16)
     }
 
-    /// Whether a record lies there. Only what was written over a descriptor can say otherwise.
+    /// Whether a record lies at this offset. Only an overwritten descriptor has a class without
+    /// one.
     pub(super) const fn is_one(self) -> bool {
         self.number() < CLASSES_MAX && self.0 as usize == self.number() * size_of::<Record>()
     }
@@ -41,24 +42,24 @@ impl Class {
     }
 }
 
-/// A slab's part of the directory, from the entry of its first granule on.
+/// A slab's entries in the directory, from the entry of its first granule on.
 #[derive(Clone, Copy)]
 #[repr(C, packed(4))]
 pub(super) struct Descriptor {
-    /// The block tier's entry: where the slab begins among the granules of that entry.
+    /// The block tier's entry: where the slab starts among the granules of that entry (S2).
     pub(super) start_low: u32,
-    /// A set bit is a free slot.
+    /// A set bit is a free slot (S3).
     pub(super) free: [usize; WORDS],
-    /// The neighbours in the class's ring. The first slab may have become full since it was put there.
+    /// The neighbours in the class's ring (S4).
     pub(super) next: SlabId,
     pub(super) prev: SlabId,
     pub(super) class: Class,
-    /// The smallest class of which a request was left in a slot of this slab.
+    /// The smallest class that a request of this slab shrank to, while it kept its slot (S7).
     pub(super) least: Class,
 }
 
 impl Descriptor {
-    /// A class's head: a slab without free slots, in a ring with itself.
+    /// A class's head: a slab without free slots, alone in its ring.
     pub(super) fn head(head: SlabId) -> Self {
         Self {
             start_low: 0,
@@ -70,51 +71,59 @@ impl Descriptor {
         }
     }
 
-    /// A word of free bits. It need not be aligned.
+    /// The address of a word of free bits. It isn't always aligned.
+    ///
+    /// # Safety
+    /// `descriptor` is a slab's or a head's (S9), and `word < WORDS`.
     #[inline(always)]
     pub(super) unsafe fn word(descriptor: *mut Self, word: usize) -> *mut usize {
         debug_assert!(word < WORDS);
-        // SAFETY: only the address is taken.
+        // SAFETY: as promised by the caller. Only the address is computed.
         unsafe { (&raw mut (*descriptor).free).cast::<usize>().wrapping_add(word) }
     }
 
     #[inline(always)]
     pub(super) unsafe fn has_free(descriptor: *mut Self) -> bool {
-        // SAFETY: the caller's descriptor is one.
+        // SAFETY: as promised by the caller.
         let free = unsafe { (*descriptor).free };
         free.into_iter().any(|word| word != 0)
     }
 
-    /// Whether the slot is free: whether the word is as it would be if it were, since that is the word to write when it is freed.
+    /// Whether the slot is free. The test is whether setting its bit would change the word, since
+    /// that word is needed anyway when the slot is freed.
+    ///
+    /// # Safety
+    /// `descriptor` is a slab's (S9), which has the slot.
     #[inline(always)]
     pub(super) unsafe fn is_free(descriptor: *mut Self, slot: usize) -> bool {
-        // SAFETY: the caller's descriptor is one, and has the slot.
+        debug_assert!(slot < WORDS * WORD_BITS);
+        // SAFETY: as promised by the caller.
         unsafe {
             let word = Self::word(descriptor, slot / WORD_BITS).read_unaligned();
             Self::with(word, slot) == word
         }
     }
 
-    /// A word of free bits with that of a slot.
+    /// A word of free bits with the bit of a slot set.
     #[inline(always)]
     pub(super) const fn with(word: usize, slot: usize) -> usize {
         word | 1usize.wrapping_shl(slot as u32)
     }
 }
 
-/// What a class has.
+/// The record of a class: what is needed to allocate and free its slots.
 #[derive(Clone, Copy)]
 #[repr(C, align(8))]
 pub(super) struct Record {
-    /// The word of free bits that slots are taken from.
+    /// The word of free bits that slots are allocated from (S5).
     pub(super) word: *mut usize,
-    /// The slot of its lowest bit.
+    /// The address of the slot of the word's lowest bit.
     pub(super) slot: *mut u8,
     pub(super) all_free: [usize; WORDS],
     pub(super) slot_bytes: usize,
     pub(super) inverse: u32,
     pub(super) slots: u32,
-    /// Used slots.
+    /// The number of used slots (S8).
     pub(super) live: u32,
     pub(super) head: SlabId,
 }
@@ -147,11 +156,12 @@ impl Record {
     /// Allocates the first slot of the record's word.
     ///
     /// # Safety
-    /// `free` is what the word holds, and not 0.
+    /// `free` is the value of the record's word, and not 0.
     #[inline(always)]
     pub(super) unsafe fn pop(&mut self, free: usize) -> NonNull<[u8]> {
         debug_assert!(free != 0);
-        // SAFETY: the slot is nobody's (S3).
+        // SAFETY: the word is one of free bits (S5), and the bit found is a free slot (S3), whose
+        // address isn't null.
         unsafe {
             self.word.write_unaligned(free & (free - 1));
             self.live = self.live.wrapping_add(1);

@@ -1,4 +1,4 @@
-//! Freeing of slots: they are looked up by their address, and an empty slab is given back at once.
+//! Freeing of slots. A slot is found by its address, and an empty slab is freed at once.
 
 use core::ptr::NonNull;
 
@@ -10,14 +10,17 @@ use crate::blocks::Blocks;
 use crate::geometry::Geometry;
 
 impl<G: Geometry> Slabs<G> {
-    /// The used slot at `ptr`, if it is one of the class that serves `size`. `None`: [`slot_at`](Self::slot_at) tells more.
+    /// The used slot at `ptr`, if it is of the class that serves `size`. `None`:
+    /// [`slot_at`](Self::slot_at) finds out more. O(1).
     #[inline(always)]
     pub(crate) fn slot_of(&self, ptr: NonNull<u8>, size: usize) -> Option<Slot> {
+        debug_assert!(size < self.request_bytes_end);
         let granule = self.granule_at(ptr);
         if granule >> Self::SEGMENT_LOG2 >= self.segments {
             return None;
         }
-        // SAFETY: the granule lies in a segment; what begins there is a slab or nothing, class 0's head (S1).
+        // SAFETY: the granule lies in a segment. What is found there is a slab, or 0, which is the
+        // head of class 0 (S1); both have descriptors (S9). The class has a record (S10).
         unsafe {
             let slab_start = self.nearest_start(granule);
             let slab = Self::slab_at(slab_start);
@@ -32,7 +35,8 @@ impl<G: Geometry> Slabs<G> {
         }
     }
 
-    /// The used slot at `ptr`, if it may be one for `size` bytes; without a size, whatever its class. `None`: no slab is there.
+    /// The used slot at `ptr`, if it may be one of `size` bytes. Without a size, a slot of any
+    /// class. `None`: the address lies in no slab. O(1).
     #[inline(never)]
     pub(crate) fn slot_at(
         &self,
@@ -44,7 +48,7 @@ impl<G: Geometry> Slabs<G> {
         if granule >> Self::SEGMENT_LOG2 >= self.segments {
             return Ok(None);
         }
-        // SAFETY: as in `slot_of`.
+        // SAFETY: as in `slot_of`. The class in the descriptor is used only if it has a record.
         unsafe {
             let slab_start = self.nearest_start(granule);
             let distance = granule.wrapping_sub(slab_start as usize);
@@ -77,11 +81,12 @@ impl<G: Geometry> Slabs<G> {
         }
     }
 
-    /// Frees a used slot.
+    /// Frees a used slot. O(1).
     #[inline(always)]
     pub(crate) fn free(&mut self, slot: Slot, blocks: &mut Blocks<G>) {
         let Slot { slab, index, record } = slot;
-        // SAFETY: it is a slot of its slab.
+        // SAFETY: a `Slot` names a slab with a descriptor (S9), one of its slots, and the record of
+        // its class (S10).
         unsafe {
             let word = Descriptor::word(self.descriptor(slab), index / WORD_BITS);
             let before = word.read_unaligned();
@@ -95,11 +100,11 @@ impl<G: Geometry> Slabs<G> {
         }
     }
 
-    /// A word of the slab's free bits is `now` as it is, and had no free slot before, or has no used one any more: a slab that was full
-    /// goes into its list, one that is empty is closed.
+    /// Handles a word of free bits that has become `now`, and either had no free slot before or has
+    /// no used slot any more. A slab that was full is put into the ring. An empty one is closed.
     ///
     /// # Safety
-    /// A slab of the record's class.
+    /// `slab` is a slab of the record's class.
     #[inline(never)]
     unsafe fn word_changed(
         &mut self,
@@ -108,7 +113,7 @@ impl<G: Geometry> Slabs<G> {
         record: *mut Record,
         blocks: &mut Blocks<G>,
     ) {
-        // SAFETY: as promised by the caller.
+        // SAFETY: as promised by the caller, so slab and head have descriptors (S9).
         unsafe {
             let free = (*self.descriptor(slab)).free;
             if now & (now - 1) != 0 {
@@ -121,14 +126,17 @@ impl<G: Geometry> Slabs<G> {
         }
     }
 
-    /// Puts a slab last in its class's list, so that it gathers free slots before its turn comes.
+    /// Puts a slab last in its class's ring, so that more of its slots become free before it is
+    /// used again.
     ///
     /// # Safety
-    /// A class's record, and a slab of that class with a free slot, in no list.
+    /// `record` is a class's (S10), and `slab` a slab of that class with a free slot, not in the
+    /// ring.
     #[inline(always)]
     unsafe fn link(&self, slab: SlabId, record: *mut Record) {
-        // SAFETY: what the list links to are descriptors (S4).
+        // SAFETY: what the ring links to has descriptors (S4, S9).
         unsafe {
+            debug_assert!(Descriptor::has_free(self.descriptor(slab)));
             let head = (*record).head;
             let last = (*self.descriptor(head)).prev;
             (*self.descriptor(slab)).next = head;
@@ -141,14 +149,17 @@ impl<G: Geometry> Slabs<G> {
         }
     }
 
-    /// Gives the block of an empty slab back. Where what surrounds it was overwritten, it stays as it is.
+    /// Frees the block of an empty slab. If a block beside it was overwritten, the slab stays as it
+    /// is.
     ///
     /// # Safety
-    /// A slab of the record's class, in its list, without a used slot.
+    /// `slab` is a slab of the record's class, in the ring, without a used slot.
     #[inline(never)]
     unsafe fn close(&mut self, slab: SlabId, record: *mut Record, blocks: &mut Blocks<G>) {
-        // SAFETY: an empty slab is a used block that is nobody's; what the list links to are descriptors (S4).
+        // SAFETY: an empty slab is a used block that no caller uses. What the ring links to has
+        // descriptors (S4, S9).
         unsafe {
+            debug_assert!({ (*self.descriptor(slab)).free } == (*record).all_free);
             let granule = self.start_of(slab);
             let start = granule - Self::BIAS;
             let len = blocks.slab_len(start);
@@ -162,7 +173,7 @@ impl<G: Geometry> Slabs<G> {
             (*self.descriptor(prev)).next = next;
             (*self.descriptor(next)).prev = prev;
             if prev == (*record).head {
-                // The next allocation looks at the list.
+                // The head's word has no free slot, so the next allocation searches the ring.
                 (*record).word = Descriptor::word(self.descriptor(prev), 0);
             }
         }

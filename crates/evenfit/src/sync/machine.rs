@@ -1,4 +1,4 @@
-//! As `core` has them.
+//! Atomics and cells of `core`.
 
 use core::cell::UnsafeCell;
 
@@ -8,7 +8,7 @@ pub(crate) use core::hint::spin_loop;
 pub(crate) use core::sync::atomic::AtomicU32;
 pub(crate) use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 
-/// What a lock protects.
+/// A value that a lock protects.
 #[repr(transparent)]
 pub(crate) struct Protected<T>(UnsafeCell<T>);
 
@@ -18,7 +18,7 @@ impl<T> Protected<T> {
         Self(UnsafeCell::new(value))
     }
 
-    /// Hands out the place, for exclusive use until `f` returns.
+    /// Passes the value's address to `f`, for exclusive use until `f` returns.
     #[inline(always)]
     pub(crate) fn with<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
         f(self.0.get())

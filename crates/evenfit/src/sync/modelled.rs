@@ -1,7 +1,7 @@
-//! As loom explores them.
+//! Atomics and cells of loom.
 //!
-//! loom's objects can't be made in constants, so each is made at its first use, which must be before a model starts
-//! its threads.
+//! loom's objects can't be made in constants. So each is made at its first use, which must be
+//! before a model starts its threads.
 
 extern crate std;
 
@@ -12,15 +12,15 @@ use loom::sync::atomic as explored;
 
 pub(crate) use core::sync::atomic::Ordering;
 
-/// How often threads may wait in one execution before loom stops trying what else could have been: two waiting threads could
-/// take turns for ever.
+/// How often threads may wait in one execution before loom stops exploring it. Without a limit, two
+/// waiting threads could take turns forever.
 const WAITS_EXPLORED: usize = 8;
 
 loom::lazy_static! {
     static ref WAITS: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
 }
 
-/// Lets others run.
+/// Lets other threads run.
 pub(crate) fn spin_loop() {
     if WAITS.fetch_add(1, Ordering::Relaxed) == WAITS_EXPLORED {
         loom::skip_branch();
@@ -40,7 +40,7 @@ macro_rules! atomic {
 
         // SAFETY: the initial value is never written.
         unsafe impl $(<$type>)? Sync for $name $(<$type>)? {}
-        // SAFETY: as above.
+        // SAFETY: as for `Sync`.
         unsafe impl $(<$type>)? Send for $name $(<$type>)? {}
 
         #[allow(dead_code)]
@@ -51,7 +51,7 @@ macro_rules! atomic {
 
             fn explored(&self) -> &explored::$name $(<$type>)? {
                 self.explored.get_or_init(|| {
-                    // SAFETY: never written.
+                    // SAFETY: the initial value is never written.
                     explored::$name::new(unsafe { *self.initial.get() })
                 })
             }
@@ -86,8 +86,9 @@ atomic!(AtomicU32, u32);
 atomic!(AtomicPtr[T], *mut T);
 
 impl AtomicBool {
-    /// What finds the value it would write writes nothing: loom lets a later write come before such a one, so
-    /// a spinning thread could miss the release for ever, which no processor does.
+    /// A swap that finds the value it would write writes nothing. loom allows a later write to be
+    /// ordered before such a write, so a spinning thread could miss the release forever, which no
+    /// processor does.
     #[track_caller]
     pub(crate) fn swap(&self, value: bool, order: Ordering) -> bool {
         match self.compare_exchange(!value, value, order, Ordering::Relaxed) {
@@ -96,7 +97,7 @@ impl AtomicBool {
     }
 }
 
-/// What a lock protects: loom stops a model in which two uses aren't ordered.
+/// A value that a lock protects. loom stops a model in which two uses of it aren't ordered.
 pub(crate) struct Protected<T> {
     value: UnsafeCell<T>,
     uses: OnceLock<loom::cell::UnsafeCell<()>>,

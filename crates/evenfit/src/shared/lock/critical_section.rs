@@ -1,23 +1,23 @@
-//! Firmware: the lock is "interrupts are masked".
+//! A lock for firmware: interrupts are masked.
 
 use core::cell::Cell;
 
 use super::Lock;
 
-/// The `critical-section` crate as a lock: on a single core it masks interrupts, so the heap may be
-/// used from interrupt handlers as well (feature `critical-section`).
+/// The `critical-section` crate as a lock (feature `critical-section`). On a single core it masks
+/// interrupts, so interrupt handlers may use the heap too.
 ///
-/// *Where it deadlocks:* nowhere on a single core. A heap used again from inside
-/// [`LockedHeap::inspect`](crate::LockedHeap::inspect) is refused by a panic, since critical sections nest.
+/// *Where it deadlocks:* nowhere on a single core. Critical sections may nest, so a use of the heap
+/// inside [`LockedHeap::inspect`](crate::LockedHeap::inspect) is refused by a panic.
 ///
-/// *Where it inverts priority:* every interrupt waits for the longest heap operation, which is bounded.
-/// The copy of a reallocation that moves is made outside it.
+/// *Where it inverts priority:* every interrupt waits for the longest heap operation, which is
+/// bounded. The copy of a reallocation that moves is made outside it.
 #[derive(Debug)]
 pub struct CriticalSection {
     held: Cell<bool>,
 }
 
-// SAFETY: `held` is touched only inside a critical section.
+// SAFETY: `held` is accessed only in a critical section.
 unsafe impl Sync for CriticalSection {}
 
 // SAFETY: a critical section excludes all other cores and handlers; `held` excludes nesting.

@@ -1,4 +1,4 @@
-//! Linux: a mutex whose holder runs with the highest priority among its waiters.
+//! A mutex for Linux whose holder runs with the highest priority of its waiters.
 
 #[cfg(not(loom))]
 mod kernel;
@@ -10,24 +10,25 @@ use self::kernel::{current_thread_id, stop};
 use super::Lock;
 use crate::sync::{AtomicU32, Ordering};
 
-/// A priority-inheritance futex (feature `pi-futex`, Linux): free of system calls while uncontended;
-/// under contention the kernel lends the waiter's priority to the holder.
+/// A priority-inheritance futex (feature `pi-futex`, Linux). It needs no system call without
+/// contention. Under contention the kernel lends the waiter's priority to the holder.
 ///
-/// *Where it deadlocks:* nowhere silently. The kernel refuses a nested lock, as from a signal handler that
-/// interrupted the holder, and the program is then stopped with a message.
+/// *Where it deadlocks:* nowhere silently. The kernel refuses a nested lock, for example in a
+/// signal handler that interrupted the holder. The program is then stopped with a message.
 ///
-/// *Where it inverts priority:* a waiter waits at most for the holder's current operation, which is bounded.
+/// *Where it inverts priority:* a waiter waits at most for the holder's current operation, which is
+/// bounded.
 ///
-/// After `fork` the child may use the heap only if no other thread of the parent held the lock: hold it
-/// across the fork with `pthread_atfork`, or do not share a heap with a forking program.
+/// After `fork` the child may use the heap only if no other thread of the parent held the lock.
+/// Acquire it across the fork with `pthread_atfork`, or don't share a heap with a forking program.
 #[derive(Debug)]
 pub struct PiFutex {
-    /// 0, or the holder's thread id, with `FUTEX_WAITERS` set by the kernel when others wait.
+    /// 0, or the holder's thread id. The kernel sets `FUTEX_WAITERS` in it when others wait.
     word: AtomicU32,
 }
 
-// SAFETY: only the thread whose id is in `word` runs its closure: put there by its own
-// compare-and-swap from 0 or by the kernel. A thread finding its own id there is stopped.
+// SAFETY: only the thread whose id is in `word` runs its closure. The id was stored there by its
+// own compare-and-swap from 0 or by the kernel. A thread that finds its own id there is stopped.
 unsafe impl Lock for PiFutex {
     const UNLOCKED: Self = Self { word: AtomicU32::new(0) };
 
@@ -58,7 +59,7 @@ impl PiFutex {
         }
     }
 
-    /// Hands the lock to the waiter with the highest priority.
+    /// Passes the lock to the waiter with the highest priority.
     #[cold]
     fn wake(&self) {
         if kernel::futex(&self.word, libc::FUTEX_UNLOCK_PI) != 0 {

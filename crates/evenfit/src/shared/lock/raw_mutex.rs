@@ -1,14 +1,14 @@
-//! Every mutex that speaks `lock_api`.
+//! Every mutex that implements `lock_api`.
 
 use super::Lock;
 
-/// Any `lock_api::RawMutex` is a lock: `spin::Mutex<()>`, `parking_lot::RawMutex` and so on
-/// (feature `lock_api`).
+/// Any `lock_api::RawMutex` is a lock (feature `lock_api`): `spin::Mutex<()>`,
+/// `parking_lot::RawMutex` and so on.
 ///
-/// *Where it deadlocks:* a nested use on one thread, and a signal or interrupt handler that interrupts the
-/// holder. *Where it inverts priority:* these mutexes do not lend priority; a parked or spinning
-/// high-priority thread waits as long as a preempted holder sleeps.
-// SAFETY: `RawMutex` promises exclusion, and is never re-entrant: a nested `lock` waits.
+/// *Where it deadlocks:* in a nested use on one thread, and in a signal or interrupt handler that
+/// interrupts the holder. *Where it inverts priority:* these mutexes don't lend priority. A
+/// high-priority thread waits, parked or spinning, as long as a preempted holder sleeps.
+// SAFETY: `RawMutex` promises mutual exclusion and isn't re-entrant: a nested `lock` waits.
 unsafe impl<M: lock_api::RawMutex + Sync> Lock for M {
     const UNLOCKED: Self = M::INIT;
 
@@ -26,7 +26,7 @@ struct UnlockOnDrop<'a, M: lock_api::RawMutex>(&'a M);
 impl<M: lock_api::RawMutex> Drop for UnlockOnDrop<'_, M> {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: made by `with` right after it took the lock, on this thread.
+        // SAFETY: `with` makes this value directly after it acquired the lock, on this thread.
         unsafe { self.0.unlock() };
     }
 }

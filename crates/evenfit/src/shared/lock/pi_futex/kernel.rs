@@ -1,4 +1,4 @@
-//! What the lock asks of Linux.
+//! The lock's system calls on Linux.
 
 extern crate std;
 
@@ -9,7 +9,8 @@ use std::thread_local;
 
 /// One futex call on `word`: 0 or the error number.
 pub(super) fn futex(word: &AtomicU32, operation: libc::c_int) -> libc::c_int {
-    // SAFETY: `word` is live for the call; LOCK_PI and UNLOCK_PI read no other argument than a null timeout.
+    // SAFETY: `word` is live for the call; LOCK_PI and UNLOCK_PI read no other argument than a null
+    // timeout.
     let answer = unsafe {
         libc::syscall(
             libc::SYS_futex,
@@ -27,8 +28,9 @@ pub(super) fn futex(word: &AtomicU32, operation: libc::c_int) -> libc::c_int {
 }
 
 thread_local! {
-    /// This thread's id, or 0 before it is known. No destructor and no lazy part: plain thread-local
-    /// storage, which allocates nothing and so may be used inside an allocator.
+    /// This thread's id, or 0 before it is known. It has no destructor and no lazy initialisation,
+    /// so it is plain thread-local storage. This allocates nothing, and so may be used inside an
+    /// allocator.
     static THREAD_ID: Cell<u32> = const { Cell::new(0) };
 }
 
@@ -43,13 +45,13 @@ pub(super) fn current_thread_id() -> u32 {
 #[cold]
 fn query_thread_id() -> u32 {
     static FORK_HANDLER_SET: AtomicBool = AtomicBool::new(false);
-    // SAFETY: takes no argument and can't fail.
+    // SAFETY: the call takes no argument and can't fail.
     let id = unsafe { libc::gettid() } as u32;
-    // Set first: `pthread_atfork` may allocate, and come back here.
+    // Set before the registration, since `pthread_atfork` may allocate, and come back here.
     THREAD_ID.set(id);
     if !FORK_HANDLER_SET.swap(true, Ordering::Relaxed) {
-        // SAFETY: the handler touches only the forking thread's own storage. Without memory for the
-        // registration the child's first contended lock stops it with a message.
+        // SAFETY: the handler accesses only the forking thread's own storage. If there is no memory
+        // for the registration, the child's first contended lock stops it with a message.
         unsafe { libc::pthread_atfork(None, None, Some(reset_thread_id)) };
     }
     id
@@ -60,7 +62,7 @@ extern "C" fn reset_thread_id() {
     THREAD_ID.set(0);
 }
 
-/// Ends the program: going on without the lock would corrupt the heap.
+/// Ends the program, since going on without the lock would corrupt the heap.
 #[cold]
 pub(super) fn stop(reason: &str) -> ! {
     for part in ["evenfit: ", reason, "\n"] {

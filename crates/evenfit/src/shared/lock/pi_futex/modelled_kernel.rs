@@ -1,5 +1,6 @@
-//! The kernel's side of a priority-inheritance futex, for the model checker: what futex(2) promises of `FUTEX_LOCK_PI` and
-//! `FUTEX_UNLOCK_PI`, under one lock as in the kernel. All waiters have one priority, so the first is served first.
+//! The kernel's side of a priority-inheritance futex, for the model checker. It does what futex(2)
+//! promises of `FUTEX_LOCK_PI` and `FUTEX_UNLOCK_PI`, under one lock as the kernel does. All
+//! waiters have one priority, so they are served in order.
 
 extern crate std;
 
@@ -9,7 +10,7 @@ use loom::sync::{Condvar, Mutex};
 
 use crate::sync::{AtomicU32, Ordering};
 
-/// The futex words that are waited for, by address, and the waiting thread of each.
+/// Address and waiting thread, for each thread that waits.
 #[derive(Default)]
 struct Waiters(Vec<(usize, u32)>);
 
