@@ -2,6 +2,7 @@
 
 mod check;
 #[cfg(target_pointer_width = "64")]
+#[cfg_attr(docsrs, doc(cfg(target_pointer_width = "64")))]
 pub mod observe;
 mod walk;
 

@@ -56,6 +56,7 @@
 #![no_std]
 #![warn(clippy::too_many_lines)]
 #![cfg_attr(feature = "nightly", feature(allocator_api))]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod blocks;
 mod error;

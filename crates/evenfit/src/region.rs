@@ -10,7 +10,7 @@ use crate::slabs::Slabs;
 /// The parts of a region, as offsets from its first byte:
 ///
 /// ```text
-///   | begins of segments | heads of classes | directory | map | granule 0 | granule 1 | ...
+///   | starts of segments | heads of classes | directory | map | granule 0 | granule 1 | ...
 ///   '---- with slabs only -----------------'
 /// ```
 #[derive(Clone, Copy, Debug)]

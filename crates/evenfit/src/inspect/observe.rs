@@ -92,6 +92,7 @@ pub struct MemoryRange {
 impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
     /// The addresses of this heap's metadata and counters. They are valid until the heap is moved
     /// or dropped. O(1).
+    #[cfg_attr(docsrs, doc(cfg(target_pointer_width = "64")))]
     pub fn metadata_addresses(&self) -> MetadataAddresses {
         let blocks = &self.blocks;
         let [end, top, top_peak, rest, rest_end] = blocks.counter_words();

@@ -4,14 +4,15 @@
 ///
 /// For references only: a `StaticHeap` contains its blocks, so it must not move while they live.
 macro_rules! impl_allocator {
-    ($allocator:path, $error:path) => {
-        impl_allocator!(@one $allocator, $error, ['pool, L: Lock, T: Tiers, G: Geometry] LockedHeap<'pool, L, T, G>);
-        impl_allocator!(@one $allocator, $error, [const BYTES: usize, L: Lock, T: Tiers, G: Geometry] StaticHeap<BYTES, L, T, G>);
-        impl_allocator!(@one $allocator, $error, ['heap, H: SharedHeap] Budget<'heap, H>);
+    ($feature:literal, $allocator:path, $error:path) => {
+        impl_allocator!(@one $feature, $allocator, $error, ['pool, L: Lock, T: Tiers, G: Geometry] LockedHeap<'pool, L, T, G>);
+        impl_allocator!(@one $feature, $allocator, $error, [const BYTES: usize, L: Lock, T: Tiers, G: Geometry] StaticHeap<BYTES, L, T, G>);
+        impl_allocator!(@one $feature, $allocator, $error, ['heap, H: SharedHeap] Budget<'heap, H>);
     };
-    (@one $allocator:path, $error:path, [$($generics:tt)*] $heap:ty) => {
+    (@one $feature:literal, $allocator:path, $error:path, [$($generics:tt)*] $heap:ty) => {
         // SAFETY: a block stays valid until it is freed, since the heap that it came from is
         // borrowed and so can't move or end. All copies of the reference are the same heap.
+        #[cfg_attr(docsrs, doc(cfg(feature = $feature)))]
         unsafe impl<$($generics)*> $allocator for &$heap {
             #[inline]
             fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, $error> {
@@ -79,7 +80,11 @@ mod stable {
 
     use crate::{Budget, Geometry, Lock, LockedHeap, SharedHeap, StaticHeap, Tiers};
 
-    impl_allocator!(allocator_api2::alloc::Allocator, allocator_api2::alloc::AllocError);
+    impl_allocator!(
+        "allocator-api2",
+        allocator_api2::alloc::Allocator,
+        allocator_api2::alloc::AllocError
+    );
 }
 
 /// `Allocator` of the nightly compiler (feature `nightly`).
@@ -90,5 +95,5 @@ mod nightly {
 
     use crate::{Budget, Geometry, Lock, LockedHeap, SharedHeap, StaticHeap, Tiers};
 
-    impl_allocator!(core::alloc::Allocator, core::alloc::AllocError);
+    impl_allocator!("nightly", core::alloc::Allocator, core::alloc::AllocError);
 }

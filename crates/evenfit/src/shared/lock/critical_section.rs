@@ -13,6 +13,7 @@ use super::Lock;
 /// *Where it inverts priority:* every interrupt waits for the longest heap operation, which is
 /// bounded. The copy of a reallocation that moves is made outside it.
 #[derive(Debug)]
+#[cfg_attr(docsrs, doc(cfg(feature = "critical-section")))]
 pub struct CriticalSection {
     held: Cell<bool>,
 }
@@ -21,6 +22,7 @@ pub struct CriticalSection {
 unsafe impl Sync for CriticalSection {}
 
 // SAFETY: a critical section excludes all other cores and handlers; `held` excludes nesting.
+#[cfg_attr(docsrs, doc(cfg(feature = "critical-section")))]
 unsafe impl Lock for CriticalSection {
     const UNLOCKED: Self = Self { held: Cell::new(false) };
 

@@ -22,6 +22,7 @@ use crate::sync::{AtomicU32, Ordering};
 /// After `fork` the child may use the heap only if no other thread of the parent held the lock.
 /// Acquire it across the fork with `pthread_atfork`, or don't share a heap with a forking program.
 #[derive(Debug)]
+#[cfg_attr(docsrs, doc(cfg(all(feature = "pi-futex", target_os = "linux"))))]
 pub struct PiFutex {
     /// 0, or the holder's thread id. The kernel sets `FUTEX_WAITERS` in it when others wait.
     word: AtomicU32,
@@ -29,6 +30,7 @@ pub struct PiFutex {
 
 // SAFETY: only the thread whose id is in `word` runs its closure. The id was stored there by its
 // own compare-and-swap from 0 or by the kernel. A thread that finds its own id there is stopped.
+#[cfg_attr(docsrs, doc(cfg(all(feature = "pi-futex", target_os = "linux"))))]
 unsafe impl Lock for PiFutex {
     const UNLOCKED: Self = Self { word: AtomicU32::new(0) };
 

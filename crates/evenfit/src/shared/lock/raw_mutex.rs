@@ -9,6 +9,7 @@ use super::Lock;
 /// interrupts the holder. *Where it inverts priority:* these mutexes don't lend priority. A
 /// high-priority thread waits, parked or spinning, as long as a preempted holder sleeps.
 // SAFETY: `RawMutex` promises mutual exclusion and isn't re-entrant: a nested `lock` waits.
+#[cfg_attr(docsrs, doc(cfg(feature = "lock_api")))]
 unsafe impl<M: lock_api::RawMutex + Sync> Lock for M {
     const UNLOCKED: Self = M::INIT;
 
