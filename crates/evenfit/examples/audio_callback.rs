@@ -1,6 +1,8 @@
-//! An audio callback that allocates: every voice comes and goes in bounded constant time, so no note is ever late.
+//! An audio callback that allocates: every voice comes and goes in bounded constant time, so no
+//! note is ever late.
 //!
-//! The heap belongs to the audio thread alone, so it needs no lock; its memory is brought in before the first callback.
+//! The heap belongs to the audio thread alone, so it needs no lock. Its pages are loaded before the
+//! first callback.
 //!
 //!     cargo run -p evenfit --example audio_callback
 
@@ -51,13 +53,14 @@ impl Synthesizer<'_> {
             Some(Voice { line, layout, position: 0, frames_left: RATE_HZ / 8 + frequency_hz });
     }
 
-    /// What the sound card calls every 2.7 ms.
+    /// The sound card calls this every 2.7 ms.
     fn callback(&mut self, output: &mut [f32; FRAMES]) {
         output.fill(0.0);
         for slot in &mut self.voices {
             let Some(voice) = slot else { continue };
             let length = voice.layout.size() / size_of::<f32>();
-            // SAFETY: the line holds so many floats, all written by `pluck`, and is this voice's alone.
+            // SAFETY: the line has this many floats, all written by `pluck`, and only this voice
+            // uses it.
             let line = unsafe { std::slice::from_raw_parts_mut(voice.line.as_ptr(), length) };
             for sample in output.iter_mut() {
                 let next = (voice.position + 1) % length;
@@ -77,7 +80,7 @@ impl Synthesizer<'_> {
 
 fn main() {
     let mut region = vec![MaybeUninit::uninit(); 16 * 1024];
-    // Brings in every page now, so that no callback waits for the operating system.
+    // Load every page now, so that no callback waits for the operating system.
     region.fill(MaybeUninit::new(0));
     let mut synthesizer = Synthesizer {
         heap: Heap::from_region(&mut region).expect("16 KiB hold a pool"),

@@ -1,6 +1,8 @@
-//! Firmware style: a static pool, `alloc` collections on it, interrupts masked while the heap works.
+//! Firmware style: a static pool, `alloc` collections on it, interrupts masked while the heap
+//! works.
 //!
-//! On a device, `cortex-m` or another crate provides the critical section; here the host's stands in.
+//! On a device, `cortex-m` or another crate provides the critical section; here the host's stands
+//! in.
 //!
 //!     cargo run -p evenfit --features critical-section --example firmware
 

@@ -21,7 +21,7 @@ struct InterruptsMasked {
     held: Cell<bool>,
 }
 
-// SAFETY: one core; `held` is touched only with interrupts masked.
+// SAFETY: one core; `held` is accessed only with interrupts masked.
 unsafe impl Sync for InterruptsMasked {}
 
 // SAFETY: with interrupts masked nothing else runs on the one core, and `held` refuses nesting.
@@ -42,7 +42,7 @@ unsafe impl Lock for InterruptsMasked {
 // In a kernel this static is the `#[global_allocator]`.
 static HEAP: LockedHeap<'static, InterruptsMasked> = LockedHeap::empty();
 
-/// What the boot loader says is free memory.
+/// The memory that the boot loader reports as free.
 fn free_memory() -> (NonNull<u8>, usize) {
     let memory = Box::leak(vec![MaybeUninit::<u8>::uninit(); 512 * 1024].into_boxed_slice());
     let len_bytes = memory.len();

@@ -58,7 +58,8 @@ fn reallocation_is_charged_for_what_it_holds() {
     assert_eq!(HEAP.stats().used_bytes, 0);
 }
 
-/// Where the pool has no second place for the block, it moves over the free block before it, within its budget.
+/// If the pool has no room for a new block, the block moves over the free block before it, within
+/// its budget.
 #[test]
 fn a_block_of_a_budget_can_still_grow_downwards() {
     static HEAP: StaticHeap<16_384> = StaticHeap::new();
@@ -84,7 +85,7 @@ fn a_block_of_a_budget_can_still_grow_downwards() {
     assert_eq!(HEAP.check(), Ok(()));
 }
 
-/// What the counters say, whatever is asked for: at most the limit, and nothing once all is freed.
+/// Whatever is requested, the counters stay within the limit, and are 0 when all is freed.
 #[test]
 fn used_bytes_are_those_of_the_live_blocks() {
     static HEAP: StaticHeap<65_536> = StaticHeap::new();
@@ -129,14 +130,14 @@ fn used_bytes_are_those_of_the_live_blocks() {
     }
 }
 
-/// All of what is handed out is zero, as `Allocator` promises, and not only what was asked for.
+/// All of a zeroed block is zero, as `Allocator` promises, and not only the bytes requested.
 #[test]
 fn all_of_a_zeroed_block_is_zero() {
     static HEAP: StaticHeap<65_536> = StaticHeap::new();
     let budget = HEAP.budget("zeroed", 40_000);
     let odd = layout(2_001);
     let used = budget.allocate(odd).expect("room");
-    // SAFETY: live and so long; then freed with its layout, and not used again.
+    // SAFETY: live and as long as the slice says; then freed with its layout, and not used again.
     unsafe {
         used.cast::<u8>().write_bytes(0xAA, used.len());
         budget.deallocate(used.cast(), odd);
@@ -144,7 +145,7 @@ fn all_of_a_zeroed_block_is_zero() {
     let zeroed = budget.allocate_zeroed(odd).expect("room");
     assert_eq!(zeroed, used, "the same memory is handed out again");
     assert!(zeroed.len() > 2_001);
-    // SAFETY: live and so long, and all of it was written.
+    // SAFETY: live and as long as the slice says, and all of it was written.
     let bytes = unsafe { zeroed.as_ref() };
     assert!(bytes.iter().all(|&byte| byte == 0));
 }

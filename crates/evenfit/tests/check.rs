@@ -1,4 +1,5 @@
-//! What `check` sees: every bit of the map, every link and footer of a free block, and a heap's own value that doesn't fit its pool.
+//! What `check` finds: a change of any bit of the map, of any link or footer of a free block, and a
+//! heap's own value that doesn't fit its pool.
 
 use core::alloc::Layout;
 use core::mem::{ManuallyDrop, MaybeUninit};
@@ -13,7 +14,7 @@ fn layout(bytes: usize) -> Layout {
     Layout::from_size_align(bytes, 8).expect("a layout")
 }
 
-/// A region at the start of a line of memory, read and written behind the heap's back.
+/// A region that starts at a cache line. The tests read and write it without the heap's knowledge.
 #[repr(align(64))]
 struct Region([MaybeUninit<u8>; Region::BYTES]);
 
@@ -34,15 +35,15 @@ impl Region {
     }
 }
 
-/// Short and long blocks, used and free, alone and beside each other, up to the top: the starts and ends of long ones lie at
-/// every distance from the ends of a word of the map.
+/// Short and long blocks, used and free, alone and beside each other, up to the top. The starts and
+/// ends of long ones lie at every distance from the ends of a word of the map.
 fn fill<T: Tiers, G: Geometry>(heap: &mut Heap<'_, T, G>) -> Vec<(NonNull<u8>, Layout)> {
     let sizes =
         [2, 2, 3, 62, 2, 64, 4, 65, 130, 5, 128, 7, 200, 63, 2, 300, 2, 127, 129, 6, 193, 5];
     let blocks: Vec<_> = sizes
         .into_iter()
         .map(|granules| {
-            // No slots.
+            // Above the largest slot.
             let bytes_min = if heap.has_slabs() { 520 } else { 0 };
             let layout = layout((granules * G::GRANULE_BYTES).max(bytes_min));
             (heap.allocate(layout).expect("room").cast::<u8>(), layout)
@@ -60,7 +61,8 @@ fn fill<T: Tiers, G: Geometry>(heap: &mut Heap<'_, T, G>) -> Vec<(NonNull<u8>, L
     live
 }
 
-/// Where granule 0 has its bit, as docs/design.md draws it: the map lies right before the pool, but for what aligns that.
+/// Where the bit of granule 0 lies, as docs/design.md draws it. The map lies directly before the
+/// pool, except for padding that aligns the pool.
 struct Map(NonNull<u8>);
 
 impl Map {
@@ -89,7 +91,7 @@ impl Map {
         starts_agree && (0..granules).filter(|&granule| self.is_marked(granule)).count() == marks
     }
 
-    /// The byte and the bit of a granule: there are two bits before the first.
+    /// The byte and the bit of a granule. The map has two bits before the first granule's.
     fn place(&self, granule: usize) -> (NonNull<u8>, usize) {
         let bit = granule + 2;
         // SAFETY: the map has bits for all granules.
@@ -113,7 +115,7 @@ fn flip(byte: NonNull<u8>, bit: usize) {
     unsafe { byte.write(byte.read() ^ 1 << bit) };
 }
 
-/// Flips each bit in turn; `seen` says whether what `check` answers is right.
+/// Flips each bit in turn. `seen` says whether the answer of `check` is right.
 fn flip_every_bit<T: Tiers, G: Geometry>(
     heap: &Heap<'_, T, G>,
     start: NonNull<u8>,
@@ -121,7 +123,7 @@ fn flip_every_bit<T: Tiers, G: Geometry>(
     seen: impl Fn(Result<(), CheckError>) -> bool,
 ) {
     for bit in 0..bytes * 8 {
-        // SAFETY: the caller's region has so many bytes from there on.
+        // SAFETY: the caller's region has these bytes.
         let place = unsafe { start.add(bit / 8) };
         flip(place, bit % 8);
         let answer = heap.check();
@@ -149,7 +151,7 @@ fn every_bit_of_the_map<T: Tiers, G: Geometry>() {
         map.flip(granule);
         let answer = heap.check();
         assert!(answer.is_err(), "granule {granule}");
-        // Whatever a block's length is said to be, it ends in the pool.
+        // Whatever length the map or the directory gives, a block ends in the pool.
         for &(ptr, _) in &live {
             let room = pool_bytes - (ptr.addr().get() - heap.pool_start().addr());
             assert!(heap.usable_size(ptr).unwrap_or(0) <= room, "{granule}");
@@ -189,9 +191,9 @@ fn every_bit_of_every_link<G: Geometry>() {
     // SAFETY: in the region.
     let at = |offset_bytes: usize| unsafe { base.add(pool_at + offset_bytes) };
     let names_one = |answer| match answer {
-        // A neighbour in the list that is looked at before is named in its place.
+        // If its neighbour in the list is checked first, that one is named.
         Err(CheckError::Link { offset_bytes }) => free.iter().any(|free| free.0 == offset_bytes),
-        // A list's end that has become another list's.
+        // The end mark of another list.
         Err(CheckError::Bin { .. }) => true,
         _ => false,
     };
@@ -199,7 +201,7 @@ fn every_bit_of_every_link<G: Geometry>() {
         flip_every_bit(&heap, at(start), LINKS_BYTES, names_one);
         flip_every_bit(&heap, at(end - 8), 4, names_one);
     }
-    // Links that were whole elsewhere don't pass here.
+    // Links that were valid at another block are not accepted.
     for &(from, _) in &free {
         for &(to, _) in free.iter().filter(|&&(to, _)| to != from) {
             let mut saved = [0_u8; LINKS_BYTES];
@@ -225,7 +227,7 @@ fn every_bit_of_every_link_is_seen() {
     every_bit_of_every_link::<Compact>();
 }
 
-/// A heap's value as it was before a call doesn't fit the pool after it.
+/// The heap's value from before a call doesn't fit the pool after it.
 fn a_value_of_another_time<T: Tiers, G: Geometry>() {
     let mut region = Region::new();
     let mut heap = region.heap::<T, G>();
@@ -301,7 +303,7 @@ fn what_a_value_of_another_time_lacks<G: Geometry>() {
         unsafe { heap.try_deallocate(ptr, layout) }.expect("live");
     };
 
-    // A free block that has grown within its bin: nothing but the counters tells.
+    // A free block that has grown within its bin is only noticed by the counters.
     free(&mut heap, blocks[0]);
     let before = copy(&heap);
     let remembered_bytes = heap.stats().used_bytes;
@@ -311,7 +313,7 @@ fn what_a_value_of_another_time_lacks<G: Geometry>() {
     let counters = CheckError::Counters { counted_bytes, remembered_bytes };
     assert_eq!(before.check(), Err(counters));
 
-    // A bin that has lost its only block is named, and not one that has its own.
+    // The bin that has lost its only block is named, not the one that has its own.
     let (small, large) = (3, 5);
     free(&mut heap, blocks[small]);
     free(&mut heap, blocks[large]);

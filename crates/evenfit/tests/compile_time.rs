@@ -1,4 +1,4 @@
-//! What is refused by the compiler, in a sentence that names what to write instead.
+//! What doesn't compile, with a message that names what to write instead.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -1,5 +1,5 @@
-//! The edges of what is promised: the exact limit, the exact length, the exact figure. Each was a change to the library that
-//! no other test noticed.
+//! The limits of what is promised: the exact limit, the exact length, the exact figure. Each test
+//! notices a change to the library that no other test noticed.
 
 use std::alloc::Layout;
 use std::mem::MaybeUninit;
@@ -82,7 +82,8 @@ fn every_error_says_what_was_wrong() {
     }
 }
 
-/// The length that an error asks for suffices at every address, and is at most so many bytes more than needed.
+/// The length that an error asks for suffices at every address, and is at most a given number of
+/// bytes more than needed.
 fn least_lengths(
     slack_bytes: usize,
     build: impl Fn(&mut [MaybeUninit<u8>]) -> Result<(), InitError>,
@@ -107,7 +108,7 @@ fn least_lengths(
     }
 }
 
-/// Where a region starts costs less than an alignment.
+/// The start of a region costs less than one alignment.
 fn least_lengths_of<T: Tiers, G: Geometry>() {
     least_lengths(G::ALIGN_BYTES, |region| Builder::<T, G>::new().build(region).map(drop));
 }
@@ -139,7 +140,7 @@ fn the_longest_pool_is_as_long_as_the_error_says() {
     assert!(build(max_bytes + 64).is_err());
 }
 
-/// What ends a list is a number that no granule has, up to the last granule of the longest pool.
+/// A list's end mark is a number that no granule has, up to the last granule of the longest pool.
 #[test]
 fn the_longest_pool_mistakes_no_granule_for_the_end_of_a_list() {
     let mut region = vec![MaybeUninit::<u8>::uninit(); 1 << 20];
@@ -165,7 +166,8 @@ fn the_longest_pool_mistakes_no_granule_for_the_end_of_a_list() {
     }
 }
 
-/// One request can have all of a pool at any alignment that the pool's start has, and at no higher one.
+/// One request can have the whole pool at any alignment that the pool's start has, and at no higher
+/// one.
 #[test]
 fn the_whole_pool_is_served_at_its_own_alignment() {
     let mut memory = [MaybeUninit::uninit(); 8192];
@@ -200,7 +202,7 @@ fn a_heap_shows_its_counters() {
     );
 }
 
-/// The longest pools, of which no region need be there to be refused: they are as long as the geometries say.
+/// The longest pools have the lengths that the geometries say. No memory is needed to be refused.
 #[test]
 #[cfg(target_pointer_width = "64")]
 fn pools_of_up_to_64_gib_can_be_numbered() {
@@ -220,7 +222,7 @@ fn pools_of_up_to_64_gib_can_be_numbered() {
             (pool_bytes - (1 << 20)..pool_bytes + metadata_bytes.end).contains(&max_bytes),
             "{max_bytes}"
         );
-        // So long a pool is refused for want of room for its metadata only.
+        // A pool of this length is refused only since the region has no room for its metadata.
         let InitError::RegionTooSmall { min_bytes, .. } = refused::<T, G>(max_bytes) else {
             panic!("4 KiB can't hold the metadata of {max_bytes} bytes");
         };
@@ -244,7 +246,7 @@ fn a_locked_heap_returns_its_heap() {
     assert!(empty.into_inner().is_none());
 }
 
-/// The tables of bins are as long as links can number sizes, and no longer.
+/// The tables of bins are just as long as the longest pool needs.
 #[test]
 #[cfg(target_pointer_width = "64")]
 fn a_heap_value_is_small() {
@@ -280,7 +282,8 @@ fn first_fit_counts_its_region_and_its_blocks_exactly() {
     }
 }
 
-/// A block is freed with any size up to what was handed out, and with none beyond.
+/// A block can be freed with any size up to the length of the slice returned, and with no larger
+/// one.
 #[test]
 fn first_fit_refuses_the_first_size_that_was_not_handed_out() {
     let mut memory = [MaybeUninit::uninit(); 2048];
@@ -297,7 +300,8 @@ fn first_fit_refuses_the_first_size_that_was_not_handed_out() {
     assert_eq!(freed, Ok(()));
 }
 
-/// A region that is to grow need hold but the metadata of what it can become, which decides whether there are slabs.
+/// A region that can grow must only have room for the metadata of its largest length. That length
+/// also decides whether there are slabs.
 #[test]
 #[cfg(target_pointer_width = "64")]
 fn a_pool_that_can_grow_to_16_mib_has_slabs() {
@@ -324,7 +328,7 @@ fn first_fit_asks_for_not_a_byte_too_much() {
     );
 }
 
-/// The very start of a free block belongs to it, not to the block before.
+/// The first byte of a free block belongs to it, not to the block before.
 #[test]
 fn first_fit_knows_the_start_of_a_free_block_as_free() {
     let mut memory = [MaybeUninit::uninit(); 2048];
@@ -337,7 +341,7 @@ fn first_fit_knows_the_start_of_a_free_block_as_free() {
     assert_eq!(refused, Err(FreeError::AlreadyFree));
 }
 
-/// A header that can't be one is believed by no call: too small, no multiple of the granule, or beyond the pool.
+/// No call accepts an impossible header: too small, no multiple of the granule, or beyond the pool.
 #[test]
 #[cfg(target_pointer_width = "64")]
 fn first_fit_believes_no_impossible_header() {

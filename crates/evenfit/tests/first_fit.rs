@@ -205,7 +205,7 @@ fn reallocate_keeps_contents_and_shrinks_in_place() {
     let (small, large) = (layout(24, 8), layout(300, 64));
     let block = pool.allocate(small).unwrap().cast::<u8>();
     let _wall = pool.allocate(small).unwrap();
-    // SAFETY: each pointer is live, of the size written or read, and given up when it moves.
+    // SAFETY: each pointer is live, has the size written or read, and isn't used after it moves.
     unsafe {
         block.write_bytes(0xA5, 24);
         let moved = pool.reallocate(block, small, large).unwrap().cast::<u8>();
@@ -238,7 +238,7 @@ fn an_overflow_into_the_next_header_is_refused_not_followed() {
     assert_eq!(free(&mut pool, a, request), Err(FreeError::Corrupt));
 }
 
-/// Writes a block's header, as a program gone wild might.
+/// Overwrites a block's header, as a faulty program might.
 fn forge(start: *mut u8, at: usize, size: usize, next: usize) {
     // SAFETY: within the region, aligned; the tests that forge hold no reference into it.
     unsafe { start.add(at).cast::<[usize; 2]>().write([size, next]) };
@@ -311,7 +311,7 @@ struct Live {
 impl Live {
     fn fill(ptr: NonNull<[u8]>, layout: Layout, mark: u8) -> Self {
         let ptr = ptr.cast::<u8>();
-        // SAFETY: the block was just handed out with this layout.
+        // SAFETY: the block was just allocated with this layout.
         unsafe { ptr.write_bytes(mark, layout.size()) };
         Self { ptr, layout, mark }
     }

@@ -1,4 +1,4 @@
-//! Writes to memory after it was freed: noticed, or at least harmless to every live block.
+//! Writes to memory after it was freed are noticed, or at least harm no live block.
 
 use core::alloc::Layout;
 use core::mem::MaybeUninit;
@@ -27,7 +27,8 @@ fn free(heap: &mut Blocks, block: NonNull<u8>, granules: usize) -> Result<(), Fr
     unsafe { heap.try_deallocate(block, layout(granules)) }
 }
 
-/// Writes where a free block has a link, as a late writer could who knows their format. 0 is the next one, 1 the one before.
+/// Overwrites a link of a free block, as a late writer could who knows the format. 0 is the next
+/// link, 1 the previous one.
 fn forge(heap: &Blocks, block: NonNull<u8>, link: usize, to: NonNull<u8>) {
     let number = (to.addr().get() - heap.pool_start().addr()) / GRANULE;
     // SAFETY: a free block of the pool; no call is running.
@@ -58,7 +59,7 @@ fn zeroing_the_first_block_late_harms_no_live_block() {
         assert_eq!(refused, Err(FreeError::Corrupt));
         let live = allocate(&mut heap, 2 * granules);
         let bytes = 2 * granules * GRANULE;
-        // SAFETY: a live block of so many bytes.
+        // SAFETY: a live block of this length.
         unsafe { live.write_bytes(0xAA, bytes) };
         let is_whole = || {
             // SAFETY: as above.
@@ -72,7 +73,8 @@ fn zeroing_the_first_block_late_harms_no_live_block() {
     }
 }
 
-/// A link that leads to a free block of another list, which doesn't point back: refused by whoever meets it, with nothing changed.
+/// A link to a free block of another list, which doesn't point back. Every call that reads it
+/// refuses, with nothing changed.
 #[test]
 fn a_link_that_nothing_points_back_to_is_refused() {
     let mut region = [MaybeUninit::new(0); 1024];
@@ -103,7 +105,7 @@ fn a_link_that_nothing_points_back_to_is_refused() {
         let refused = free(&mut heap, middle, 2);
         assert_eq!(refused, Err(FreeError::Corrupt), "{block:?} {link} {to:?}");
         assert!(pool_bytes(&heap) == forged, "a refused call changed the pool");
-        // SAFETY: what was written over is put back; no call is running.
+        // SAFETY: restores what was overwritten; no call is running.
         unsafe {
             let pool = heap.pool_start().cast_mut();
             pool.copy_from_nonoverlapping(whole.as_ptr(), whole.len());
@@ -113,8 +115,8 @@ fn a_link_that_nothing_points_back_to_is_refused() {
     assert_eq!(heap.check(), Ok(()));
 }
 
-/// One free block is overwritten, every byte with every value in turn: each later call works or answers `Corrupt`,
-/// and no block it hands out overlaps a live one.
+/// One free block is overwritten, every byte with every value in turn. Each later call works or
+/// answers `Corrupt`, and no block that it returns overlaps a live one.
 fn any_byte_of_a_free_block<G: Geometry>(granules: usize, places: impl Iterator<Item = usize>) {
     let size = granules * G::GRANULE_BYTES;
     let asked = Layout::from_size_align(size, 1).unwrap();
@@ -155,7 +157,8 @@ fn any_byte_of_a_free_block<G: Geometry>(granules: usize, places: impl Iterator<
     }
 }
 
-/// All of three short blocks that have merged; of three long ones the links, the footer, and what lies around where they met.
+/// The bytes that are overwritten: all of three short blocks that have merged; of three long ones
+/// the links, the footer, and the bytes around where they met.
 fn any_byte<G: Geometry>() {
     let granule = G::GRANULE_BYTES;
     any_byte_of_a_free_block::<G>(2, 0..6 * granule);

@@ -5,7 +5,8 @@ use std::mem::MaybeUninit;
 
 use evenfit::{Lock, LockedHeap, SpinLock};
 
-/// Four threads allocate, write, check and free; any overlap of two callers breaks a block or a count.
+/// Four threads allocate, write, check and free; any overlap of two callers breaks a block or a
+/// count.
 fn hammer<L: Lock>() {
     let mut region = vec![MaybeUninit::uninit(); 1 << 18];
     let heap: LockedHeap<'_, L> = LockedHeap::from_region(&mut region).expect("a pool");
@@ -18,7 +19,8 @@ fn hammer<L: Lock>() {
                     let blocks: Vec<_> =
                         sizes.map(|size| stamped(heap, size, seed as u8)).collect();
                     for (block, layout) in blocks {
-                        // SAFETY: a live block of `stamped`, of so many written bytes, freed once.
+                        // SAFETY: a live block of `stamped`, all of whose bytes were written, freed
+                        // once.
                         unsafe {
                             let bytes = std::slice::from_raw_parts(block.as_ptr(), layout.size());
                             assert!(bytes.iter().all(|&byte| byte == seed as u8));
@@ -41,7 +43,7 @@ fn stamped<L: Lock>(
 ) -> (std::ptr::NonNull<u8>, Layout) {
     let layout = Layout::from_size_align(size, 8).expect("a valid layout");
     let block = heap.allocate(layout).expect("the pool has room").cast::<u8>();
-    // SAFETY: new, and so long.
+    // SAFETY: new, and as long as the slice says.
     unsafe { block.write_bytes(stamp, size) };
     (block, layout)
 }
@@ -113,7 +115,7 @@ mod pi_futex {
         static ALLOWED: AtomicBool = AtomicBool::new(true);
         let holder = std::thread::spawn(|| {
             LOCK.with(|| {
-                // SAFETY: takes nothing, can't fail.
+                // SAFETY: the call takes no argument and can't fail.
                 let id = unsafe { libc::gettid() };
                 let before = priority(id);
                 HOLDER.store(id, Ordering::SeqCst);

@@ -1,5 +1,5 @@
-//! Every misuse of the list in `docs/design.md` is refused with its own error, through every call
-//! that takes a pointer, and the region's bytes are the same before and after.
+//! Every misuse of the list in `docs/design.md` is refused with its own error, by every call that
+//! takes a pointer, and the region's bytes are the same before and after.
 
 use core::alloc::Layout;
 use core::mem::MaybeUninit;
@@ -13,7 +13,7 @@ use evenfit::{
 /// Enough for two slabs of the widest geometry.
 const REGION_BYTES: usize = 16 << 10;
 
-/// A region on the heap, so that its bytes can be read behind the pool's back.
+/// A region whose bytes the test can read without the heap's knowledge.
 struct Region(NonNull<u8>);
 
 impl Region {
@@ -85,7 +85,7 @@ impl<T: Tiers, G: Geometry> Tried<T, G> {
         assert_eq!(self.heap.check(), Ok(()));
     }
 
-    /// Hands in `ptr` as `told` to every call with a layout.
+    /// Passes `ptr` with the layout `told` to every call with a layout.
     fn refused_as(&mut self, ptr: NonNull<u8>, told: Layout, expected: FreeError) {
         let larger = layout(told.size().min(1 << 20) + 400, told.align().min(4096));
         let smaller = layout(told.size() / 3, told.align().min(4096));
@@ -100,7 +100,7 @@ impl<T: Tiers, G: Geometry> Tried<T, G> {
         });
     }
 
-    /// Hands in pointers into a live block of four granules, at granules and between them.
+    /// Passes pointers into a live block of four granules, at granules and between them.
     fn refused_inside(&mut self, block: NonNull<u8>, told: Layout) {
         let granule = G::GRANULE_BYTES;
         for offset in [1, granule / 2, granule, granule + 1, 2 * granule, 4 * granule - 1] {
@@ -108,7 +108,7 @@ impl<T: Tiers, G: Geometry> Tried<T, G> {
         }
     }
 
-    /// Hands in `ptr` to every call there is.
+    /// Passes `ptr` to every call with a pointer.
     fn refused(&mut self, ptr: NonNull<u8>, told: Layout, expected: FreeError) {
         self.refused_as(ptr, told, expected);
         // SAFETY: misuse, which the heap promises to refuse.
@@ -170,7 +170,8 @@ fn every_misuse_of_blocks<G: Geometry>() {
     tried.free(blocks[7], asked);
     tried.refused(blocks[7], asked, FreeError::AlreadyFree);
 
-    // After reuse: the old pointer now lies inside another block; or at its start, with another size.
+    // After reuse: the old pointer now lies inside another block; or at its start, with another
+    // size.
     let longer = layout(8 * granule, 1);
     let reused = tried.allocate(longer);
     assert_eq!(reused, blocks[1]);
@@ -186,7 +187,7 @@ fn every_misuse_of_blocks<G: Geometry>() {
     }
     tried.refused_alignments(blocks[4], asked.size());
 
-    // What was right all along still is.
+    // Correct calls still succeed.
     for block in [blocks[0], blocks[3], blocks[4], blocks[5], blocks[6]] {
         tried.free(block, asked);
     }
@@ -218,7 +219,7 @@ fn every_misuse_of_slots<G: Geometry>() {
     tried.free(block, block_size);
     tried.refused(block, block_size, FreeError::AlreadyFree);
 
-    // Slots that were never handed out, and the end of the slab that is none.
+    // Slots that were never allocated, and the end of the slab, which is no slot.
     tried.refused(at(slots[0], 20 * asked.size()), asked, FreeError::AlreadyFree);
 
     tried.refused_inside(slots[4], asked);
@@ -257,7 +258,7 @@ fn corrupt_link<T: Tiers, G: Geometry>(size: usize) {
     assert!(heap.check().is_err(), "check names the damage");
     let bytes = region.bytes();
     let stats = heap.stats();
-    // SAFETY: live blocks, whose free neighbour is damaged: they stay live.
+    // SAFETY: live blocks, whose free neighbour was overwritten, so they stay live.
     unsafe {
         for block in [blocks[0], blocks[2]] {
             let refused = heap.try_deallocate(block, asked);
@@ -281,11 +282,13 @@ fn a_corrupt_link_is_refused() {
     corrupt_link::<WithSlabs, Standard>(600);
 }
 
-/// How far from the start of a free block, in granules, a pointer into it is told from one into a used block.
+/// How many granules from the start of a free block a pointer into it can be told from one into a
+/// used block.
 const TOLD_GRANULES: usize = usize::BITS as usize - 8;
 
-/// Every granule of long and short blocks, used and free: a pointer there is named for what it points into; in the middle of a long
-/// free block, where a constant number of steps can't tell, it is named as one into a used block.
+/// A pointer to any granule of long and short blocks, used and free, is refused with the error for
+/// the block that it points into. In the middle of a long free block, constant time can't tell, and
+/// it is refused like one into a used block.
 fn every_granule<G: Geometry>() {
     let mut region = vec![MaybeUninit::uninit(); 100 << 10];
     let mut heap = Builder::<BlocksOnly, G>::new().build(&mut region).unwrap();

@@ -1,4 +1,5 @@
-//! The nightly compiler's `Allocator`: `RUSTC_BOOTSTRAP=1 cargo test -p evenfit --features nightly`.
+//! The nightly compiler's `Allocator`: `RUSTC_BOOTSTRAP=1 cargo test -p evenfit --features
+//! nightly`.
 #![cfg(feature = "nightly")]
 #![feature(allocator_api, btreemap_alloc)]
 

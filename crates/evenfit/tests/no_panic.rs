@@ -1,13 +1,13 @@
-//! What is, and what is not, linked into a `no_std` release build of the library.
+//! What is linked into a `no_std` release build of the library, and what isn't.
 //!
-//! The probe is a shared library without the standard library whose panic handler calls a function
-//! that doesn't exist. The linker is told to accept no undefined symbol: so it links only if no
+//! The probe is a shared library without the standard library. Its panic handler calls a function
+//! that doesn't exist, and the linker is told to accept no undefined symbol. So it links only if no
 //! panic can be reached from the operations that it exports.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// Every public operation, exported so that nothing of it is left out.
+/// Every public operation, exported so that all of it is linked.
 const PROBE: &str = r#"
 #![no_std]
 use core::alloc::{GlobalAlloc, Layout};
@@ -250,7 +250,7 @@ fn rustc(directory: &Path, arguments: &[&str]) -> Output {
         .expect("the compiler that built this test runs")
 }
 
-/// Builds the library and then `probe` against it; whether that links.
+/// Builds the library and then `probe` with it. True if that links.
 fn links(directory: &Path, probe: &str) -> Output {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs");
     let source = source.to_str().expect("a path in UTF-8");
@@ -295,7 +295,7 @@ fn fresh_directory(name: &str) -> PathBuf {
     directory
 }
 
-/// `memcpy` and its like, which `core` expects of every target.
+/// `memcpy` and similar functions, which `core` expects of every target.
 const MEMORY: &str = r#"
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, len: usize) -> *mut u8 {
@@ -352,7 +352,7 @@ fn one_reachable_panic_is_noticed() {
     assert!(!linked.status.success() && said.contains("a_panic_is_reachable"), "{said}");
 }
 
-/// With the default features the library pulls no crate at all.
+/// With the default features the library depends on no crate.
 #[test]
 fn the_library_pulls_no_crate_by_default() {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");

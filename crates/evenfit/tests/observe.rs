@@ -1,4 +1,5 @@
-//! What another process sees of a heap: the same blocks as the heap itself, and an end whatever it is given.
+//! What another process sees of a heap: the same blocks as the heap itself, and an end of the walk
+//! whatever the copy contains.
 #![cfg(target_pointer_width = "64")]
 
 use core::alloc::Layout;
@@ -103,7 +104,7 @@ fn a_copy_shows_the_same_blocks_of_every_geometry() {
     }
 }
 
-/// The rest isn't in the directory, so its length must come with the counters.
+/// The directory doesn't have the rest's length, so it must come with the counters.
 #[test]
 fn a_copy_shows_the_rest() {
     let mut region = vec![MaybeUninit::uninit(); 64 << 10];
@@ -132,7 +133,8 @@ fn with_rest(counters: &Counters, rest: [u64; 2]) -> Counters {
     counters
 }
 
-/// A slab can start in the last segment below the top only as the last of slabs in a row: its descriptor is the copy's last.
+/// A slab can start in the last segment below the top only as the last of several slabs in a row.
+/// Its descriptor is then the last in the copy.
 #[test]
 fn a_copy_shows_the_slab_before_the_top() {
     let slot = Layout::new::<[u64; 32]>();
@@ -191,11 +193,12 @@ fn a_torn_copy_of_every_geometry_is_walked_to_an_end() {
     a_torn_copy_is_walked_to_an_end::<BlocksOnly, Compact>();
 }
 
-/// Nothing beyond the copy is read: it ends where inaccessible memory slab_starts, and says what leads the walk as far as can be.
+/// Nothing beyond the copy is read. The copy ends at inaccessible memory, and contains what leads
+/// the walk as far as possible.
 #[test]
 fn nothing_beyond_the_copy_is_read() {
     const PAGES_BYTES: usize = 64 << 10;
-    // SAFETY: a new mapping, whose last page nobody may touch.
+    // SAFETY: a new mapping, whose last page is made inaccessible.
     let guarded = unsafe {
         let base = libc::mmap(
             core::ptr::null_mut(),
@@ -244,7 +247,7 @@ fn nothing_beyond_the_copy_is_read() {
     unsafe { libc::munmap(guarded.as_mut_ptr().cast(), PAGES_BYTES + 4096) };
 }
 
-/// The number of each geometry, and an address of begins where it has slabs.
+/// The number of each geometry, and an address of slab starts where it has slabs.
 fn geometries() -> [(u64, u64); 5] {
     fn number<G: Geometry>() -> u64 {
         let mut region = [MaybeUninit::uninit(); 4096];

@@ -1,5 +1,6 @@
-//! The heap against a shadow of it: random requests, frees, reallocations and misuse, every content patterned, the whole heap checked.
-//! Nothing here knows how the heap keeps its promises but for how sizes are rounded.
+//! The heap against a model of it: random requests, frees, reallocations and misuse. Every block's
+//! content is a pattern, and the whole heap is checked. Nothing here knows how the heap works,
+//! except how sizes are rounded.
 
 use std::alloc::Layout;
 use std::collections::BTreeMap;
@@ -19,11 +20,11 @@ fn layout(size: usize, align: usize) -> Layout {
 struct Live {
     layout: Layout,
     pattern: u8,
-    /// As long as the heap said.
+    /// The length of the slice that the heap returned.
     len: usize,
 }
 
-/// A heap, and what must be in it.
+/// A heap, and the blocks that must be in it.
 struct Shadow<'pool, T: Tiers, G: Geometry> {
     heap: Heap<'pool, T, G>,
     region: (NonNull<u8>, usize),
@@ -76,7 +77,7 @@ impl<T: Tiers, G: Geometry> Shadow<'_, T, G> {
             assert!(address + block.len() <= behind, "overlaps the block behind");
         }
         self.pattern = self.pattern.wrapping_add(1);
-        // SAFETY: the block is new, and the test's alone.
+        // SAFETY: the block is new, and only the test uses it.
         unsafe { block.cast::<u8>().write_bytes(self.pattern, block.len()) };
         let live = Live { layout, pattern: self.pattern, len: block.len() };
         self.live.insert(address, live);
@@ -99,7 +100,7 @@ impl<T: Tiers, G: Geometry> Shadow<'_, T, G> {
             Ok(block) => self.insert(block, layout),
             Err(error) => {
                 assert!(matches!(error, AllocError::OutOfMemory | AllocError::TooLarge), "{error}");
-                // A long one may miss what its own bin holds behind its first block.
+                // A long request may miss a block that its own bin has behind the first one.
                 let is_exact = layout.size() < 16 * G::GRANULE_BYTES
                     && layout.align() <= G::ALIGN_BYTES
                     && !self.heap.has_slabs();
@@ -143,7 +144,7 @@ impl<T: Tiers, G: Geometry> Shadow<'_, T, G> {
             1 => unsafe { ptr.write_bytes(0xFF, live.len) },
             _ => {}
         }
-        // Any size up to what was handed out is the block's.
+        // Any size up to the length of the slice returned is valid for the block.
         let size = if self.random.usize(..4) == 0 {
             live.len.max(live.layout.size())
         } else {
@@ -208,7 +209,7 @@ impl<T: Tiers, G: Geometry> Shadow<'_, T, G> {
         }
     }
 
-    /// To shrink never fails.
+    /// Shrinking never fails.
     fn shrink(&mut self) {
         let (address, live) = self.any_live();
         let new = layout(self.random.usize(..live.layout.size() + 1), live.layout.align());
@@ -231,7 +232,7 @@ impl<T: Tiers, G: Geometry> Shadow<'_, T, G> {
         let bytes = || unsafe { std::slice::from_raw_parts(base.as_ptr(), region_bytes) }.to_vec();
         let (before, stats) = (bytes(), self.heap.stats());
         let ptr = NonNull::new(address as *mut u8).unwrap();
-        // SAFETY: what is no live block is refused.
+        // SAFETY: a pointer to no live block is refused.
         let answer = unsafe { self.heap.try_deallocate(ptr, layout) };
         let error =
             answer.expect_err(&format!("accepted {:#x}, {layout:?}", address.wrapping_sub(pool)));
@@ -274,8 +275,9 @@ impl<T: Tiers, G: Geometry> Shadow<'_, T, G> {
                 };
                 let ptr = NonNull::new(address as *mut u8).unwrap();
                 let usable = self.heap.usable_size(ptr).unwrap();
-                // Sizes between what was asked for and what was handed out are the block's; in a slot that was kept, those
-                // between its classes. A block may be one granule longer than need be.
+                // Sizes between the request and the length returned are valid for the block. For a
+                // slot that was kept, those between its two classes are. A block may be one granule
+                // longer than necessary.
                 let least = rounded::<G>(live.layout.size().min(size));
                 if (least..=usable).contains(&rounded::<G>(size))
                     || rounded::<G>(size) + G::GRANULE_BYTES == usable

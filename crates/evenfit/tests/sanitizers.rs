@@ -1,8 +1,9 @@
-//! Features `asan` and `valgrind`: a faulty program's report names the fault's address inside the pool, and a correct
-//! program's is empty.
+//! Features `asan` and `valgrind`: the report on a faulty program names the fault's address inside
+//! the pool, and a correct program has no report.
 //!
-//! `sanitizers/program.rs` is built twice by the compiler itself, so that nothing else is instrumented or linked. Where
-//! AddressSanitizer's runtime or Valgrind is missing, the tests say so and pass.
+//! `sanitizers/program.rs` is built twice by calling the compiler directly, so that nothing else is
+//! instrumented or linked. If AddressSanitizer's runtime or Valgrind is missing, the tests say so
+//! and pass.
 
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
@@ -11,7 +12,7 @@ use std::process::{Command, Output};
 
 use evenfit_verify::sanitizer::Run;
 
-/// The faults at which the program prints an address that is then touched.
+/// The faults before which the program prints the address that it then accesses.
 const FAULTS: [&str; 18] = [
     "block-after-free",
     "slot-after-free",
@@ -45,7 +46,8 @@ fn rustc(arguments: &[&str]) -> Output {
         .expect("the compiler that built this test runs")
 }
 
-/// Builds the library with `feature`, and the program against it. `Err`: the compiler's last words.
+/// Builds the library with `feature`, and the program with it. `Err`: the end of the compiler's
+/// output.
 fn build(feature: &str, flags: &[&str]) -> Result<PathBuf, String> {
     let crate_directory = Path::new(env!("CARGO_MANIFEST_DIR"));
     let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join(feature);

@@ -18,13 +18,13 @@ fn layout(bytes: usize) -> Layout {
 /// Writes a pattern that tells where each byte was.
 fn fill(ptr: *mut u8, bytes: usize) {
     for i in 0..bytes {
-        // SAFETY: the caller's block has so many bytes.
+        // SAFETY: the caller's block has this length.
         unsafe { ptr.add(i).write((i * 31 % 251) as u8) };
     }
 }
 
 fn holds_pattern(ptr: *const u8, bytes: usize) -> bool {
-    // SAFETY: the caller's block has so many bytes, which were written.
+    // SAFETY: the caller's block has this length, and was written.
     (0..bytes).all(|i| unsafe { ptr.add(i).read() } == (i * 31 % 251) as u8)
 }
 
@@ -117,12 +117,13 @@ fn the_out_of_memory_hook_frees_and_the_request_succeeds() {
     let block = HEAP.allocate(layout(10_000)).expect("the cache was dropped");
     assert_eq!(ASKED.load(Ordering::Relaxed), 1);
     HEAP.allocate(layout(100)).expect("room behind the block");
-    // Growing asks as well, and is told to fail.
-    // SAFETY: the block is live with this layout; it stays so, since the call fails.
+    // Growing calls the hook too, and is told to fail.
+    // SAFETY: the block is live with this layout. It stays so, since the call fails.
     let grown = unsafe { HEAP.reallocate(block.cast(), layout(10_000), layout(15_800)) };
     assert_eq!(grown, Err(AllocError::OutOfMemory.into()));
     assert_eq!(ASKED.load(Ordering::Relaxed), 2);
-    // What the whole pool could not serve is asked for too: a hook may make a pool longer.
+    // The hook is also called for a request that the whole pool can't serve, since it may make the
+    // pool longer.
     assert_eq!(HEAP.allocate(layout(20_000)), Err(AllocError::TooLarge));
     assert_eq!(ASKED.load(Ordering::Relaxed), 3);
     HEAP.set_out_of_memory_hook(None);
@@ -221,7 +222,8 @@ fn a_region_extends_by_what_follows_it() {
     assert_eq!(heap.allocate(large), Err(AllocError::TooLarge));
     let (before, mut grown_bytes) = (heap.stats().pool_bytes, 0);
     for added_bytes in [7, 9, 20_000, 30_001, 100_000] {
-        // SAFETY: as above; the last one is cut to what the map was made for, which is the region.
+        // SAFETY: each extension lies in the region; the last one is cut to what the map was made
+        // for, which is the region.
         grown_bytes += unsafe { heap.extend(added_bytes) };
         let stats = heap.stats();
         assert_eq!(stats.pool_bytes, before + grown_bytes);
@@ -249,7 +251,7 @@ fn reset_gives_all_back_at_once() {
             let Ok(block) = heap.allocate(size) else {
                 break;
             };
-            // SAFETY: the block is new and so long.
+            // SAFETY: the block is new and as long as the slice says.
             unsafe { block.cast::<u8>().write_bytes(0xFF, size.size()) };
             blocks.push((block.cast::<u8>(), size));
         }
@@ -354,7 +356,8 @@ fn a_pool_with_slabs_extends_and_resets_behind_its_lock() {
             count += 1;
         }
         assert_eq!(heap.check(), Ok(()));
-        // SAFETY: as above; more than the map was made for is cut off.
+        // SAFETY: the extensions lie in the region; what is more than the map was made for is cut
+        // off.
         unsafe { heap.extend(1 << 20) };
     }
     assert!(heap.stats().pool_bytes > 3 * pool_bytes && count > 20_000);
@@ -387,7 +390,7 @@ fn has_slab<const BYTES: usize, T: Tiers, G: evenfit::Geometry>(
     heap.inspect(|heap| heap.blocks().any(is_slab)).expect("built by the first request")
 }
 
-/// The least heap that compiles serves requests, whatever its tiers.
+/// The smallest heap that compiles serves requests, whatever its tiers.
 #[test]
 fn the_smallest_static_heap_is_one() {
     static BLOCKS: StaticHeap<1024, SpinLock, BlocksOnly, Standard> = StaticHeap::new();
@@ -401,7 +404,8 @@ fn the_smallest_static_heap_is_one() {
     COMPACT.allocate(layout(700)).expect("room");
 }
 
-/// However full the pool, a block is made smaller: a slot stays where it is, if there is no smaller one to be had.
+/// However full the pool is, a block can be made smaller. A slot stays where it is if there is no
+/// smaller one.
 #[test]
 fn to_make_a_block_smaller_never_fails() {
     static HEAP: StaticHeap<{ 128 << 10 }, SpinLock, WithSlabs, Standard> = StaticHeap::new();

@@ -1,6 +1,7 @@
-//! Slabs slot by slot: every slot of every class, by every call that knows of them, in each geometry that has slabs.
+//! Slabs slot by slot: every slot of every class, by every call that deals with slots, in each
+//! geometry that has slabs.
 //!
-//! What the classes are is asked of the heap itself: see [`classes`].
+//! The classes are found out from the heap itself: see [`classes`].
 
 use core::alloc::Layout;
 use core::mem::MaybeUninit;
@@ -41,13 +42,13 @@ fn allocate<G: Geometry>(heap: &mut SlabHeap<'_, G>, layout: Layout) -> NonNull<
     heap.allocate(layout).expect("room").cast()
 }
 
-/// The slabs that the heap has, in address order.
+/// The heap's slabs, in address order.
 fn slabs<G: Geometry>(heap: &SlabHeap<'_, G>) -> Vec<Block> {
     let is_slab = |block: &Block| matches!(block.state, BlockState::Slab { .. });
     heap.blocks().filter(is_slab).collect()
 }
 
-/// How many slots of each of them are used.
+/// How many slots of each slab are used.
 fn used_slots<G: Geometry>(heap: &SlabHeap<'_, G>) -> Vec<usize> {
     let of = |slab: Block| match slab.state {
         BlockState::Slab { used_slots, .. } => used_slots,
@@ -76,8 +77,8 @@ impl Class {
     }
 }
 
-/// The classes, smallest first: a size is of a class if its request opens a slab, the walk says of which slots, and a slab has
-/// as many as fit before a second is opened.
+/// The classes, smallest first. A size belongs to a class if its request opens a slab; the walk
+/// says how long the slots are. The number of slots is counted until a second slab is opened.
 fn classes<G: Geometry>() -> Vec<Class> {
     let mut region = region();
     let mut heap = heap::<G>(&mut region);
@@ -156,8 +157,8 @@ impl FreedBy {
     }
 }
 
-/// Fills two slabs and one slot more, and frees all in each order: every count exact, every second free refused, and each slot
-/// to be had again.
+/// Fills two slabs and one more slot, and frees all in each order. Every count is exact, every
+/// second free is refused, and each slot can be allocated again.
 fn every_slot<G: Geometry>(by: FreedBy) {
     for class in classes::<G>() {
         for order in orders(2 * class.slots) {
@@ -184,7 +185,8 @@ fn every_slot_in_order<G: Geometry>(class: Class, by: FreedBy, order: &[usize]) 
     for (count, &index) in order.iter().enumerate() {
         let slot = slots[index];
         freed[index / class.slots] += 1;
-        // The slab of the last slot is a free block then, in which constant time can't tell what was a block.
+        // The slab of the last slot is then a free block, where constant time can't tell what was a
+        // block.
         let is_closed = freed[index / class.slots] == class.slots;
         // SAFETY: live, and not used again; the second is refused.
         let [first, second] = unsafe { [(); 2].map(|()| by.free(&mut heap, slot, layout)) };
@@ -224,7 +226,7 @@ fn every_slot_of_every_class_without_a_layout() {
     in_each_geometry!(every_slot(FreedBy::PointerAlone));
 }
 
-/// With a layout of another class, or at any place but a slot's start, a slot isn't freed.
+/// A slot isn't freed with a layout of another class, or at any address but its start.
 #[test]
 fn a_slot_is_freed_as_one_of_its_own_class_only() {
     fn test<G: Geometry>() {
@@ -266,7 +268,8 @@ fn a_slot_is_freed_as_one_of_its_own_class_only() {
     in_each_geometry!(test());
 }
 
-/// C's requests: aligned for any type, where they are while their class serves the new size, moved with their content else.
+/// C's requests: aligned for any type. They stay where they are while their class serves the new
+/// size, otherwise they move with their content.
 #[test]
 fn requests_of_c_stay_in_their_slot_while_it_serves_them() {
     fn test<G: Geometry>() {
@@ -283,7 +286,7 @@ fn requests_of_c_stay_in_their_slot_while_it_serves_them() {
             let class = classes.iter().find(|class| class.serves(size));
             let is_slot = !slabs(&heap).is_empty();
             assert_eq!(is_slot, class.is_some() && align <= G::ALIGN_BYTES);
-            // SAFETY: `ptr` is live until it is reallocated or freed, and so long.
+            // SAFETY: `ptr` is live until it is reallocated or freed, and has this length.
             unsafe {
                 ptr.write_bytes(0xA5, block.len());
                 let Some(class) = class.filter(|_| is_slot) else {
@@ -292,7 +295,7 @@ fn requests_of_c_stay_in_their_slot_while_it_serves_them() {
                     continue;
                 };
                 for within in [class.sizes.0, size, class.sizes.1] {
-                    // What is aligned to 8 only can't become what is aligned to 16.
+                    // A block aligned only to 8 can't become one aligned to 16 in place.
                     if within <= 8 || G::ALIGN_BYTES > 8 {
                         assert_eq!(heap.realloc(ptr, within), Ok(block), "{size} to {within}");
                     }
@@ -322,7 +325,8 @@ fn fill<G: Geometry>(heap: &mut SlabHeap<'_, G>) {
     assert_eq!(heap.largest_free(), 0);
 }
 
-/// A pool that is full but for slots: the largest request that succeeds is a slot of the largest class with one free.
+/// In a pool that is full except for slots, the largest request that succeeds is a slot of the
+/// largest class with a free one.
 #[test]
 fn the_largest_request_may_be_a_slot() {
     fn test<G: Geometry>() {
@@ -347,8 +351,8 @@ fn the_largest_request_may_be_a_slot() {
     in_each_geometry!(test());
 }
 
-/// To make a slot smaller never fails: where no smaller one is to be had it stays, and may be freed as of either class, but of
-/// none below or above.
+/// Making a slot smaller never fails. If there is no smaller one it stays, and may be freed as of
+/// either class or one between, but not of a smaller or larger one.
 #[test]
 fn a_slot_that_is_made_smaller_in_a_full_pool_stays() {
     fn test<G: Geometry>() {
@@ -383,13 +387,13 @@ fn a_slot_that_is_made_smaller_in_a_full_pool_stays() {
     in_each_geometry!(test());
 }
 
-/// Fills the slab that is open already.
+/// Fills the slab that is already open.
 fn allocate_slot_of<G: Geometry>(heap: &mut SlabHeap<'_, G>, class: &Class) -> bool {
     let is_open = used_slots(heap).iter().sum::<usize>() < class.slots;
     is_open && heap.allocate(class.layout()).is_ok()
 }
 
-/// An empty slab makes room for a block where nothing else does, at the block's alignment.
+/// An empty slab makes room for a block if nothing else does, at the block's alignment.
 #[test]
 fn an_empty_slab_serves_a_block_where_nothing_else_does() {
     fn test<G: Geometry>() {
@@ -439,7 +443,8 @@ fn a_slab_with_only_its_last_slot_free_serves_it() {
     in_each_geometry!(test());
 }
 
-/// Slots serve alignments up to the geometry's, blocks those above; either way a block is freed once, by its own alignment.
+/// Slots serve alignments up to the geometry's, blocks those above; either way a block is freed
+/// once, by its own alignment.
 #[test]
 fn slots_serve_the_alignment_of_all_blocks() {
     fn test<G: Geometry>() {
@@ -478,7 +483,7 @@ fn slots_serve_the_alignment_of_all_blocks() {
     in_each_geometry!(test());
 }
 
-/// Before and behind the slabs and in what a slab has left over, no pointer is a slot.
+/// No pointer before or behind the slabs, or into the bytes that a slab has left over, is a slot.
 #[test]
 fn beside_slots_nothing_is_one() {
     in_each_geometry!(beside_slots());

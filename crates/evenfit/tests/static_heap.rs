@@ -44,12 +44,12 @@ fn collections_and_threads_live_in_the_pool() {
 #[test]
 fn a_request_beyond_the_pool_gives_null() {
     let layout = Layout::from_size_align(POOL_BYTES, 16).expect("a valid layout");
-    // SAFETY: the layout has a size; the answer is only looked at.
+    // SAFETY: the layout has a size; the pointer is only compared.
     let block = unsafe { EVENFIT_TEST_HEAP.alloc(layout) };
     assert!(block.is_null());
 }
 
-/// Reads the sections of this very executable: the pool must take no room in the file.
+/// Reads the sections of this executable: the pool must take no room in the file.
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 #[test]
 fn the_pool_stays_in_bss() {
@@ -64,7 +64,7 @@ fn the_pool_stays_in_bss() {
     assert_eq!(section.kind, elf::NOBITS);
 }
 
-/// As much of ELF64 as the test above asks.
+/// As much of the ELF64 format as the test above needs.
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 mod elf {
     pub const NOBITS: u32 = 8;

@@ -1,16 +1,18 @@
-//! What keeps the core small enough to be read in one sitting.
+//! Limits that keep the core small enough to be read in one sitting.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// How many functions allocate, free or resize: 25 were aimed at. More need a reason, and a figure.
+/// How many functions may allocate, free or resize. The aim was 25; more need a reason, and a
+/// figure.
 const WAYS_MAX: usize = 26;
 
 /// Their names, or the beginnings of their names.
 const WAYS: [&str; 9] =
     ["allocate", "close", "deallocate", "free", "move_down", "open", "re", "split", "word_changed"];
 
-/// Begins as theirs do, but only forwards, counts, links, answers a question or tells of a misuse.
+/// Names with the same beginning, of functions that only forward, count, link, answer a question or
+/// report a misuse.
 const NONE: [&str; 20] = [
     "allocate_uncounted",
     "allocate_zeroed",

@@ -1,5 +1,5 @@
-//! Not invariants but use: how much of a pool can be had. Each test is named after a failure that
-//! another allocator's green tests let through.
+//! Utilisation: how much of a pool can be allocated. Each test is named after a failure that
+//! another allocator's passing tests didn't notice.
 
 use core::alloc::Layout;
 use core::mem::MaybeUninit;
@@ -14,7 +14,7 @@ fn layout(size: usize, align: usize) -> Layout {
     Layout::from_size_align(size, align).unwrap()
 }
 
-/// A region of untouched memory; whatever its length, only what is used of it costs anything.
+/// A region of untouched memory. Whatever its length, only what is used of it costs anything.
 struct Region(Vec<MaybeUninit<u8>>);
 
 impl Region {
@@ -24,7 +24,7 @@ impl Region {
 
     fn heap<G: Geometry>(&mut self, len_bytes: usize) -> Heap<'_, BlocksOnly, G> {
         let spare = self.0.spare_capacity_mut();
-        // SAFETY: a MaybeUninit of a MaybeUninit is as good as one.
+        // SAFETY: a MaybeUninit of a MaybeUninit has the same layout, and any content is valid.
         let bytes = unsafe {
             &mut *(spare as *mut [MaybeUninit<MaybeUninit<u8>>] as *mut [MaybeUninit<u8>])
         };
@@ -86,7 +86,8 @@ fn sixteen_bytes_take_sixteen_bytes() {
     assert_eq!(count, pool_bytes / 16, "every byte was handed out");
 }
 
-/// The same with slabs: a slab keeps none of itself for bookkeeping, but a tail too short for a slot.
+/// The same with slabs: a slab uses none of its own bytes for bookkeeping, but may have a tail that
+/// is too short for a slot.
 #[test]
 fn sixteen_bytes_take_sixteen_bytes_of_a_slab() {
     let mut region = vec![MaybeUninit::uninit(); 4 << 20];
@@ -118,7 +119,8 @@ fn a_freed_block_serves_its_own_size<G: Geometry>(len_bytes: usize, size_max: us
                 let (ptr, had) = live.swap_remove(random.usize(..live.len()));
                 // SAFETY: a live block.
                 unsafe { heap.try_deallocate(ptr, had) }.unwrap();
-                // An alignment is had again only where the slack for it is.
+                // A block of larger alignment can be allocated again only if the room for aligning
+                // it is free too.
                 let again = layout(had.size(), had.align().min(G::GRANULE_BYTES));
                 let block = heap.allocate(again).expect("what was freed can be allocated again");
                 if random.usize(..3) == 0 {
@@ -144,8 +146,8 @@ fn a_freed_block_serves_its_own_size_compact() {
     a_freed_block_serves_its_own_size::<Compact>(200_000, 20_000);
 }
 
-/// mattconte/tlsf#36: alignment lost on realloc. Every way a reallocation can go is tried: in
-/// place, into the block behind, moved, and backwards.
+/// mattconte/tlsf#36: alignment lost on realloc. Every way of a reallocation is tried: in place,
+/// into the block behind, moved, and downwards.
 fn alignment_survives_reallocation<G: Geometry>() {
     let len_bytes = 300_000;
     let mut region = Region::new(len_bytes);
@@ -245,7 +247,7 @@ fn a_double_free_makes_no_two_blocks_one() {
     assert_eq!(heap.check(), Ok(()));
 }
 
-/// The exact answer, at every moment of a long run.
+/// `largest_free` is exact at every moment of a long run.
 fn largest_free_is_exact<G: Geometry>() {
     let mut region = Region::new(40_000);
     let mut heap = region.heap::<G>(40_000);
@@ -283,7 +285,7 @@ fn largest_free_is_exact_compact() {
     largest_free_is_exact::<Compact>();
 }
 
-/// The least time of several tries: what the machine's other work can't lengthen.
+/// The shortest time of several tries, which other work on the machine doesn't lengthen.
 fn least(tries: usize, mut work: impl FnMut() -> Duration) -> Duration {
     (0..tries).map(|_| work()).min().unwrap()
 }

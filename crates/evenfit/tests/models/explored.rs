@@ -1,4 +1,4 @@
-//! The models. Each runs its closure once for every execution there is.
+//! The models. Each runs its closure once for every possible execution.
 
 use std::alloc::Layout;
 use std::mem::MaybeUninit;
@@ -15,8 +15,8 @@ mod can_fail;
 /// Every interleaving of two threads.
 const ALL: Option<usize> = None;
 
-/// Of three threads, those in which running threads are interrupted so many times: most known faults need two (Musuvathi,
-/// Qadeer: Iterative context bounding, 2007).
+/// Of three threads, those interleavings in which running threads are interrupted this often. Most
+/// known faults need two interruptions (Musuvathi, Qadeer: Iterative context bounding, 2007).
 const FOUR_PREEMPTIONS: Option<usize> = Some(4);
 
 fn explore(preemptions_max: Option<usize>, model: impl Fn() + Sync + Send + 'static) {
@@ -32,7 +32,7 @@ fn explore(preemptions_max: Option<usize>, model: impl Fn() + Sync + Send + 'sta
     println!("{}: {executions:?} executions", name.unwrap_or_default());
 }
 
-/// A counter that only a lock keeps whole: loom stops where two uses aren't ordered.
+/// A counter that only a lock keeps correct: loom stops if two uses aren't ordered.
 struct Counter<L> {
     lock: L,
     count: loom::cell::UnsafeCell<usize>,
@@ -96,7 +96,7 @@ fn the_futex_excludes_two_threads() {
     excludes::<PiFutex>(1, 2);
 }
 
-/// The holder hands over to one waiter while the other still waits.
+/// The holder passes the lock to one waiter while the other still waits.
 #[test]
 fn the_futex_excludes_three_threads() {
     excludes::<PiFutex>(2, 1);
@@ -109,7 +109,7 @@ fn layout(bytes: usize) -> Layout {
 /// Allocates a block, writes it, reads it again, frees it.
 fn use_block<L: Lock>(heap: &StaticHeap<1024, L>, bytes: usize, stamp: u8) {
     let block = heap.allocate(layout(bytes)).expect("the pool has room").cast::<u8>();
-    // SAFETY: the block is live, so long, and this thread's.
+    // SAFETY: the block is live, has this length, and only this thread uses it.
     unsafe {
         block.write_bytes(stamp, bytes);
         let bytes = std::slice::from_raw_parts(block.as_ptr(), bytes);
@@ -157,7 +157,8 @@ fn a_static_heap_is_shared_by_futex() {
     shared_by_two::<PiFutex>();
 }
 
-/// The first requests of two threads race to build the heap: one builds it, and no block is lost to a second building.
+/// The first requests of two threads race to build the heap: one builds it, and no block is lost to
+/// a second building.
 #[test]
 fn a_static_heap_is_built_once() {
     explore(ALL, || {
@@ -180,7 +181,8 @@ fn region() -> &'static mut [MaybeUninit<u8>] {
     Box::leak(Box::new([MaybeUninit::uninit(); 1024]))
 }
 
-/// Two threads give an empty heap memory while a third allocates: one of them does, and the third has a block of it or none.
+/// Two threads give an empty heap memory while a third allocates: one of them does, and the third
+/// has a block of it or none.
 #[test]
 fn an_empty_heap_is_given_memory_once() {
     explore(FOUR_PREEMPTIONS, || {
@@ -223,7 +225,8 @@ fn a_moving_reallocation_keeps_what_it_moves() {
     });
 }
 
-/// Of a budget for one block, two threads never have two; whoever looks on sees no more than the limit.
+/// Two threads never have two blocks of a budget for one. A third thread that reads the counters
+/// sees no more than the limit.
 #[test]
 fn a_budget_holds_for_all_threads() {
     explore(ALL, || {
@@ -231,10 +234,10 @@ fn a_budget_holds_for_all_threads() {
         heap.stats();
         let budget = Box::leak(Box::new(heap.budget("both", 100)));
         assert_eq!(budget.stats().used_bytes, 0);
-        // Makes all of its counters.
+        // Creates all of its counters.
         assert!(budget.allocate(layout(101)).is_err());
         let first = budget.allocate(layout(8)).expect("room").cast::<u8>();
-        // SAFETY: just allocated so.
+        // SAFETY: it was just allocated with this layout.
         unsafe { budget.deallocate(first, layout(8)) };
         let budget = &*budget;
         let thread = thread::spawn(move || budget.allocate(layout(80)).ok().map(Block));
@@ -251,14 +254,14 @@ fn a_budget_holds_for_all_threads() {
     });
 }
 
-/// A block on its way between threads.
+/// A block that is passed between threads.
 struct Block(NonNull<[u8]>);
 
 // SAFETY: the block belongs to whoever has this.
 unsafe impl Send for Block {}
 
 loom::lazy_static! {
-    /// What is prepared for a hook; each execution has its own.
+    /// What a test writes for a hook to read. Each execution has its own.
     static ref PREPARED: Prepared = Prepared(loom::cell::UnsafeCell::new(0));
 }
 
@@ -267,7 +270,7 @@ struct Prepared(loom::cell::UnsafeCell<u32>);
 // SAFETY: written before the hook is set, read by the hook.
 unsafe impl Sync for Prepared {}
 
-/// What a hook reads is what was written before it was set.
+/// A hook reads what was written before it was set.
 #[test]
 fn a_hook_sees_what_was_written_before_it() {
     explore(ALL, || {
@@ -275,7 +278,7 @@ fn a_hook_sees_what_was_written_before_it() {
         let _half = heap.allocate(layout(500)).expect("room");
         // Makes the hook's cell.
         heap.set_out_of_memory_hook(None);
-        // SAFETY: no other thread yet.
+        // SAFETY: there is no other thread yet.
         PREPARED.0.with_mut(|prepared| unsafe { *prepared = 1 });
         let other = heap.clone();
         let thread = thread::spawn(move || {
@@ -293,13 +296,13 @@ fn a_hook_sees_what_was_written_before_it() {
     });
 }
 
-/// The same of the hook for misuse, which all heaps share.
+/// The same for the misuse hook, which all heaps share.
 #[test]
 fn the_misuse_hook_sees_what_was_written_before_it() {
     explore(ALL, || {
         let heap = static_heap::<SpinLock>();
         evenfit::set_misuse_hook(|_| ());
-        // SAFETY: no other thread yet.
+        // SAFETY: there is no other thread yet.
         PREPARED.0.with_mut(|prepared| unsafe { *prepared = 1 });
         let thread = thread::spawn(|| {
             // SAFETY: the hook isn't set yet, so nobody reads.

@@ -1,8 +1,8 @@
-//! Everything in evenfit that uses atomics, in every interleaving and with every value that C11's memory model lets a
-//! load return, as far as loom explores them.
+//! Everything in evenfit that uses atomics, in every interleaving and with every value that C11's
+//! memory model lets a load return, as far as loom explores them.
 //!
-//! The library is built anew with loom's atomics (`--cfg loom`), so an ordinary `cargo test` starts
-//! the models in a child, in a target directory of their own:
+//! The library is built again with loom's atomics (`--cfg loom`). So an ordinary `cargo test`
+//! starts the models in a child process, with a target directory of their own:
 //!
 //! ```sh
 //! RUSTFLAGS="--cfg loom" cargo test -p evenfit --features pi-futex --test models
@@ -11,7 +11,7 @@
 #[cfg(loom)]
 mod explored;
 
-/// Runs the models as a user would.
+/// Runs the models by the command above.
 #[cfg(not(loom))]
 #[test]
 #[cfg_attr(
@@ -24,7 +24,7 @@ fn every_model_holds() {
     let models = std::process::Command::new(cargo)
         .args(["test", "-p", "evenfit", "--test", "models"])
         .args(["--features", "pi-futex"])
-        // loom itself is slow without.
+        // loom itself is slow without optimisation.
         .args(["--config", "profile.dev.opt-level=1", "--config", "profile.dev.debug=false"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .env("RUSTFLAGS", "--cfg loom")

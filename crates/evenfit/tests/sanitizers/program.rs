@@ -1,7 +1,8 @@
-//! Built by `tests/sanitizers.rs` with AddressSanitizer or for Valgrind: commits the fault that its argument names, or none.
+//! Built by `tests/sanitizers.rs` with AddressSanitizer or for Valgrind. It commits the fault that
+//! its argument names, or none.
 //!
-//! Before a fault it prints the address that a report must name. Its unsafe blocks are either such a fault or the use of
-//! a live block that the same function allocated.
+//! Before a fault it prints the address that a report must name. Its unsafe blocks are either such
+//! a fault or the use of a live block that the same function allocated.
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::hint::black_box;
@@ -13,7 +14,8 @@ use evenfit::{
     Tiers, WithSlabs,
 };
 
-/// What the faulty programs ask for: no multiple of a granule, so there is rounding to overrun into.
+/// The size that the faulty programs allocate. It is no multiple of a granule, so that an overrun
+/// can stay within the rounding.
 const BLOCK_BYTES: usize = 1001;
 const SLOT_BYTES: usize = 100;
 
@@ -134,7 +136,8 @@ fn after_moving() {
     });
 }
 
-/// A full pool in which a block can only grow over the free one before it: the new block, and the tail left behind it.
+/// A full pool in which a block can only grow over the free one before it. Checks the new block and
+/// the tail that is left behind it.
 fn moved_backwards(heap: &mut Heap<'_>) -> (NonNull<u8>, NonNull<u8>) {
     let (small, large) = (layout(1024, 8), layout(1536, 8));
     let before = heap.allocate(small).unwrap().cast::<u8>();
@@ -217,7 +220,7 @@ fn locked_after_free() {
     touch(block, 0);
 }
 
-/// What a block has gained by growing was never written.
+/// The bytes that a block has gained by growing were never written.
 fn undefined() {
     with_slabs(|heap| {
         let (old, new) = (layout(600, 8), layout(BLOCK_BYTES, 8));
@@ -233,7 +236,7 @@ fn undefined() {
     });
 }
 
-/// Loses a block and a slot.
+/// Leaks a block and a slot.
 fn leak() {
     // Memcheck takes the pool's first block for the pool itself.
     let first = STATIC.allocate(layout(BLOCK_BYTES, 8)).unwrap().cast();
@@ -250,7 +253,7 @@ fn lose() {
     }
 }
 
-/// Leaves no copy of a lost pointer in what was the stack.
+/// Overwrites the copies of a leaked pointer that may be left on the stack.
 #[inline(never)]
 fn overwrite_stack(depth: usize) {
     let frame = black_box([depth; 64]);
@@ -260,7 +263,7 @@ fn overwrite_stack(depth: usize) {
     black_box(frame);
 }
 
-/// Every operation, every byte of every block written and read; nothing of it may be reported.
+/// Every operation, with every byte of every block written and read. Nothing may be reported.
 fn correct() {
     correct_with::<BlocksOnly>();
     correct_with::<WithSlabs>();
@@ -289,7 +292,7 @@ fn correct_with<T: Tiers>() {
             heap.reset();
             work(&mut heap);
             drop(heap);
-            // The region is its owner's again.
+            // The region belongs to its owner again.
             region.fill(MaybeUninit::new(0xAA));
         }
     }
@@ -339,7 +342,7 @@ fn concurrent(heap: &impl GlobalAlloc, thread: usize) {
     let mut random = Random(thread as u64 + 1);
     for _ in 0..300 {
         let (old, new) = (random.layout(600), random.layout(600));
-        // `GlobalAlloc` is never asked for nothing.
+        // `GlobalAlloc` is never called with a size of 0.
         let old = layout(old.size() + 1, old.align());
         let new_bytes = new.size() + 1;
         unsafe {
@@ -353,7 +356,7 @@ fn concurrent(heap: &impl GlobalAlloc, thread: usize) {
     }
 }
 
-/// A heap on the stack, whose place is used for something else afterwards.
+/// A heap on the stack, whose memory is used for something else afterwards.
 fn owned_by_value() {
     for round in 0..3u8 {
         {
@@ -477,7 +480,7 @@ fn work<T: Tiers, G: Geometry>(heap: &mut Heap<'_, T, G>) {
                 unsafe {
                     verify(block, layout.size(), tag);
                     heap.deallocate(block, layout);
-                    // Misuse is refused, and is no business of a watcher.
+                    // Misuse is refused by the heap, and must not be reported by the sanitizer.
                     assert!(heap.try_deallocate(block, layout).is_err());
                 }
             }

@@ -1,5 +1,5 @@
-//! The smallest program that allocates, reallocates and frees: what it has more than the one without an allocator is the
-//! allocator's code.
+//! The smallest program that allocates, reallocates and frees. Its size less that of the one
+//! without an allocator is the size of the allocator's code.
 #![no_std]
 
 use core::alloc::Layout;
@@ -11,7 +11,7 @@ mod allocator;
 mod static_heap;
 use allocator::Allocator;
 
-/// A heap in a static has its own.
+/// A heap in a static contains its region.
 const POOL_BYTES: usize = if cfg!(feature = "static-heap") { 0 } else { 64 * 1024 };
 static mut POOL: [MaybeUninit<u8>; POOL_BYTES] = [MaybeUninit::uninit(); POOL_BYTES];
 static mut ALLOCATOR: MaybeUninit<Allocator> = MaybeUninit::uninit();

@@ -1,4 +1,4 @@
-//! What firmware writes: a heap in a static, its lock the critical section of the processor.
+//! A heap as firmware uses it: in a static, with the processor's critical section as its lock.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::NonNull;
@@ -53,7 +53,7 @@ unsafe impl critical_section::Impl for Interrupts {
     unsafe fn release(were_on: bool) {
         #[cfg(target_arch = "arm")]
         if were_on {
-            // SAFETY: they were on before.
+            // SAFETY: interrupts were enabled before.
             unsafe { core::arch::asm!("cpsie i", options(nostack)) };
         }
         #[cfg(not(target_arch = "arm"))]

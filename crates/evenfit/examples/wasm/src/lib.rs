@@ -24,7 +24,8 @@ static HEAP: talc::wasm::WasmArenaTalc = {
     unsafe { talc::wasm::new_wasm_arena_allocator(&raw mut MEMORY) }
 };
 
-/// Counts the words of a made-up text of `words` words, `rounds` times over; the count of the most frequent one.
+/// Counts the words of a made-up text of `words` words, `rounds` times over; the count of the most
+/// frequent one.
 #[unsafe(no_mangle)]
 pub extern "C" fn most_frequent(words: u32, rounds: u32) -> u32 {
     let mut most = 0;
@@ -39,7 +40,8 @@ pub extern "C" fn most_frequent(words: u32, rounds: u32) -> u32 {
     most
 }
 
-/// Asks for more than the pool has, and for as much as it can have: 1 if only the latter is served.
+/// Requests more than the pool has, and then as much as it can serve: 1 if only the second request
+/// succeeds.
 #[unsafe(no_mangle)]
 pub extern "C" fn refuses_what_it_has_not() -> u32 {
     let mut too_much = Vec::<u8>::new();
@@ -56,7 +58,7 @@ pub extern "C" fn used_bytes() -> usize {
     HEAP.stats().used_bytes
 }
 
-/// The most bytes there ever were in live blocks.
+/// The most bytes that were in live blocks at once.
 #[cfg(feature = "evenfit")]
 #[unsafe(no_mangle)]
 pub extern "C" fn peak_used_bytes() -> usize {

@@ -1,4 +1,4 @@
-//! The models notice a lock that doesn't lock, and ones that are wrong by a single word.
+//! The models notice a lock that doesn't lock, and locks that are wrong by a single word.
 
 use evenfit::Lock;
 use evenfit::lock::PiFutex;
@@ -12,7 +12,7 @@ mod modelled;
 
 struct NoLock;
 
-// SAFETY: none; that is what is to be noticed.
+// SAFETY: none; the models must notice that.
 unsafe impl Lock for NoLock {
     const UNLOCKED: Self = Self;
 
@@ -21,7 +21,7 @@ unsafe impl Lock for NoLock {
     }
 }
 
-/// The spin lock, with its two orderings and how it takes the flag for choice.
+/// The spin lock, with a choice of its two orderings and of how it sets the flag.
 macro_rules! faulty_lock {
     ($name:ident, $acquire:ident, $release:ident, $take:expr) => {
         struct $name(AtomicBool);
@@ -60,7 +60,7 @@ fn what_is_sound_passes() {
     shared_by_two::<Sound>();
 }
 
-/// What is wrong, as a test to be run alone: a panic inside a model ends the process.
+/// The fault as a test of its own process, since a panic inside a model ends the process.
 macro_rules! wrong {
     ($($name:ident: $said:literal, $model:expr;)*) => {
         $(
