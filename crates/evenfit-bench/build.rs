@@ -1,7 +1,8 @@
 //! Compiles o1heap's C core out of the `o1heap` crate's package.
 //!
-//! Depending on that crate would need libclang for its generated bindings; its C file needs `cc` only. Cargo fetches
-//! the package, as it would for a dependency, because `o1heap-source/Cargo.toml` names it.
+//! Depending on that crate would need libclang for its generated bindings; its C file needs `cc`
+//! only. Cargo fetches the package, as it would for a dependency, because
+//! `o1heap-source/Cargo.toml` names it.
 
 use std::env;
 use std::path::PathBuf;

@@ -12,14 +12,16 @@ pub fn exit(is_good: bool) -> ! {
     }
 }
 
-/// The command line, as `-semihosting-config arg=...` gives it: the program's name, then its arguments.
+/// The command line, as `-semihosting-config arg=...` gives it: the program's name, then its
+/// arguments.
 #[allow(
     clippy::unnecessary_mut_passed,
     reason = "the debugger writes to it, whatever the signature says"
 )]
 pub fn command_line(buffer: &mut [u8; 256]) -> &str {
     let mut request = [buffer.as_mut_ptr() as usize, buffer.len()];
-    // SAFETY: the debugger writes at most `buffer.len()` bytes to the buffer, and their number to the request.
+    // SAFETY: the debugger writes at most `buffer.len()` bytes to the buffer, and their number to
+    // the request.
     let failed = unsafe { cortex_m_semihosting::syscall(nr::GET_CMDLINE, &mut request) };
     if failed != 0 {
         return "";

@@ -1,7 +1,8 @@
 //! The instructions of a piece of code, exactly.
 //!
-//! Under `-icount shift=10` the emulator lets 1,024 ns pass with every instruction, and the board's SysTick counts
-//! 25 MHz: 25.6 ticks an instruction. The same code in the same state gives the same number.
+//! Under `-icount shift=10` the emulator lets 1,024 ns pass with every instruction, and the board's
+//! SysTick counts 25 MHz: 25.6 ticks an instruction. The same code in the same state gives the same
+//! number.
 
 use cortex_m::peripheral::SYST;
 use cortex_m::peripheral::syst::SystClkSource;
@@ -47,7 +48,8 @@ impl Instructions {
         (result, count.saturating_sub(self.empty))
     }
 
-    /// Whether the emulator runs with `-icount shift=10`: a loop of known length takes what it must.
+    /// Whether the emulator runs with `-icount shift=10`: a loop of known length takes what it
+    /// must.
     pub fn are_exact(&mut self) -> bool {
         let turns = |count: u32| {
             // SAFETY: two instructions a turn, on a register of its own.

@@ -1,4 +1,5 @@
-//! What the programs for the emulated board share: the debugger's services and a counter of instructions.
+//! What the programs for the emulated board share: the debugger's services and a counter of
+//! instructions.
 #![no_std]
 
 pub mod host;

@@ -1,5 +1,5 @@
-//! Memory for what tests know of the heap. It comes from another allocator, so that a fault of the heap under test
-//! can't hide itself.
+//! Memory for what tests know of the heap. It comes from another allocator, so that a fault of the
+//! heap under test can't hide itself.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::cell::RefCell;

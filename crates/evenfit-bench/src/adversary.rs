@@ -1,8 +1,9 @@
 //! A program that looks at the addresses it gets and frees so that the holes are useless.
 //!
-//! The bad program of J. M. Robson, "Bounds for some functions concerning dynamic storage allocation", JACM 21(3),
-//! 1974: in round i it keeps only blocks that cover an address which is f modulo 2^i, chooses f so that the holes
-//! are worst, and spends what it freed on blocks twice as large. No allocator that can't move blocks escapes it.
+//! The bad program of J. M. Robson, "Bounds for some functions concerning dynamic storage
+//! allocation", JACM 21(3), 1974: in round i it keeps only blocks that cover an address which is f
+//! modulo 2^i, chooses f so that the holes are worst, and spends what it freed on blocks twice as
+//! large. No allocator that can't move blocks escapes it.
 
 use crate::load::{Load, LoadBuilder};
 use crate::peers::Peer;
@@ -15,7 +16,8 @@ pub const NAME: &str = "adversary";
 const UNIT_BYTES: usize = 64;
 /// The most live at once, in units: 1 MiB.
 const LIVE_UNITS_MAX: usize = 1 << 14;
-/// The largest block is 2^9 units, 32 KiB: by Robson's theorem 1 + 9/2 times the payload can be forced.
+/// The largest block is 2^9 units, 32 KiB: by Robson's theorem 1 + 9/2 times the payload can be
+/// forced.
 const ROUNDS: u32 = 9;
 
 /// The peak of requested bytes, whichever the allocator.
@@ -75,7 +77,8 @@ pub unsafe fn play<P: Peer>(peer: &mut P, base: *mut u8, slots: &mut [*mut u8]) 
     Some(load.finish(NAME))
 }
 
-/// Robson's choice: of the two offsets that refine `f`, the one whose kept blocks leave more space useless.
+/// Robson's choice: of the two offsets that refine `f`, the one whose kept blocks leave more space
+/// useless.
 fn worst_offset(live: &[Live], f: usize, round: u32) -> usize {
     let wasted = |f: usize| -> usize {
         let kept = live.iter().filter(|block| block.covers(f, round));

@@ -1,5 +1,5 @@
-//! Footprint: the smallest pool that serves a load, metadata inside and outside of it counted, over the peak of
-//! requested bytes.
+//! Footprint: the smallest pool that serves a load, metadata inside and outside of it counted, over
+//! the peak of requested bytes.
 
 use crate::peers::{self, About, Class, Peer, Visitor};
 use crate::region::Region;

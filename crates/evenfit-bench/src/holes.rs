@@ -1,6 +1,6 @@
-//! Does a request cost more the more holes there are? Instructions of one request among 100, 8,000 and 100,000 equal
-//! holes, each a little too small for it, when nothing else is left: a full pool is when a real-time program can least
-//! afford a search.
+//! Does a request cost more the more holes there are? Instructions of one request among 100, 8,000
+//! and 100,000 equal holes, each a little too small for it, when nothing else is left: a full pool
+//! is when a real-time program can least afford a search.
 
 use std::alloc::Layout;
 use std::time::Instant;
@@ -46,7 +46,8 @@ impl Visitor for Among {
         let layout = |size| Layout::from_size_align(size, 8).expect("8 is a power of two");
         let len_bytes = self.holes * 4096 + (1 << 20);
         let region = Region::untouched(len_bytes).map_err(|_| Missing::NeverServed)?;
-        // SAFETY: the region outlives the allocator and serves it alone; each block is freed at most once.
+        // SAFETY: the region outlives the allocator and serves it alone; each block is freed at
+        // most once.
         unsafe {
             let mut peer = P::over(region.base(), len_bytes).ok_or(Missing::NeverServed)?;
             let start = Instant::now();

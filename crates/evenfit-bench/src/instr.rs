@@ -1,5 +1,6 @@
-//! Instructions an operation, exact and robust to the machine's load: a child process of this very program replays
-//! the load under callgrind, which counts inside of `replay` only; the no-op's count is subtracted.
+//! Instructions an operation, exact and robust to the machine's load: a child process of this very
+//! program replays the load under callgrind, which counts inside of `replay` only; the no-op's
+//! count is subtracted.
 
 use std::fs;
 use std::io;
@@ -18,7 +19,8 @@ use crate::workload::{Missing, Workload};
 /// The hidden subcommand that a child runs.
 pub const CHILD: &str = "replay-child";
 
-/// Under callgrind everything takes about fifty times as long, so that a replay must be quicker than elsewhere.
+/// Under callgrind everything takes about fifty times as long, so that a replay must be quicker
+/// than elsewhere.
 const LIMIT: Duration = Duration::from_secs(1);
 
 /// A load written where children can read it; removed on drop.
@@ -209,7 +211,8 @@ impl Visitor for Child<'_> {
             return false;
         };
         let mut slots = vec![std::ptr::null_mut(); self.load.slots];
-        // SAFETY: the region outlives the allocator and serves it alone; the parent wrote a builder's load.
+        // SAFETY: the region outlives the allocator and serves it alone; the parent wrote a
+        // builder's load.
         unsafe {
             match P::over(region.base(), self.len_bytes) {
                 None => false,

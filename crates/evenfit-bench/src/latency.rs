@@ -1,6 +1,8 @@
-//! How long single operations take: the least time of each operation over several replays of the same load.
+//! How long single operations take: the least time of each operation over several replays of the
+//! same load.
 //!
-//! An interruption hits other operations in each replay; what is slow in all of them is the allocator's own doing.
+//! An interruption hits other operations in each replay; what is slow in all of them is the
+//! allocator's own doing.
 
 use std::arch::x86_64::{__rdtscp, _mm_lfence, _rdtsc};
 use std::sync::OnceLock;
@@ -101,7 +103,8 @@ impl Visitor for Timed<'_> {
     fn visit<P: Peer>(&mut self, about: About) -> Self::Out {
         let region = Region::new(self.len_bytes).map_err(|_| Missing::NeverServed)?;
         let mut slots = vec![std::ptr::null_mut(); self.load.slots];
-        // SAFETY: the region outlives the allocator and serves it alone; the load was made by a `LoadBuilder`.
+        // SAFETY: the region outlives the allocator and serves it alone; the load was made by a
+        // `LoadBuilder`.
         unsafe {
             let mut peer = P::over(region.base(), self.len_bytes).ok_or(Missing::NeverServed)?;
             for (op, least) in self.load.ops.iter().zip(&mut self.times.ticks) {

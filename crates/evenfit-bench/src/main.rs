@@ -26,7 +26,8 @@ struct Chosen {
     /// Only these allocators, separated by commas; a part of a name suffices.
     #[arg(long, global = true, value_delimiter = ',')]
     allocator: Vec<String>,
-    /// Only these loads, separated by commas: names, `recorded`, `synthetic`, files (.evt) or directories.
+    /// Only these loads, separated by commas: names, `recorded`, `synthetic`, files (.evt) or
+    /// directories.
     #[arg(long, global = true, value_delimiter = ',')]
     trace: Vec<String>,
     /// Shorter: fewer rounds, and only the first 300,000 operations where instructions are counted.
@@ -60,7 +61,8 @@ enum Measure {
     Instr,
     /// Where the instructions go, by function and line: callgrind's listing.
     Profile,
-    /// The smallest pool that serves a load, all metadata counted, over the peak of requested bytes.
+    /// The smallest pool that serves a load, all metadata counted, over the peak of requested
+    /// bytes.
     Footprint,
     /// Nanoseconds an operation: the median of interleaved rounds, the no-op replay subtracted.
     Ns,
@@ -265,7 +267,8 @@ fn synthetic_names() -> impl Iterator<Item = &'static str> {
     synthetic::NAMES.into_iter().chain([adversary::NAME])
 }
 
-/// The loads that were asked for; if none was, the recordings, and with `everything` all others too.
+/// The loads that were asked for; if none was, the recordings, and with `everything` all others
+/// too.
 fn loads(chosen: &[String], everything: bool) -> Result<Vec<Workload>, String> {
     let defaults: &[&str] = if everything { &["recorded", "synthetic"] } else { &["recorded"] };
     let chosen: Vec<&str> = chosen.iter().map(String::as_str).collect();

@@ -5,8 +5,8 @@ use std::ptr::{self, NonNull};
 
 /// Anonymous pages from the operating system, given back on drop.
 ///
-/// Always at an address of the same alignment, so that what depends on addresses repeats; and at a large one, since
-/// a buddy allocator can use no pool better than it is aligned.
+/// Always at an address of the same alignment, so that what depends on addresses repeats; and at a
+/// large one, since a buddy allocator can use no pool better than it is aligned.
 pub struct Region {
     mapping: NonNull<u8>,
     mapping_bytes: usize,
@@ -18,14 +18,16 @@ pub struct Region {
 const ALIGN_BYTES: usize = 64 << 20;
 
 impl Region {
-    /// Maps at least `len_bytes` and touches each page, so that no later measurement pays a page fault.
+    /// Maps at least `len_bytes` and touches each page, so that no later measurement pays a page
+    /// fault.
     ///
     /// # Errors
     /// When the operating system has no such memory.
     pub fn new(len_bytes: usize) -> io::Result<Self> {
         let mut region = Self::untouched(len_bytes)?;
         region.bytes().chunks_mut(4096).for_each(|page| page[0] = 0);
-        // Written with something else than zero, or the compiler may drop the store to zeroed pages.
+        // Written with something else than zero, or the compiler may drop the store to zeroed
+        // pages.
         region.bytes().chunks_mut(4096).for_each(|page| {
             page[0] = std::hint::black_box(1);
         });
@@ -80,7 +82,8 @@ impl Region {
 
 impl Drop for Region {
     fn drop(&mut self) {
-        // SAFETY: exactly the mapping made in `untouched`; no borrow of it outlives `self` by the callers' contract.
+        // SAFETY: exactly the mapping made in `untouched`; no borrow of it outlives `self` by the
+        // callers' contract.
         unsafe { libc::munmap(self.mapping.as_ptr().cast(), self.mapping_bytes) };
     }
 }

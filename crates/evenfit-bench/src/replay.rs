@@ -8,10 +8,12 @@ use crate::peers::Peer;
 
 /// Replays `ops` and says whether every request was served; stops at the first that was not.
 ///
-/// The first byte of each new block is written, as a program would. Callgrind counts inside this function only.
+/// The first byte of each new block is written, as a program would. Callgrind counts inside this
+/// function only.
 ///
 /// # Safety
-/// `slots` has an entry for every slot in `ops`; `ops` are what [`crate::load::LoadBuilder`] makes; `peer` is fresh.
+/// `slots` has an entry for every slot in `ops`; `ops` are what [`crate::load::LoadBuilder`] makes;
+/// `peer` is fresh.
 #[inline(never)]
 pub unsafe fn replay<P: Peer>(peer: &mut P, ops: &[Op], slots: &mut [*mut u8]) -> bool {
     // SAFETY: passed on.
@@ -47,8 +49,9 @@ pub unsafe fn replay_within<P: Peer>(
 /// As [`replay`], with every operation before `op` done.
 #[inline(always)]
 pub unsafe fn step<P: Peer>(peer: &mut P, op: &Op, slots: &mut [*mut u8]) -> bool {
-    // SAFETY: slots, sizes and alignments come from a `LoadBuilder`: in range, non-zero, powers of two, and every
-    // pointer taken from a slot was put there by the allocation that the load pairs it with.
+    // SAFETY: slots, sizes and alignments come from a `LoadBuilder`: in range, non-zero, powers of
+    // two, and every pointer taken from a slot was put there by the allocation that the load pairs
+    // it with.
     unsafe {
         let slot = slots.get_unchecked_mut(op.slot as usize);
         let align = 1usize << op.align_log2;

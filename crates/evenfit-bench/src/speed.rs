@@ -1,4 +1,5 @@
-//! Nanoseconds an operation: rounds over all allocators in turn, the median of each, the no-op's subtracted.
+//! Nanoseconds an operation: rounds over all allocators in turn, the median of each, the no-op's
+//! subtracted.
 
 use std::time::{Duration, Instant};
 
@@ -87,7 +88,8 @@ impl Visitor for Run<'_> {
 
     fn visit<P: Peer>(&mut self, about: About) -> f64 {
         let mut slots = vec![std::ptr::null_mut(); self.load.slots];
-        // SAFETY: the region outlives the allocator and serves it alone; the load was made by a `LoadBuilder`.
+        // SAFETY: the region outlives the allocator and serves it alone; the load was made by a
+        // `LoadBuilder`.
         unsafe {
             let mut peer =
                 P::over(self.region.base(), self.len_bytes).expect("it could be built before");

@@ -66,8 +66,8 @@ fn replaced(mut random: Random, live: usize, size: impl Fn(&mut Random) -> u32) 
     load
 }
 
-/// Sizes from 1 byte to 16 KiB, small ones likelier; up to 20,000 blocks, then random replacements at a number of
-/// live blocks that wanders.
+/// Sizes from 1 byte to 16 KiB, small ones likelier; up to 20,000 blocks, then random replacements
+/// at a number of live blocks that wanders.
 fn ramp_then_random() -> LoadBuilder {
     let mut random = Random::new(2);
     let mut load = LoadBuilder::default();
@@ -117,8 +117,8 @@ fn fifo() -> LoadBuilder {
     load
 }
 
-/// Every second block of a row is freed and something a little larger asked for, at sizes that grow: holes that
-/// nothing fits.
+/// Every second block of a row is freed and something a little larger asked for, at sizes that
+/// grow: holes that nothing fits.
 fn checkerboard() -> LoadBuilder {
     let mut load = LoadBuilder::default();
     let mut row: Vec<u32> = (0..16_000).map(|_| load.alloc(48, ALIGN_LOG2)).collect();
@@ -141,8 +141,8 @@ fn checkerboard() -> LoadBuilder {
     load
 }
 
-/// `holes` holes of 1,040 bytes, kept apart by live blocks, and requests of 1,100 bytes: more than any hole has, yet
-/// so near that a coarse bin holds them all.
+/// `holes` holes of 1,040 bytes, kept apart by live blocks, and requests of 1,100 bytes: more than
+/// any hole has, yet so near that a coarse bin holds them all.
 fn holes_just_too_small(holes: usize) -> LoadBuilder {
     let mut load = LoadBuilder::default();
     let mut to_free = Vec::new();
@@ -176,7 +176,8 @@ fn over_aligned() -> LoadBuilder {
     load
 }
 
-/// 200 vectors that double when they are full, from 32 bytes to 64 KiB, in turn; a full one is dropped.
+/// 200 vectors that double when they are full, from 32 bytes to 64 KiB, in turn; a full one is
+/// dropped.
 fn vec_growth() -> LoadBuilder {
     let mut random = Random::new(6);
     let mut load = LoadBuilder::default();
@@ -235,7 +236,8 @@ fn large_queue() -> LoadBuilder {
     load
 }
 
-/// 4,000 live blocks, random ones replaced: about half of them of 8 to 511 bytes, the others of 0.5 to 16 KiB.
+/// 4,000 live blocks, random ones replaced: about half of them of 8 to 511 bytes, the others of 0.5
+/// to 16 KiB.
 fn large_mixed() -> LoadBuilder {
     replaced(Random::new(10), 4_000, |random| {
         if random.between(0, 1) == 0 { random.between(8, 511) } else { large(random) }

@@ -1,4 +1,5 @@
-//! What is run against an allocator: a load that is known before, or an adversary that answers to what it sees.
+//! What is run against an allocator: a load that is known before, or an adversary that answers to
+//! what it sees.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,7 +10,8 @@ use crate::region::Region;
 use crate::replay::replay_within;
 use crate::{adversary, recorded, synthetic};
 
-/// Longer than this for one replay, and an allocator is left out of a measurement: it is linear in something.
+/// Longer than this for one replay, and an allocator is left out of a measurement: it is linear in
+/// something.
 pub const REPLAY_LIMIT: Duration = Duration::from_secs(4);
 
 /// Why an allocator has no figure for a load.
@@ -111,7 +113,8 @@ impl Workload {
         vec![std::ptr::null_mut(); slots]
     }
 
-    /// Whether a fresh allocator over the first `len_bytes` of `region` serves it all; `None`: not within `limit`.
+    /// Whether a fresh allocator over the first `len_bytes` of `region` serves it all; `None`: not
+    /// within `limit`.
     pub fn serves<P: Peer>(
         &self,
         region: &Region,
@@ -120,7 +123,8 @@ impl Workload {
         limit: Duration,
     ) -> Option<bool> {
         assert!(len_bytes <= region.len_bytes());
-        // SAFETY: the region outlives the allocator and serves it alone; the table is one of `slots`.
+        // SAFETY: the region outlives the allocator and serves it alone; the table is one of
+        // `slots`.
         unsafe {
             let Some(mut peer) = P::over(region.base(), len_bytes) else {
                 return Some(false);
@@ -134,8 +138,8 @@ impl Workload {
         }
     }
 
-    /// A pool with room to spare, where its size isn't what is measured: the smallest of 2, 4, 8.. times the peak
-    /// (plus 64 KiB) that serves it all, in bytes.
+    /// A pool with room to spare, where its size isn't what is measured: the smallest of 2, 4, 8..
+    /// times the peak (plus 64 KiB) that serves it all, in bytes.
     ///
     /// # Errors
     /// When none does, or not within `limit`.

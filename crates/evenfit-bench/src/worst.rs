@@ -1,7 +1,8 @@
-//! The most instructions in one operation, by stepping it: exact, and the same whatever else the machine does.
+//! The most instructions in one operation, by stepping it: exact, and the same whatever else the
+//! machine does.
 //!
-//! Stepping everything would take days. Stepped are all operations in windows spread over the load, and wherever they
-//! are, the ones that took longest in several timed replays.
+//! Stepping everything would take days. Stepped are all operations in windows spread over the load,
+//! and wherever they are, the ones that took longest in several timed replays.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,8 @@ use crate::speed::Roomy;
 use crate::workload::{Missing, Workload};
 use std::alloc::Layout;
 
-/// The most instructions of one operation of each kind, payload copies apart where the C library makes them.
+/// The most instructions of one operation of each kind, payload copies apart where the C library
+/// makes them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Worst {
     /// Of an allocation.
@@ -95,8 +97,8 @@ fn one(name: &str, workload: &Workload, sample: Sample) -> Result<Worst, Missing
     peers::with(name, &mut stepped).expect("a known name")
 }
 
-/// A change of size that moves more payload is not stepped: a copy by one repeated instruction is a step for each of
-/// its turns, and no part of the figure.
+/// A change of size that moves more payload is not stepped: a copy by one repeated instruction is a
+/// step for each of its turns, and no part of the figure.
 const COPY_BYTES_MAX: u32 = 4096;
 
 /// What is to be stepped: `true` where no limit of time may drop it.
@@ -165,7 +167,8 @@ impl Visitor for Stepped<'_> {
         let mut stepper = Stepper::new();
         let mut worst = Worst::default();
         let start = Instant::now();
-        // SAFETY: the region outlives the allocator and serves it alone; the load was made by a `LoadBuilder`.
+        // SAFETY: the region outlives the allocator and serves it alone; the load was made by a
+        // `LoadBuilder`.
         unsafe {
             let mut peer = P::over(region.base(), self.len_bytes).ok_or(Missing::NeverServed)?;
             for (op, chosen) in self.load.ops.iter().zip(self.chosen) {
@@ -178,7 +181,8 @@ impl Visitor for Stepped<'_> {
                 }
                 let count =
                     single(&mut stepper, &mut *peer, op, &mut slots).ok_or(Missing::NeverServed)?;
-                // The C library's own allocator is all library; elsewhere that is only where payload is copied.
+                // The C library's own allocator is all library; elsewhere that is only where
+                // payload is copied.
                 let instructions = if about.class == Class::Os { count.total() } else { count.own };
                 let most = worst.of(op.kind);
                 *most = (*most).max(instructions);

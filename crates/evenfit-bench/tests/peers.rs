@@ -1,4 +1,5 @@
-//! Every allocator, through its adapter, must be an allocator: aligned blocks that don't overlap and keep their bytes.
+//! Every allocator, through its adapter, must be an allocator: aligned blocks that don't overlap
+//! and keep their bytes.
 
 use std::alloc::Layout;
 
@@ -34,7 +35,8 @@ fn program() -> Load {
     load.finish("program")
 }
 
-/// Replays a load, filling every block with a byte of its own and looking whether it is still there.
+/// Replays a load, filling every block with a byte of its own and looking whether it is still
+/// there.
 struct Checked<'a>(&'a Load);
 
 impl Visitor for Checked<'_> {
@@ -46,7 +48,8 @@ impl Visitor for Checked<'_> {
         }
         let region = Region::new(32 << 20).expect("32 MiB");
         let mut blocks: Vec<*mut u8> = vec![std::ptr::null_mut(); self.0.slots];
-        // SAFETY: the region outlives the allocator; the load frees each block once, with its size and alignment.
+        // SAFETY: the region outlives the allocator; the load frees each block once, with its size
+        // and alignment.
         unsafe {
             // Not every allocator can have so much.
             let mut peer = [region.len_bytes(), COMPACT_LEN_BYTES]
@@ -82,7 +85,8 @@ impl Visitor for Checked<'_> {
                 }
                 assert!(!block.is_null(), "{}: operation {index}", about.name);
                 let aligned = block.addr().is_multiple_of(1 << op.align_log2);
-                // good_memory's and dlmalloc's `realloc` don't promise to keep more than their natural alignment.
+                // good_memory's and dlmalloc's `realloc` don't promise to keep more than their
+                // natural alignment.
                 assert!(aligned || op.kind == Kind::Realloc, "{}: operation {index}", about.name);
                 block.write_bytes(own, op.size as usize);
             }
@@ -115,7 +119,8 @@ fn a_pool_has_room_for_the_payload_at_least() {
 
 #[test]
 fn the_adversary_forces_what_robson_says() {
-    // Blocks of 1 to 2^9 units: no allocator needs less than 1 + 9/2 times the payload, less the rounding of the game.
+    // Blocks of 1 to 2^9 units: no allocator needs less than 1 + 9/2 times the payload, less the
+    // rounding of the game.
     let forced = footprint::measure(&["evenfit-blocks", "talc"], &Workload::Adversary);
     for footprint in forced {
         assert!(footprint.expect("it is served in the end") > 5.0);
@@ -130,7 +135,8 @@ fn stepping_agrees_with_itself() {
     let alloc = |of: &[Result<worst::Worst, _>], index: usize| {
         of[index].as_ref().map(|worst| worst.alloc).ok()
     };
-    // The windows are the same each time; the slowest operations may differ, the bump pointer's hardly matter.
+    // The windows are the same each time; the slowest operations may differ, the bump pointer's
+    // hardly matter.
     assert!(alloc(&first, 0) < alloc(&first, 1));
     assert!(alloc(&second, 0) < alloc(&second, 1));
 }

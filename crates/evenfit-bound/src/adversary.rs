@@ -1,7 +1,8 @@
 //! Programs that keep a contract and need as much of the pool as one can make them need.
 //!
-//! An adversary sees where the heap puts its blocks, and frees the ones that hurt most. What it gives is a plain
-//! sequence of steps: replayed in a heap of the same granule, it reaches the same places.
+//! An adversary sees where the heap puts its blocks, and frees the ones that hurt most. What it
+//! gives is a plain sequence of steps: replayed in a heap of the same granule, it reaches the same
+//! places.
 
 use rand_xoshiro::SplitMix64;
 use rand_xoshiro::rand_core::{Rng as _, SeedableRng as _};
@@ -172,11 +173,13 @@ impl<'a> Game<'a> {
     }
 }
 
-/// For demands whose blocks may have many sizes: the worst there is, as the exhaustive search shows.
+/// For demands whose blocks may have many sizes: the worst there is, as the exhaustive search
+/// shows.
 ///
-/// Begins with blocks just shorter than the largest, in a row: the holes to come. Each in turn is freed, from the
-/// last to the first, and a largest block, which doesn't fit, goes to the end of the row. Then every largest
-/// block is moved down into the joined space before it, which carries the hole up between the last two.
+/// Begins with blocks just shorter than the largest, in a row: the holes to come. Each in turn is
+/// freed, from the last to the first, and a largest block, which doesn't fit, goes to the end of
+/// the row. Then every largest block is moved down into the joined space before it, which carries
+/// the hole up between the last two.
 fn holes_moved_up<'a>(cut: Cut, demands: &'a [Demand]) -> Game<'a> {
     let mut game = Game::new(cut, demands);
     // The size at which a bin begins, so that a hole one shorter is never taken.
@@ -226,7 +229,8 @@ fn holes_moved_up<'a>(cut: Cut, demands: &'a [Demand]) -> Game<'a> {
     game
 }
 
-/// For demands of few sizes: two of the largest blocks leapfrog; into each hole they leave goes a block of `pin`.
+/// For demands of few sizes: two of the largest blocks leapfrog; into each hole they leave goes a
+/// block of `pin`.
 fn pinned_holes<'a>(cut: Cut, demands: &'a [Demand], pin: usize) -> Game<'a> {
     let mut game = Game::new(cut, demands);
     let Some(top) = (0..demands.len()).max_by_key(|&at| demands[at].max + demands[at].slack) else {

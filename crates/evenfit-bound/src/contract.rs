@@ -20,11 +20,13 @@ pub struct Site {
     pub align_bytes: u64,
     /// Most blocks live at once.
     pub most_live: u64,
-    /// Whether its blocks are reallocated to larger sizes: for the time of the move there is one block more.
+    /// Whether its blocks are reallocated to larger sizes: for the time of the move there is one
+    /// block more.
     pub grows: bool,
 }
 
-/// What a whole program allocates, and in which geometry: `standard` (unless named), `aligned`, `wide` or `compact`.
+/// What a whole program allocates, and in which geometry: `standard` (unless named), `aligned`,
+/// `wide` or `compact`.
 ///
 /// ```
 /// let contract = evenfit_bound::Contract::parse(r#"

@@ -1,12 +1,14 @@
 //! Every program there is, for small parameters: the exact pool that none of them can exhaust.
 //!
-//! States of the pool are visited breadth first, each once, with a state's identity being all that a policy can see:
-//! the pieces in address order and the order of its free lists. Programs do whatever their demands allow.
+//! States of the pool are visited breadth first, each once, with a state's identity being all that
+//! a policy can see: the pieces in address order and the order of its free lists. Programs do
+//! whatever their demands allow.
 //!
-//! Where a policy takes the end of the pool only when nothing else fits, pools of all lengths behave alike until the
-//! shorter one fails; so one search without an end tells the exact minimum: the furthest granule ever reached.
-//! evenfit's block tier grows blocks into the end and looks there before it looks for a longer hole for an aligned block, so
-//! that a longer pool may fail where a shorter one doesn't. Its minimum is the shortest pool from which on none fails: searched
+//! Where a policy takes the end of the pool only when nothing else fits, pools of all lengths
+//! behave alike until the shorter one fails; so one search without an end tells the exact minimum:
+//! the furthest granule ever reached. evenfit's block tier grows blocks into the end and looks
+//! there before it looks for a longer hole for an aligned block, so that a longer pool may fail
+//! where a shorter one doesn't. Its minimum is the shortest pool from which on none fails: searched
 //! downwards from one that is proved safe.
 
 mod space;
@@ -30,12 +32,14 @@ pub enum Rule {
     FirstFit,
     /// The smallest free piece that is large enough, the lowest of several.
     BestFit,
-    /// o1heap's half fit: a block is a power of two of granules, so many of them its header; bins by powers of two.
+    /// o1heap's half fit: a block is a power of two of granules, so many of them its header; bins
+    /// by powers of two.
     HalfFit {
         /// Granules of a block that aren't the program's.
         header: u64,
     },
-    /// A binary buddy system over aligned powers of two, as SQLite's memsys5: the lowest of the smallest that fit.
+    /// A binary buddy system over aligned powers of two, as SQLite's memsys5: the lowest of the
+    /// smallest that fit.
     Buddy,
 }
 
@@ -116,7 +120,8 @@ pub const POOL_MAX: u64 = u16::MAX as u64 / 2;
 /// The most demands that blocks can be told apart by.
 pub const DEMANDS_MAX: usize = u8::MAX as usize;
 
-/// There are more states than allowed, a pool longer than [`POOL_MAX`] or more than [`DEMANDS_MAX`] demands.
+/// There are more states than allowed, a pool longer than [`POOL_MAX`] or more than [`DEMANDS_MAX`]
+/// demands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooMany {
     /// How many were allowed.
@@ -134,7 +139,8 @@ pub fn smallest(rule: Rule, programs: &Programs, states_max: usize) -> Result<Ex
     }
 }
 
-/// Downwards from a pool that is safe: by proof, or since no program finds the top of any longer one too short.
+/// Downwards from a pool that is safe: by proof, or since no program finds the top of any longer
+/// one too short.
 fn smallest_of_evenfit(cut: Cut, programs: &Programs, states_max: usize) -> Result<Exact, TooMany> {
     let rule = Rule::Evenfit(cut);
     let too_many = TooMany { states: states_max };
@@ -240,7 +246,8 @@ pub(crate) trait Simulated: Clone {
     fn resize(&mut self, start: u64, granules: u64) -> bool;
 }
 
-/// The state of a pool in bytes: of each piece, in address order, its length, its owner and one detail more.
+/// The state of a pool in bytes: of each piece, in address order, its length, its owner and one
+/// detail more.
 fn key_of(pieces: impl Iterator<Item = (u64, u8, u8)>) -> Rc<[u8]> {
     pieces
         .flat_map(|(len, owner, detail)| {
@@ -417,9 +424,10 @@ fn new_block(before: &impl Simulated, after: &impl Simulated) -> u64 {
     after.blocks().into_iter().find(is_new).map_or(0, |block| block.start)
 }
 
-/// Places a program's blocks one after the other in a pool of `end` granules, without an end if there is none: for
-/// tests that compare `rule` with a real heap. The start of every block when it was allocated or resized; `None` where
-/// that failed. What is done to a block that was never there is nothing.
+/// Places a program's blocks one after the other in a pool of `end` granules, without an end if
+/// there is none: for tests that compare `rule` with a real heap. The start of every block when it
+/// was allocated or resized; `None` where that failed. What is done to a block that was never there
+/// is nothing.
 pub fn placements(
     rule: Rule,
     end: Option<u64>,

@@ -2,7 +2,8 @@
 
 /// The granule and the bins of a heap: all that its bounds depend on.
 ///
-/// Those named are the heap's on 64-bit machines. On 32-bit ones `Compact` is the same, and the others have shorter bins.
+/// Those named are the heap's on 64-bit machines. On 32-bit ones `Compact` is the same, and the
+/// others have shorter bins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cut {
     /// The granule in bytes.
@@ -57,8 +58,9 @@ impl Cut {
         rounded.max(Self::BLOCK_MIN)
     }
 
-    /// Granules that an alignment may cost beside the block: none up to what every block is aligned to. What is left
-    /// before the block is none or a block, so where it would be one granule, it is as much more as the alignment.
+    /// Granules that an alignment may cost beside the block: none up to what every block is aligned
+    /// to. What is left before the block is none or a block, so where it would be one granule, it
+    /// is as much more as the alignment.
     pub fn slack(self, align_bytes: u64) -> u64 {
         if align_bytes <= self.granule_bytes * self.align_granules {
             0
@@ -105,9 +107,10 @@ impl Cut {
         if self.smallest(bin) == granules { granules } else { self.smallest(bin + 1) }
     }
 
-    /// Bytes of a region, based at a multiple of what blocks are aligned to, whose pool has at least `granules`.
-    /// `None`: more than 64 bits count. The directory has 32 bits for each `short_end` granules begun and one more
-    /// (`Compact`: 16), the map one bit for each granule and 64 more.
+    /// Bytes of a region, based at a multiple of what blocks are aligned to, whose pool has at
+    /// least `granules`. `None`: more than 64 bits count. The directory has 32 bits for each
+    /// `short_end` granules begun and one more (`Compact`: 16), the map one bit for each granule
+    /// and 64 more.
     pub fn region_bytes(self, granules: u64) -> Option<u64> {
         self.region_bytes_with(granules, 0)
     }

@@ -66,7 +66,8 @@ impl fmt::Display for Violation {
 
 /// Watches a contract with one counter a class. Every call is O(1) and allocates nothing.
 ///
-/// As long as [`first_violation`](Self::first_violation) is `None`, the contract's pool can't have failed.
+/// As long as [`first_violation`](Self::first_violation) is `None`, the contract's pool can't have
+/// failed.
 ///
 /// ```
 /// use core::alloc::Layout;

@@ -1,9 +1,10 @@
 //! The pool that can never fail: the theorem of `docs/bounds.md`, "The theorem".
 //!
-//! It looks only at the moment of a failure. Then every gap below the top is too short to be surely found for the
-//! request, the first of the request's own bin and the top are too short for it, there are no more gaps below the top
-//! than live blocks, and each of these may have a granule more than it asked for. So the pool is shorter than what
-//! these add up to; a pool that long never fails.
+//! It looks only at the moment of a failure. Then every gap below the top is too short to be surely
+//! found for the request, the first of the request's own bin and the top are too short for it,
+//! there are no more gaps below the top than live blocks, and each of these may have a granule more
+//! than it asked for. So the pool is shorter than what these add up to; a pool that long never
+//! fails.
 
 use crate::geometry::Cut;
 
@@ -41,10 +42,11 @@ pub struct Safe {
     pub divisor: u64,
 }
 
-/// The safe pool for a contract's demands: `max over c of [M + a_c + (k - 1) (g_c + e) - (g_c - h_c)]`, with M the
-/// most granules asked for, k the most live blocks, a the slack of an alignment, e the granule that a block may
-/// absorb, g the longest gap in which the search may miss the request, and h the longest that may be first of its
-/// bin.
+/// The safe pool for a contract's demands:
+/// `max over c of [M + a_c + (k - 1) (g_c + e) - (g_c - h_c)]`, with M the most granules asked for,
+/// k the most live blocks, a the slack of an alignment, e the granule that a block may absorb, g
+/// the longest gap in which the search may miss the request, and h the longest that may be first of
+/// its bin.
 ///
 /// `None`: more granules than 64 bits count. O(demands).
 pub fn pool(cut: Cut, demands: &[Demand]) -> Option<Safe> {
@@ -66,9 +68,9 @@ pub fn pool(cut: Cut, demands: &[Demand]) -> Option<Safe> {
     safe
 }
 
-/// The safe pool for a program known by its observed maxima only: never more than `live` granules asked for and
-/// `blocks` blocks live, and only requests of `sizes` (granules, and the slack of the alignment). `binding` is an
-/// index into `sizes`.
+/// The safe pool for a program known by its observed maxima only: never more than `live` granules
+/// asked for and `blocks` blocks live, and only requests of `sizes` (granules, and the slack of the
+/// alignment). `binding` is an index into `sizes`.
 ///
 /// `None`: more granules than 64 bits count, or no sizes. O(sizes).
 pub fn pool_for_maxima(cut: Cut, live: u64, blocks: u64, sizes: &[(u64, u64)]) -> Option<Safe> {
@@ -101,7 +103,8 @@ pub(crate) struct Missed {
 }
 
 impl Missed {
-    /// By a request for `granules`, its slack included, where all blocks are multiples of `divisor`.
+    /// By a request for `granules`, its slack included, where all blocks are multiples of
+    /// `divisor`.
     pub(crate) fn by(cut: Cut, granules: u64, divisor: u64) -> Self {
         let smallest_of_bin = cut.smallest(cut.bin(granules));
         // If nothing too short can be in the request's own bin, its first block is enough.
@@ -124,8 +127,8 @@ impl Missed {
         }
     }
 
-    /// One granule more than the longest pool in which the request may fail while `others` blocks are live, where its
-    /// own granules count among the `live`.
+    /// One granule more than the longest pool in which the request may fail while `others` blocks
+    /// are live, where its own granules count among the `live`.
     pub(crate) fn pool(self, live: u64, slack: u64, others: u64, binding: usize) -> Option<Safe> {
         let beside_each = self.gap + self.absorbed;
         let one_is_first = if others > 0 { self.gap - self.head_gap } else { 0 };
@@ -147,8 +150,8 @@ impl Missed {
     }
 }
 
-/// What divides every block: all that the geometry aligns to, and more where sizes are fixed and no alignment
-/// interferes.
+/// What divides every block: all that the geometry aligns to, and more where sizes are fixed and no
+/// alignment interferes.
 fn common_divisor(cut: Cut, demands: &[Demand]) -> u64 {
     let is_fixed = demands.iter().all(|demand| demand.min == demand.max);
     if !is_fixed {
@@ -178,10 +181,11 @@ pub struct Share {
     pub safe: Safe,
 }
 
-/// Divides the demands, ordered by size, among pools so that all together need the fewest bytes, metadata included.
+/// Divides the demands, ordered by size, among pools so that all together need the fewest bytes,
+/// metadata included.
 ///
-/// One pool for everything is safe only at most-live times largest; blocks of like size fragment far less.
-/// `None`: more granules than 64 bits count even apart. O(demands^3).
+/// One pool for everything is safe only at most-live times largest; blocks of like size fragment
+/// far less. `None`: more granules than 64 bits count even apart. O(demands^3).
 pub fn divided(cut: Cut, demands: &[Demand]) -> Option<Vec<Share>> {
     let mut order: Vec<usize> = (0..demands.len()).collect();
     order.sort_by_key(|&index| (demands[index].max, demands[index].slack));

@@ -1,8 +1,9 @@
 //! Programs that keep a contract and do their worst in a heap with slabs.
 //!
-//! One slot keeps a slab. So each class in turn fills as many slabs as the contract allows and frees all but one slot of each,
-//! with long blocks between them that are freed afterwards and leave gaps; then come the blocks that no gap can hold.
-//! How much pool a program needs, its caller finds by running it in the heap itself.
+//! One slot keeps a slab. So each class in turn fills as many slabs as the contract allows and
+//! frees all but one slot of each, with long blocks between them that are freed afterwards and
+//! leave gaps; then come the blocks that no gap can hold. How much pool a program needs, its caller
+//! finds by running it in the heap itself.
 
 use std::collections::BTreeMap;
 
@@ -139,8 +140,8 @@ impl<'a> Game<'a> {
         }
     }
 
-    /// Fills slabs of each class, the one with the fewest slots first, as far as the site with most room allows, and frees all but
-    /// the first slot of each. `before` comes before each slab.
+    /// Fills slabs of each class, the one with the fewest slots first, as far as the site with most
+    /// room allows, and frees all but the first slot of each. `before` comes before each slab.
     fn pin_each(&mut self, mut before: impl FnMut(&mut Self)) {
         let mut of_class: BTreeMap<SlotClass, Vec<(usize, u64)>> = BTreeMap::new();
         for site in 0..self.sites.len() {

@@ -1,8 +1,10 @@
-//! The pool that can never fail, for a heap with slabs: the theorem of `docs/bounds.md`, "With slabs".
+//! The pool that can never fail, for a heap with slabs: the theorem of `docs/bounds.md`, "With
+//! slabs".
 //!
-//! Each live block of a program stands in the block tier as a block of its own, or as what keeps a slab from being
-//! given back, or as nothing, where another slot of its slab stands for it. The bound takes the worst of these for
-//! each, as far as each class can have slabs; gaps and absorbed granules then cost what they cost without slabs.
+//! Each live block of a program stands in the block tier as a block of its own, or as what keeps a
+//! slab from being given back, or as nothing, where another slot of its slab stands for it. The
+//! bound takes the worst of these for each, as far as each class can have slabs; gaps and absorbed
+//! granules then cost what they cost without slabs.
 
 use std::collections::BTreeMap;
 
@@ -93,8 +95,8 @@ pub enum Binding {
 
 /// The safe pool for these demands. `None`: more granules than 64 bits count. O(demands^2).
 ///
-/// The shorter of two that are both safe: one in which slabs can always be had, and one in which small requests may
-/// have to take blocks instead.
+/// The shorter of two that are both safe: one in which slabs can always be had, and one in which
+/// small requests may have to take blocks instead.
 pub fn pool(cut: Cut, demands: &[SlabDemand]) -> Option<SafeWithSlabs> {
     let always = Standing::of(cut, demands, false)?.pool()?;
     let fallback = Standing::of(cut, demands, true).and_then(|standing| standing.pool());
@@ -104,8 +106,9 @@ pub fn pool(cut: Cut, demands: &[SlabDemand]) -> Option<SafeWithSlabs> {
     })
 }
 
-/// What is known of a program by its observed maxima only, none of which need be at the same moment. A block that a
-/// reallocation is moving counts twice; one that shrank to what slots serve stays a block.
+/// What is known of a program by its observed maxima only, none of which need be at the same
+/// moment. A block that a reallocation is moving counts twice; one that shrank to what slots serve
+/// stays a block.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Maxima {
     /// By class: most slots live.
@@ -120,7 +123,8 @@ pub struct Maxima {
     pub sizes: Vec<(u64, u64)>,
 }
 
-/// The safe pool for a program known by its maxima. `None`: more granules than 64 bits count. O(sizes).
+/// The safe pool for a program known by its maxima. `None`: more granules than 64 bits count.
+/// O(sizes).
 ///
 /// `Binding::Demand` is an index into `sizes`.
 pub fn pool_for_maxima(cut: Cut, maxima: &Maxima) -> Option<SafeWithSlabs> {
@@ -157,7 +161,8 @@ pub fn pool_for_maxima(cut: Cut, maxima: &Maxima) -> Option<SafeWithSlabs> {
     worst
 }
 
-/// Most slabs that each class can have at once: a class opens one only when all its others are full.
+/// Most slabs that each class can have at once: a class opens one only when all its others are
+/// full.
 fn most_slabs(demands: &[SlabDemand]) -> BTreeMap<SlotClass, u64> {
     let mut live: BTreeMap<SlotClass, u64> = BTreeMap::new();
     for demand in demands {
@@ -222,7 +227,8 @@ impl<'a> Standing<'a> {
         worst
     }
 
-    /// The requests to the block tier, each with its slack: the longest of each demand, and those for slabs.
+    /// The requests to the block tier, each with its slack: the longest of each demand, and those
+    /// for slabs.
     fn may_fail(&self) -> Vec<(Binding, u64, u64)> {
         let mut requests = Vec::new();
         for (index, demand) in self.demands.iter().enumerate() {
@@ -241,7 +247,8 @@ impl<'a> Standing<'a> {
         requests
     }
 
-    /// One granule more than the longest pool in which a request of `granules` and `slack` may fail.
+    /// One granule more than the longest pool in which a request of `granules` and `slack` may
+    /// fail.
     fn failing(&self, binding: Binding, granules: u64, slack: u64) -> Option<SafeWithSlabs> {
         let slab = self.cut.slab_granules();
         // Every live block as a block of its own, where it may be one.
@@ -257,8 +264,8 @@ impl<'a> Standing<'a> {
                 gains.push((slab, 1, self.keepers[at]));
             }
         }
-        // Then as many slabs as there may be, in place of what they lengthen most. One that is also a piece more
-        // gains most.
+        // Then as many slabs as there may be, in place of what they lengthen most. One that is also
+        // a piece more gains most.
         gains.sort_unstable_by_key(|&(gain, piece, _)| std::cmp::Reverse((piece, gain)));
         let mut slabs = 0;
         for (gain, piece, keepers) in gains {
@@ -283,9 +290,9 @@ impl<'a> Standing<'a> {
     }
 }
 
-/// What divides every block and slab: all that the geometry aligns to, and more where sizes are fixed and no
-/// alignment interferes. A block that shrinks to what slots serve stays a block, so a site with both kinds has no
-/// fixed size.
+/// What divides every block and slab: all that the geometry aligns to, and more where sizes are
+/// fixed and no alignment interferes. A block that shrinks to what slots serve stays a block, so a
+/// site with both kinds has no fixed size.
 fn common_divisor(cut: Cut, demands: &[SlabDemand]) -> u64 {
     let mut sizes = Vec::new();
     for demand in demands {

@@ -20,8 +20,8 @@ pub struct SlotClass {
     pub slots: u64,
 }
 
-/// The classes of a heap with slabs, the shortest first: each multiple of the alignment up to 16 granules; above, the
-/// longest of which so many fit into a slab, 16 bytes apart at least.
+/// The classes of a heap with slabs, the shortest first: each multiple of the alignment up to 16
+/// granules; above, the longest of which so many fit into a slab, 16 bytes apart at least.
 pub fn slot_classes(cut: Cut) -> Vec<SlotClass> {
     let slab_bytes = cut.slab_granules() * cut.granule_bytes;
     let step = cut.granule_bytes * cut.align_granules;
@@ -59,8 +59,8 @@ impl Cut {
         slot_classes(self).last().map_or(0, |class| class.slot_bytes)
     }
 
-    /// As [`region_bytes`](Self::region_bytes), for a heap with slabs: 32 bits more for each slab's length of the
-    /// pool, and the heads of the classes.
+    /// As [`region_bytes`](Self::region_bytes), for a heap with slabs: 32 bits more for each slab's
+    /// length of the pool, and the heads of the classes.
     pub fn region_bytes_with_slabs(self, granules: u64) -> Option<u64> {
         let granules = granules.checked_next_multiple_of(self.align_granules)?;
         let segments = granules / self.slab_granules() + CLASSES_MAX + 1;

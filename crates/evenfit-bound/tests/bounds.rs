@@ -40,8 +40,8 @@ impl Case {
         smallest(Rule::Evenfit(self.cut), &self.programs(), STATES_MAX).expect("small parameters")
     }
 
-    /// The shortest pool such that in it, and in every longer one up to a little beyond the safe one, no program
-    /// fails.
+    /// The shortest pool such that in it, and in every longer one up to a little beyond the safe
+    /// one, no program fails.
     fn needed(&self) -> u64 {
         let step = self.cut.align_granules;
         let mut granules = self.safe().granules + 3 * step;
@@ -157,9 +157,9 @@ fn the_safe_pool_holds_against_every_program_and_a_smaller_formula_would_not() {
     }
 }
 
-/// The counter-examples of `docs/bounds.md`: blocks of up to `max` granules in bins of `short_end` and
-/// `division_log2`, and a program that fails in a pool of the wrong formula's length. `a n`: a new block of n
-/// granules; `f i`: the i-th block, from 0, is freed.
+/// The counter-examples of `docs/bounds.md`: blocks of up to `max` granules in bins of `short_end`
+/// and `division_log2`, and a program that fails in a pool of the wrong formula's length. `a n`: a
+/// new block of n granules; `f i`: the i-th block, from 0, is freed.
 #[test]
 fn the_counter_examples_fail_in_the_pools_that_wrong_formulas_give() {
     for (name, cut, demands, pool, program) in [
@@ -196,7 +196,8 @@ fn the_counter_examples_fail_in_the_pools_that_wrong_formulas_give() {
 
 #[test]
 fn a_granule_alone_before_an_aligned_block_costs_the_alignment_once_more() {
-    // A block of 3, then one of 2 at a multiple of 4: granule 3 can't be left alone, so it begins at 8.
+    // A block of 3, then one of 2 at a multiple of 4: granule 3 can't be left alone, so it begins
+    // at 8.
     let case = Case {
         cut: Cut::STANDARD,
         demands: vec![demand(3, 3, 0, 1), demand(2, 2, Cut::STANDARD.slack(32), 1)],
@@ -206,8 +207,8 @@ fn a_granule_alone_before_an_aligned_block_costs_the_alignment_once_more() {
     assert!(case.failing(10).is_none());
 }
 
-/// From the shortest pool that serves all programs on, every longer one does, up to the safe one. Not proved: it holds for what
-/// could be searched, now that the top is what is tried last.
+/// From the shortest pool that serves all programs on, every longer one does, up to the safe one.
+/// Not proved: it holds for what could be searched, now that the top is what is tried last.
 #[test]
 fn a_longer_pool_serves_what_a_shorter_one_does() {
     let case = |slacks: [u64; 2], large, counts: [u64; 2]| Case {
@@ -321,7 +322,8 @@ fn sqlites_use_of_robsons_number_is_unsound() {
 
 #[test]
 fn o1heaps_sizing_formula_is_unsound() {
-    // Ten blocks of 64 bytes, with o1heap's overhead on 64-bit machines of 32 bytes: granules of 32 bytes here.
+    // Ten blocks of 64 bytes, with o1heap's overhead on 64-bit machines of 32 bytes: granules of 32
+    // bytes here.
     let demands = [demand(2, 2, 0, 10)];
     let programs = Programs { demands: &demands, total: None, resizes: false };
     let claim = robson::o1heap_claim(640, 64, 64, 32) / 32;

@@ -1,5 +1,5 @@
-//! The simulated policies: evenfit's against the heap itself, others and evenfit's against their simplest forms, all
-//! against a shadow model.
+//! The simulated policies: evenfit's against the heap itself, others and evenfit's against their
+//! simplest forms, all against a shadow model.
 #![allow(clippy::undocumented_unsafe_blocks)] // All blocks of a program are its own, and freed once.
 
 mod heap;

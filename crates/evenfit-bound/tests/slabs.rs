@@ -1,5 +1,6 @@
 //! The safe pool with slabs, against the heap itself: programs that keep a contract and do their
-//! worst never fail in it, and formulas that forget a part of the argument are refuted by the same programs.
+//! worst never fail in it, and formulas that forget a part of the argument are refuted by the same
+//! programs.
 #![allow(clippy::undocumented_unsafe_blocks)] // All blocks of a game are its own, and freed once.
 
 mod heap;
@@ -28,8 +29,8 @@ fn site(size: (u64, u64), align_bytes: u64, most_live: u64, grows: bool) -> Site
     }
 }
 
-/// Contracts of a few sites, chosen so that pins, gaps beside slabs, gaps beside blocks and alignment each matter
-/// somewhere.
+/// Contracts of a few sites, chosen so that pins, gaps beside slabs, gaps beside blocks and
+/// alignment each matter somewhere.
 fn grid() -> Vec<Vec<Site>> {
     let mut grid = Vec::new();
     for most_live in [1, 2, 7, 40] {
@@ -186,8 +187,8 @@ impl<'a, G: Known> Game<'a, G> {
         Ok(())
     }
 
-    /// Takes the longest blocks, then pins slabs behind them, then frees the blocks: what is left before the slabs is
-    /// a gap.
+    /// Takes the longest blocks, then pins slabs behind them, then frees the blocks: what is left
+    /// before the slabs is a gap.
     fn gaps(&mut self, blocks: usize, small: usize) -> Result<(), Failed> {
         let Site { max_bytes, .. } = self.sites[blocks];
         let shorter = max_bytes - self.below(20 * 16).min(max_bytes - self.sites[blocks].min_bytes);
@@ -309,8 +310,8 @@ fn formulas_that_forget_something_are_refuted() {
     }
 }
 
-/// Gaps before pinned slabs, each a granule too short for the holes that the worst program without slabs then moves
-/// up.
+/// Gaps before pinned slabs, each a granule too short for the holes that the worst program without
+/// slabs then moves up.
 fn gaps_before_slabs_then_holes(game: &mut Game<Standard>, blocks: Demand) -> Result<(), Failed> {
     const SMALL: usize = 0;
     const BLOCKS: usize = 1;
@@ -409,7 +410,8 @@ fn slots_are_the_heaps<G: Known>() {
     for class in slot_classes(cut) {
         let layout = Layout::from_size_align(class.slot_bytes as usize, 8).unwrap();
         game.heap.reset();
-        // One slot more than a slab has needs another slab; before the top there are as many blocks.
+        // One slot more than a slab has needs another slab; before the top there are as many
+        // blocks.
         for slot in 0..=class.slots {
             game.heap.allocate(layout).unwrap();
             let slabs = game.heap.blocks().count() as u64 - 1;

@@ -24,7 +24,8 @@ pub(crate) type LargeHeap = Heap<'static, WithSlabs, Aligned>;
 /// For little memory: narrow metadata. All blocks are aligned for any C type.
 #[cfg(not(target_pointer_width = "64"))]
 pub(crate) type SmallHeap = Heap<'static, BlocksOnly, Compact>;
-/// For more memory than the narrow metadata can number. No slabs: their code is more than devices have room for.
+/// For more memory than the narrow metadata can number. No slabs: their code is more than devices
+/// have room for.
 #[cfg(not(target_pointer_width = "64"))]
 pub(crate) type LargeHeap = Heap<'static, BlocksOnly, Standard>;
 
@@ -58,7 +59,8 @@ impl Kind {
     }
 }
 
-/// What the C functions ask of a heap, whatever its type. Each method is the one of the same name of [`Heap`].
+/// What the C functions ask of a heap, whatever its type. Each method is the one of the same name
+/// of [`Heap`].
 #[allow(clippy::missing_safety_doc)]
 pub(crate) trait AnyHeap {
     fn allocate(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError>;

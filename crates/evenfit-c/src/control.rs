@@ -17,8 +17,8 @@ const MAGIC: u64 = u64::from_be_bytes(*b"evenfit1");
 
 /// How to let one caller at a time into a heap. `context` is handed to both functions.
 ///
-/// The lock is never acquired twice by one thread; it is held for one bounded heap operation, not while
-/// payload is zeroed or copied (but see `evf_realloc`) nor while a callback runs.
+/// The lock is never acquired twice by one thread; it is held for one bounded heap operation, not
+/// while payload is zeroed or copied (but see `evf_realloc`) nor while a callback runs.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct LockTable {
@@ -79,7 +79,8 @@ pub(crate) struct Handle(NonNull<HeapInMemory>);
 
 impl Handle {
     /// # Safety
-    /// `heap` is null, or points to memory that `evf_init` was called on, or to other readable memory.
+    /// `heap` is null, or points to memory that `evf_init` was called on, or to other readable
+    /// memory.
     pub(crate) unsafe fn from_c(heap: *mut HeapInMemory) -> Result<Self, Status> {
         let head = NonNull::new(heap).ok_or(Status::EVF_NOT_A_HEAP)?;
         if !head.is_aligned() {
@@ -93,7 +94,8 @@ impl Handle {
     }
 
     fn head(&self) -> &HeapInMemory {
-        // SAFETY: built by `evf_init`; changed only by the setters, during which the caller promised to be alone.
+        // SAFETY: built by `evf_init`; changed only by the setters, during which the caller
+        // promised to be alone.
         unsafe { self.0.as_ref() }
     }
 
@@ -101,8 +103,8 @@ impl Handle {
     pub(crate) fn with_heap<R>(self, f: impl FnOnce(&mut dyn AnyHeap) -> R) -> R {
         let head = self.head();
         let _locked = head.lock.as_ref().map(Locked::new);
-        // SAFETY: `build` wrote a heap of this type behind the head. Without a lock the caller promised to be
-        // alone; with one it is held.
+        // SAFETY: `build` wrote a heap of this type behind the head. Without a lock the caller
+        // promised to be alone; with one it is held.
         unsafe {
             let heap = self.0.add(1);
             match head.kind {
@@ -154,9 +156,9 @@ impl Drop for Locked<'_> {
     }
 }
 
-/// How many of `bytes` bytes given to `evf_init` the control structure takes, beyond the metadata of the pool (1/32 to 1/30; of
-/// `max_bytes`, where that is chosen): about 0.8 KiB, or 2.4 KiB from 1 MiB on; on 32-bit machines
-/// 0.4 KiB, or 0.7 KiB above 512 KiB.
+/// How many of `bytes` bytes given to `evf_init` the control structure takes, beyond the metadata
+/// of the pool (1/32 to 1/30; of `max_bytes`, where that is chosen): about 0.8 KiB, or 2.4 KiB from
+/// 1 MiB on; on 32-bit machines 0.4 KiB, or 0.7 KiB above 512 KiB.
 #[unsafe(no_mangle)]
 pub extern "C" fn evf_control_bytes(bytes: usize) -> usize {
     Kind::of(bytes, TierChoice::EVF_TIERS_AUTO).map_or(0, control_bytes)
@@ -164,10 +166,12 @@ pub extern "C" fn evf_control_bytes(bytes: usize) -> usize {
         - 1
 }
 
-/// Builds a heap in `bytes` bytes at `memory` and writes where it is to `*heap`. The memory may have any
-/// alignment and content; it belongs to the heap until the caller stops using it. There is nothing to close.
+/// Builds a heap in `bytes` bytes at `memory` and writes where it is to `*heap`. The memory may
+/// have any alignment and content; it belongs to the heap until the caller stops using it. There is
+/// nothing to close.
 ///
-/// EVF_REGION_TOO_SMALL, EVF_REGION_TOO_LARGE, EVF_BAD_ARGUMENT for null pointers; `*heap` is then null.
+/// EVF_REGION_TOO_SMALL, EVF_REGION_TOO_LARGE, EVF_BAD_ARGUMENT for null pointers; `*heap` is then
+/// null.
 ///
 /// # Safety
 /// `memory` is null or valid for `bytes` bytes, `heap` null or writable.
@@ -183,8 +187,9 @@ pub unsafe extern "C" fn evf_init(
     unsafe { evf_init_with(memory, bytes, core::ptr::null(), heap) }
 }
 
-/// As `evf_init`, with choices; null `options` are the defaults. EVF_BAD_ARGUMENT also for options that make no sense,
-/// or that this library doesn't know; EVF_NO_SLABS where slabs are asked for and it has none.
+/// As `evf_init`, with choices; null `options` are the defaults. EVF_BAD_ARGUMENT also for options
+/// that make no sense, or that this library doesn't know; EVF_NO_SLABS where slabs are asked for
+/// and it has none.
 ///
 /// # Safety
 /// As `evf_init`; `options` is null or has `options->struct_bytes` bytes.
@@ -233,8 +238,8 @@ unsafe fn build(
         return Err(Status::EVF_REGION_TOO_SMALL);
     };
     let region_max_bytes = max_bytes - control_bytes;
-    // SAFETY: `control_bytes <= bytes`, so all of it lies inside the memory, aligned, and head, heap and region are
-    // disjoint. The magic number comes last, with the head.
+    // SAFETY: `control_bytes <= bytes`, so all of it lies inside the memory, aligned, and head,
+    // heap and region are disjoint. The magic number comes last, with the head.
     unsafe {
         let head = memory.add(before_bytes).cast::<HeapInMemory>();
         let region = NonNull::new(memory.add(control_bytes)).ok_or(Status::EVF_BAD_ARGUMENT)?;
@@ -289,8 +294,8 @@ pub unsafe extern "C" fn evf_set_lock(heap: *mut HeapInMemory, lock: *const Lock
     unsafe { change(heap, |control| control.lock = lock) }
 }
 
-/// Sets the function to call with every pointer that is refused; null removes it. It runs outside the lock
-/// and may end the program. If it returns, the refused call answers with its status.
+/// Sets the function to call with every pointer that is refused; null removes it. It runs outside
+/// the lock and may end the program. If it returns, the refused call answers with its status.
 ///
 /// # Safety
 /// `heap` came from `evf_init`; no other thread uses it during the call.
@@ -312,9 +317,9 @@ pub unsafe extern "C" fn evf_set_misuse(
     unsafe { change(heap, |control| control.misuse = callback) }
 }
 
-/// Sets the function to ask when a request for `bytes` finds no free block; null removes it. It runs
-/// outside the lock, may free blocks or make the pool longer, and returns true to have the request tried once more. `retries`
-/// counts how often this request was tried again.
+/// Sets the function to ask when a request for `bytes` finds no free block; null removes it. It
+/// runs outside the lock, may free blocks or make the pool longer, and returns true to have the
+/// request tried once more. `retries` counts how often this request was tried again.
 ///
 /// # Safety
 /// `heap` came from `evf_init`; no other thread uses it during the call.

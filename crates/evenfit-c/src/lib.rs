@@ -1,7 +1,9 @@
-//! The C interface: a heap whose control structure lies at the start of memory that the caller owns.
+//! The C interface: a heap whose control structure lies at the start of memory that the caller
+//! owns.
 //!
-//! No globals, no libc, no allocation of its own. Built with `panic = "abort"` (the release profiles) it is
-//! freestanding; built with unwinding, as for this crate's tests, it links `std` for the panic machinery only.
+//! No globals, no libc, no allocation of its own. Built with `panic = "abort"` (the release
+//! profiles) it is freestanding; built with unwinding, as for this crate's tests, it links `std`
+//! for the panic machinery only.
 #![cfg_attr(panic = "abort", no_std)]
 
 mod any_heap;

@@ -8,8 +8,8 @@ use evenfit::BlockState;
 use crate::control::Handle;
 use crate::{HeapInMemory, Status};
 
-/// A heap's counters. Set `struct_bytes` to `sizeof(evf_stats_t)` before the call: a newer library then fills no
-/// more than you have room for, and sets it to what it filled.
+/// A heap's counters. Set `struct_bytes` to `sizeof(evf_stats_t)` before the call: a newer library
+/// then fills no more than you have room for, and sets it to what it filled.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StatsV1 {
@@ -48,8 +48,8 @@ pub enum State {
     EVF_SLAB = 3,
 }
 
-/// How many bytes may be used at `pointer`; 0 where no live block of this heap starts there. In a library built for
-/// AddressSanitizer or Valgrind: as many as were asked for.
+/// How many bytes may be used at `pointer`; 0 where no live block of this heap starts there. In a
+/// library built for AddressSanitizer or Valgrind: as many as were asked for.
 ///
 /// # Safety
 /// `heap` came from `evf_init`.
@@ -63,8 +63,8 @@ pub unsafe extern "C" fn evf_usable_size(heap: *mut HeapInMemory, pointer: *mut 
     control.with_heap(|heap| heap.usable_size(ptr).unwrap_or(0))
 }
 
-/// The largest request that succeeds now by `evf_alloc`, in bytes, exact; 0 for what is no heap. The next call may change it, even a
-/// request that fails.
+/// The largest request that succeeds now by `evf_alloc`, in bytes, exact; 0 for what is no heap.
+/// The next call may change it, even a request that fails.
 ///
 /// # Safety
 /// `heap` came from `evf_init`.
@@ -75,8 +75,9 @@ pub unsafe extern "C" fn evf_largest_free(heap: *mut HeapInMemory) -> usize {
         .map_or(0, |control| control.with_heap(|heap| heap.largest_free()))
 }
 
-/// The largest request that succeeds now by `evf_alloc_aligned` at this alignment, in bytes, exact; 0 where the alignment is no power of
-/// two, and for what is no heap. Gives the empty slab that is kept, where there is one, back to the pool.
+/// The largest request that succeeds now by `evf_alloc_aligned` at this alignment, in bytes, exact;
+/// 0 where the alignment is no power of two, and for what is no heap. Gives the empty slab that is
+/// kept, where there is one, back to the pool.
 ///
 /// # Safety
 /// `heap` came from `evf_init`.
@@ -134,8 +135,8 @@ pub unsafe extern "C" fn evf_stats(heap: *mut HeapInMemory, stats: *mut StatsV1)
     Status::EVF_OK
 }
 
-/// Calls `visit` for every piece of the pool in address order until it returns false. The lock is held
-/// throughout: `visit` must not use the heap. Linear in the number of pieces.
+/// Calls `visit` for every piece of the pool in address order until it returns false. The lock is
+/// held throughout: `visit` must not use the heap. Linear in the number of pieces.
 ///
 /// # Safety
 /// `heap` came from `evf_init`.
@@ -175,7 +176,8 @@ pub unsafe extern "C" fn evf_walk(
     Status::EVF_OK
 }
 
-/// Checks the whole heap: EVF_OK, or EVF_CORRUPT. Reads only, whatever bytes the pool holds. Linear in the pool.
+/// Checks the whole heap: EVF_OK, or EVF_CORRUPT. Reads only, whatever bytes the pool holds. Linear
+/// in the pool.
 ///
 /// # Safety
 /// `heap` came from `evf_init`.

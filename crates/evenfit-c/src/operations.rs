@@ -23,8 +23,8 @@ pub unsafe extern "C" fn evf_alloc(heap: *mut HeapInMemory, bytes: usize) -> *mu
     unsafe { allocate(heap, bytes) }
 }
 
-/// Allocates `bytes` bytes at a multiple of `alignment`, a power of two; null where there is no room or the
-/// alignment is no power of two. Freed like any other block.
+/// Allocates `bytes` bytes at a multiple of `alignment`, a power of two; null where there is no
+/// room or the alignment is no power of two. Freed like any other block.
 ///
 /// # Safety
 /// `heap` came from `evf_init`.
@@ -71,13 +71,15 @@ pub unsafe extern "C" fn evf_calloc(
     block
 }
 
-/// Gives a block `bytes` bytes: in place where it can, else in a new block, copied outside the lock; where there is no room for
-/// one, moved into free memory before it, with the lock held. A null `pointer` allocates. Null where there is no room or the pointer
-/// is refused: the old block is then as it was. Zero bytes shrink the block; they do not free it. To shrink a block never fails.
+/// Gives a block `bytes` bytes: in place where it can, else in a new block, copied outside the
+/// lock; where there is no room for one, moved into free memory before it, with the lock held. A
+/// null `pointer` allocates. Null where there is no room or the pointer is refused: the old block
+/// is then as it was. Zero bytes shrink the block; they do not free it. To shrink a block never
+/// fails.
 ///
 /// # Safety
-/// `heap` came from `evf_init`; a live block at `pointer` is not used by others during the call, and after
-/// success no longer under its old address.
+/// `heap` came from `evf_init`; a live block at `pointer` is not used by others during the call,
+/// and after success no longer under its old address.
 ///
 /// cbindgen:prefix=EVF_NODISCARD EVF_ALLOC_SIZE(3)
 #[unsafe(no_mangle)]
@@ -112,8 +114,8 @@ pub unsafe extern "C" fn evf_realloc(
     as_c(block)
 }
 
-/// Copies the content of an old block into a new one and frees the old one. Where that is refused, since what surrounds it was
-/// overwritten, it stays, and the new one goes.
+/// Copies the content of an old block into a new one and frees the old one. Where that is refused,
+/// since what surrounds it was overwritten, it stays, and the new one goes.
 ///
 /// # Safety
 /// Both are live, and have `bytes` bytes. The old one isn't used after success.
@@ -137,8 +139,8 @@ unsafe fn move_to(
     Ok(block)
 }
 
-/// Frees a block; null is fine. Anything else that is no live block of this heap is refused, told to the
-/// misuse callback, and named in the answer.
+/// Frees a block; null is fine. Anything else that is no live block of this heap is refused, told
+/// to the misuse callback, and named in the answer.
 ///
 /// # Safety
 /// `heap` came from `evf_init`; a live block at `pointer` is not used after the call.
@@ -148,8 +150,8 @@ pub unsafe extern "C" fn evf_free(heap: *mut HeapInMemory, pointer: *mut c_void)
     unsafe { free_with(heap, pointer, |heap, ptr| heap.try_free(ptr)) }
 }
 
-/// Frees a block that was asked for with `bytes`: also refuses a size that it was not allocated with, as far
-/// as the rounding can tell. For blocks of `evf_alloc`, `evf_calloc`, `evf_realloc`.
+/// Frees a block that was asked for with `bytes`: also refuses a size that it was not allocated
+/// with, as far as the rounding can tell. For blocks of `evf_alloc`, `evf_calloc`, `evf_realloc`.
 ///
 /// # Safety
 /// As `evf_free`.
@@ -163,7 +165,8 @@ pub unsafe extern "C" fn evf_free_sized(
     unsafe { evf_free_aligned_sized(heap, pointer, ALIGN_BYTES, bytes) }
 }
 
-/// Frees a block of `evf_alloc_aligned`, and refuses a size or alignment that it was not allocated with.
+/// Frees a block of `evf_alloc_aligned`, and refuses a size or alignment that it was not allocated
+/// with.
 ///
 /// # Safety
 /// As `evf_free`.
@@ -181,8 +184,9 @@ pub unsafe extern "C" fn evf_free_aligned_sized(
     unsafe { free_with(heap, pointer, |heap, ptr| heap.try_deallocate(ptr, layout)) }
 }
 
-/// Makes the pool longer by the `added_bytes` that follow its memory, as far as `max_bytes` of `evf_init_with` allows.
-/// By how many bytes it has grown: whole granules only, and 0 for a pool that may not grow or what is no heap. Constant time.
+/// Makes the pool longer by the `added_bytes` that follow its memory, as far as `max_bytes` of
+/// `evf_init_with` allows. By how many bytes it has grown: whole granules only, and 0 for a pool
+/// that may not grow or what is no heap. Constant time.
 ///
 /// # Safety
 /// `heap` came from `evf_init_with`; the bytes right behind its memory are the heap's from here on.

@@ -9,18 +9,20 @@ use crate::Status;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub enum TierChoice {
-    /// Slabs from 1 MiB of memory on, where they are faster; blocks only below, and on 32-bit machines.
+    /// Slabs from 1 MiB of memory on, where they are faster; blocks only below, and on 32-bit
+    /// machines.
     #[default]
     EVF_TIERS_AUTO = 0,
     /// Blocks only: slower for small requests, and the tightest.
     EVF_BLOCKS_ONLY = 1,
-    /// Slabs whatever the length of the memory. Not on 32-bit machines, where this library has none.
+    /// Slabs whatever the length of the memory. Not on 32-bit machines, where this library has
+    /// none.
     EVF_WITH_SLABS = 2,
 }
 
-/// What can be chosen when a heap is built; zero is the default of every field. Set `struct_bytes` to
-/// `sizeof(evf_options_t)`: fields that your program doesn't know then have their default, and ones that an older library
-/// doesn't know are refused unless they are zero.
+/// What can be chosen when a heap is built; zero is the default of every field. Set `struct_bytes`
+/// to `sizeof(evf_options_t)`: fields that your program doesn't know then have their default, and
+/// ones that an older library doesn't know are refused unless they are zero.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OptionsV1 {
@@ -28,7 +30,8 @@ pub struct OptionsV1 {
     pub struct_bytes: usize,
     /// An `evf_tiers`.
     pub tiers: c_int,
-    /// How many bytes `memory` may become by `evf_extend`; 0 where it stays as it is. The metadata is made for so many.
+    /// How many bytes `memory` may become by `evf_extend`; 0 where it stays as it is. The metadata
+    /// is made for so many.
     pub max_bytes: usize,
 }
 
@@ -57,7 +60,8 @@ impl Choices {
         let known_bytes = told_bytes.min(size_of::<OptionsV1>());
         let mut known = OptionsV1::default();
         let bytes = options.cast::<u8>();
-        // SAFETY: the caller promises so many bytes, the structure has no fewer, and any bytes are one.
+        // SAFETY: the caller promises so many bytes, the structure has no fewer, and any bytes are
+        // one.
         unsafe { bytes.copy_to_nonoverlapping((&raw mut known).cast(), known_bytes) };
         // SAFETY: as promised by the caller.
         let is_unknown = |at| unsafe { bytes.add(at).read() } != 0;

@@ -1,4 +1,5 @@
-//! The committed header is the one that the source says. `EVENFIT_BLESS=1 cargo test -p evenfit-c` writes it anew.
+//! The committed header is the one that the source says. `EVENFIT_BLESS=1 cargo test -p evenfit-c`
+//! writes it anew.
 
 use std::path::Path;
 
@@ -26,7 +27,8 @@ fn the_header_agrees_with_the_source() {
     );
 }
 
-/// Without Rust's section headings, which say nothing to a C programmer, and the gaps that annotations leave.
+/// Without Rust's section headings, which say nothing to a C programmer, and the gaps that
+/// annotations leave.
 fn without_notes(header: &str) -> String {
     let mut lines: Vec<&str> = Vec::new();
     for line in header.lines().filter(|line| line.trim() != "// # Safety") {

@@ -1,10 +1,12 @@
-//! Installs the library as a user would, and builds and runs the installed examples with the C and C++ compilers.
+//! Installs the library as a user would, and builds and runs the installed examples with the C and
+//! C++ compilers.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// What the library may ask of its surroundings: what every compiler asks, and the C runtime's own hooks.
+/// What the library may ask of its surroundings: what every compiler asks, and the C runtime's own
+/// hooks.
 const ALLOWED: [&str; 8] = [
     "memcpy",
     "memmove",

@@ -1,8 +1,8 @@
-//! Features `asan` and `valgrind` of the C library: a faulty C program's report names the fault's address inside the
-//! pool, and a right program's is empty.
+//! Features `asan` and `valgrind` of the C library: a faulty C program's report names the fault's
+//! address inside the pool, and a right program's is empty.
 //!
-//! The library is installed with the feature as a user would, and `sanitizers/program.c` linked with it. Where
-//! AddressSanitizer's runtime or Valgrind is missing, the tests say so and pass.
+//! The library is installed with the feature as a user would, and `sanitizers/program.c` linked
+//! with it. Where AddressSanitizer's runtime or Valgrind is missing, the tests say so and pass.
 
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 

@@ -8,7 +8,8 @@ use evenfit_bound::Cut;
 use evenfit_trace::replay::Allocator;
 use serde::Serialize;
 
-/// Which allocator. The heap's geometry is the program's: see [`Program::cut`](crate::drive::Program::cut).
+/// Which allocator. The heap's geometry is the program's: see
+/// [`Program::cut`](crate::drive::Program::cut).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
@@ -49,8 +50,8 @@ impl Kind {
 }
 
 impl Kind {
-    /// How long a region is, if it begins at a page, whose pool has at least `pool_bytes`, in the geometry `cut`. `None`:
-    /// more than this machine can address.
+    /// How long a region is, if it begins at a page, whose pool has at least `pool_bytes`, in the
+    /// geometry `cut`. `None`: more than this machine can address.
     pub fn region_bytes(self, cut: Cut, pool_bytes: usize) -> Option<usize> {
         let granules = |cut: Cut| (pool_bytes as u64).div_ceil(cut.granule_bytes);
         let region_bytes = match self {
@@ -81,7 +82,8 @@ pub trait Visit {
 }
 
 impl Kind {
-    /// Builds the allocator over `region`, in the geometry `cut` if it has several, and hands it to `visitor`.
+    /// Builds the allocator over `region`, in the geometry `cut` if it has several, and hands it to
+    /// `visitor`.
     ///
     /// # Errors
     /// The region is too small or too large for it.

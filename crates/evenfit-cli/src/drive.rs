@@ -1,5 +1,5 @@
-//! Running events in an allocator as fast as can be, with someone watching: for searches over many pools, and for
-//! pictures of one.
+//! Running events in an allocator as fast as can be, with someone watching: for searches over many
+//! pools, and for pictures of one.
 
 use evenfit_bound::Cut;
 use evenfit_trace::replay::{Allocator, Engine, Live, Stop, Watch};
@@ -21,8 +21,9 @@ pub struct Program<'a> {
     pub allocations: usize,
     /// The most bytes that it has asked for and not given back.
     pub peak_bytes: usize,
-    /// The geometry of the heap that it runs in: what the trace names, as a fact of that name; else `Aligned` if most
-    /// of its blocks are aligned to 16 bytes, as all of C's `malloc` are, else `Standard`.
+    /// The geometry of the heap that it runs in: what the trace names, as a fact of that name; else
+    /// `Aligned` if most of its blocks are aligned to 16 bytes, as all of C's `malloc` are, else
+    /// `Standard`.
     pub cut: Cut,
 }
 

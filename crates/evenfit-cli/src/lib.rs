@@ -1,8 +1,8 @@
 //! What the `evenfit` command is made of: replaying recorded programs, sizes, tables, progress.
 //!
 //! Each subcommand is one file in `commands`. What they share is here, for other tools too:
-//! [`replay::Replay`] runs a trace in any [`Allocator`](evenfit_trace::replay::Allocator); [`postmortem`] says why it stopped;
-//! [`smallest`] finds the smallest pool that serves it.
+//! [`replay::Replay`] runs a trace in any [`Allocator`](evenfit_trace::replay::Allocator);
+//! [`postmortem`] says why it stopped; [`smallest`] finds the smallest pool that serves it.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,5 @@
-//! The pools of running processes, as they publish them (see `evenfit_trace::live`): found in `/proc`, copied out, never stopped.
+//! The pools of running processes, as they publish them (see `evenfit_trace::live`): found in
+//! `/proc`, copied out, never stopped.
 
 use std::fs;
 use std::io;
@@ -75,7 +76,8 @@ pub struct Sample {
     pub counters: Counters,
     /// The blocks in address order, the top last.
     pub blocks: Vec<Block>,
-    /// Whether the copy was taken between two operations; else some blocks at the end may be missing.
+    /// Whether the copy was taken between two operations; else some blocks at the end may be
+    /// missing.
     pub is_whole: bool,
 }
 
@@ -225,7 +227,8 @@ fn copy_out<T: Word>(id: u32, ranges: &[MemoryRange], room: &mut [T]) -> Result<
             iov_len: range.len_bytes,
         })
         .collect();
-    // SAFETY: the kernel writes into `room` only, whose words may be anything, and reads the other process's memory or refuses to.
+    // SAFETY: the kernel writes into `room` only, whose words may be anything, and reads the other
+    // process's memory or refuses to.
     let copied = unsafe {
         let (remote, count) = (remote.as_ptr(), remote.len() as libc::c_ulong);
         libc::process_vm_readv(id as libc::pid_t, &local, 1, remote, count, 0)

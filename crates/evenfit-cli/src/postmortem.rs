@@ -45,7 +45,8 @@ pub struct PostMortem {
     pub in_the_way_blocks: u64,
     /// Bytes they take.
     pub in_the_way_bytes: u64,
-    /// They and the free parts beside them, in address order: at most 8 blocks or slabs, then it breaks off.
+    /// They and the free parts beside them, in address order: at most 8 blocks or slabs, then it
+    /// breaks off.
     pub window: Vec<Piece>,
     /// How many of the blocks in the way `window` leaves out.
     pub more_in_the_way_blocks: u64,
@@ -163,7 +164,8 @@ fn site_name(trace: &Trace, event: usize) -> Option<String> {
     named.or_else(|| (id != 0).then(|| format!("site {id}")))
 }
 
-/// What stands between free parts: a live block, or a slab. Places are in bytes from the pool's start.
+/// What stands between free parts: a live block, or a slab. Places are in bytes from the pool's
+/// start.
 struct Obstacle {
     start: usize,
     end: usize,

@@ -37,7 +37,8 @@ pub struct Peak {
 }
 
 impl Peak {
-    /// The share of the free bytes that lies outside the largest free block; `None` if nothing is free.
+    /// The share of the free bytes that lies outside the largest free block; `None` if nothing is
+    /// free.
     pub fn fragmentation(&self) -> Option<f64> {
         let outside = self.free_bytes.saturating_sub(self.largest_free);
         (self.free_bytes > 0).then(|| outside as f64 / self.free_bytes as f64)

@@ -1,7 +1,7 @@
 //! Signals that were meant for the program that this command runs.
 //!
-//! What comes from the terminal goes to all processes in its foreground, the program among them. What another process
-//! sends (`kill`, a supervisor) comes to this command alone, and is passed on.
+//! What comes from the terminal goes to all processes in its foreground, the program among them.
+//! What another process sends (`kill`, a supervisor) comes to this command alone, and is passed on.
 
 use std::io;
 use std::process::{Child, Command, ExitStatus};
@@ -55,7 +55,8 @@ fn wait_for_end(process: u32) -> io::Result<()> {
     }
 }
 
-/// Passes a signal on from now on, unless it is ignored, as under `nohup`: then the program ignores it too.
+/// Passes a signal on from now on, unless it is ignored, as under `nohup`: then the program ignores
+/// it too.
 fn install(signal: libc::c_int) -> io::Result<()> {
     // SAFETY: both actions are initialised, and the handler calls only what a handler may.
     unsafe {
@@ -92,6 +93,7 @@ extern "C" fn pass_on(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut l
 }
 
 fn send(process: i32, signal: libc::c_int) {
-    // SAFETY: no memory is involved; the process is this one's child, running or not waited for yet.
+    // SAFETY: no memory is involved; the process is this one's child, running or not waited for
+    // yet.
     unsafe { libc::kill(process, signal) };
 }

@@ -1,9 +1,11 @@
-//! Finding the smallest pool that serves a program, to the granule, and the pool from which on every one does.
+//! Finding the smallest pool that serves a program, to the granule, and the pool from which on
+//! every one does.
 //!
-//! A longer pool may fail a program that a shorter one serves: a request that finds the pool's untouched end too short
-//! may still be served elsewhere: moved, or cut from a longer hole. From then on blocks lie elsewhere. So a pool that serves, and
-//! a shorter one that fails, say nothing of a third. What surely holds: a run in which no request found the end too
-//! short is the same in every pool that reaches as far, if blocks of high alignment fall alike.
+//! A longer pool may fail a program that a shorter one serves: a request that finds the pool's
+//! untouched end too short may still be served elsewhere: moved, or cut from a longer hole. From
+//! then on blocks lie elsewhere. So a pool that serves, and a shorter one that fails, say nothing
+//! of a third. What surely holds: a run in which no request found the end too short is the same in
+//! every pool that reaches as far, if blocks of high alignment fall alike.
 
 use evenfit::{Auto, Tiers};
 use evenfit_bound::Cut;
@@ -22,7 +24,8 @@ const STEP: usize = 8;
 const BETWEEN: usize = 8;
 /// Beginnings of the pool that are tried, where alignments make them differ.
 const STARTS_MAX: usize = 16;
-/// A slab, the longest block that a small request may ask the pool for, in bytes, and room to spare.
+/// A slab, the longest block that a small request may ask the pool for, in bytes, and room to
+/// spare.
 const SLAB_BYTES: usize = 4096;
 
 /// What a search found.
@@ -50,8 +53,9 @@ pub fn smallest_pool(trace: &Trace, kind: Kind) -> Result<Found, InputError> {
     found.ok_or_else(|| InputError(format!("no pool that {} can manage serves it", kind.name())))
 }
 
-/// How much of the pool the program reaches where nothing is short, if the pool begins so far behind a page: it runs in
-/// one with more room behind than it ever asks for. `None`: this kind can't manage a pool so large.
+/// How much of the pool the program reaches where nothing is short, if the pool begins so far
+/// behind a page: it runs in one with more room behind than it ever asks for. `None`: this kind
+/// can't manage a pool so large.
 fn reach(kind: Kind, program: Program, skip_bytes: usize) -> Result<Option<usize>, InputError> {
     let room = program.longest_bytes().max(SLAB_BYTES) + SLAB_BYTES;
     let mut bytes = round_up(program.peak_bytes + program.peak_bytes / 2 + room);
@@ -68,10 +72,10 @@ fn reach(kind: Kind, program: Program, skip_bytes: usize) -> Result<Option<usize
     }
 }
 
-/// The pool from which on every one serves the program, wherever it begins at a multiple of what all blocks are
-/// aligned to. `None`: that isn't known, since the program
-/// asks for so high alignments that there are more than 16 ways for them to fall, or since the allocator
-/// doesn't take the pool's end last.
+/// The pool from which on every one serves the program, wherever it begins at a multiple of what
+/// all blocks are aligned to. `None`: that isn't known, since the program asks for so high
+/// alignments that there are more than 16 ways for them to fall, or since the allocator doesn't
+/// take the pool's end last.
 ///
 /// # Errors
 /// The machine can't give the memory, or the allocator is wrong.
@@ -108,8 +112,8 @@ pub fn always(kind: Kind, program: Program) -> Result<Option<usize>, InputError>
     Ok(kind.region_bytes(program.cut, reach_bytes).map(round_up))
 }
 
-/// A pool that serves the program, seen by running it in longer ones only. Where that isn't sure, it may lack a little.
-/// `None`: this kind can't manage a pool so large.
+/// A pool that serves the program, seen by running it in longer ones only. Where that isn't sure,
+/// it may lack a little. `None`: this kind can't manage a pool so large.
 ///
 /// # Errors
 /// As for [`always`].
@@ -121,10 +125,12 @@ pub fn enough(kind: Kind, program: Program) -> Result<Option<usize>, InputError>
     Ok(reach_bytes.and_then(|bytes| kind.region_bytes(program.cut, bytes)).map(round_up))
 }
 
-/// Finds the smallest pool: from one that surely serves by doubling steps to one that fails, then by halving. A few of
-/// those between are then tried too; where one fails, the smallest lies above it.
+/// Finds the smallest pool: from one that surely serves by doubling steps to one that fails, then
+/// by halving. A few of those between are then tried too; where one fails, the smallest lies above
+/// it.
 ///
-/// `trying` is told of each pool that is tried: at most some 70. `None`: this kind can't manage a pool so large.
+/// `trying` is told of each pool that is tried: at most some 70. `None`: this kind can't manage a
+/// pool so large.
 ///
 /// # Errors
 /// The machine can't give the memory, or the allocator is wrong.
@@ -246,7 +252,8 @@ mod tests {
 
     use super::*;
 
-    /// Searches where pools serve by `serves`, and surely from `always_bytes` on: the edge, and every pool tried.
+    /// Searches where pools serve by `serves`, and surely from `always_bytes` on: the edge, and
+    /// every pool tried.
     fn search(always_bytes: usize, serves: impl Fn(usize) -> bool) -> (Edge, Vec<usize>) {
         let tried = RefCell::new(Vec::new());
         let serves = |bytes: usize| {
@@ -264,7 +271,8 @@ mod tests {
     fn whatever_pools_fail_the_smallest_serves_as_all_longer_ones_tried_and_8_bytes_less_fail() {
         let mut raised = 0;
         for seed in 0..300_u64 {
-            // Between 1,000 and 9,000 bytes, stretches of a few hundred bytes serve or fail by chance.
+            // Between 1,000 and 9,000 bytes, stretches of a few hundred bytes serve or fail by
+            // chance.
             let by_chance = |bytes: usize| {
                 let stretch = bytes as u64 / 300;
                 let mixed = (stretch ^ seed << 32).wrapping_mul(0x9E37_79B9_7F4A_7C15);

@@ -1,4 +1,5 @@
-//! `evenfit top` on running processes: a program in `evenfit run` and its child of `fork`, as text, JSON and on a terminal.
+//! `evenfit top` on running processes: a program in `evenfit run` and its child of `fork`, as text,
+//! JSON and on a terminal.
 #![cfg(all(target_os = "linux", target_pointer_width = "64"))]
 
 mod common;
@@ -12,8 +13,8 @@ use std::time::{Duration, Instant};
 use common::{Scratch, command, evenfit, preload};
 use serde_json::Value;
 
-/// Takes 100 blocks of 10,000 bytes and one of 1,000,000, frees one twice, and forks; the child frees half of them. Each says
-/// its number, and ends with its input.
+/// Takes 100 blocks of 10,000 bytes and one of 1,000,000, frees one twice, and forks; the child
+/// frees half of them. Each says its number, and ends with its input.
 const PROGRAM: &str = r#"
 #include <stdio.h>
 #include <stdlib.h>
@@ -208,7 +209,8 @@ impl Terminal {
         }
     }
 
-    /// Puts what was written where it belongs. Of the control sequences only the cursor's place matters here.
+    /// Puts what was written where it belongs. Of the control sequences only the cursor's place
+    /// matters here.
     fn show(&mut self) {
         let text = String::from_utf8_lossy(&self.unread).into_owned();
         let mut rest = text.as_str();

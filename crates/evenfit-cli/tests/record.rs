@@ -250,7 +250,8 @@ fn what_can_not_be_recorded_is_named() {
     assert!(scratch.names().is_empty(), "{:?}", scratch.names());
 }
 
-/// As redis is linked with jemalloc: the other library's `malloc_usable_size` must not be asked of glibc's blocks.
+/// As redis is linked with jemalloc: the other library's `malloc_usable_size` must not be asked of
+/// glibc's blocks.
 #[test]
 fn a_program_linked_with_another_malloc_is_recorded_on_glibcs() {
     let scratch = Scratch::new("record-other");

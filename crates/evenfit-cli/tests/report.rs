@@ -1,6 +1,7 @@
 //! `evenfit report`: the page in a real browser, the pictures, and the numbers.
 //!
-//! Tests that need the browser say so and pass where it is absent (Debian: `apt-get install chromium`).
+//! Tests that need the browser say so and pass where it is absent (Debian:
+//! `apt-get install chromium`).
 
 mod common;
 

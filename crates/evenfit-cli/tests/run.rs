@@ -110,7 +110,8 @@ fn the_reports_file_is_removed() {
     assert!(scratch.names().is_empty(), "{:?}", scratch.names());
 }
 
-/// Runs a script, sends `signal` to the command once the script has said `ready`, and gives what the rest says.
+/// Runs a script, sends `signal` to the command once the script has said `ready`, and gives what
+/// the rest says.
 fn signalled(signal: libc::c_int, script: &str) -> Run {
     let mut command = command();
     command.args(["run", "--pool", "16MiB", "--", "sh", "-c", script]);

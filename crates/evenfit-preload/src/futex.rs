@@ -1,10 +1,11 @@
-//! The pool's lock: nothing but a look at a flag while the process has one thread, one atomic operation while
-//! nobody else wants it, a wait in the kernel otherwise.
+//! The pool's lock: nothing but a look at a flag while the process has one thread, one atomic
+//! operation while nobody else wants it, a wait in the kernel otherwise.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
 unsafe extern "C" {
-    /// glibc's own answer to "has this process ever more than one thread": non-zero while it has one.
+    /// glibc's own answer to "has this process ever more than one thread": non-zero while it has
+    /// one.
     static __libc_single_threaded: libc::c_char;
 }
 
@@ -14,7 +15,8 @@ const HELD_AND_WANTED: u32 = 2;
 
 pub struct Futex {
     word: AtomicU32,
-    /// The thread that holds the lock across its fork, or 0. Fork handlers of other libraries may still allocate then.
+    /// The thread that holds the lock across its fork, or 0. Fork handlers of other libraries may
+    /// still allocate then.
     forking_thread: AtomicU32,
 }
 
@@ -38,8 +40,9 @@ impl Futex {
         answer
     }
 
-    /// As `hold`, but goes on without the lock where it can't be had soon: a process that ends inside a signal handler may
-    /// have interrupted its own allocation, and must end all the same. `f` must only read, and bear anything it finds.
+    /// As `hold`, but goes on without the lock where it can't be had soon: a process that ends
+    /// inside a signal handler may have interrupted its own allocation, and must end all the same.
+    /// `f` must only read, and bear anything it finds.
     pub fn hold_or_not<R>(&self, f: impl FnOnce() -> R) -> R {
         for _ in 0..1_000 {
             if self.try_acquire() {
@@ -92,7 +95,8 @@ impl Futex {
         if self.forking_thread.load(Ordering::Relaxed) == thread_id() {
             return false;
         }
-        // The holder is inside one bounded operation: it is most often gone before the kernel could be asked.
+        // The holder is inside one bounded operation: it is most often gone before the kernel could
+        // be asked.
         for _ in 0..100 {
             if self.word.load(Ordering::Relaxed) == FREE && self.try_acquire() {
                 return true;

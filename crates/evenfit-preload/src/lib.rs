@@ -12,14 +12,15 @@
 //! | `EVENFIT_TOP` | `1`: any process of the same user may look at the pool, where the kernel else allows only ancestors to |
 //! | `EVENFIT_MISUSE` | `abort` (default): name a refused pointer and abort; `ignore`: count it and go on |
 //!
-//! Every process has a pool of its own: a child of `fork` a copy, a program started by it a new one.
+//! Every process has a pool of its own: a child of `fork` a copy, a program started by it a new
+//! one.
 //!
 //! Of a recording, the first process that has something to write creates the file. Every other one
 //! writes to a file of its own beside it: `app.evt` becomes `app.PID.evt`. The file grows by chunks
 //! of 16 KiB: a program that is killed loses what is not yet written, and the rest can be read.
 //!
-//! Built by itself in the release profile it is freestanding but for the C library. A debug build has
-//! the standard library's panic machinery, and so has one that is built at once with what reads
+//! Built by itself in the release profile it is freestanding but for the C library. A debug build
+//! has the standard library's panic machinery, and so has one that is built at once with what reads
 //! recordings.
 #![cfg(all(target_os = "linux", target_env = "gnu"))]
 #![cfg_attr(panic = "abort", no_std)]

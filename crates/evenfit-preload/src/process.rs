@@ -8,14 +8,16 @@ use crate::record::session;
 use crate::serve::memory::MEMORY;
 use crate::serve::summary;
 
-/// The process whose memory this is. A child of `vfork` runs in its parent's, and must not report for it.
+/// The process whose memory this is. A child of `vfork` runs in its parent's, and must not report
+/// for it.
 static PROCESS: AtomicI32 = AtomicI32::new(0);
 
 /// Watches for forks from here on, once the mode is known. May allocate.
 pub fn watch() {
     PROCESS.store(process_id(), Ordering::Relaxed);
-    // SAFETY: the three functions live as long as the program. Without memory for the registration a fork in the midst
-    // of another thread's allocation is unsafe, as it is in a program without fork handlers.
+    // SAFETY: the three functions live as long as the program. Without memory for the registration
+    // a fork in the midst of another thread's allocation is unsafe, as it is in a program without
+    // fork handlers.
     unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork), Some(in_child)) };
     open();
 }

@@ -1,6 +1,7 @@
 //! What the environment asks for.
 //!
-//! The first allocation may come before the C library knows its environment; it is then read from `/proc`.
+//! The first allocation may come before the C library knows its environment; it is then read from
+//! `/proc`.
 
 use core::ffi::{CStr, c_char};
 
@@ -51,7 +52,8 @@ impl Settings {
 
     /// Reads the environment; a value that makes no sense ends the program with its name.
     pub fn read(&mut self) {
-        // SAFETY: the C library's, null before it is set up; then a null-terminated list of C strings.
+        // SAFETY: the C library's, null before it is set up; then a null-terminated list of C
+        // strings.
         let entries = unsafe { environ };
         if entries.is_null() {
             self.read_from_proc();
@@ -68,7 +70,8 @@ impl Settings {
         }
     }
 
-    /// Reads `/proc/self/environ` in pieces. A variable of ours longer than the buffer is no use anyway.
+    /// Reads `/proc/self/environ` in pieces. A variable of ours longer than the buffer is no use
+    /// anyway.
     fn read_from_proc(&mut self) {
         let mut buffer = [0_u8; MAX_PATH + 64];
         let mut filled = 0;
@@ -92,7 +95,8 @@ impl Settings {
                 start += len + 1;
             }
             if start == 0 && filled == buffer.len() {
-                // Longer than the buffer: its rest is read as an entry of its own, which names nothing.
+                // Longer than the buffer: its rest is read as an entry of its own, which names
+                // nothing.
                 start = filled;
             }
             buffer.copy_within(start..filled, 0);

@@ -1,4 +1,5 @@
-//! The library, preloaded into a C program that uses the whole family, and into programs of the system.
+//! The library, preloaded into a C program that uses the whole family, and into programs of the
+//! system.
 #![cfg(target_os = "linux")]
 
 use std::path::{Path, PathBuf};
@@ -150,7 +151,8 @@ fn every_way_to_end_is_reported_once() {
     assert_eq!(reports.len(), 61, "60 children and their parent");
 }
 
-/// The handler may have interrupted an allocation, with the lock held: the end must not wait for it.
+/// The handler may have interrupted an allocation, with the lock held: the end must not wait for
+/// it.
 #[test]
 fn a_process_that_ends_in_a_signal_handler_ends() {
     for _ in 0..20 {

@@ -1,4 +1,5 @@
-//! Writes a trace anew as `.evt`, packed as tightly as can be, with facts about it: how `traces/` was made.
+//! Writes a trace anew as `.evt`, packed as tightly as can be, with facts about it: how `traces/`
+//! was made.
 //!
 //! `cargo run --release --example import -- IN OUT [KEY=VALUE]...`
 

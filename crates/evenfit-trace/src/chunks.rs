@@ -1,4 +1,5 @@
-//! The file header and the chunks: framing, checksums, unpacking. What the data means is `reader`'s.
+//! The file header and the chunks: framing, checksums, unpacking. What the data means is
+//! `reader`'s.
 
 use std::io::{BufReader, Read};
 
@@ -61,7 +62,8 @@ impl<R: Read> Chunks<R> {
         Ok(len)
     }
 
-    /// Reads the next chunk and returns its kind; its data is then in [`Chunks::data`], unless it may be skipped.
+    /// Reads the next chunk and returns its kind; its data is then in [`Chunks::data`], unless it
+    /// may be skipped.
     pub fn advance(&mut self) -> Result<u8, TraceError> {
         let start = self.offset;
         let mut header = [0; CHUNK_HEADER_BYTES];
@@ -96,7 +98,8 @@ impl<R: Read> Chunks<R> {
         Ok(kind)
     }
 
-    /// Reads the chunk's stored bytes; what is allocated grows with what is there, not with what is claimed.
+    /// Reads the chunk's stored bytes; what is allocated grows with what is there, not with what is
+    /// claimed.
     fn read_stored(&mut self, len: u32) -> Result<(), TraceError> {
         self.stored.clear();
         let result = self.input.by_ref().take(len as u64).read_to_end(&mut self.stored);

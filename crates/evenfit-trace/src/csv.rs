@@ -1,6 +1,7 @@
 //! Traces as comma-separated values.
 //!
-//! The first line names the columns, `op` first; `block` is the other that must be there. One line an event:
+//! The first line names the columns, `op` first; `block` is the other that must be there. One line
+//! an event:
 //!
 //! - `op`: `alloc`, `free` or `realloc`
 //! - `block`: which block, by any word without commas: its number, its address
@@ -11,7 +12,8 @@
 //! - `time_ns`: nanoseconds since the beginning; as before where empty
 //! - `thread`, `site`: numbers; 0 where empty
 //!
-//! As a word may be an address that is used again, the same things are mended as in recordings by address.
+//! As a word may be an address that is used again, the same things are mended as in recordings by
+//! address.
 
 use std::io::{self, BufRead, Write};
 use std::str::FromStr;

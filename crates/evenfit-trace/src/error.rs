@@ -58,7 +58,8 @@ pub enum Fault {
     Size(u64),
     /// All live blocks together exceed [`SIZE_MAX`](crate::format::SIZE_MAX).
     LiveBytes,
-    /// An alignment, as a power of two, above [`ALIGN_LOG2_MAX`](crate::format::ALIGN_LOG2_MAX), or unknown bits beside it.
+    /// An alignment, as a power of two, above [`ALIGN_LOG2_MAX`](crate::format::ALIGN_LOG2_MAX), or
+    /// unknown bits beside it.
     Align(u8),
     /// A block that was never allocated.
     NeverAllocated {

@@ -6,8 +6,9 @@
 //!    260 bytes (@ 0x3ffaf244, Internal) allocated CPU 1 ccount 0x2e9b8a10 caller 0x400d276d freed by 0x400d2801
 //! ```
 //!
-//! The records come in the order of allocation. A dump says *that* a block was freed, not when: here it is freed at the
-//! end, or where its address is allocated again. So a pool found for such a trace is large enough, and perhaps too large.
+//! The records come in the order of allocation. A dump says *that* a block was freed, not when:
+//! here it is freed at the end, or where its address is allocated again. So a pool found for such a
+//! trace is large enough, and perhaps too large.
 
 use std::collections::HashMap;
 use std::io::BufRead;

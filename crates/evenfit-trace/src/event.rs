@@ -2,7 +2,8 @@
 
 use core::alloc::Layout;
 
-/// What the program asked of its allocator. Blocks are named by `id`: 0, 1, 2, ... in the order of their allocation.
+/// What the program asked of its allocator. Blocks are named by `id`: 0, 1, 2, ... in the order of
+/// their allocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A new block.
@@ -41,7 +42,8 @@ impl Event {
         }
     }
 
-    /// The layout an allocation asks for; `None` for other events, and where this machine's `Layout` can't hold it.
+    /// The layout an allocation asks for; `None` for other events, and where this machine's
+    /// `Layout` can't hold it.
     pub fn layout(&self) -> Option<Layout> {
         match *self {
             Event::Alloc { size, align_log2, .. } => {

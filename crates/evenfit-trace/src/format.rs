@@ -92,7 +92,8 @@ pub const fn unzigzag(code: u64) -> i64 {
     (code >> 1) as i64 ^ -((code & 1) as i64)
 }
 
-/// CRC-32 (IEEE 802.3: reflected 0xEDB88320, begun and ended inverted) of `bytes` after `crc`; begin with 0.
+/// CRC-32 (IEEE 802.3: reflected 0xEDB88320, begun and ended inverted) of `bytes` after `crc`;
+/// begin with 0.
 pub fn crc32(crc: u32, bytes: &[u8]) -> u32 {
     let (crc, rest) = eights(!crc, bytes);
     let crc = rest.iter().fold(crc, |crc, &byte| {
@@ -109,8 +110,9 @@ fn eights(crc: u32, bytes: &[u8]) -> (u32, &[u8]) {
     (crc, bytes)
 }
 
-/// As many eights of bytes as there are, and the rest. Each byte's part is looked up in a table for its place (Kounavis, Berry: A
-/// systematic approach to building high performance software-based CRC generators, 2005).
+/// As many eights of bytes as there are, and the rest. Each byte's part is looked up in a table for
+/// its place (Kounavis, Berry: A systematic approach to building high performance software-based
+/// CRC generators, 2005).
 #[cfg(feature = "fast-checksum")]
 fn eights(mut crc: u32, bytes: &[u8]) -> (u32, &[u8]) {
     let (eights, rest) = bytes.as_chunks::<8>();

@@ -1,7 +1,7 @@
 //! Importing what heaptrack recorded: `heaptrack.PROGRAM.PID.zst`, or its text unpacked.
 //!
-//! One line an entry, its kind and hexadecimal numbers; strings, instruction pointers, call paths and kinds of allocation
-//! are numbered from 1 (kinds from 0) in the order in which they come:
+//! One line an entry, its kind and hexadecimal numbers; strings, instruction pointers, call paths
+//! and kinds of allocation are numbered from 1 (kinds from 0) in the order in which they come:
 //!
 //! | line | meaning |
 //! |---|---|
@@ -14,8 +14,9 @@
 //! | `+ KIND`, `- KIND` | an allocation, a free |
 //! | `c MILLISECONDS` | the clock |
 //!
-//! A free names the kind, not the block: of several live blocks of one size and call path the newest is taken.
-//! A reallocation is there as an allocation and a free. Alignments were not recorded; 16 is taken.
+//! A free names the kind, not the block: of several live blocks of one size and call path the
+//! newest is taken. A reallocation is there as an allocation and a free. Alignments were not
+//! recorded; 16 is taken.
 
 use std::io::{BufRead, BufReader, ErrorKind};
 
@@ -238,7 +239,8 @@ impl Importer {
         builder.push(Record { event, time: self.time, thread: 0, site: kind.path })
     }
 
-    /// Every call path as a site; without names once those would take more than the limit, as many paths may share one.
+    /// Every call path as a site; without names once those would take more than the limit, as many
+    /// paths may share one.
     fn sites(&self) -> Vec<Site> {
         let string = |number: usize| {
             let string = number.checked_sub(1).and_then(|at| self.strings.get(at));

@@ -39,7 +39,8 @@ pub struct TraceInfo {
     pub largest_size: u64,
     /// Sizes asked for by allocations and reallocations, by powers of two.
     pub sizes: Histogram,
-    /// Operations between a block's allocation and its free, by powers of two; blocks never freed aren't in it.
+    /// Operations between a block's allocation and its free, by powers of two; blocks never freed
+    /// aren't in it.
     pub lifetimes: Histogram,
     /// How many allocations asked for each alignment, in bytes.
     pub alignments: BTreeMap<u64, u64>,

@@ -1,16 +1,19 @@
 //! Recorded allocations of real programs: the `.evt` format, its reader and writer, and importers.
 //!
-//! A recorded program is the list of what it asked of its allocator: sizes, alignments, order, thread, and where
-//! recorded also time and call site. Replayed in a pool, it tells whether the pool suffices.
+//! A recorded program is the list of what it asked of its allocator: sizes, alignments, order,
+//! thread, and where recorded also time and call site. Replayed in a pool, it tells whether the
+//! pool suffices.
 //!
 //! - [`Trace`] is a whole recording in memory: [`Trace::open`], [`Trace::events`], [`Trace::info`].
 //! - [`Reader`] and [`Writer`] stream records of any number.
 //! - [`TraceBuilder`] makes traces from elsewhere.
 //! - [`recorder::Recorder`] writes the format on a device, without `std` and without an allocator
 //!   (`default-features = false`).
-//! - `live` (with that feature, on 64-bit Linux) lets `evenfit top` see the pool of a running process.
+//! - `live` (with that feature, on 64-bit Linux) lets `evenfit top` see the pool of a running
+//!   process.
 //! - `replay`, behind the feature of that name, runs a trace in an allocator.
-//! - [`mod@format`] holds the format's constants, without `std`; `docs/trace-format.md` describes it to the byte.
+//! - [`mod@format`] holds the format's constants, without `std`; `docs/trace-format.md` describes
+//!   it to the byte.
 //!
 //! ```
 //! use evenfit_trace::{Codec, Event, Trace, TraceBuilder};

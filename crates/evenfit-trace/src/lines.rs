@@ -50,8 +50,8 @@ pub(crate) fn import<R: BufRead>(
     importer.end(&mut builder).map_err(|fault| lines.error(fault))
 }
 
-/// A clock that can be written again, in `.evt` and as nanoseconds in CSV. Later than that, 73 years, is refused; `field`
-/// says where `text` stood.
+/// A clock that can be written again, in `.evt` and as nanoseconds in CSV. Later than that, 73
+/// years, is refused; `field` says where `text` stood.
 pub(crate) fn clock(ticks: u64, tick_hz: u64, field: &str, text: &str) -> Result<u64, Fault> {
     let most = u128::from(TIME_STEP_MAX) * u128::from(tick_hz) / u128::from(NANOSECONDS_HZ);
     if u128::from(ticks) > most {

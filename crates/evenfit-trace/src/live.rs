@@ -1,11 +1,13 @@
 //! Lets `evenfit top` see the pool of a running process.
 //!
-//! A process *publishes* its heap: one page of memory, under a name that shows in `/proc/PID/maps`, says where the heap's metadata
-//! and counters lie. That is all. A viewer of the same user finds the page, and copies them out of the process
-//! (`process_vm_readv`) as often as it likes. Nobody is stopped, no thread or signal is added, no operation of the heap
-//! takes an instruction more, and nothing is left behind when the process ends, however it does.
+//! A process *publishes* its heap: one page of memory, under a name that shows in `/proc/PID/maps`,
+//! says where the heap's metadata and counters lie. That is all. A viewer of the same user finds
+//! the page, and copies them out of the process (`process_vm_readv`) as often as it likes. Nobody
+//! is stopped, no thread or signal is added, no operation of the heap takes an instruction more,
+//! and nothing is left behind when the process ends, however it does.
 //!
-//! After `fork` the child's page says where the child's own copy of the heap lies: the same addresses.
+//! After `fork` the child's page says where the child's own copy of the heap lies: the same
+//! addresses.
 //!
 //! ```
 //! use evenfit::StaticHeap;
@@ -41,11 +43,11 @@ impl Page {
     pub const MAGIC: [u8; 8] = *b"evfpool2";
 }
 
-/// Says where `heap` lies, to whoever looks, until the process ends. The heap must stay where it is: once it is
-/// moved or dropped, a viewer sees nonsense.
+/// Says where `heap` lies, to whoever looks, until the process ends. The heap must stay where it
+/// is: once it is moved or dropped, a viewer sees nonsense.
 ///
-/// False where the kernel can't make the page; the process then goes on unseen. Call it once a heap, outside of hot paths:
-/// six system calls. Allocates nothing.
+/// False where the kernel can't make the page; the process then goes on unseen. Call it once a
+/// heap, outside of hot paths: six system calls. Allocates nothing.
 pub fn publish<T: Tiers, G: Geometry>(heap: &Heap<'_, T, G>) -> bool {
     let page = Page { magic: Page::MAGIC, addresses: heap.metadata_addresses() };
     // SAFETY: the name is a C string, and the file is closed below.
@@ -53,7 +55,8 @@ pub fn publish<T: Tiers, G: Geometry>(heap: &Heap<'_, T, G>) -> bool {
     if fd < 0 {
         return false;
     }
-    // SAFETY: the page is live for the write, and plain words. What is mapped is private, so a child of fork has its own, and stays.
+    // SAFETY: the page is live for the write, and plain words. What is mapped is private, so a
+    // child of fork has its own, and stays.
     unsafe {
         let written = libc::write(fd, (&raw const page).cast(), size_of::<Page>());
         let mapped = written == size_of::<Page>() as isize
@@ -70,9 +73,10 @@ pub fn publish<T: Tiers, G: Geometry>(heap: &Heap<'_, T, G>) -> bool {
     }
 }
 
-/// Lets any process of the same user look, where the kernel else allows that to a process's ancestors only
-/// (`kernel.yama.ptrace_scope` = 1). To be called in a child of `fork` again.
+/// Lets any process of the same user look, where the kernel else allows that to a process's
+/// ancestors only (`kernel.yama.ptrace_scope` = 1). To be called in a child of `fork` again.
 pub fn let_anyone_look() {
-    // SAFETY: changes who may look into this process, and nothing else. Kernels without Yama refuse, and need it not.
+    // SAFETY: changes who may look into this process, and nothing else. Kernels without Yama
+    // refuse, and need it not.
     unsafe { libc::prctl(libc::PR_SET_PTRACER, libc::PR_SET_PTRACER_ANY, 0, 0, 0) };
 }

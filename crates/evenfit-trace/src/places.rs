@@ -7,8 +7,9 @@ use crate::{Event, Repairs};
 
 /// Which block lives where.
 ///
-/// A recorder that started late, or missed a call, sees frees of blocks it doesn't know, and blocks where another
-/// still lives. The first are dropped; for the second the old block is taken as freed just before. Both are counted.
+/// A recorder that started late, or missed a call, sees frees of blocks it doesn't know, and blocks
+/// where another still lives. The first are dropped; for the second the old block is taken as freed
+/// just before. Both are counted.
 pub(crate) struct Places<P> {
     live: HashMap<P, u32>,
     pub repairs: Repairs,
@@ -38,8 +39,8 @@ impl<P: Eq + Hash> Places<P> {
         (before.map(|id| Event::Free { id }), event)
     }
 
-    /// The block at `old` becomes one of `new_size` bytes at `new`; where none is known at `old`, an allocation
-    /// with the id `next` and this alignment.
+    /// The block at `old` becomes one of `new_size` bytes at `new`; where none is known at `old`,
+    /// an allocation with the id `next` and this alignment.
     pub fn realloc(
         &mut self,
         old: &P,

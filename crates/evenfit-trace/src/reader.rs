@@ -11,11 +11,13 @@ use crate::{Event, Fault, Limits, Record, Repairs, Site, TraceError};
 
 /// Streams the records of an `.evt` file.
 ///
-/// Every record yielded is valid: ids are dense, a block that is freed or resized is live, sizes and alignments
-/// are in range. The first fault is the last item; what came before it is what could be read.
+/// Every record yielded is valid: ids are dense, a block that is freed or resized is live, sizes
+/// and alignments are in range. The first fault is the last item; what came before it is what could
+/// be read.
 ///
-/// Memory: two chunks, one bit an allocation, and the names of the sites, all bounded by [`Limits`]; 16 bytes and a
-/// hash table's share for each live block where the file names blocks by address.
+/// Memory: two chunks, one bit an allocation, and the names of the sites, all bounded by
+/// [`Limits`]; 16 bytes and a hash table's share for each live block where the file names blocks by
+/// address.
 pub struct Reader<R: Read> {
     chunks: Chunks<R>,
     header: Header,

@@ -6,12 +6,13 @@ use crate::format::{
 
 /// Records what a program asks of its allocator, as an `.evt` file sent to `S` chunk by chunk.
 ///
-/// Blocks are named by address, so no table of live blocks is kept. `N` is the length of a chunk with its header, at least [`Recorder::BYTES_MIN`]: the recorder's
-/// memory, and what is lost at most where the program dies. Every chunk reaches the sink in one call. What the sink
-/// loses on its way is noticed by the reader.
+/// Blocks are named by address, so no table of live blocks is kept. `N` is the length of a chunk
+/// with its header, at least [`Recorder::BYTES_MIN`]: the recorder's memory, and what is lost at
+/// most where the program dies. Every chunk reaches the sink in one call. What the sink loses on
+/// its way is noticed by the reader.
 ///
-/// Call it right after an allocation and right *before* a free, under one lock where there are threads: else another
-/// thread's allocation at the same address may be recorded first.
+/// Call it right after an allocation and right *before* a free, under one lock where there are
+/// threads: else another thread's allocation at the same address may be recorded first.
 ///
 /// ```
 /// use evenfit_trace::format::Header;
@@ -73,7 +74,8 @@ impl<S: FnMut(&[u8]), const N: usize> Recorder<S, N> {
         }
     }
 
-    /// The events after this happen at `ticks` of the clock. A clock that goes back is taken as standing still.
+    /// The events after this happen at `ticks` of the clock. A clock that goes back is taken as
+    /// standing still.
     #[inline]
     pub fn set_time(&mut self, ticks: u64) {
         let written = self.written.time;
@@ -86,14 +88,15 @@ impl<S: FnMut(&[u8]), const N: usize> Recorder<S, N> {
         self.place.thread = thread;
     }
 
-    /// The events after this are of call site `site`: any number, such as the return address; 0 where unknown.
+    /// The events after this are of call site `site`: any number, such as the return address; 0
+    /// where unknown.
     #[inline]
     pub fn set_site(&mut self, site: u32) {
         self.place.site = site;
     }
 
-    /// A block of `size` bytes was allocated at `address`; `align` is in bytes, a power of two. A size that no machine
-    /// has is left out, as readers would refuse it.
+    /// A block of `size` bytes was allocated at `address`; `align` is in bytes, a power of two. A
+    /// size that no machine has is left out, as readers would refuse it.
     #[inline]
     pub fn alloc(&mut self, address: u64, size: u64, align: u64) {
         self.allocated(address, size, align, 0);
@@ -151,7 +154,8 @@ impl<S: FnMut(&[u8]), const N: usize> Recorder<S, N> {
         self.notes(chunk::SITES, &[id as u64, parent as u64, address], name, location);
     }
 
-    /// Adds a key and its value about the recording, such as `program`. Text that is longer than half a chunk is cut.
+    /// Adds a key and its value about the recording, such as `program`. Text that is longer than
+    /// half a chunk is cut.
     pub fn fact(&mut self, key: &str, value: &str) {
         self.notes(chunk::FACTS, &[], key, value);
     }
@@ -228,7 +232,8 @@ impl<S: FnMut(&[u8]), const N: usize> Recorder<S, N> {
         self.events += 1;
     }
 
-    /// The code of the way from the last address to this one; of 60 bits each, so that it fits beside an event's kind.
+    /// The code of the way from the last address to this one; of 60 bits each, so that it fits
+    /// beside an event's kind.
     #[inline(always)]
     fn move_to(&mut self, address: u64) -> u64 {
         let address = (address >> self.header.address_shift) & (u64::MAX >> 4);

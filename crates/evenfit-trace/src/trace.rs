@@ -58,9 +58,9 @@ impl Repairs {
 
 /// A recorded program: its events in order, valid by construction.
 ///
-/// Ids are dense and in order of allocation; a block that is freed or resized is live; sizes, alignments and the sum
-/// of all live sizes are in range. So a replay needs no checks of its own: a table of
-/// [`allocations`](Trace::allocations) places, indexed by id, is enough.
+/// Ids are dense and in order of allocation; a block that is freed or resized is live; sizes,
+/// alignments and the sum of all live sizes are in range. So a replay needs no checks of its own: a
+/// table of [`allocations`](Trace::allocations) places, indexed by id, is enough.
 #[derive(Clone, Debug, Default)]
 pub struct Trace {
     pub(crate) header: Header,
@@ -108,8 +108,8 @@ impl Trace {
         }
     }
 
-    /// Reads what can be read: everything before the first fault, and the fault. This is how the recording of a
-    /// program that was killed is read: its fault is [`Fault::Truncated`].
+    /// Reads what can be read: everything before the first fault, and the fault. This is how the
+    /// recording of a program that was killed is read: its fault is [`Fault::Truncated`].
     ///
     /// # Errors
     /// Where not even the file's header can be read.
@@ -245,8 +245,8 @@ impl Trace {
         Ok(())
     }
 
-    /// Writes the whole as CSV, which [`Trace::read`] reads again: for people and for other tools. Names of sites and
-    /// facts are left out; time is in whole nanoseconds.
+    /// Writes the whole as CSV, which [`Trace::read`] reads again: for people and for other tools.
+    /// Names of sites and facts are left out; time is in whole nanoseconds.
     ///
     /// # Errors
     /// What the sink says.
@@ -254,7 +254,8 @@ impl Trace {
         csv::write(self, out)
     }
 
-    /// Writes the whole to a file: to a new one beside it first, so that nothing half-written takes its place.
+    /// Writes the whole to a file: to a new one beside it first, so that nothing half-written takes
+    /// its place.
     ///
     /// # Errors
     /// What the operating system says.
@@ -262,8 +263,8 @@ impl Trace {
         replace(path.as_ref(), |file| self.write(file, codec))
     }
 
-    /// As [`Trace::save`], as Chrome's trace events in JSON, which Perfetto shows: live bytes and blocks over time, and
-    /// the lives of the larger blocks.
+    /// As [`Trace::save`], as Chrome's trace events in JSON, which Perfetto shows: live bytes and
+    /// blocks over time, and the lives of the larger blocks.
     ///
     /// # Errors
     /// What the operating system says.

@@ -22,8 +22,8 @@ pub struct WriteOptions {
     pub header: Header,
     /// How chunks are stored.
     pub codec: Codec,
-    /// A chunk is written when it holds this many bytes: fewer lose less when the writing program dies, more pack better.
-    /// Taken as between 64 bytes and [`CHUNK_BYTES_MAX`].
+    /// A chunk is written when it holds this many bytes: fewer lose less when the writing program
+    /// dies, more pack better. Taken as between 64 bytes and [`CHUNK_BYTES_MAX`].
     pub chunk_bytes: u32,
 }
 
@@ -38,7 +38,8 @@ impl Default for WriteOptions {
     }
 }
 
-/// Streams records into an `.evt` file. A file without [`Writer::finish`] can be read up to the last whole chunk.
+/// Streams records into an `.evt` file. A file without [`Writer::finish`] can be read up to the
+/// last whole chunk.
 pub struct Writer<W: Write> {
     out: W,
     options: WriteOptions,
@@ -84,8 +85,9 @@ impl<W: Write> Writer<W> {
     /// Writes one record.
     ///
     /// # Errors
-    /// What the sink says; a record that can't follow those before: an id that isn't the next, a block that isn't
-    /// live, a clock that goes back, a size out of range. The file stays as it was then.
+    /// What the sink says; a record that can't follow those before: an id that isn't the next, a
+    /// block that isn't live, a clock that goes back, a size out of range. The file stays as it was
+    /// then.
     pub fn write(&mut self, record: impl Into<Record>) -> Result<(), TraceError> {
         let record = record.into();
         if record.time < self.time {
@@ -144,7 +146,8 @@ impl<W: Write> Writer<W> {
         push_number(&mut self.chunk, value);
     }
 
-    /// Writes call sites. They may come at any time before [`Writer::finish`], and as often as needed.
+    /// Writes call sites. They may come at any time before [`Writer::finish`], and as often as
+    /// needed.
     ///
     /// # Errors
     /// What the sink says; a name longer than a chunk.

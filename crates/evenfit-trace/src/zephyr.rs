@@ -1,8 +1,8 @@
 //! Importing what Zephyr's heap listeners print, from a log with other lines in it.
 //!
-//! Zephyr calls a listener with an address and a size for each allocation and each free (`CONFIG_SYS_HEAP_LISTENER`); the
-//! listener prints them in its own words. Known are the words of Zephyr's documentation, of its tests and of the nRF modem library, and
-//! everything like them:
+//! Zephyr calls a listener with an address and a size for each allocation and each free
+//! (`CONFIG_SYS_HEAP_LISTENER`); the listener prints them in its own words. Known are the words of
+//! Zephyr's documentation, of its tests and of the nRF modem library, and everything like them:
 //!
 //! ```text
 //! [00:00:01.250,000] <inf> app: Memory allocated at 0x20001a40, size 40
@@ -12,11 +12,13 @@
 //! [00:00:02.000,000] <inf> app: heap ALLOC #7 size=40 ptr=0x20001a40
 //! ```
 //!
-//! That is: `alloc`, `allocated`, `free` or `freed` as a word; after it the address, beginning with `0x`; and for an allocation `size` or `bytes`
-//! and a number. The time is that of Zephyr's logging, if there is one. Other lines are passed over.
+//! That is: `alloc`, `allocated`, `free` or `freed` as a word; after it the address, beginning with
+//! `0x`; and for an allocation `size` or `bytes` and a number. The time is that of Zephyr's
+//! logging, if there is one. Other lines are passed over.
 //!
-//! Sizes are those of the chunks that Zephyr's heap gave, which it rounds to 4 or 8 bytes. A block that it resizes in place is told as
-//! allocated at its address anew and then freed with its old size: this is read as a reallocation.
+//! Sizes are those of the chunks that Zephyr's heap gave, which it rounds to 4 or 8 bytes. A block
+//! that it resizes in place is told as allocated at its address anew and then freed with its old
+//! size: this is read as a reallocation.
 
 use std::collections::HashMap;
 use std::io::BufRead;
@@ -190,7 +192,8 @@ impl Importer {
             self.repairs.unknown_frees += 1;
             return Ok(());
         };
-        // The second half of a resize in place; one that has no size can't be told from a free, and is taken as one half too.
+        // The second half of a resize in place; one that has no size can't be told from a free, and
+        // is taken as one half too.
         let belongs =
             live.before.take().is_some_and(|before| size.is_none_or(|size| size == before));
         if belongs {

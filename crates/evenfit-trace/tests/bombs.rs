@@ -1,4 +1,5 @@
-//! Files that unpack without end are refused within little memory: alone in its process, so that its peak can be read.
+//! Files that unpack without end are refused within little memory: alone in its process, so that
+//! its peak can be read.
 #![cfg(target_os = "linux")]
 
 mod common;

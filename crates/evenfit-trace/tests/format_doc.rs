@@ -9,7 +9,8 @@ fn document() -> String {
         .unwrap()
 }
 
-/// The bytes of the document's `n`th listing: of each line the pairs of hex digits before the gap of three spaces.
+/// The bytes of the document's `n`th listing: of each line the pairs of hex digits before the gap
+/// of three spaces.
 fn listing(n: usize) -> Vec<u8> {
     let document = document();
     let block = document.split("```hex\n").nth(n + 1).unwrap().split("```").next().unwrap();

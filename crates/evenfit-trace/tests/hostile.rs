@@ -1,4 +1,5 @@
-//! Files that are cut, damaged or made to harm: every one gives an error with the right byte offset.
+//! Files that are cut, damaged or made to harm: every one gives an error with the right byte
+//! offset.
 
 mod common;
 

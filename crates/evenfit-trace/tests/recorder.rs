@@ -8,7 +8,8 @@ use evenfit_trace::recorder::Recorder;
 use evenfit_trace::{Event, Fault, Limits, Site, Trace};
 use proptest::prelude::*;
 
-/// Plays a trace into a recorder, giving every block an address as an allocator would: freed ones are used again.
+/// Plays a trace into a recorder, giving every block an address as an allocator would: freed ones
+/// are used again.
 fn record<const N: usize>(trace: &Trace, header: Header, base: u64) -> Vec<u8> {
     let mut out = Vec::new();
     let mut recorder = Recorder::<_, N>::new(|bytes: &[u8]| out.extend_from_slice(bytes), header);

@@ -127,7 +127,8 @@ fn saving_replaces_the_file_whole_or_not_at_all() {
     assert_eq!(Trace::open(&path).unwrap().events(), trace.events());
     let error = trace.save(folder.join("absent/a.evt"), Codec::Zstd(3)).unwrap_err();
     assert!(matches!(error.fault, Fault::Io(_)));
-    // A folder can't be replaced by a file: the save fails at its last step and leaves no part behind.
+    // A folder can't be replaced by a file: the save fails at its last step and leaves no part
+    // behind.
     std::fs::create_dir(folder.join("b.evt")).unwrap();
     assert!(trace.save(folder.join("b.evt"), Codec::Zstd(3)).is_err());
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 2);

@@ -8,7 +8,8 @@ fn traces() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../traces")
 }
 
-/// The table's rows: file, program, operations, peak live bytes, blocks live then, most blocks live.
+/// The table's rows: file, program, operations, peak live bytes, blocks live then, most blocks
+/// live.
 fn table() -> Vec<(String, String, [u64; 4])> {
     let text = std::fs::read_to_string(traces().join("README.md")).unwrap();
     let rows = text.lines().filter(|line| line.contains(".evt |"));

@@ -149,7 +149,8 @@ impl Interface for CHeap<'_> {
     fn largest_free(&self) -> Option<usize> {
         // SAFETY: the heap is one.
         let bytes = unsafe { evf_largest_free(self.heap) };
-        // The client fills it: more would take most of the test's time. `exhaust` asks whatever the size.
+        // The client fills it: more would take most of the test's time. `exhaust` asks whatever the
+        // size.
         Some(bytes).filter(|&bytes| bytes <= 64 << 10)
     }
 
@@ -312,8 +313,9 @@ pub fn run(bytes: &[u8]) {
     assert!(memory.surroundings_intact());
 }
 
-/// The largest request succeeds, plain and aligned; a larger one doesn't. (A failed one may have given an empty slab back, which may
-/// now stand before a longer block of its bin: so the largest is asked again.)
+/// The largest request succeeds, plain and aligned; a larger one doesn't. (A failed one may have
+/// given an empty slab back, which may now stand before a longer block of its bin: so the largest
+/// is asked again.)
 fn exhaust(c: &CHeap<'_>, alignment: usize) {
     // SAFETY: the heap is one.
     unsafe {

@@ -1,7 +1,8 @@
 //! Whoever allocates and frees through an interface of a heap: a program, a thread, a C caller.
 //!
-//! These interfaces answer less than [`Heap`](evenfit::Heap) itself, so the oracle is smaller than [`Model`](crate::Model): blocks
-//! are aligned, apart, inside the memory, and keep their content; what is no block is refused and changes nothing.
+//! These interfaces answer less than [`Heap`](evenfit::Heap) itself, so the oracle is smaller than
+//! [`Model`](crate::Model): blocks are aligned, apart, inside the memory, and keep their content;
+//! what is no block is refused and changes nothing.
 
 use alloc::vec::Vec;
 use core::alloc::Layout;
@@ -57,7 +58,8 @@ impl Live {
     }
 
     fn bytes(&mut self) -> &mut [u8] {
-        // SAFETY: a live block of this client's, of so many bytes that were written when it was allocated.
+        // SAFETY: a live block of this client's, of so many bytes that were written when it was
+        // allocated.
         unsafe { core::slice::from_raw_parts_mut(self.ptr.as_ptr(), self.layout.size()) }
     }
 }
@@ -216,7 +218,8 @@ impl<'heap, I: Interface> Client<'heap, I> {
         let mut block = Live { ptr: moved, layout: new, seed };
         self.expect_apart(block);
         let kept = old.size().min(new.size());
-        // SAFETY: the block is live and so long; what was moved is initialised, the rest is written here.
+        // SAFETY: the block is live and so long; what was moved is initialised, the rest is written
+        // here.
         unsafe { moved.add(kept).write_bytes(0, new.size() - kept) };
         assert_eq!(
             pattern::first_difference(&block.bytes()[..kept], seed),

@@ -276,7 +276,8 @@ impl<S: Subject> Driver<S> {
 
     /// A request was refused: that must be right and have changed nothing.
     fn refused_request(&mut self, layout: Layout, error: AllocError) {
-        // To look at every free run takes time: in a pool of many, one refusal in some is looked at.
+        // To look at every free run takes time: in a pool of many, one refusal in some is looked
+        // at.
         if self.search_credit >= self.model.live_count() {
             self.search_credit -= self.model.live_count();
             let fits = self.model.must_fit(layout);

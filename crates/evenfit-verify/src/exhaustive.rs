@@ -175,8 +175,9 @@ impl<S: Subject> Explorer<S> {
         }
     }
 
-    /// What decides the future: the walk, and the links in every free block, or that it is the rest. With slabs
-    /// also directory and map, which hold their lists, and which slab is the first of its list.
+    /// What decides the future: the walk, and the links in every free block, or that it is the
+    /// rest. With slabs also directory and map, which hold their lists, and which slab is the first
+    /// of its list.
     fn key(&mut self) -> Vec<u8> {
         let granule = S::GRANULE_BYTES;
         let pool_at = self.model.pool_base() - self.region.base().as_ptr() as usize;
@@ -210,8 +211,8 @@ impl<S: Subject> Explorer<S> {
         key
     }
 
-    /// Whether the free block that ends `end` bytes from the region's start is in no list: then the integrity check says nothing
-    /// of a footer that was overwritten.
+    /// Whether the free block that ends `end` bytes from the region's start is in no list: then the
+    /// integrity check says nothing of a footer that was overwritten.
     fn is_rest(&self, end: usize) -> bool {
         let flip_footer = || {
             // SAFETY: no operation runs meanwhile.

@@ -109,7 +109,8 @@ pub fn trace(bytes: &[u8]) {
     let Ok(trace) = Trace::read(bytes) else {
         return;
     };
-    // A recording in .evt may run for longer than can be written at once; importers refuse what can't be.
+    // A recording in .evt may run for longer than can be written at once; importers refuse what
+    // can't be.
     if !bytes.starts_with(&MAGIC) || trace.records().all(|record| fits(record.time, &trace)) {
         survives(&trace);
     }

@@ -218,7 +218,8 @@ impl<S: Subject> Hostile<S> {
         }
     }
 
-    /// Writes a free block's first bytes so that they read as numbers of other free blocks, as links do.
+    /// Writes a free block's first bytes so that they read as numbers of other free blocks, as
+    /// links do.
     fn forge(&mut self, at: usize, next: usize, prev: usize) {
         let gaps: Vec<_> = self.model.gaps().map(|(start, _)| start).collect();
         let Some(start) = gaps.get(at % gaps.len().max(1)).copied() else {
@@ -247,8 +248,8 @@ impl<S: Subject> Hostile<S> {
         pairs.filter(|(start, next)| start != next).collect()
     }
 
-    /// Writes where a free run ends, as if a free block of another length ended there: one that begins `distance` before,
-    /// rounded.
+    /// Writes where a free run ends, as if a free block of another length ended there: one that
+    /// begins `distance` before, rounded.
     fn forge_footer(&mut self, at: usize, distance: usize) {
         let gaps: Vec<_> = self.model.gaps().collect();
         let Some((start, end)) = gaps.get(at % gaps.len().max(1)).copied() else {

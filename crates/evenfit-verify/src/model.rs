@@ -79,7 +79,8 @@ pub struct Model {
     picks: Vec<usize>,
     place_in_picks: BTreeMap<usize, usize>,
     used_bytes: usize,
-    /// By a slot's length, the smallest slot that would have done for a request that was left in one.
+    /// By a slot's length, the smallest slot that would have done for a request that was left in
+    /// one.
     kept: BTreeMap<usize, usize>,
 }
 
@@ -259,12 +260,14 @@ impl Model {
         live
     }
 
-    /// Whether a block or slot of `len` bytes is longer than one that was allocated for `size` would be.
+    /// Whether a block or slot of `len` bytes is longer than one that was allocated for `size`
+    /// would be.
     pub fn is_kept(&self, size: usize, len: usize) -> bool {
         !self.is_block_for(size, len) && self.slot_for(size).is_some_and(|slot| slot < len)
     }
 
-    /// Leaves a block or slot where it is, for another layout: one that a smaller slot would do for too.
+    /// Leaves a block or slot where it is, for another layout: one that a smaller slot would do for
+    /// too.
     ///
     /// # Panics
     /// If it isn't for such a layout.
@@ -382,7 +385,8 @@ impl Model {
         self.rounded(layout.size()) > self.pool_bytes
     }
 
-    /// Whether a slot of `len` bytes serves `layout`; none where a slab of such slots may accept it.
+    /// Whether a slot of `len` bytes serves `layout`; none where a slab of such slots may accept
+    /// it.
     fn may_be_slot(&self, layout: Layout, len: usize) -> Option<bool> {
         let Some(slot) = self.slot_for(layout.size()) else {
             return Some(false);

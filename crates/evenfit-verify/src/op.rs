@@ -163,7 +163,8 @@ impl<'a> Bytes<'a> {
         }
     }
 
-    /// The next `bytes` bytes, at most 8, as a little-endian number; of the machine's width, what is above is lost.
+    /// The next `bytes` bytes, at most 8, as a little-endian number; of the machine's width, what
+    /// is above is lost.
     pub fn number(&mut self, bytes: u32) -> usize {
         (0..bytes).fold(0, |sum, at| sum | (u64::from(self.byte()) << (8 * at))) as usize
     }
@@ -202,7 +203,8 @@ fn align(bytes: &mut Bytes, pool_bytes: usize) -> usize {
     }
 }
 
-/// What `malloc` and `realloc` of so many bytes ask for; none where the language allows no such layout.
+/// What `malloc` and `realloc` of so many bytes ask for; none where the language allows no such
+/// layout.
 pub fn malloc_layout(size_bytes: usize) -> Option<Layout> {
     let align = if size_bytes <= 8 { 8 } else { 2 * size_of::<usize>() };
     Layout::from_size_align(size_bytes, align).ok()

@@ -1,12 +1,14 @@
 //! The states in which an operation of the heap has most to do.
 //!
-//! An operation has no loop that depends on the heap's content, so what it executes is decided by its branches: which neighbours are free,
-//! how long they are, where they stand in their lists, what a request finds. A *family* is a function that builds a
-//! state from `Picks`, one for each of these, and counts an operation in it. A `Search` tries combinations of picks,
-//! and climbs: it changes one pick at a time as long as the operation gets more to do.
+//! An operation has no loop that depends on the heap's content, so what it executes is decided by
+//! its branches: which neighbours are free, how long they are, where they stand in their lists,
+//! what a request finds. A *family* is a function that builds a state from `Picks`, one for each of
+//! these, and counts an operation in it. A `Search` tries combinations of picks, and climbs: it
+//! changes one pick at a time as long as the operation gets more to do.
 //!
-//! A [`Probe`] counts what an operation costs in each state, however the target counts: by single steps on x86-64, by the
-//! emulator's clock on a Cortex-M. [`table`] compares the most with `docs/bounds.md`.
+//! A [`Probe`] counts what an operation costs in each state, however the target counts: by single
+//! steps on x86-64, by the emulator's clock on a Cortex-M. [`table`] compares the most with
+//! `docs/bounds.md`.
 //!
 //! `no_std`, with an allocator; 64 KiB of stack suffice.
 mod aligned;
@@ -43,7 +45,8 @@ pub fn all<T: Tiers, G: Geometry, P: Probe>(
     effort: Effort,
 ) {
     record.begin(name);
-    // Room for the largest state, and for a free block of the second word of bins, where there is one.
+    // Room for the largest state, and for a free block of the second word of bins, where there is
+    // one.
     let granules = (5 * lens::word_start::<G>(1)).max(1000 * G::SHORT_END);
     let granules = granules.min(G::GRANULES_MAX / 10 * 9);
     let mut search = Search::new::<G>(record, granules, effort);

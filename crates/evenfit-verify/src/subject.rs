@@ -28,8 +28,8 @@ pub struct Rules {
     /// By so many granules at most a block may be longer than its request rounds to; it may then be
     /// freed with any size between.
     pub granules_over_max: usize,
-    /// The search misses no free block that is long enough for a request of fewer granules. From there on it
-    /// divides each doubling into four size classes.
+    /// The search misses no free block that is long enough for a request of fewer granules. From
+    /// there on it divides each doubling into four size classes.
     pub exact_end: usize,
     /// Small requests may come from slabs.
     pub slabs: Option<SlabRules>,

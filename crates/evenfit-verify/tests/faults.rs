@@ -15,7 +15,8 @@ fn layout(size: usize) -> Layout {
 
 fn build<T: Tiers>(region: &Region) -> Heap<'static, T, Standard> {
     let builder = Heap::builder().tiers::<T>().geometry::<Standard>();
-    // SAFETY: the region outlives the heap in every test, and nothing else touches it but through its blocks.
+    // SAFETY: the region outlives the heap in every test, and nothing else touches it but through
+    // its blocks.
     unsafe { builder.build_raw(region.base(), region.len_bytes()) }.unwrap()
 }
 
@@ -96,8 +97,8 @@ fn no_request_longer_than_largest_free_succeeds() {
     assert!(more.is_err(), "largest_free said {largest}, and one byte more was had");
 }
 
-/// Two free blocks whose links were forged to lead to each other are believed, so a list may hold a block of
-/// another list's length. It must not be handed out to a request that is longer.
+/// Two free blocks whose links were forged to lead to each other are believed, so a list may hold a
+/// block of another list's length. It must not be handed out to a request that is longer.
 #[test]
 fn a_block_in_a_wrong_list_is_not_mistaken_for_a_longer_one() {
     let region = region(64 << 10);
@@ -116,7 +117,8 @@ fn a_block_in_a_wrong_list_is_not_mistaken_for_a_longer_one() {
     let number = |block: NonNull<u8>| {
         ((block.addr().get() - heap.pool_start().addr()) / GRANULE).to_le_bytes()
     };
-    // SAFETY: late writes, to free memory of the pool: a's link to the block before, and c's to the one behind.
+    // SAFETY: late writes, to free memory of the pool: a's link to the block before, and c's to the
+    // one behind.
     unsafe {
         a.add(4).cast::<[u8; 4]>().write(number(c).first_chunk().copied().unwrap());
         c.cast::<[u8; 4]>().write(number(a).first_chunk().copied().unwrap());
@@ -146,7 +148,8 @@ fn no_slab_is_looked_for_where_none_has_room() {
             continue;
         };
         let whole = heap.allocate(layout(heap.stats().pool_bytes)).unwrap();
-        // SAFETY: a live block, and then the word of the segment that the pool begins in: 28 segments are no memory.
+        // SAFETY: a live block, and then the word of the segment that the pool begins in: 28
+        // segments are no memory.
         unsafe {
             whole.cast::<u8>().write_bytes(7, whole.len());
             let begins = region.base().addr().get().next_multiple_of(4);

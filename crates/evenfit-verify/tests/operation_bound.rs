@@ -1,5 +1,6 @@
-//! The operation bound: counts every operation in the states in which it has most to do (`evenfit_verify::states`), and compares
-//! with the tables in `docs/bounds.md` for the level of optimisation that this is built with.
+//! The operation bound: counts every operation in the states in which it has most to do
+//! (`evenfit_verify::states`), and compares with the tables in `docs/bounds.md` for the level of
+//! optimisation that this is built with.
 //!
 //! ```sh
 //! alias bound="cargo test --release -p evenfit-verify --no-default-features --features stepping \
@@ -23,8 +24,8 @@ use evenfit_verify::stepping::{Stepper, Translator, breakdown};
 const OPT_LEVEL: &str = env!("EVENFIT_OPT_LEVEL");
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/bounds.md");
 
-/// No instruction of a call is executed more often: a routine may be called by several parts of an operation, and that is all. Optimised
-/// for size, the smallest routines aren't inlined.
+/// No instruction of a call is executed more often: a routine may be called by several parts of an
+/// operation, and that is all. Optimised for size, the smallest routines aren't inlined.
 fn turns_max() -> usize {
     if OPT_LEVEL == "3" { 12 } else { 24 }
 }
@@ -86,7 +87,8 @@ fn counted(effort: Effort) -> Record<Steps> {
     record
 }
 
-/// Compares: few states need to reach only so many per cent of what many do, and are too few for cache lines. Or writes.
+/// Compares: few states need to reach only so many per cent of what many do, and are too few for
+/// cache lines. Or writes.
 fn compare_or_write(effort: Effort, reached_percent: u64) {
     let begin = std::time::Instant::now();
     let record = counted(effort);
@@ -130,7 +132,8 @@ fn compare(most: &Mosts, reached_percent: u64) {
     assert!(different.is_empty(), "{}", different.join("\n"));
 }
 
-/// The worst state of each family and operation; if asked, where its instructions go, and what no state executes.
+/// The worst state of each family and operation; if asked, where its instructions go, and what no
+/// state executes.
 fn print(record: &Record<Steps>) {
     println!(
         "| operation | tier | states | instructions | turns | the worst |\n|---|---|---|--:|--:|---|"
@@ -179,8 +182,8 @@ fn no_operation_exceeds_its_bound_in_any_of_many_states() {
 fn among_holes<T: Tiers>(stepper: &mut Stepper, granules: usize, holes: usize) -> [u64; 2] {
     let mut memory = Memory::large::<Standard>(granules).expect("memory");
     let mut world = World::<T, Standard>::new(&mut memory);
-    // Every hole has 80 granules, and so have the blocks that are freed and asked for; with what keeps them apart they
-    // make 256, so that each lies in the same place of a word of the map.
+    // Every hole has 80 granules, and so have the blocks that are freed and asked for; with what
+    // keeps them apart they make 256, so that each lies in the same place of a word of the map.
     let mut apart = |_| {
         let block = world.block(80);
         world.block(176);

@@ -127,7 +127,8 @@ impl<const FAULT: u8> Plain<FAULT> {
         self.count();
     }
 
-    /// Frees block `i` and allocates one for `new`, with the first `old_bytes` of its content; or changes nothing.
+    /// Frees block `i` and allocates one for `new`, with the first `old_bytes` of its content; or
+    /// changes nothing.
     fn move_to(
         &mut self,
         i: usize,

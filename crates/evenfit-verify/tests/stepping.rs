@@ -8,8 +8,8 @@ use evenfit_verify::stepping::{Stepper, Translator};
 #[test]
 fn counts_each_instruction_once() {
     let mut stepper = Stepper::new();
-    // Without optimisation the call around the instructions costs some of its own: differences are exact always.
-    // SAFETY: do nothing.
+    // Without optimisation the call around the instructions costs some of its own: differences are
+    // exact always. SAFETY: do nothing.
     let ((), three) =
         stepper.count(|| unsafe { asm!(".rept 3", "nop", ".endr", options(nostack)) });
     // SAFETY: as above.

@@ -1,5 +1,6 @@
-//! The heap against its oracles, on the board: every state of small pools, random programs and misuse, late writers
-//! and garbage. The oracles are those of the ordinary tests; a fault of the bus or the processor fails too.
+//! The heap against its oracles, on the board: every state of small pools, random programs and
+//! misuse, late writers and garbage. The oracles are those of the ordinary tests; a fault of the
+//! bus or the processor fails too.
 #![no_std]
 #![no_main]
 

@@ -14,8 +14,8 @@ pub struct Report {
     pub flips: usize,
     /// Of these, the ones that `check` named.
     pub named: usize,
-    /// The ones that it didn't name and that mean nothing: every answer to [`OPERATIONS`] requests and frees afterwards is
-    /// the same as without the flip.
+    /// The ones that it didn't name and that mean nothing: every answer to [`OPERATIONS`] requests
+    /// and frees afterwards is the same as without the flip.
     pub unread: usize,
 }
 
@@ -158,18 +158,21 @@ impl<T: Tiers, G: Geometry> Sample<T, G> {
     }
 }
 
-/// Flips each bit of what lies before the pool in turn and asks `check`: map, directory, and what slabs have.
+/// Flips each bit of what lies before the pool in turn and asks `check`: map, directory, and what
+/// slabs have.
 pub fn flip_metadata<T: Tiers, G: Geometry>() -> Report {
     let mut sample = sample::<T, G>();
     let metadata = 0..sample.pool_at();
     sample.flip_all(metadata)
 }
 
-/// Flips each bit of the map in turn, in all of its bytes that have nothing but the bits of granules.
+/// Flips each bit of the map in turn, in all of its bytes that have nothing but the bits of
+/// granules.
 pub fn flip_map<T: Tiers, G: Geometry>() -> Report {
     let mut sample = sample::<T, G>();
     let granules = sample.heap.stats().pool_bytes / G::GRANULE_BYTES;
-    // It ends with as many bytes as a word has, of which none is a granule's, and with what aligns the pool.
+    // It ends with as many bytes as a word has, of which none is a granule's, and with what aligns
+    // the pool.
     let map_bytes = granules / 8 + size_of::<usize>();
     let pool_at = sample.pool_at();
     let start = (0..G::ALIGN_BYTES)

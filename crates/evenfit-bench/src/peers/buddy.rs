@@ -7,7 +7,8 @@ use buddy_system_allocator::Heap;
 
 use super::Peer;
 
-/// The bare `Heap`, without its lock; blocks up to 4 GiB, as its documentation has it. No `realloc` of its own.
+/// The bare `Heap`, without its lock; blocks up to 4 GiB, as its documentation has it. No `realloc`
+/// of its own.
 pub struct Buddy(Heap<33>);
 
 impl Peer for Buddy {

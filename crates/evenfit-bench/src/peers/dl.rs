@@ -7,8 +7,8 @@ use dlmalloc::{Allocator, Dlmalloc};
 
 use super::Peer;
 
-/// With the whole pool handed over on the first request and nothing after: it then never calls for memory again and
-/// has one segment only. The periodic search for segments to give back is off.
+/// With the whole pool handed over on the first request and nothing after: it then never calls for
+/// memory again and has one segment only. The periodic search for segments to give back is off.
 pub struct Dl(Dlmalloc<OnePool>);
 
 /// The "operating system" of this dlmalloc: one region, once.
@@ -61,7 +61,8 @@ impl Peer for Dl {
     unsafe fn over(base: *mut u8, len_bytes: usize) -> Option<Box<Self>> {
         let mut dl = Dlmalloc::new_with_allocator(OnePool(Cell::new(Some((base, len_bytes)))));
         dl.set_max_release_check_rate(0);
-        // The step in which it asks for memory: small, or a small pool would look too small for a first request.
+        // The step in which it asks for memory: small, or a small pool would look too small for a
+        // first request.
         dl.set_granularity(256);
         Some(Box::new(Self(dl)))
     }

@@ -19,7 +19,8 @@ pub type SixteenBytes = Evenfit<WithSlabs, Aligned>;
 /// The geometry for small devices: pools up to 511 KiB. Larger ones it refuses.
 pub type Small = Evenfit<BlocksOnly, Compact>;
 
-/// The heap with every check on; the caller names the layout when it frees, as Rust's collections do.
+/// The heap with every check on; the caller names the layout when it frees, as Rust's collections
+/// do.
 pub struct Evenfit<T: Tiers, G: Geometry>(Heap<'static, T, G>);
 
 impl<T: Tiers, G: Geometry> Peer for Evenfit<T, G> {
@@ -51,7 +52,8 @@ impl<T: Tiers, G: Geometry> Peer for Evenfit<T, G> {
     }
 }
 
-/// The teaching allocator: one free list, first fit, O(n). Its frees are checked too, so none can go wrong quietly.
+/// The teaching allocator: one free list, first fit, O(n). Its frees are checked too, so none can
+/// go wrong quietly.
 pub struct First(FirstFit<'static>);
 
 impl Peer for First {

@@ -10,8 +10,8 @@ pub struct Noop {
     scratch: *mut u8,
 }
 
-/// Holds two values where a call would need them, at the cost of no instruction: else the compiler would also drop
-/// the loading of the arguments, which is not the allocator's work.
+/// Holds two values where a call would need them, at the cost of no instruction: else the compiler
+/// would also drop the loading of the arguments, which is not the allocator's work.
 #[inline(always)]
 fn consume(a: usize, b: usize) {
     // SAFETY: no instruction at all.
@@ -45,8 +45,8 @@ impl Peer for Noop {
     }
 }
 
-/// A pointer that only moves up and begins again where the pool ends: nothing is ever reused properly, so it is the
-/// lower limit of any allocation and no allocator.
+/// A pointer that only moves up and begins again where the pool ends: nothing is ever reused
+/// properly, so it is the lower limit of any allocation and no allocator.
 pub struct Bump {
     base: usize,
     next: usize,

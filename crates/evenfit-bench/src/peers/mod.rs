@@ -83,7 +83,8 @@ pub struct About {
     pub name: &'static str,
     /// What can be measured.
     pub class: Class,
-    /// Whether its authors state or its code shows a bound that doesn't grow with the pool's content.
+    /// Whether its authors state or its code shows a bound that doesn't grow with the pool's
+    /// content.
     pub bounded: bool,
     /// Bytes of control structure outside of the pool; counted into the footprint.
     pub outside_bytes: usize,

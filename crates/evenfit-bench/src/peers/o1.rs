@@ -5,8 +5,8 @@ use std::ffi::c_void;
 
 use super::Peer;
 
-/// Its C core, compiled by this crate's build script as the o1heap crate's own would, which needs libclang for its
-/// bindings. It keeps everything in the pool and has no `realloc`.
+/// Its C core, compiled by this crate's build script as the o1heap crate's own would, which needs
+/// libclang for its bindings. It keeps everything in the pool and has no `realloc`.
 pub struct O1Heap {
     instance: *mut c_void,
 }
@@ -21,7 +21,8 @@ unsafe extern "C" {
 }
 
 impl O1Heap {
-    /// More alignment than it has: a larger fragment, with its start kept in the word below the block.
+    /// More alignment than it has: a larger fragment, with its start kept in the word below the
+    /// block.
     #[cold]
     unsafe fn alloc_over_aligned(&mut self, layout: Layout) -> *mut u8 {
         // SAFETY: the fragment holds the block, its alignment and the word below it.
@@ -57,7 +58,8 @@ impl Peer for O1Heap {
 
     #[inline]
     unsafe fn dealloc(&mut self, ptr: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise; an over-aligned block has its fragment's start in the word below.
+        // SAFETY: the caller's promise; an over-aligned block has its fragment's start in the word
+        // below.
         unsafe {
             let fragment = if layout.align() > ALIGNMENT {
                 ptr.cast::<*mut c_void>().sub(1).read()

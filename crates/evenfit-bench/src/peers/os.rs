@@ -16,7 +16,8 @@ macro_rules! os_peer {
 }
 
 os_peer!(
-    /// The C library's `malloc`; `aligned_alloc` only where the alignment needs it, as Rust's `System` does.
+    /// The C library's `malloc`; `aligned_alloc` only where the alignment needs it, as Rust's
+    /// `System` does.
     Glibc
 );
 
@@ -57,7 +58,8 @@ impl Peer for Glibc {
 
 #[cfg(feature = "mimalloc")]
 os_peer!(
-    /// mimalloc 3 without its secure mode. `mi_malloc` where 8 bytes of alignment do: that is its fastest path.
+    /// mimalloc 3 without its secure mode. `mi_malloc` where 8 bytes of alignment do: that is its
+    /// fastest path.
     MiMalloc
 );
 
@@ -136,7 +138,8 @@ impl Peer for SnMalloc {
 
 #[cfg(feature = "jemalloc")]
 os_peer!(
-    /// jemalloc with sized deallocation; plain `malloc` and `realloc` where the alignment allows, as its Rust crate does.
+    /// jemalloc with sized deallocation; plain `malloc` and `realloc` where the alignment allows,
+    /// as its Rust crate does.
     JeMalloc
 );
 

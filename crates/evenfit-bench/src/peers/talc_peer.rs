@@ -7,8 +7,8 @@ use talc::source::Manual;
 
 use super::Peer;
 
-/// `TalcCell`, so no lock; `Manual`, so an empty pool fails at once; the default binning, which its documentation
-/// recommends; no counters. Through `GlobalAlloc`, its in-place `realloc` included.
+/// `TalcCell`, so no lock; `Manual`, so an empty pool fails at once; the default binning, which its
+/// documentation recommends; no counters. Through `GlobalAlloc`, its in-place `realloc` included.
 pub struct Talc(TalcCell<Manual>);
 
 impl Peer for Talc {

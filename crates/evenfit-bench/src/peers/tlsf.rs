@@ -7,8 +7,9 @@ use rlsf::Tlsf;
 
 use super::Peer;
 
-/// What a careful user writes: 24 first levels manage half a GiB, 32 second levels round a request by at most 1/32; the
-/// control structure has 6 KiB. With 16 second levels both footprint and instructions were a little worse.
+/// What a careful user writes: 24 first levels manage half a GiB, 32 second levels round a request
+/// by at most 1/32; the control structure has 6 KiB. With 16 second levels both footprint and
+/// instructions were a little worse.
 pub type Sensible = Rlsf<u32, u32, 24, 32>;
 
 /// What `embedded-alloc` 0.7 uses: a 32 KiB control structure, whatever the pool.

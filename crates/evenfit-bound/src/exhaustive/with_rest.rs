@@ -1,8 +1,10 @@
-//! evenfit's block tier, in its simplest form: good fit, with the last remainder kept out of the bins.
+//! evenfit's block tier, in its simplest form: good fit, with the last remainder kept out of the
+//! bins.
 //!
-//! A request is cut from the first block of its bin, from the *rest*, which is what was left of the block that was
-//! split last, from the next filled bin, or from the top. Blocks have two granules at least; where one would be left
-//! alone, it stays with the block. What is freed beside the rest becomes part of it.
+//! A request is cut from the first block of its bin, from the *rest*, which is what was left of the
+//! block that was split last, from the next filled bin, or from the top. Blocks have two granules
+//! at least; where one would be left alone, it stays with the block. What is freed beside the rest
+//! becomes part of it.
 
 use std::rc::Rc;
 
@@ -121,7 +123,8 @@ impl WithRest {
         (len <= self.end - self.top()).then_some(Found::Top)
     }
 
-    /// How far into what was found an aligned block begins, if it has room there. What is before it must be a block.
+    /// How far into what was found an aligned block begins, if it has room there. What is before it
+    /// must be a block.
     fn lead(&self, found: Found, len: u64, align: u64) -> Option<u64> {
         let (start, end) = match found {
             Found::Piece(at) => (self.start(at), self.start(at + 1)),
@@ -186,8 +189,8 @@ impl WithRest {
         Piece { len, state: State::Rest }
     }
 
-    /// Frees a block: it and its free neighbours become one. What the top follows is the top's; else what has the rest
-    /// in it is the rest; else it is listed.
+    /// Frees a block: it and its free neighbours become one. What the top follows is the top's;
+    /// else what has the rest in it is the rest; else it is listed.
     fn free_at(&mut self, at: usize) {
         let is_free = |&at: &usize| self.pieces.get(at).is_some_and(|piece| piece.is_free());
         let first = at.checked_sub(1).filter(is_free).unwrap_or(at);

@@ -1,4 +1,5 @@
-//! A pool as a chain of blocks in address order; which free block is taken is an [`Index`]'s choice.
+//! A pool as a chain of blocks in address order; which free block is taken is an [`Index`]'s
+//! choice.
 
 use super::Placement;
 
@@ -123,7 +124,8 @@ impl Space {
         at != NONE && self.chain.node(at).free
     }
 
-    /// Takes `granules` out of the free node `at`, which is in no index, beginning `lead` granules in.
+    /// Takes `granules` out of the free node `at`, which is in no index, beginning `lead` granules
+    /// in.
     fn take(&mut self, at: Handle, lead: u64, granules: u64) -> Handle {
         let mut block = at;
         if lead > 0 {

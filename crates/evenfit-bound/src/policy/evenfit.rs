@@ -1,8 +1,9 @@
 //! evenfit's block tier: good fit, with the last remainder kept out of the bins.
 //!
-//! A request is cut from the first block of its bin, from the *rest*, which is what was left of the block that was
-//! split last, from the next filled bin, or from the top. Blocks have two granules at least; where one would be left
-//! alone, it stays with the block. What is freed beside the rest becomes part of it.
+//! A request is cut from the first block of its bin, from the *rest*, which is what was left of the
+//! block that was split last, from the next filled bin, or from the top. Blocks have two granules
+//! at least; where one would be left alone, it stays with the block. What is freed beside the rest
+//! becomes part of it.
 
 use super::Placement;
 use super::arena::{Chain, Handle, Index, NONE, Node};
@@ -94,7 +95,8 @@ impl Evenfit {
         (Some(self.top).filter(fits), steps + 4)
     }
 
-    /// How far into a free block an aligned one begins, if it has room there. What is before it must be a block.
+    /// How far into a free block an aligned one begins, if it has room there. What is before it
+    /// must be a block.
     fn lead(&self, at: Handle, len: u64, align: u64) -> Option<u64> {
         let mut lead = self.chain.lead(at, align);
         if lead > 0 && lead < Cut::BLOCK_MIN {

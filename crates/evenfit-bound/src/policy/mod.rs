@@ -1,7 +1,9 @@
-//! Placement policies, simulated: where would first fit, best fit, a buddy system, TLSF or evenfit put each block?
+//! Placement policies, simulated: where would first fit, best fit, a buddy system, TLSF or evenfit
+//! put each block?
 //!
-//! They count in granules and touch no memory, so a simulation is quick at any pool size. None of them is used by the
-//! library; `exhaustive` holds the same policies in their simplest form, and tests hold the two against each other.
+//! They count in granules and touch no memory, so a simulation is quick at any pool size. None of
+//! them is used by the library; `exhaustive` holds the same policies in their simplest form, and
+//! tests hold the two against each other.
 
 mod arena;
 mod bins;
@@ -26,11 +28,13 @@ pub enum Policy {
     NextFit,
     /// The smallest free block that is large enough, the lowest of several.
     BestFit,
-    /// Bins by powers of two, sizes as they are; a bin whose every block surely fits (Ogasawara 1995).
+    /// Bins by powers of two, sizes as they are; a bin whose every block surely fits (Ogasawara
+    /// 1995).
     HalfFit,
     /// A binary buddy system: sizes rounded up to powers of two.
     Buddy,
-    /// TLSF's search: 32 bins a doubling, a request rounded up to the next bin (Masmano and others 2004).
+    /// TLSF's search: 32 bins a doubling, a request rounded up to the next bin (Masmano and others
+    /// 2004).
     Tlsf,
     /// evenfit's block tier: see [`Evenfit`].
     Evenfit,
@@ -100,7 +104,8 @@ impl Policy {
 
 /// A pool under some policy.
 pub trait Placement {
-    /// Places a block of `granules` at a multiple of `align` granules. `None`: the policy finds no room.
+    /// Places a block of `granules` at a multiple of `align` granules. `None`: the policy finds no
+    /// room.
     fn allocate(&mut self, granules: u64, align: u64) -> Option<Handle>;
     /// Gives a block back.
     fn free(&mut self, block: Handle);
@@ -108,7 +113,8 @@ pub trait Placement {
     fn resize(&mut self, block: Handle, granules: u64) -> bool;
     /// Where a block starts, and how many granules the policy gave it.
     fn extent(&self, block: Handle) -> (u64, u64);
-    /// The largest request that would be served now, alignment aside. May take time linear in the free blocks.
+    /// The largest request that would be served now, alignment aside. May take time linear in the
+    /// free blocks.
     fn largest(&self) -> u64;
     /// Free blocks that a plain list of them would have looked at, or bins, since the start.
     fn steps(&self) -> u64;

@@ -1,7 +1,8 @@
 //! Free blocks ordered by address: first fit and next fit.
 //!
-//! A segment tree over the pool's granules holds the longest free block and the number of free blocks of each range,
-//! so the search takes logarithmic time and still knows how many blocks a plain list would have looked at.
+//! A segment tree over the pool's granules holds the longest free block and the number of free
+//! blocks of each range, so the search takes logarithmic time and still knows how many blocks a
+//! plain list would have looked at.
 
 use super::arena::{Handle, Index};
 

@@ -1,4 +1,5 @@
-//! A heap over a pool of just so many granules, for the tests that compare it with what is computed.
+//! A heap over a pool of just so many granules, for the tests that compare it with what is
+//! computed.
 #![allow(dead_code)] // Each test uses a part of it.
 
 use std::mem::MaybeUninit;

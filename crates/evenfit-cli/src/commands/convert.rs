@@ -1,4 +1,5 @@
-//! `evenfit convert`: a recording of any format that is understood, as `.evt`, CSV or Perfetto's JSON.
+//! `evenfit convert`: a recording of any format that is understood, as `.evt`, CSV or Perfetto's
+//! JSON.
 
 use std::path::PathBuf;
 
@@ -8,9 +9,11 @@ use super::{file_error, open_trace};
 use crate::output::{Answer, InputError};
 use crate::size::{both, counted};
 
-/// Write a recording (.evt, .csv, heaptrack's data, an ESP-IDF heap trace dump, a log of Zephyr's heap listeners) as .evt, .csv or Perfetto's .json.
+/// Write a recording (.evt, .csv, heaptrack's data, an ESP-IDF heap trace dump, a log of Zephyr's
+/// heap listeners) as .evt, .csv or Perfetto's .json.
 ///
-/// The output is what its name ends in. It appears whole or not at all; a file of that name is replaced.
+/// The output is what its name ends in. It appears whole or not at all; a file of that name is
+/// replaced.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -19,10 +19,12 @@ use crate::progress::Progress;
 use crate::signals;
 use crate::size::{counted, human};
 
-/// Record what an unmodified program asks of its allocator: sizes, alignments, order, threads, call sites, time.
+/// Record what an unmodified program asks of its allocator: sizes, alignments, order, threads, call
+/// sites, time.
 ///
-/// Children that the program forks, and programs that it starts, are recorded to files of their own: app.PID.evt beside
-/// app.evt. A recording can be read even if the program is killed. The exit code is the program's.
+/// Children that the program forks, and programs that it starts, are recorded to files of their
+/// own: app.PID.evt beside app.evt. A recording can be read even if the program is killed. The exit
+/// code is the program's.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -124,14 +126,16 @@ impl Args {
     }
 }
 
-/// Makes sure that the recording can be written where it is wanted, and that no older one is in its place.
+/// Makes sure that the recording can be written where it is wanted, and that no older one is in its
+/// place.
 fn claim(output: &Path) -> Result<(), InputError> {
     let error = |e| InputError(format!("can't write {}: {e}", output.display()));
     fs::OpenOptions::new().write(true).create(true).truncate(false).open(output).map_err(error)?;
     fs::remove_file(output).map_err(error)
 }
 
-/// The files that other processes of a recording to `output` write: `app.4711.evt` beside `app.evt`.
+/// The files that other processes of a recording to `output` write: `app.4711.evt` beside
+/// `app.evt`.
 fn siblings(output: &Path) -> BTreeSet<PathBuf> {
     let stem = output.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let entries = output.parent().and_then(|directory| fs::read_dir(directory).ok());
@@ -176,7 +180,8 @@ fn rebuilt(
 struct Symbols(HashMap<String, Option<Loader>>);
 
 impl Symbols {
-    /// The site with its function's name as people write it, and its line where debug information tells.
+    /// The site with its function's name as people write it, and its line where debug information
+    /// tells.
     fn named(&mut self, site: &Site) -> Site {
         let module = site.location.clone();
         let loader = self.0.entry(module.clone()).or_insert_with(|| Loader::new(&module).ok());

@@ -37,10 +37,12 @@ pub struct Args {
     /// The pool's size, metadata included: 16MiB, 4096, 1.5GiB; or `min` to find the smallest
     #[arg(long, value_name = "SIZE")]
     pool: PoolSize,
-    /// The allocator to run it in; the heap aligns all blocks to 16 bytes if most of the program's are
+    /// The allocator to run it in; the heap aligns all blocks to 16 bytes if most of the program's
+    /// are
     #[arg(long, value_enum, default_value_t = Kind::Heap)]
     allocator: Kind,
-    /// Pattern every byte of every block and check it when the block is resized or freed, and at the end
+    /// Pattern every byte of every block and check it when the block is resized or freed, and at
+    /// the end
     #[arg(long)]
     verify: bool,
     /// Check the whole pool's integrity each N operations

@@ -21,8 +21,9 @@ const MIN_POOL_BYTES: usize = 256 * 1024;
 
 /// Run a program with all its memory in one fixed pool, and say what it needed.
 ///
-/// The whole malloc family of the program, and of every program that it starts, is served from a pool of its own. When a pool
-/// is full, malloc returns NULL, and the summary says so. The summary goes to standard error; the exit code is the program's, and so are signals sent to this command.
+/// The whole malloc family of the program, and of every program that it starts, is served from a
+/// pool of its own. When a pool is full, malloc returns NULL, and the summary says so. The summary
+/// goes to standard error; the exit code is the program's, and so are signals sent to this command.
 #[derive(clap::Args)]
 #[command(
     after_help = "Example:\n  evenfit run --pool 512MiB -- python3 -c 'print(sum(range(10**6)))'"
@@ -37,7 +38,8 @@ pub struct Args {
     /// Count refused pointers and go on, where the program would be aborted
     #[arg(long)]
     ignore_misuse: bool,
-    /// Let `evenfit top` look at the pool where the kernel else allows that to root only (kernel.yama.ptrace_scope = 1)
+    /// Let `evenfit top` look at the pool where the kernel else allows that to root only
+    /// (kernel.yama.ptrace_scope = 1)
     #[arg(long)]
     top: bool,
     /// Write the summary to this file instead of standard error
@@ -80,7 +82,8 @@ impl Args {
         std::process::exit(exit_code(status))
     }
 
-    /// Where the summary will go: opened first, so that a bad name is known before the program runs.
+    /// Where the summary will go: opened first, so that a bad name is known before the program
+    /// runs.
     fn open_summary(&self) -> Result<Box<dyn std::io::Write>, InputError> {
         match &self.summary {
             None => Ok(Box::new(anstream::stderr())),
@@ -122,7 +125,8 @@ pub(super) fn wait(child: Child) -> Result<ExitStatus, InputError> {
     signals::wait(child).map_err(|error| InputError(format!("can't wait for the program: {error}")))
 }
 
-/// The program's own exit code; as shells have it, 128 and the signal's number for one that was killed.
+/// The program's own exit code; as shells have it, 128 and the signal's number for one that was
+/// killed.
 pub(super) fn exit_code(status: ExitStatus) -> i32 {
     match (status.code(), status.signal()) {
         (Some(code), _) => code,
@@ -196,7 +200,8 @@ impl ReportFile {
         Err(InputError(format!("can't create a file in {}{why}", directory.display())))
     }
 
-    /// The reports in the order in which the processes ended. A line that a killed process left unfinished is no report.
+    /// The reports in the order in which the processes ended. A line that a killed process left
+    /// unfinished is no report.
     fn read(&self) -> Result<Vec<Report>, InputError> {
         let text = std::fs::read_to_string(&self.path)
             .map_err(|error| InputError(format!("can't read the reports: {error}")))?;

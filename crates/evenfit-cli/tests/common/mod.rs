@@ -39,7 +39,8 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// The library of `evenfit run`, built once, as this package's tests can't depend on a shared library.
+/// The library of `evenfit run`, built once, as this package's tests can't depend on a shared
+/// library.
 pub fn preload() -> &'static Path {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
     LIBRARY.get_or_init(|| {
@@ -125,8 +126,8 @@ pub fn save(trace: &Trace, path: &str) {
     trace.save(path, Codec::Zstd(3)).unwrap();
 }
 
-/// A random program of allocations of these sizes, all aligned alike, and frees: `operations` tries,
-/// at most `live_max` blocks at once.
+/// A random program of allocations of these sizes, all aligned alike, and frees: `operations`
+/// tries, at most `live_max` blocks at once.
 pub fn plain_trace(seed: u64, operations: usize, live_max: usize, sizes: Range<u64>) -> Trace {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut builder = TraceBuilder::default();

@@ -63,8 +63,8 @@ impl File {
 
 /// The file's name as the environment says.
 pub(crate) fn wanted() -> Option<&'static CStr> {
-    // SAFETY: the name is a C string; the answer stays where it is while nobody changes the environment, and is read
-    // at once.
+    // SAFETY: the name is a C string; the answer stays where it is while nobody changes the
+    // environment, and is read at once.
     unsafe {
         let value = libc::getenv(c"EVENFIT_RECORD".as_ptr());
         (!value.is_null() && *value != 0).then(|| CStr::from_ptr(value))
@@ -83,7 +83,8 @@ fn open() -> libc::c_int {
     if fd >= 0 {
         return fd;
     }
-    // A program that runs another in its place keeps its process id: a second try has another number.
+    // A program that runs another in its place keeps its process id: a second try has another
+    // number.
     for attempt in 0..100 {
         let own = own_path(path.to_bytes(), attempt);
         let fd = create(own.as_ptr().cast());

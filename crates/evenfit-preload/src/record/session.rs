@@ -74,8 +74,9 @@ static GLOBAL: Global = Global {
 /// Runs `f` on the session, alone.
 #[inline(always)]
 pub(crate) fn hold<R>(f: impl FnOnce(&mut Session) -> R) -> R {
-    // SAFETY: the lock is held, and the borrow ends with it. A fork handler that allocates while its own thread holds the
-    // lock comes in too, but not from within `f`, which calls nothing but the C library's allocator and write.
+    // SAFETY: the lock is held, and the borrow ends with it. A fork handler that allocates while
+    // its own thread holds the lock comes in too, but not from within `f`, which calls nothing but
+    // the C library's allocator and write.
     GLOBAL.lock.hold(|| f(unsafe { &mut *GLOBAL.session.get() }))
 }
 
@@ -89,7 +90,8 @@ pub(crate) fn end() {
     if !was_recording {
         return;
     }
-    // Nothing records any more. Naming asks the dynamic linker, which has locks and memory of its own: not under ours.
+    // Nothing records any more. Naming asks the dynamic linker, which has locks and memory of its
+    // own: not under ours.
     name_sites();
     hold(|session| {
         if let Some(recorder) = session.recorder.take() {
@@ -104,10 +106,12 @@ fn put(bytes: &[u8]) {
     unsafe { (*GLOBAL.file.get()).put(bytes) };
 }
 
-/// Looks up and writes every call site's name. The recording is off, so the session is this thread's alone.
+/// Looks up and writes every call site's name. The recording is off, so the session is this
+/// thread's alone.
 fn name_sites() {
     for at in 0..SITES {
-        // SAFETY: the recording is off and nobody else ends it: `end` has taken it from `Recording` under the lock.
+        // SAFETY: the recording is off and nobody else ends it: `end` has taken it from `Recording`
+        // under the lock.
         let session = unsafe { &mut *GLOBAL.session.get() };
         let (Some((address, id)), Some(recorder)) =
             (session.sites.entry(at), &mut session.recorder)
@@ -115,7 +119,8 @@ fn name_sites() {
             continue;
         };
         let mut found = MaybeUninit::<libc::Dl_info>::zeroed();
-        // SAFETY: the address is only looked up; the answer is written to `found`, which is valid as zeroes too.
+        // SAFETY: the address is only looked up; the answer is written to `found`, which is valid
+        // as zeroes too.
         let found = unsafe {
             // The call is before the address where it returns to.
             libc::dladdr((address - 1) as *const _, found.as_mut_ptr());
@@ -153,8 +158,8 @@ impl Session {
         self.recorder = Some(recorder);
     }
 
-    /// The recorder, told when and where the next event happens; `site` is a return address, 0 where none matters. `None`:
-    /// nothing is recorded.
+    /// The recorder, told when and where the next event happens; `site` is a return address, 0
+    /// where none matters. `None`: nothing is recorded.
     #[inline(always)]
     pub(crate) fn recorder(&mut self, site: usize) -> Option<&mut Recorder<Sink, CHUNK_BYTES>> {
         if self.state != State::Recording && !self.begins() {
@@ -238,7 +243,8 @@ fn this_thread() -> usize {
     #[cfg(target_arch = "x86_64")]
     {
         let pointer: usize;
-        // SAFETY: the thread pointer's own first word, as the ABI has it: reads memory that every thread has.
+        // SAFETY: the thread pointer's own first word, as the ABI has it: reads memory that every
+        // thread has.
         unsafe {
             core::arch::asm!(
                 "mov {}, fs:[0]",
@@ -268,7 +274,8 @@ fn this_thread() -> usize {
     }
 }
 
-/// Before a fork: no thread is in the midst of an event, and the first file is this process's, not the child's.
+/// Before a fork: no thread is in the midst of an event, and the first file is this process's, not
+/// the child's.
 pub(crate) fn hold_across_fork() {
     hold(|session| {
         if let Some(recorder) = &mut session.recorder {

@@ -18,7 +18,8 @@ impl<const N: usize> Table<N> {
         Self { places: [Place { key: 0, number: 0 }; N], count: 0 }
     }
 
-    /// The key's number, a new one if need be; 0 for the key 0, and once three quarters of the places are taken.
+    /// The key's number, a new one if need be; 0 for the key 0, and once three quarters of the
+    /// places are taken.
     #[inline(always)]
     pub(crate) fn number(&mut self, key: u64) -> u32 {
         if key == 0 {

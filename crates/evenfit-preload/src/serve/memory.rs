@@ -79,7 +79,8 @@ impl Memory {
         }
     }
 
-    /// A block of `bytes` bytes at a multiple of `align_bytes`, a power of two, and aligned for any C type.
+    /// A block of `bytes` bytes at a multiple of `align_bytes`, a power of two, and aligned for any
+    /// C type.
     pub fn allocate_aligned(
         &self,
         align_bytes: usize,
@@ -96,7 +97,8 @@ impl Memory {
         }
     }
 
-    /// A block of `bytes` zeroed bytes. Memory that no block ever covered is zero from the kernel, and stays untouched.
+    /// A block of `bytes` zeroed bytes. Memory that no block ever covered is zero from the kernel,
+    /// and stays untouched.
     #[inline(always)]
     pub fn allocate_zeroed(&self, bytes: usize) -> Result<NonNull<u8>, AllocError> {
         let allocated = self.with_heap(|heap| {
@@ -110,8 +112,8 @@ impl Memory {
         Ok(block)
     }
 
-    /// Gives a block `bytes` bytes: in place, or in a new block, whose copy is made without the lock; in a full pool downwards, into free
-    /// memory before it, with the lock held.
+    /// Gives a block `bytes` bytes: in place, or in a new block, whose copy is made without the
+    /// lock; in a full pool downwards, into free memory before it, with the lock held.
     ///
     /// # Safety
     /// A live block at `ptr` is the caller's, and after success only the returned one is used.
@@ -126,8 +128,8 @@ impl Memory {
             Ok(Resized::Done(block)) => Ok(block.cast()),
             Ok(Resized::Elsewhere { block, old_bytes }) => {
                 let block = block.cast::<u8>();
-                // SAFETY: the old block is live with `old_bytes`, the new one ours alone with at least `bytes`; the
-                // old one is not used from here on.
+                // SAFETY: the old block is live with `old_bytes`, the new one ours alone with at
+                // least `bytes`; the old one is not used from here on.
                 unsafe {
                     block.copy_from_nonoverlapping(ptr, old_bytes.min(bytes));
                     self.free(ptr);
@@ -163,12 +165,12 @@ impl Memory {
         }
     }
 
-    /// The counters; how many bytes of the pool were ever used; the largest request that would succeed. For the end of a
-    /// process that has a pool: it never waits long.
+    /// The counters; how many bytes of the pool were ever used; the largest request that would
+    /// succeed. For the end of a process that has a pool: it never waits long.
     pub fn state(&self) -> (Stats, usize, usize) {
         self.lock.hold_or_not(|| {
-            // SAFETY: built before; where the lock can't be had, its holder is this very thread or about to be ended, and
-            // the heap is only read, by functions that bear any state.
+            // SAFETY: built before; where the lock can't be had, its holder is this very thread or
+            // about to be ended, and the heap is only read, by functions that bear any state.
             let heap = unsafe { (*self.heap.get()).assume_init_ref() };
             let stats = heap.stats();
             let used_once_bytes = stats.pool_bytes - heap.never_used().len();
@@ -194,7 +196,8 @@ impl Memory {
         error
     }
 
-    /// A pointer that is no live block of the pool: the program is wrong, and is stopped unless it was asked not to be.
+    /// A pointer that is no live block of the pool: the program is wrong, and is stopped unless it
+    /// was asked not to be.
     #[cold]
     #[inline(never)]
     fn refused(&self, function: &str, ptr: NonNull<u8>, error: FreeError) {

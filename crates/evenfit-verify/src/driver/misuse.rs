@@ -1,4 +1,5 @@
-//! Wrong pointers and layouts: each is refused, with the error that the model names, and changes nothing.
+//! Wrong pointers and layouts: each is refused, with the error that the model names, and changes
+//! nothing.
 
 use core::alloc::Layout;
 use core::ptr::NonNull;

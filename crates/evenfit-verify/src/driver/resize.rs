@@ -111,7 +111,8 @@ impl<S: Subject> Driver<S> {
         live.offset
     }
 
-    /// Records a block that was resized where it is. It is kept longer than need be only if there is no other memory.
+    /// Records a block that was resized where it is. It is kept longer than need be only if there
+    /// is no other memory.
     fn stayed(&mut self, old: &Live, block: NonNull<[u8]>, new: Layout) -> Live {
         if self.usable(block, new) != old.len {
             self.model.remove(old.offset);

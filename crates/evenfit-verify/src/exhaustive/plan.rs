@@ -41,7 +41,8 @@ impl Plan {
         }
     }
 
-    /// Slabs of eight slots, and blocks as long as one, in a pool of an `S` with room for `slabs` and a half.
+    /// Slabs of eight slots, and blocks as long as one, in a pool of an `S` with room for `slabs`
+    /// and a half.
     pub fn slabs<S: Subject>(slabs: usize, states_max: usize) -> Self {
         let slab = slab_granules::<S>();
         Self {

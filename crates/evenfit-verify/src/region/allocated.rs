@@ -1,4 +1,5 @@
-//! Memory of the allocator, where there is no system to map pages. Nothing stops an access beyond it.
+//! Memory of the allocator, where there is no system to map pages. Nothing stops an access beyond
+//! it.
 
 use alloc::alloc::{alloc_zeroed, dealloc, handle_alloc_error};
 use core::alloc::Layout;

@@ -17,7 +17,8 @@ pub(crate) fn all<T: Tiers, G: Geometry, P: Probe>(search: &mut Search<P>) {
     });
 }
 
-/// A free place for a block of `len` granules at a multiple of `align`, with what is picked before and behind, or a granule too short.
+/// A free place for a block of `len` granules at a multiple of `align`, with what is picked before
+/// and behind, or a granule too short.
 struct Room {
     before: usize,
     len: usize,
@@ -51,7 +52,8 @@ fn one<T: Tiers, G: Geometry, P: Probe>(
     let len = World::<T, G>::even(picks.of("a request of", &lens::<G>()));
     let align = picks.of("aligned to", &[64, 4096, 2 * G::ALIGN_BYTES]);
     let mut plan = Plan::<T, G>::picked(&mut search.memory, picks);
-    // The latest freed is the first that is looked at: of a list, and among those that are as long as the request.
+    // The latest freed is the first that is looked at: of a list, and among those that are as long
+    // as the request.
     let step = align / G::GRANULE_BYTES;
     let longest = len + step + 1;
     for (what, len) in

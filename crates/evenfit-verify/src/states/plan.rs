@@ -1,4 +1,5 @@
-//! A state in the making: first blocks are laid out one behind the other, then some of them are split or freed.
+//! A state in the making: first blocks are laid out one behind the other, then some of them are
+//! split or freed.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -132,7 +133,8 @@ impl<'m, T: Tiers, G: Geometry> Plan<'m, T, G> {
         self.free_at(block, companions);
     }
 
-    /// Frees the block and its companions in the order that puts it at its position: the latest freed is the first.
+    /// Frees the block and its companions in the order that puts it at its position: the latest
+    /// freed is the first.
     pub(crate) fn free_at(&mut self, block: Block, companions: Companions) {
         let Companions { mut blocks, position } = companions;
         let before = match position {
@@ -151,7 +153,8 @@ impl<'m, T: Tiers, G: Geometry> Plan<'m, T, G> {
         Some(())
     }
 
-    /// Frees a run later, and carves its first part from it again; what is left is the rest. `None`: there is a rest already.
+    /// Frees a run later, and carves its first part from it again; what is left is the rest.
+    /// `None`: there is a rest already.
     pub(crate) fn carve(&mut self, run: Block, carve: Carve, leaves_rest: bool) -> Option<Laid> {
         if leaves_rest && self.has_rest {
             return None;
@@ -171,7 +174,8 @@ impl<'m, T: Tiers, G: Geometry> Plan<'m, T, G> {
         Laid::Later(usize::MAX)
     }
 
-    /// All that comes before blocks are freed. `None`: the heap carves it from elsewhere, since what was laid leaves a better place.
+    /// All that comes before blocks are freed. `None`: the heap carves it from elsewhere, since
+    /// what was laid leaves a better place.
     pub(crate) fn settle(&mut self, top: Top) -> Option<()> {
         for (run, carve) in core::mem::take(&mut self.carves) {
             self.world.free(run);

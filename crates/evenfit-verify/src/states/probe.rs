@@ -18,8 +18,9 @@ pub trait Probe {
     /// Calls `operation` once.
     fn count<T>(&mut self, operation: impl FnOnce() -> T) -> (T, Cost);
 
-    /// How many of the instructions counted last were the heap's own loop over the payload, of so many bytes, of a block that moved. Payload
-    /// is counted apart; that the heap calls `memcpy` or `memmove`, whoever counts sees.
+    /// How many of the instructions counted last were the heap's own loop over the payload, of so
+    /// many bytes, of a block that moved. Payload is counted apart; that the heap calls `memcpy` or
+    /// `memmove`, whoever counts sees.
     fn moving(&self, _bytes: usize) -> u64 {
         0
     }

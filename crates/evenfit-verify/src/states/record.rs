@@ -138,8 +138,8 @@ impl<P: Probe> Record<P> {
         self.note(operation, cost, picks)
     }
 
-    /// Frees, as Rust does or as C does. `is_as_asked`: the block or slot is just what the layout asks for; not a longer one, nor a block
-    /// in place of a slot.
+    /// Frees, as Rust does or as C does. `is_as_asked`: the block or slot is just what the layout
+    /// asks for; not a longer one, nor a block in place of a slot.
     pub(crate) fn deallocate<T: Tiers, G: Geometry>(
         &mut self,
         world: &mut World<T, G>,

@@ -14,7 +14,8 @@ use crate::states::world::Memory;
 pub struct Effort {
     /// So many states of each family picked at random.
     pub samples: u64,
-    /// For each operation, from so many states picked at random, to a worse one by changing one pick, as long as that goes.
+    /// For each operation, from so many states picked at random, to a worse one by changing one
+    /// pick, as long as that goes.
     pub climbs: u64,
 }
 
@@ -37,8 +38,8 @@ impl<'a, P: Probe> Search<'a, P> {
         Self { record, memory: Memory::new::<G>(granules), effort }
     }
 
-    /// Tries the states of a family: what `family` makes of some picks, if they go together. Climbs for each of `operations`. In the
-    /// state that is the worst for an operation all is counted.
+    /// Tries the states of a family: what `family` makes of some picks, if they go together. Climbs
+    /// for each of `operations`. In the state that is the worst for an operation all is counted.
     pub(crate) fn family(
         &mut self,
         name: &'static str,

@@ -94,7 +94,8 @@ impl OneUsed {
         Some(())
     }
 
-    /// Takes all its slots, after the plan was settled. `None`: what was laid is no slab with free slots any more.
+    /// Takes all its slots, after the plan was settled. `None`: what was laid is no slab with free
+    /// slots any more.
     pub(crate) fn fill<T: Tiers, G: Geometry>(&mut self, plan: &mut Plan<T, G>) -> Option<()> {
         let slot = plan.block(self.laid?);
         let others = slots(&mut plan.world, slot) - 1;
@@ -128,7 +129,8 @@ impl OneUsed {
                 others.for_each(|slot| world.free(slot));
             }
             SlabPosition::Behind => {
-                // Full as it is, it leaves the list when the other is looked at; then it comes back as the last.
+                // Full as it is, it leaves the list when the other is looked at; then it comes back
+                // as the last.
                 world.free(companion[0]);
                 let again = world.slot(self.bytes);
                 if again.ptr != companion[0].ptr {

@@ -14,7 +14,8 @@ use crate::states::slabs::{OneUsed, fill};
 use crate::states::world::{Block, World};
 use crate::states::{resize, supply};
 
-/// Sizes of slots, in bytes: so many in a slab that its second word of free bits has some, and fewer.
+/// Sizes of slots, in bytes: so many in a slab that its second word of free bits has some, and
+/// fewer.
 const SLOTS: [usize; 4] = [16, 24, 48, 512];
 
 pub(crate) fn all<T: Tiers, G: Geometry, P: Probe>(search: &mut Search<P>) {
@@ -51,7 +52,8 @@ fn last_used<T: Tiers, G: Geometry, P: Probe>(
     Some(search.record.deallocate(world, used, !is_kept, picks))
 }
 
-/// What was laid comes about, and of the slab one slot is left, perhaps kept for a request that is shorter. `None`: it can't be.
+/// What was laid comes about, and of the slab one slot is left, perhaps kept for a request that is
+/// shorter. `None`: it can't be.
 fn one_left<T: Tiers, G: Geometry>(
     plan: &mut Plan<T, G>,
     mut slab: OneUsed,
@@ -69,7 +71,8 @@ fn one_left<T: Tiers, G: Geometry>(
     Some(used)
 }
 
-/// In a full heap, a slot is kept for a request that is shorter. `None`: there is no shorter one, or it was moved.
+/// In a full heap, a slot is kept for a request that is shorter. `None`: there is no shorter one,
+/// or it was moved.
 fn keep_for_less<T: Tiers, G: Geometry>(world: &mut World<T, G>, slab: &mut OneUsed) -> Option<()> {
     let shorter = layout(slab.bytes() / 2, 1);
     let used = slab.used();
@@ -172,7 +175,8 @@ fn request<T: Tiers, G: Geometry, P: Probe>(
     Some(search.record.allocate(&mut plan.world, layout(bytes, 1), picks))
 }
 
-/// The last used slot of a slab, to another class or to a block. No slab is of the new size's class but for what is picked.
+/// The last used slot of a slab, to another class or to a block. No slab is of the new size's class
+/// but for what is picked.
 fn resized<T: Tiers, G: Geometry, P: Probe>(
     search: &mut Search<P>,
     picks: &mut Picks,

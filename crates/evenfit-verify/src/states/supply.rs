@@ -8,7 +8,8 @@ use crate::states::lens::{share_bin, word_start};
 use crate::states::picks::Picks;
 use crate::states::plan::{Plan, Position};
 
-/// What is meant to serve it; where something else that is there does so before, that too is a state.
+/// What is meant to serve it; where something else that is there does so before, that too is a
+/// state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
     Hole,
@@ -80,7 +81,8 @@ pub(crate) fn lay<T: Tiers, G: Geometry>(
     Some(())
 }
 
-/// A rest that doesn't serve the request, if `len` is more than its length, and that goes into a list when another comes.
+/// A rest that doesn't serve the request, if `len` is more than its length, and that goes into a
+/// list when another comes.
 fn lay_old_rest<T: Tiers, G: Geometry>(
     plan: &mut Plan<T, G>,
     picks: &mut Picks,

@@ -1,6 +1,8 @@
-//! The published figures: tables in `docs/bounds.md`, each between two marks, read, compared with and written.
+//! The published figures: tables in `docs/bounds.md`, each between two marks, read, compared with
+//! and written.
 //!
-//! A table has a row for each operation, and a column for each kind of pool by the name it was counted under. The page's own head says which.
+//! A table has a row for each operation, and a column for each kind of pool by the name it was
+//! counted under. The page's own head says which.
 
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -42,7 +44,8 @@ pub enum Figure {
     Lines,
 }
 
-/// Where the linker puts the tables of constants differs, and so how many lines more or less a call touches.
+/// Where the linker puts the tables of constants differs, and so how many lines more or less a call
+/// touches.
 const LINES_MARGIN: u64 = 2;
 
 impl Figure {
@@ -127,8 +130,8 @@ impl<'page> Table<'page> {
     }
 }
 
-/// The page with what was counted in its table `name`; columns of which nothing was counted stay. `None` if the page has no such table, or
-/// that no such column.
+/// The page with what was counted in its table `name`; columns of which nothing was counted stay.
+/// `None` if the page has no such table, or that no such column.
 pub fn updated(page: &str, name: &str, most: &Mosts, figure: Figure) -> Option<String> {
     let mut table = Table::read(page, name)?;
     let is_counted = |column: &str| most.keys().any(|(tier, _)| *tier == column);
@@ -141,7 +144,8 @@ pub fn updated(page: &str, name: &str, most: &Mosts, figure: Figure) -> Option<S
     Some(format!("{}{}{}", &page[..start], table.write(), &page[end..]))
 }
 
-/// What differs from the table `name` of `page`: a figure that is exceeded, or of which not so many per cent were reached.
+/// What differs from the table `name` of `page`: a figure that is exceeded, or of which not so many
+/// per cent were reached.
 pub fn differences(
     most: &Mosts,
     page: &str,

@@ -37,7 +37,8 @@ impl Memory {
         Self { base, layout, is_zero: false }
     }
 
-    /// Memory for a very large pool, of which only what is touched need be there. `None`: there is no such memory.
+    /// Memory for a very large pool, of which only what is touched need be there. `None`: there is
+    /// no such memory.
     pub fn large<G: Geometry>(granules: usize) -> Option<Self> {
         let layout = Self::layout::<G>(granules, 16)?;
         // SAFETY: the layout has a size.
@@ -62,7 +63,8 @@ impl Drop for Memory {
 /// Requests of more bytes aren't served from slabs.
 const SLOT_BYTES_MAX: usize = 512;
 
-/// A heap. It lies at an address of fixed alignment, so that a state touches the same lines each time.
+/// A heap. It lies at an address of fixed alignment, so that a state touches the same lines each
+/// time.
 #[repr(align(64))]
 pub struct World<'m, T: Tiers, G: Geometry> {
     heap: Heap<'m, T, G>,
@@ -141,7 +143,8 @@ impl<'m, T: Tiers, G: Geometry> World<'m, T, G> {
         self.allocate(Layout::from_size_align(bytes, 1).expect("a small request"))
     }
 
-    /// A block of just so many granules, from the only free block there is, or else from the top. What slabs would serve begins longer.
+    /// A block of just so many granules, from the only free block there is, or else from the top.
+    /// What slabs would serve begins longer.
     pub fn block(&mut self, len: usize) -> Block {
         let len = Self::even(len);
         let block = self.allocate(Self::layout(len.max(Self::BLOCK_LEN), G::ALIGN_BYTES));

@@ -1,4 +1,5 @@
-//! Where the instructions of a call went, by function and source line, as the debug information tells.
+//! Where the instructions of a call went, by function and source line, as the debug information
+//! tells.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -19,7 +20,8 @@ struct Place {
     line: String,
 }
 
-/// The places that an instruction belongs to: first that in the function of the program, then that in what was inlined there, and so on.
+/// The places that an instruction belongs to: first that in the function of the program, then that
+/// in what was inlined there, and so on.
 type Frames = Vec<Place>;
 
 /// Instructions by line of a function, and by line of what was inlined there.
@@ -62,8 +64,9 @@ pub fn lines(addresses: &[usize]) -> io::Result<String> {
     Ok(text)
 }
 
-/// The lines of the functions whose path has `module` in it, that have instructions which aren't among `executed`: by function, with how many. Functions of
-/// which nothing was executed are left out.
+/// The lines of the functions whose path has `module` in it, that have instructions which aren't
+/// among `executed`: by function, with how many. Functions of which nothing was executed are left
+/// out.
 ///
 /// # Errors
 /// When `nm` or `addr2line` of the binutils can't be run.

@@ -27,7 +27,8 @@ pub(crate) struct Steps {
 
 struct Shared(UnsafeCell<Steps>);
 
-// SAFETY: touched by the holder of `LOCK` only, and by the handler while that holder is being stepped.
+// SAFETY: touched by the holder of `LOCK` only, and by the handler while that holder is being
+// stepped.
 unsafe impl Sync for Shared {}
 
 static STEPS: Shared = Shared(UnsafeCell::new(Steps {
@@ -50,8 +51,8 @@ impl Installed {
     pub fn new() -> Self {
         // A panic of another holder leaves nothing broken: counts are set anew before each use.
         let lock = LOCK.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        // SAFETY: `sigaction` structures are plain data for which zero is valid; the handler has the signature that
-        // SA_SIGINFO asks for and does nothing that a signal handler may not do.
+        // SAFETY: `sigaction` structures are plain data for which zero is valid; the handler has
+        // the signature that SA_SIGINFO asks for and does nothing that a signal handler may not do.
         let former = unsafe {
             let mut action: libc::sigaction = std::mem::zeroed();
             action.sa_sigaction = on_step as *const () as usize;
@@ -78,7 +79,8 @@ impl Drop for Installed {
     }
 }
 
-/// Runs with the trap flag cleared by the kernel; must not allocate, since what is stepped may be `malloc`.
+/// Runs with the trap flag cleared by the kernel; must not allocate, since what is stepped may be
+/// `malloc`.
 extern "C" fn on_step(_: i32, _: *mut libc::siginfo_t, context: *mut c_void) {
     // SAFETY: the kernel passes a context; the stepped thread holds the lock and is suspended here.
     unsafe {

@@ -12,7 +12,8 @@ use crate::stepping::trace::Trace;
 pub struct Count {
     /// In this program, everything linked into it included.
     pub own: u64,
-    /// In shared libraries: `memcpy` moving a payload, or the C library's `malloc`. Each turn of a `rep` counts.
+    /// In shared libraries: `memcpy` moving a payload, or the C library's `malloc`. Each turn of a
+    /// `rep` counts.
     pub library: u64,
 }
 
@@ -24,12 +25,14 @@ impl Count {
     }
 }
 
-/// Counts calls one at a time. Only one exists at once: a second waits in [`Stepper::new`] until the first is dropped.
+/// Counts calls one at a time. Only one exists at once: a second waits in [`Stepper::new`] until
+/// the first is dropped.
 pub struct Stepper {
     installed: Installed,
 }
 
-/// What is stepped beside the call's own instructions: one `call`, its `ret`, and three to clear the trap flag.
+/// What is stepped beside the call's own instructions: one `call`, its `ret`, and three to clear
+/// the trap flag.
 const OVERHEAD: u64 = 5;
 
 /// Steps that a [`Trace`] can hold; the longest bounded operation is far below.
@@ -61,10 +64,12 @@ impl Stepper {
         Self { installed }
     }
 
-    /// Calls `call` and counts what it executes, the moving of its arguments and of its result included.
+    /// Calls `call` and counts what it executes, the moving of its arguments and of its result
+    /// included.
     ///
-    /// For the cost of one function, let `call` call it and nothing else; built with optimisation, the figure is the
-    /// function's own plus one or two moves. `call` must not panic: the process would abort.
+    /// For the cost of one function, let `call` call it and nothing else; built with optimisation,
+    /// the figure is the function's own plus one or two moves. `call` must not panic: the process
+    /// would abort.
     ///
     /// # Panics
     /// When the trap flag has no effect, as under some emulators.
@@ -112,7 +117,8 @@ pub(crate) struct Job<F, R> {
     pub(crate) result: MaybeUninit<R>,
 }
 
-/// What is stepped. `extern "C"`: a panic aborts rather than unwinds through `asm!`. Never inlined, so that it is the same function in all counts.
+/// What is stepped. `extern "C"`: a panic aborts rather than unwinds through `asm!`. Never inlined,
+/// so that it is the same function in all counts.
 #[inline(never)]
 pub(crate) extern "C" fn run<F: FnOnce() -> R, R>(job: *mut Job<F, R>) {
     // SAFETY: called once with a job that nobody else holds: the call is taken out of it once.
@@ -125,8 +131,9 @@ pub(crate) extern "C" fn run<F: FnOnce() -> R, R>(job: *mut Job<F, R>) {
 /// Runs `call` with the trap flag set.
 fn step<F: FnOnce() -> R, R>(call: F) -> R {
     let mut job = Job { call: ManuallyDrop::new(call), result: MaybeUninit::uninit() };
-    // SAFETY: the flags are pushed, changed and popped again, the stack is balanced and aligned at the call, which may
-    // clobber what the C convention lets it; SIGTRAP has its handler as long as the `Stepper` that called lives.
+    // SAFETY: the flags are pushed, changed and popped again, the stack is balanced and aligned at
+    // the call, which may clobber what the C convention lets it; SIGTRAP has its handler as long as
+    // the `Stepper` that called lives.
     unsafe {
         asm!(
             "pushfq",

@@ -16,11 +16,12 @@ pub const LINE_BYTES: usize = 64;
 /// The longest an x86-64 instruction can be.
 const INSTRUCTION_BYTES_MAX: usize = 15;
 
-/// What one call executed. Lines and turns are those of this program's own code: a library's `memcpy` touches as many
-/// lines as there is payload to move, and is counted in [`Count::library`] only.
+/// What one call executed. Lines and turns are those of this program's own code: a library's
+/// `memcpy` touches as many lines as there is payload to move, and is counted in [`Count::library`]
+/// only.
 ///
-/// The addresses of its loads and stores are computed from the operands of each instruction and the registers before
-/// it. Prefetches and `lea` touch nothing.
+/// The addresses of its loads and stores are computed from the operands of each instruction and the
+/// registers before it. Prefetches and `lea` touch nothing.
 #[derive(Clone, Debug)]
 pub struct Trace {
     /// Its instructions.
@@ -49,7 +50,8 @@ impl Trace {
             }
             addresses.push(start);
             code_lines.extend(lines_of(start, instruction.len()));
-            // A repeated string instruction is one instruction in one place, however often it traps.
+            // A repeated string instruction is one instruction in one place, however often it
+            // traps.
             if !instruction.has_rep_prefix() && !instruction.has_repne_prefix() {
                 *repeats.entry(start).or_default() += 1;
             }
@@ -69,8 +71,8 @@ impl Trace {
         }
     }
 
-    /// Where the instructions of this program lie that were executed, in their order. The call of the function that was stepped comes first, its
-    /// return last.
+    /// Where the instructions of this program lie that were executed, in their order. The call of
+    /// the function that was stepped comes first, its return last.
     #[must_use]
     pub fn addresses(&self) -> &[usize] {
         &self.addresses
@@ -109,8 +111,8 @@ impl Trace {
         self.code_lines.len()
     }
 
-    /// How often the instruction was executed that was executed most often: 1 where no loop turned and nothing was
-    /// called twice, and else the most turns of any loop.
+    /// How often the instruction was executed that was executed most often: 1 where no loop turned
+    /// and nothing was called twice, and else the most turns of any loop.
     #[must_use]
     pub fn repeats_max(&self) -> usize {
         self.repeats_max
@@ -127,7 +129,8 @@ fn decode(snapshot: &Snapshot) -> Instruction {
     let at = snapshot.register(libc::REG_RIP);
     let mut bytes = [0; INSTRUCTION_BYTES_MAX];
     let readable = INSTRUCTION_BYTES_MAX.min(4096 - at % 4096);
-    // SAFETY: the instruction at `at` was executed by this process, so its page is mapped and readable.
+    // SAFETY: the instruction at `at` was executed by this process, so its page is mapped and
+    // readable.
     unsafe { std::ptr::copy_nonoverlapping(at as *const u8, bytes.as_mut_ptr(), readable) };
     let decoded = decode_bytes(&bytes[..readable], at);
     if !decoded.is_invalid() {

@@ -1,5 +1,6 @@
-//! Counting without steps: straight runs of instructions are copied and executed as they are, and what comes between two runs, a
-//! branch, a call or a return, is done here. A hundred times faster than stepping, and as exact.
+//! Counting without steps: straight runs of instructions are copied and executed as they are, and
+//! what comes between two runs, a branch, a call or a return, is done here. A hundred times faster
+//! than stepping, and as exact.
 
 use std::collections::{BTreeSet, HashMap};
 use std::mem::{ManuallyDrop, MaybeUninit};
@@ -20,7 +21,8 @@ struct Run {
     last: Instruction,
 }
 
-/// Counts calls one at a time. Only one exists at once: a second waits in [`Translator::new`] until the first is dropped.
+/// Counts calls one at a time. Only one exists at once: a second waits in [`Translator::new`] until
+/// the first is dropped.
 pub struct Translator {
     runs: HashMap<usize, Run>,
     cache: Cache,
@@ -45,7 +47,8 @@ impl Translator {
     /// If the system gives no memory that is executed.
     #[must_use]
     pub fn new() -> Self {
-        // A panic of another holder leaves nothing broken: all registers are set anew before each use.
+        // A panic of another holder leaves nothing broken: all registers are set anew before each
+        // use.
         let lock = LOCK.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let text = program_text();
         Self {
@@ -58,7 +61,8 @@ impl Translator {
         }
     }
 
-    /// As [`Stepper::count`](super::Stepper::count), but for what libraries execute, which isn't counted. A repeated string instruction counts once.
+    /// As [`Stepper::count`](super::Stepper::count), but for what libraries execute, which isn't
+    /// counted. A repeated string instruction counts once.
     ///
     /// # Panics
     /// When the call executes an instruction that transfers control in a way that isn't known here.
@@ -113,7 +117,8 @@ impl Translator {
     fn execute_run(&mut self, start: usize) -> u64 {
         let run = self.runs.entry(start).or_insert_with(|| self.cache.copy(start));
         self.executed.push(start);
-        // SAFETY: the copy does what the program would do here, with the registers that the program would have.
+        // SAFETY: the copy does what the program would do here, with the registers that the program
+        // would have.
         unsafe {
             (*registers()).target = run.copy;
             enter();
@@ -137,7 +142,8 @@ fn function_address<F: FnOnce() -> R, R>(_job: &Job<F, R>) -> usize {
 /// # Safety
 /// It has just been called, and the registers are the caller's alone.
 unsafe fn execute_library(start: usize) -> usize {
-    // SAFETY: the top of the stack is the return address; in its place the function returns to where the registers are kept.
+    // SAFETY: the top of the stack is the return address; in its place the function returns to
+    // where the registers are kept.
     unsafe {
         let registers = registers();
         let back = (*registers).pop();
@@ -201,7 +207,8 @@ struct Cache {
 }
 
 impl Cache {
-    /// So near that what the copies name relative to themselves can be reached. Where the system has something at a place, the next is tried.
+    /// So near that what the copies name relative to themselves can be reached. Where the system
+    /// has something at a place, the next is tried.
     fn near(address: usize) -> Self {
         let page = 1 << 16;
         let places = (1..16).map(|step| (address + step * (64 << 20)) / page * page);

@@ -64,8 +64,8 @@ const fn slab_bytes(granule_bytes: usize) -> usize {
     8 * EXACT_END * granule_bytes
 }
 
-/// Up to 16 granules there is a slot for every aligned size. Above, it is the largest multiple of 16 of which a slab holds
-/// a number, if it is 16 more than the one before.
+/// Up to 16 granules there is a slot for every aligned size. Above, it is the largest multiple of
+/// 16 of which a slab holds a number, if it is 16 more than the one before.
 fn slot_bytes(size: usize, granule_bytes: usize, align_bytes: usize) -> Option<usize> {
     let linear_end = 16 * granule_bytes;
     if size <= linear_end {

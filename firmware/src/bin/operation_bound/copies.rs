@@ -1,5 +1,6 @@
-//! The program's `memcpy` and `memmove`, in loops of six instructions a byte, so that what a reallocation's move of its
-//! payload takes can be subtracted. They stand in for the compiler's own, which are weak symbols.
+//! The program's `memcpy` and `memmove`, in loops of six instructions a byte, so that what a
+//! reallocation's move of its payload takes can be subtracted. They stand in for the compiler's
+//! own, which are weak symbols.
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicU32, Ordering};

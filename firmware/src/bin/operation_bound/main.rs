@@ -1,5 +1,6 @@
-//! The operation bound on the board: the instructions of every operation in the states in which it has most to do,
-//! compared with the table in `docs/bounds.md`. With a file name it writes that page there, with what it counted in many more states.
+//! The operation bound on the board: the instructions of every operation in the states in which it
+//! has most to do, compared with the table in `docs/bounds.md`. With a file name it writes that
+//! page there, with what it counted in many more states.
 #![no_std]
 #![no_main]
 
@@ -46,7 +47,8 @@ impl Clock {
         clock
     }
 
-    /// The instructions of moving a block of so many granules downwards, in a pool that is full but for a free block before it.
+    /// The instructions of moving a block of so many granules downwards, in a pool that is full but
+    /// for a free block before it.
     fn moved_down(&mut self, len: usize) -> u64 {
         let mut memory = Memory::new::<Compact>(100);
         let mut world = World::<BlocksOnly, Compact>::new(&mut memory);

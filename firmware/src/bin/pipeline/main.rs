@@ -1,10 +1,11 @@
-//! A sensor pipeline: interrupts take bursts of samples and lines of text, the main loop packs them into frames, a
-//! link that is down half of the time carries them away, and what arrives is compared with what was taken.
+//! A sensor pipeline: interrupts take bursts of samples and lines of text, the main loop packs them
+//! into frames, a link that is down half of the time carries them away, and what arrives is
+//! compared with what was taken.
 //!
-//! All of it lives in 64 KiB, shared by interrupts and main loop. The pool is proved large enough for
-//! `contract.toml`, and a monitor watches that the program keeps it. Arguments, from the debugger's command line:
-//! a file name records every allocation there (`.evt`); `overload` lets the backlog grow beyond the contract,
-//! which must be noticed.
+//! All of it lives in 64 KiB, shared by interrupts and main loop. The pool is proved large enough
+//! for `contract.toml`, and a monitor watches that the program keeps it. Arguments, from the
+//! debugger's command line: a file name records every allocation there (`.evt`); `overload` lets
+//! the backlog grow beyond the contract, which must be noticed.
 #![no_std]
 #![no_main]
 

@@ -23,7 +23,8 @@ use crate::output::{Answer, InputError};
 use crate::size::{self, grouped, human};
 use crate::smallest::smallest as smallest_pool;
 
-/// Compute the pool that can never fail for a declared contract, and a program that needs nearly as much.
+/// Compute the pool that can never fail for a declared contract, and a program that needs nearly as
+/// much.
 ///
 /// Exit code 0; with --pool 1 if that pool is not proved safe; 2 for bad flags or files.
 #[derive(clap::Args)]
@@ -60,7 +61,8 @@ pub struct Args {
     /// Write the program that needs most as a trace, to be replayed
     #[arg(long, value_name = "OUT.evt")]
     witness: Option<PathBuf>,
-    /// Write the contract as Rust source for `evenfit_bound::Monitor`, to be compiled into a firmware
+    /// Write the contract as Rust source for `evenfit_bound::Monitor`, to be compiled into a
+    /// firmware
     #[arg(long, value_name = "OUT.rs")]
     rust: Option<PathBuf>,
     /// Answer in JSON
@@ -213,8 +215,8 @@ fn trace_of(contract: &Contract, steps: &[Step]) -> Result<Trace, InputError> {
     Ok(builder.finish())
 }
 
-/// The program that needs most of those that an adversary tries, found by running each in smaller and smaller pools; and it as
-/// a recorded one. `None`: all are too large to be run.
+/// The program that needs most of those that an adversary tries, found by running each in smaller
+/// and smaller pools; and it as a recorded one. `None`: all are too large to be run.
 fn worst_with_slabs(contract: &Contract) -> Result<Option<(WorstProgram, Trace)>, InputError> {
     let mut worst = None::<(WorstProgram, Trace)>;
     for program in slab_adversary::programs(contract.cut, &contract.sites) {
@@ -293,7 +295,8 @@ fn rust(contract: &Contract, path: &Path) -> String {
     out + "];\n"
 }
 
-/// A constant's name for a site; a number where the name has no letters for it, or another site has the same.
+/// A constant's name for a site; a number where the name has no letters for it, or another site has
+/// the same.
 fn constant(site: &Site, index: usize) -> String {
     let plain: String = site
         .name

@@ -16,7 +16,8 @@ use crate::size::{both, counted, grouped, human};
 /// What the safe pool is, of either heap.
 const FORMULA: &str = "M + a + (k - 1)(R(r + a) - 1 + e) - (R(r + a) - r - a)";
 
-/// The answer. Sizes are in bytes; a pool's are its granules, a region's are those and the metadata.
+/// The answer. Sizes are in bytes; a pool's are its granules, a region's are those and the
+/// metadata.
 #[derive(Serialize)]
 pub(super) struct Report {
     contract: String,
@@ -27,8 +28,8 @@ pub(super) struct Report {
     most_live_bytes: u64,
     most_live_blocks: u64,
     safe: SafePool,
-    /// No allocator serves every program of so many live bytes and so large blocks from less; a contract that names
-    /// its sites may need less.
+    /// No allocator serves every program of so many live bytes and so large blocks from less; a
+    /// contract that names its sites may need less.
     robson_floor_bytes: u64,
     /// `None`: too large to be run here.
     worst_program: Option<WorstProgram>,
@@ -99,7 +100,8 @@ fn largest(demands: &[Demand]) -> u64 {
 }
 
 impl Report {
-    /// What is said of either heap: without a program that was run, and of one pool. `live` granules are those of the requests themselves.
+    /// What is said of either heap: without a program that was run, and of one pool. `live`
+    /// granules are those of the requests themselves.
     fn of(
         args: &Args,
         contract: &Contract,

@@ -19,10 +19,11 @@ use crate::output::{Answer, FAINT, InputError, STRONG};
 use crate::progress::Progress;
 use crate::size::{self, both, grouped, human};
 
-/// Place one recorded program by first fit, best fit, next fit, half fit, buddy, TLSF and evenfit, side by side.
+/// Place one recorded program by first fit, best fit, next fit, half fit, buddy, TLSF and evenfit,
+/// side by side.
 ///
-/// The policies are simulated: the same granule, no headers and no maps counted, every block checked against a shadow
-/// of the pool. Exit code 0; 2 for bad flags or files.
+/// The policies are simulated: the same granule, no headers and no maps counted, every block
+/// checked against a shadow of the pool. Exit code 0; 2 for bad flags or files.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -42,7 +43,8 @@ pub struct Args {
     json: bool,
 }
 
-/// A pool whose end nothing reaches, in granules: evenfit's is simulated in no more memory than its blocks need.
+/// A pool whose end nothing reaches, in granules: evenfit's is simulated in no more memory than its
+/// blocks need.
 const ENDLESS: u64 = 1 << 48;
 /// Footprints are found to 1 part in so many.
 const TOLERANCE_DIVISOR: u64 = 250;
@@ -70,7 +72,8 @@ struct Row {
     /// Whether it served the program in the pool compared, and how many operations it did.
     served: bool,
     operations_done: u64,
-    /// Free memory outside the largest free block, in the pool compared: on average over time, and at most.
+    /// Free memory outside the largest free block, in the pool compared: on average over time, and
+    /// at most.
     apart_mean: f64,
     apart_max: f64,
     /// Free blocks, or bins, that an allocation looks at.
@@ -169,9 +172,9 @@ fn peak(cut: Cut, events: &[Event], allocations: usize) -> u64 {
     peak
 }
 
-/// The smallest pool, in granules. First fit needs as much as it reaches. evenfit may do with a little less, but from
-/// there on every pool serves. The others are bisected, and a larger pool is not always better for them: what is found
-/// fits beside one that doesn't.
+/// The smallest pool, in granules. First fit needs as much as it reaches. evenfit may do with a
+/// little less, but from there on every pool serves. The others are bisected, and a larger pool is
+/// not always better for them: what is found fits beside one that doesn't.
 fn smallest(policy: Policy, program: Program, tick: &impl Fn()) -> Result<u64, InputError> {
     let try_pool = |granules| {
         let tried = fits(policy, program, granules)?;

@@ -1,4 +1,5 @@
-//! What happened in the pool: every block's place and time, and the pool's state in even steps of time.
+//! What happened in the pool: every block's place and time, and the pool's state in even steps of
+//! time.
 
 use std::collections::HashMap;
 
@@ -18,7 +19,8 @@ pub(in crate::commands) const SPANS_MAX: usize = 500_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::commands) struct Span {
     pub(in crate::commands) id: u32,
-    /// The event that put it there, and the first after which it wasn't there; the number of events if it stayed.
+    /// The event that put it there, and the first after which it wasn't there; the number of events
+    /// if it stayed.
     pub(in crate::commands) start: u32,
     pub(in crate::commands) end: u32,
     pub(in crate::commands) place: Place,
@@ -100,7 +102,8 @@ impl History {
         Ok(recorder.finish(outcome))
     }
 
-    /// The share of the trace's requests, by number, that a largest free block of this size would serve.
+    /// The share of the trace's requests, by number, that a largest free block of this size would
+    /// serve.
     pub(in crate::commands) fn share_served(&self, largest_free_bytes: u64) -> f64 {
         if self.sizes.is_empty() {
             return 1.0;
@@ -131,8 +134,9 @@ impl History {
         shown
     }
 
-    /// Which live blocks keep free memory apart at `event`: by what `name` calls them, the blocks, their bytes, and the
-    /// bytes of free memory that each has on its smaller side. The worst first.
+    /// Which live blocks keep free memory apart at `event`: by what `name` calls them, the blocks,
+    /// their bytes, and the bytes of free memory that each has on its smaller side. The worst
+    /// first.
     pub(in crate::commands) fn pinning(
         &self,
         event: usize,

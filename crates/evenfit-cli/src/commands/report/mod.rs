@@ -24,9 +24,11 @@ use crate::replay::{Checks, Replay};
 use crate::size::{self, both, counted, grouped, human};
 use crate::smallest::smallest_pool;
 
-/// Show what happens in a pool: one page with the memory map over time, curves, holes and who pins them.
+/// Show what happens in a pool: one page with the memory map over time, curves, holes and who pins
+/// them.
 ///
-/// Exit code 0 if the program fits, 1 if it does not (the page shows why), 2 for bad flags or files.
+/// Exit code 0 if the program fits, 1 if it does not (the page shows why), 2 for bad flags or
+/// files.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -47,7 +49,8 @@ pub struct Args {
     /// Write map and curves as PNG
     #[arg(long, value_name = "OUT.png")]
     png: Option<PathBuf>,
-    /// The allocator to run it in; the heap aligns all blocks to 16 bytes if most of the program's are
+    /// The allocator to run it in; the heap aligns all blocks to 16 bytes if most of the program's
+    /// are
     #[arg(long, value_enum, default_value_t = Kind::Heap)]
     allocator: Kind,
     /// Answer in JSON: the same numbers as on the page
@@ -198,7 +201,8 @@ struct Summary {
     /// Places that blocks had, and how many of them the page can draw.
     places: u64,
     places_shown: u64,
-    /// What is live at the fullest moment beside holes: call sites, or sizes where none were recorded.
+    /// What is live at the fullest moment beside holes: call sites, or sizes where none were
+    /// recorded.
     pinning: Vec<Pinning>,
     sites: Vec<SiteReport>,
     sizes: Vec<Bar>,

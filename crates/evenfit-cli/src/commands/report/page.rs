@@ -1,4 +1,5 @@
-//! The page: its numbers as JSON, the map's rectangles packed, style and script beside them, all in one file.
+//! The page: its numbers as JSON, the map's rectangles packed, style and script beside them, all in
+//! one file.
 
 use std::io::Write as _;
 
@@ -62,8 +63,8 @@ fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)) as u64
 }
 
-/// Seven columns one after the other, each compresses better alone: start (difference), length of life, offset
-/// (difference), units, bytes not asked for, id (difference), site.
+/// Seven columns one after the other, each compresses better alone: start (difference), length of
+/// life, offset (difference), units, bytes not asked for, id (difference), site.
 fn spans(spans: &[Span]) -> Vec<u8> {
     let mut out = Vec::with_capacity(spans.len() * 8);
     let mut delta = |field: &dyn Fn(&Span) -> i64| {
@@ -91,7 +92,8 @@ fn spans(spans: &[Span]) -> Vec<u8> {
     out
 }
 
-/// Six columns likewise; the last is the share of all requests that the largest free block would serve, in millionths.
+/// Six columns likewise; the last is the share of all requests that the largest free block would
+/// serve, in millionths.
 fn columns(history: &History) -> Vec<u8> {
     let mut out = Vec::new();
     let fields: [&dyn Fn(&Column) -> u64; 6] = [

@@ -1,4 +1,5 @@
-//! The memory map and the live bytes over time as one picture, for papers and for artefacts of a build.
+//! The memory map and the live bytes over time as one picture, for papers and for artefacts of a
+//! build.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,5 @@
-//! What a recorded program's maxima promise, and the pool that is proved safe for every program with the same.
+//! What a recorded program's maxima promise, and the pool that is proved safe for every program
+//! with the same.
 
 use std::collections::BTreeSet;
 
@@ -146,7 +147,8 @@ impl Tally {
 
 /// What a trace asks of the heap with slabs.
 ///
-/// A block that became as short as a slot, and then longer again, may have moved to a slot or not: it counts as both.
+/// A block that became as short as a slot, and then longer again, may have moved to a slot or not:
+/// it counts as both.
 pub(super) fn with_slabs(cut: Cut, events: &[Event], allocations: usize) -> slabs::Maxima {
     let mut tally = SlabTally {
         cut,
@@ -312,7 +314,8 @@ mod tests {
         assert_eq!((maxima.live, maxima.blocks), (13 + 2 + 25, 3));
         assert_eq!(maxima.sizes, [(2, 9), (13, 0), (25, 0)]);
         let proved = maxima.safe().unwrap();
-        // Binding: a request of 25, the two other blocks with a gap of 24 before each and one granule absorbed.
+        // Binding: a request of 25, the two other blocks with a gap of 24 before each and one
+        // granule absorbed.
         assert_eq!(proved.safe.granules, 40 + 2 * (24 + 1));
         assert_eq!(proved.binding_bytes, 200);
         assert!(maxima.apart().is_some());

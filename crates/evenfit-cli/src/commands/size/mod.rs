@@ -1,4 +1,5 @@
-//! `evenfit size`: the smallest pool for recorded programs, how near it is to failing, and the pool that never fails.
+//! `evenfit size`: the smallest pool for recorded programs, how near it is to failing, and the pool
+//! that never fails.
 
 mod maxima;
 mod perturb;
@@ -23,7 +24,8 @@ use crate::output::{Answer, InputError};
 use crate::progress::Progress;
 use crate::smallest::{Found, enough, smallest};
 
-/// Find the smallest pool that serves recorded programs, how near it is to failing, and the pool that never fails.
+/// Find the smallest pool that serves recorded programs, how near it is to failing, and the pool
+/// that never fails.
 ///
 /// Exit code 0; with --ci 1 if the new build needs more; 2 for bad flags or files.
 #[derive(clap::Args)]
@@ -40,7 +42,8 @@ pub struct Args {
     /// The recorded programs: .evt files; with --ci the base and the new build's
     #[arg(required = true)]
     traces: Vec<PathBuf>,
-    /// Run each program also with N times slightly larger blocks and N times longer lives; 0 for none
+    /// Run each program also with N times slightly larger blocks and N times longer lives; 0 for
+    /// none
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u64).range(0..=1000))]
     seeds: u64,
     /// Compare two builds: fail if the second needs a larger pool than the first

@@ -120,7 +120,8 @@ pub(super) fn keys(text: &str, area: Rect, buffer: &mut Buffer) {
     Line::styled(text, Style::new().add_modifier(Modifier::DIM)).render(area, buffer);
 }
 
-/// A piece of the pool: how much of it is used, from 0 to 1, and the block that covers most of that, in bytes.
+/// A piece of the pool: how much of it is used, from 0 to 1, and the block that covers most of
+/// that, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Cell {
     pub(super) share: f64,
@@ -164,8 +165,8 @@ impl Cells {
     }
 }
 
-/// The pool, row by row from its start: each cell as full as it is, in the colour of what covers most of it. `cells`
-/// gives so many cells as there is room for.
+/// The pool, row by row from its start: each cell as full as it is, in the colour of what covers
+/// most of it. `cells` gives so many cells as there is room for.
 pub(super) fn map(
     title: String,
     doublings: f64,
@@ -226,7 +227,8 @@ pub(super) fn holders(holders: &[Holder], area: Rect, buffer: &mut Buffer) {
     Paragraph::new(lines.collect::<Vec<_>>()).render(inside, buffer);
 }
 
-/// Bars under a title, one a column; as many as there is room for, from `value`, which is given the column and the width.
+/// Bars under a title, one a column; as many as there is room for, from `value`, which is given the
+/// column and the width.
 pub(super) fn curve(
     title: String,
     colour: Color,

@@ -100,7 +100,8 @@ struct Now {
     never_used_bytes: u64,
     failed_requests: u64,
     refused_frees: u64,
-    /// False where the pool was busy whenever it was copied: some of its blocks may be missing here.
+    /// False where the pool was busy whenever it was copied: some of its blocks may be missing
+    /// here.
     whole: bool,
     holders: Vec<Holder>,
 }

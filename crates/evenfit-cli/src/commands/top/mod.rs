@@ -1,4 +1,5 @@
-//! `evenfit top`: a pool on the terminal, of a running process or of a recorded program that is played.
+//! `evenfit top`: a pool on the terminal, of a running process or of a recorded program that is
+//! played.
 
 use std::io::{IsTerminal as _, stdout};
 use std::path::PathBuf;
@@ -15,11 +16,13 @@ mod recording;
 
 /// Watch a pool: of a running process, or of a recorded program that is played.
 ///
-/// The map, curves, largest holders, refused frees; pause, step, jump to the fullest moment. A process is watched by its
-/// number: one run by `evenfit run`, or any that publishes its pool (`evenfit_trace::live`). It is never stopped, and costs nothing when nobody looks.
+/// The map, curves, largest holders, refused frees; pause, step, jump to the fullest moment. A
+/// process is watched by its number: one run by `evenfit run`, or any that publishes its pool
+/// (`evenfit_trace::live`). It is never stopped, and costs nothing when nobody looks.
 ///
-/// Keys: space pauses, arrows step (with Shift 100), + and - change the speed of a recording, p the fullest moment, w the one
-/// with the free memory most in pieces, f the failure, Home, End, q. Exit code 0; 2 for bad flags or files.
+/// Keys: space pauses, arrows step (with Shift 100), + and - change the speed of a recording, p the
+/// fullest moment, w the one with the free memory most in pieces, f the failure, Home, End, q. Exit
+/// code 0; 2 for bad flags or files.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -34,13 +37,15 @@ pub struct Args {
     /// List the processes whose pool can be seen
     #[arg(long, conflicts_with_all = ["target", "at"])]
     list: bool,
-    /// Of a recording: the pool's size, metadata included: 16MiB, 4096, 1.5GiB; or `min` (the default) for the smallest that fits
+    /// Of a recording: the pool's size, metadata included: 16MiB, 4096, 1.5GiB; or `min` (the
+    /// default) for the smallest that fits
     #[arg(long, value_name = "SIZE")]
     pool: Option<PoolSize>,
     /// Of a recording: the allocator to run it in; `heap` unless given
     #[arg(long, value_enum)]
     allocator: Option<Kind>,
-    /// Print one picture instead: of a process `now`; of a recording an operation's number, `fullest`, `worst` or `failure`
+    /// Print one picture instead: of a process `now`; of a recording an operation's number,
+    /// `fullest`, `worst` or `failure`
     #[arg(long, value_name = "MOMENT")]
     at: Option<String>,
     /// Of a recording: seconds in which all of it is played, at first; 30 unless given
