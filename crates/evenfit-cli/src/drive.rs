@@ -19,7 +19,7 @@ pub struct Program<'a> {
     pub events: &'a [Event],
     /// How many blocks it allocates in all.
     pub allocations: usize,
-    /// The most bytes that it has asked for and not given back.
+    /// The most bytes that were requested and not yet freed.
     pub peak_bytes: usize,
     /// The geometry of the heap that it runs in: what the trace names, as a fact of that name; else
     /// `Aligned` if most of its blocks are aligned to 16 bytes, as all of C's `malloc` are, else
@@ -107,7 +107,7 @@ impl Place {
 
 /// Runs the program in a pool of `bytes`, metadata included.
 ///
-/// `None`: this kind of allocator can't manage so many bytes.
+/// `None`: this kind of allocator can't manage that many bytes.
 ///
 /// # Errors
 /// The machine can't give the memory, or the allocator is wrong.

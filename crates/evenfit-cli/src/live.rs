@@ -32,12 +32,12 @@ impl Unseen {
         match self {
             Self::NoProcess => format!("there is no process {process_id}"),
             Self::NoPool => format!(
-                "process {process_id} shows no pool: start it by `evenfit run`, or let it publish one (`evenfit_trace::live`); \
-                 `evenfit top --list` names those that do"
+                "process {process_id} shows no pool: start it with `evenfit run`, or publish its pool \
+                 (`evenfit_trace::live`); `evenfit top --list` names the processes that can be seen"
             ),
             Self::Forbidden => format!(
-                "not allowed to look into process {process_id}: it must be yours, and where kernel.yama.ptrace_scope is 1 \
-                 be started by `evenfit run --top`"
+                "not allowed to look into process {process_id}: it must be yours and, where \
+                 kernel.yama.ptrace_scope is 1, be started by `evenfit run --top`"
             ),
             Self::OtherVersion => format!(
                 "process {process_id} runs with another version of evenfit than this command ({})",

@@ -19,7 +19,7 @@ const STRIDE: usize = 4096;
 pub struct Checks {
     /// Pattern every byte of every block, and look at it again before the block goes.
     pub verify: bool,
-    /// Run the allocator's own full check each so many operations, and at the end.
+    /// Run the allocator's full integrity check every this many operations, and at the end.
     pub check_every: Option<NonZeroU64>,
 }
 

@@ -35,7 +35,7 @@ pub struct Found {
     pub fits_bytes: usize,
     /// A pool 8 bytes smaller that does not, in bytes.
     pub fails_bytes: usize,
-    /// From so many bytes on every pool serves it, if that is known.
+    /// Every pool of at least this many bytes serves it, if that is known.
     pub always_bytes: Option<usize>,
     /// How many replays it took.
     pub replays: u32,
@@ -55,7 +55,7 @@ pub fn smallest_pool(trace: &Trace, kind: Kind) -> Result<Found, InputError> {
 
 /// How much of the pool the program reaches where nothing is short, if the pool begins so far
 /// behind a page: it runs in one with more room behind than it ever asks for. `None`: this kind
-/// can't manage a pool so large.
+/// can't manage a pool of that size.
 fn reach(kind: Kind, program: Program, skip_bytes: usize) -> Result<Option<usize>, InputError> {
     let room = program.longest_bytes().max(SLAB_BYTES) + SLAB_BYTES;
     let mut bytes = round_up(program.peak_bytes + program.peak_bytes / 2 + room);
@@ -113,7 +113,7 @@ pub fn always(kind: Kind, program: Program) -> Result<Option<usize>, InputError>
 }
 
 /// A pool that serves the program, seen by running it in longer ones only. Where that isn't sure,
-/// it may lack a little. `None`: this kind can't manage a pool so large.
+/// it may lack a little. `None`: this kind can't manage a pool of that size.
 ///
 /// # Errors
 /// As for [`always`].

@@ -58,7 +58,7 @@ fn a_random_program_runs_verified_in_each_allocator() {
         let run = evenfit(&[&args[..], &["--verify", "--check-every", "50"]].concat());
         assert_eq!(run.code, 0, "{}{}", run.stdout, run.stderr);
         assert!(run.stdout.contains("every byte of every block verified"), "{}", run.stdout);
-        assert!(run.stdout.contains("integrity checked each 50 operations"), "{}", run.stdout);
+        assert!(run.stdout.contains("integrity checked every 50 operations"), "{}", run.stdout);
         assert_eq!(run.stderr, "", "no progress bar where there is no terminal");
     }
 }

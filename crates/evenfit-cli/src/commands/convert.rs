@@ -28,10 +28,10 @@ pub struct Args {
     input: PathBuf,
     /// The .evt, .csv or .json file to write
     output: PathBuf,
-    /// How hard zstd tries, 1 to 22; 0 stores the events as they are
+    /// zstd level: 1 to 22, or 0 for no compression
     #[arg(long, default_value_t = 19, value_parser = clap::value_parser!(u8).range(0..=22))]
     level: u8,
-    /// Keep what can be read of a recording that was cut or damaged
+    /// Keep the readable part of a recording that was cut off or damaged
     #[arg(long)]
     partial: bool,
 }

@@ -34,7 +34,7 @@ pub struct Args {
     /// The recording
     #[arg(short, long, value_name = "OUT.evt")]
     output: PathBuf,
-    /// How hard to compress it in the end: 1 to 22, 0 for not at all
+    /// zstd level of the finished recording: 1 to 22, or 0 for no compression
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(i32).range(0..=22))]
     level: i32,
     /// Write the summary as JSON

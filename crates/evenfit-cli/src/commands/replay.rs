@@ -41,11 +41,11 @@ pub struct Args {
     /// are
     #[arg(long, value_enum, default_value_t = Kind::Heap)]
     allocator: Kind,
-    /// Pattern every byte of every block and check it when the block is resized or freed, and at
+    /// Fill every block with a pattern, and check it when the block is resized or freed, and at
     /// the end
     #[arg(long)]
     verify: bool,
-    /// Check the whole pool's integrity each N operations
+    /// Check the whole pool's integrity every N operations
     #[arg(long, value_name = "N")]
     check_every: Option<NonZeroU64>,
     /// Answer in JSON
@@ -256,7 +256,7 @@ impl Report {
             checked.push("every byte of every block verified".to_owned());
         }
         if let Some(every) = self.check_every {
-            checked.push(format!("integrity checked each {} operations", grouped(every.get())));
+            checked.push(format!("integrity checked every {} operations", grouped(every.get())));
         }
         checked.join(", ")
     }

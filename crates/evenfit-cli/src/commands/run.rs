@@ -16,14 +16,15 @@ use crate::size::{self, both, counted, grouped};
 const LIBRARY: &str = "libevenfit_preload.so";
 /// Overrides where it is looked for.
 const LIBRARY_VARIABLE: &str = "EVENFIT_PRELOAD";
-/// Less can't even start a program.
+/// The smallest pool that can start a program.
 const MIN_POOL_BYTES: usize = 256 * 1024;
 
 /// Run a program with all its memory in one fixed pool, and say what it needed.
 ///
-/// The whole malloc family of the program, and of every program that it starts, is served from a
-/// pool of its own. When a pool is full, malloc returns NULL, and the summary says so. The summary
-/// goes to standard error; the exit code is the program's, and so are signals sent to this command.
+/// The whole malloc family of the program is served from the pool. Every program that it starts
+/// has a pool of its own. When a pool is full, malloc returns NULL, and the summary says so. The
+/// summary goes to standard error. The exit code is the program's, and signals sent to this command
+/// are passed on to the program.
 #[derive(clap::Args)]
 #[command(
     after_help = "Example:\n  evenfit run --pool 512MiB -- python3 -c 'print(sum(range(10**6)))'"
@@ -35,10 +36,10 @@ pub struct Args {
     /// Bring the whole pool into memory at once and keep it there (mlock)
     #[arg(long)]
     lock_memory: bool,
-    /// Count refused pointers and go on, where the program would be aborted
+    /// Count refused pointers and go on, instead of aborting the program
     #[arg(long)]
     ignore_misuse: bool,
-    /// Let `evenfit top` look at the pool where the kernel else allows that to root only
+    /// Let `evenfit top` see the pool even where the kernel allows that to root only
     /// (kernel.yama.ptrace_scope = 1)
     #[arg(long)]
     top: bool,
@@ -57,7 +58,7 @@ impl Args {
     pub(super) fn run(self) -> Result<Answer, InputError> {
         if self.pool < MIN_POOL_BYTES {
             return Err(InputError(format!(
-                "a pool of {} can't start a program: say at least --pool {}k",
+                "a pool of {} can't start a program: use at least --pool {}k",
                 both(self.pool as u64),
                 MIN_POOL_BYTES / 1024
             )));

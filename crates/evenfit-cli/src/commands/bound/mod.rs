@@ -41,24 +41,25 @@ Example:
   END
   evenfit bound contract.toml --pool 16KiB
 
-The proofs are in docs/bounds.md, for heaps used through one lock: without slabs (`BlocksOnly`), or with them
-(`WithSlabs`), where each small size may keep slabs of its own. What is said of any pool holds for every longer one.")]
+The proofs are in docs/bounds.md, for heaps used through one lock: without slabs (`BlocksOnly`), or
+with them (`WithSlabs`), where each small size may keep slabs of its own. A pool larger than one
+that is proved safe is safe too.")]
 pub struct Args {
     /// The contract: a TOML file
     contract: PathBuf,
     /// Is a pool of this size, its metadata included, proved safe? (16MiB, 4096, 1.5GiB)
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     pool: Option<usize>,
-    /// The heap that it is for: with --tiers slabs, small requests are served from slabs
+    /// The heap that the bound is for: with `slabs`, small requests are served from slabs
     #[arg(long, value_enum, default_value_t = Heap::Blocks)]
     tiers: Heap,
-    /// Try every program there is, for small contracts: the exact minimum beside the formula
+    /// Also find the exact minimum, by trying every possible program (small contracts only)
     #[arg(long)]
     exhaustive: bool,
-    /// Give up --exhaustive after so many states of the pool (about 150 bytes each)
+    /// Give up --exhaustive after N states of the pool (about 150 bytes each)
     #[arg(long, value_name = "N", default_value_t = 2_000_000, requires = "exhaustive")]
     states_max: usize,
-    /// Write the program that needs most as a trace, to be replayed
+    /// Write the program that needs the largest pool as a trace for `evenfit replay`
     #[arg(long, value_name = "OUT.evt")]
     witness: Option<PathBuf>,
     /// Write the contract as Rust source for `evenfit_bound::Monitor`, to be compiled into a
@@ -137,7 +138,7 @@ impl Args {
         }
         if self.exhaustive {
             return Err(InputError(
-                "--exhaustive visits the states of heaps without slabs only; leave --tiers slabs away".into(),
+                "--exhaustive is for heaps without slabs: leave out --tiers slabs".into(),
             ));
         }
         Ok(())

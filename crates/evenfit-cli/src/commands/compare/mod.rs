@@ -19,11 +19,11 @@ use crate::output::{Answer, FAINT, InputError, STRONG};
 use crate::progress::Progress;
 use crate::size::{self, both, grouped, human};
 
-/// Place one recorded program by first fit, best fit, next fit, half fit, buddy, TLSF and evenfit,
-/// side by side.
+/// Replay one recorded program under first fit, best fit, next fit, half fit, buddy, TLSF and
+/// evenfit, side by side.
 ///
-/// The policies are simulated: the same granule, no headers and no maps counted, every block
-/// checked against a shadow of the pool. Exit code 0; 2 for bad flags or files.
+/// The policies are simulated with the same granule; headers and maps are not counted. Every block
+/// is checked against a shadow of the pool. Exit code 0; 2 for bad flags or files.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -32,7 +32,7 @@ Examples:
 pub struct Args {
     /// The recorded program: an .evt file
     trace: PathBuf,
-    /// The pool in which fragmentation and cost are compared; half again the peak unless given
+    /// The pool in which fragmentation and cost are compared; 1.5 times the peak unless given
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     pool: Option<usize>,
     /// Draw each policy's memory map and the fragmentation over time
@@ -46,7 +46,7 @@ pub struct Args {
 /// A pool whose end nothing reaches, in granules: evenfit's is simulated in no more memory than its
 /// blocks need.
 const ENDLESS: u64 = 1 << 48;
-/// Footprints are found to 1 part in so many.
+/// Footprints are found to 1 part in 250.
 const TOLERANCE_DIVISOR: u64 = 250;
 
 /// The answer. Sizes are in bytes.

@@ -89,7 +89,7 @@ impl History {
             let program = Program { events: &trace.events()[..over], ..Program::of(trace) };
             let outcome = drive(kind, program, bytes, &mut recorder)?;
             let outcome = outcome.ok_or_else(|| {
-                InputError(format!("--pool: {} can't manage a pool so large", kind.name()))
+                InputError(format!("--pool: {} can't manage a pool of this size", kind.name()))
             })?;
             Ok((recorder, outcome))
         };
@@ -313,7 +313,7 @@ pub(in crate::commands) struct Costs {
 }
 
 impl Costs {
-    /// Runs `trace` so many times in the same pool.
+    /// Runs `trace` several times in the same pool.
     ///
     /// # Errors
     /// The pool can't be had.

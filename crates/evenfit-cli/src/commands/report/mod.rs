@@ -178,7 +178,7 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), InputError> {
 struct Summary {
     trace: String,
     allocator: &'static str,
-    /// Places and lengths in the page are in units of so many bytes.
+    /// The unit of offsets and lengths in the page, in bytes.
     unit_bytes: u64,
     /// Steps of time that the curves have, and how many operations they divide.
     steps: u64,

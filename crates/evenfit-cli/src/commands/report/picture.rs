@@ -58,7 +58,7 @@ pub(in crate::commands) fn doublings(spans: &[Span]) -> f64 {
     doublings_up_to(largest)
 }
 
-/// The same for a largest block of so many bytes.
+/// The same, given the size of the largest block in bytes.
 pub(in crate::commands) fn doublings_up_to(largest_bytes: usize) -> f64 {
     f64::from(largest_bytes.max(16).ilog2() - 4).max(11.0) / 11.0
 }
@@ -299,7 +299,7 @@ pub(in crate::commands) struct Raster {
 }
 
 impl Raster {
-    /// An empty map of so many pixels, over so many operations and bytes.
+    /// An empty map: its size in pixels, and the operations and bytes that it covers.
     pub(in crate::commands) fn new(width: usize, height: usize, end: u64, pool_bytes: u64) -> Self {
         Self {
             width,

@@ -24,7 +24,7 @@ pub(super) struct Maxima {
 pub(super) struct Proved {
     pub(super) bytes: u64,
     pub(super) safe: Safe,
-    /// The request that makes it so large, in bytes.
+    /// The request that decides its size, in bytes.
     pub(super) binding_bytes: u64,
 }
 

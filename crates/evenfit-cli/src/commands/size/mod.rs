@@ -35,15 +35,15 @@ Examples:
   evenfit size traces/*.evt --seeds 0
   evenfit size --ci base.evt new.evt --tolerance 1
 
-The smallest pool serves the program, and 8 bytes less don't. A longer one may fail all the same, as blocks then lie
-elsewhere: `always_bytes` is the length from which on none does. Size a pool by that, or by the safe pools: the proved
-bounds of docs/bounds.md for any program with the same maxima.")]
+The smallest pool serves the program; one that is 8 bytes smaller doesn't. A larger pool may still
+fail, because blocks then lie elsewhere: from `always_bytes` on, none fails. Size a pool by that, or
+by the safe pools, which docs/bounds.md proves for any program with the same maxima.")]
 pub struct Args {
     /// The recorded programs: .evt files; with --ci the base and the new build's
     #[arg(required = true)]
     traces: Vec<PathBuf>,
-    /// Run each program also with N times slightly larger blocks and N times longer lives; 0 for
-    /// none
+    /// Also replay each program N times with slightly larger blocks and N times with longer
+    /// lifetimes; 0 for neither
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u64).range(0..=1000))]
     seeds: u64,
     /// Compare two builds: fail if the second needs a larger pool than the first
@@ -110,9 +110,9 @@ struct Sized {
 #[derive(Serialize)]
 struct Pool {
     allocator: &'static str,
-    /// `None`: it can't manage a pool so large.
+    /// `None`: it can't manage a pool of the size needed.
     smallest_bytes: Option<u64>,
-    /// From so many bytes on every pool serves it, if that is known.
+    /// Every pool of at least this many bytes serves it, if that is known.
     always_bytes: Option<u64>,
     footprint: Option<f64>,
     replays: u32,
@@ -148,7 +148,7 @@ struct MaximaReport {
     robson_floor_bytes: u64,
     /// In the heap without slabs.
     safe_bytes: Option<u64>,
-    /// The request that makes the safe pool so large.
+    /// The request that decides the size of the safe pool.
     binding_request_bytes: Option<u64>,
     /// How many gaps there may be when it fails, and how long.
     most_gaps: Option<u64>,
@@ -156,7 +156,7 @@ struct MaximaReport {
     /// Safe pools apart, by size: how many and how large together.
     apart_pools: Option<u64>,
     apart_bytes: Option<u64>,
-    /// In the heap with slabs, of which there are then at most so many.
+    /// The safe pool of the heap with slabs, and the most slabs it has at once.
     safe_with_slabs_bytes: Option<u64>,
     most_slabs: Option<u64>,
 }

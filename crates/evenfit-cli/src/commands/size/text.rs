@@ -39,7 +39,7 @@ fn pools(sized: &Sized) -> Table {
     for (index, pool) in sized.pools.iter().enumerate() {
         let style = if index == 0 { STRONG } else { anstyle::Style::new() };
         let Some(bytes) = pool.smallest_bytes else {
-            table.row(pool.allocator, "none", "it can't manage a pool so large");
+            table.row(pool.allocator, "none", "it can't manage a pool of the size needed");
             continue;
         };
         let how = match pool.always_bytes {

@@ -137,7 +137,7 @@ pub(super) struct Cells {
 }
 
 impl Cells {
-    /// So many over so many bytes.
+    /// A number of blocks, and the bytes they take.
     pub(super) fn new(count: usize, over_bytes: f64) -> Self {
         Self {
             cells: vec![Cell::default(); count],

@@ -16,13 +16,13 @@ mod recording;
 
 /// Watch a pool: of a running process, or of a recorded program that is played.
 ///
-/// The map, curves, largest holders, refused frees; pause, step, jump to the fullest moment. A
-/// process is watched by its number: one run by `evenfit run`, or any that publishes its pool
-/// (`evenfit_trace::live`). It is never stopped, and costs nothing when nobody looks.
+/// Shows the memory map, curves, the largest holders and refused frees. A process can be watched
+/// if it was started by `evenfit run` or publishes its pool (`evenfit_trace::live`). It is never
+/// stopped, and watching costs it nothing.
 ///
-/// Keys: space pauses, arrows step (with Shift 100), + and - change the speed of a recording, p the
-/// fullest moment, w the one with the free memory most in pieces, f the failure, Home, End, q. Exit
-/// code 0; 2 for bad flags or files.
+/// Keys: space pauses; arrows step (with Shift by 100); + and - change the speed of a recording; p
+/// goes to the fullest moment, w to the most fragmented one, f to the failure; Home and End go to
+/// the start and the end; q quits. Exit code 0; 2 for bad flags or files.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -31,27 +31,27 @@ Examples:
   evenfit top traces/lua_particles.evt
   evenfit top traces/csound.evt --pool 43MiB --at failure       one picture, as text")]
 pub struct Args {
-    /// A running process, by its number; or a recorded program: an .evt file
+    /// The number of a running process, or a recorded program: an .evt file
     #[arg(value_name = "PID|TRACE", required_unless_present = "list")]
     target: Option<PathBuf>,
     /// List the processes whose pool can be seen
     #[arg(long, conflicts_with_all = ["target", "at"])]
     list: bool,
-    /// Of a recording: the pool's size, metadata included: 16MiB, 4096, 1.5GiB; or `min` (the
+    /// For a recording: the pool's size, metadata included: 16MiB, 4096, 1.5GiB; or `min` (the
     /// default) for the smallest that fits
     #[arg(long, value_name = "SIZE")]
     pool: Option<PoolSize>,
-    /// Of a recording: the allocator to run it in; `heap` unless given
+    /// For a recording: the allocator to run it in; `heap` unless given
     #[arg(long, value_enum)]
     allocator: Option<Kind>,
-    /// Print one picture instead: of a process `now`; of a recording an operation's number,
+    /// Print one picture and exit. For a process: `now`. For a recording: an operation's number,
     /// `fullest`, `worst` or `failure`
     #[arg(long, value_name = "MOMENT")]
     at: Option<String>,
-    /// Of a recording: seconds in which all of it is played, at first; 30 unless given
+    /// For a recording: seconds to play all of it at the initial speed; 30 unless given
     #[arg(long, value_name = "SECONDS")]
     seconds: Option<f64>,
-    /// With --at or --list: numbers in JSON
+    /// With --at or --list: answer in JSON
     #[arg(long)]
     json: bool,
 }
@@ -59,14 +59,15 @@ pub struct Args {
 impl Args {
     pub(super) fn run(self) -> Result<Answer, InputError> {
         if self.json && self.at.is_none() && !self.list {
-            return Err(InputError("--json answers for one moment: say --at, or --list".into()));
+            return Err(InputError("--json needs --at or --list".into()));
         }
         if self.list {
             return list(self.json);
         }
         if self.at.is_none() && !stdout().is_terminal() {
             return Err(InputError(
-                "top needs a terminal; --at prints one picture as text: `--at now` of a process, `--at fullest` of a recording"
+                "top needs a terminal; to print one picture as text, use `--at now` for a process or \
+                 `--at fullest` for a recording"
                     .into(),
             ));
         }
