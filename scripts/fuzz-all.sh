@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every fuzz target for so many seconds each, one after the other, and a table of what they did:
+# Every fuzz target for a number of seconds each, one after the other, and a table of what they did:
 #   scripts/fuzz-all.sh SECONDS [TARGET...]
 # Ends with 1 if a target found something: its input is then in fuzz/crashes/TARGET. Needs a C++ compiler.
 set -euo pipefail

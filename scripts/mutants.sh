@@ -3,7 +3,7 @@
 #   scripts/mutants.sh [MODULE...] [-- CARGO-MUTANTS-OPTION...]
 #   scripts/mutants.sh blocks blocks/map           without modules, all of them: hours on one core
 #   scripts/mutants.sh slabs -- --shard 0/10       every tenth change
-#   scripts/mutants.sh heap -- -F largest          what is in functions of such a name
+#   scripts/mutants.sh heap -- -F largest          what is in functions with that name
 # A module is tried by the tests that are about it, and the first of them that fails decides. They are built again in some
 # seconds: see the profile `mutants`.
 # Results: target/mutants/MODULE/mutants.out. Needs cargo-mutants (`cargo install --locked cargo-mutants`, six minutes).
