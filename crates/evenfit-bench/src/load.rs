@@ -37,7 +37,7 @@ pub struct Load {
     pub ops: Vec<Op>,
     /// Entries the table of live pointers needs.
     pub slots: usize,
-    /// The most bytes requested and not yet given back.
+    /// The most bytes requested and not yet freed.
     pub peak_live_bytes: usize,
     /// The most blocks live at once.
     pub peak_live_blocks: usize,
@@ -96,7 +96,7 @@ impl LoadBuilder {
         self.ops.last()
     }
 
-    /// Bytes requested and not yet given back.
+    /// Bytes requested and not yet freed.
     #[must_use]
     pub fn live_bytes(&self) -> usize {
         self.live_bytes

@@ -3,7 +3,7 @@
 use std::io;
 use std::ptr::{self, NonNull};
 
-/// Anonymous pages from the operating system, given back on drop.
+/// Anonymous pages from the operating system, unmapped on drop.
 ///
 /// Always at an address of the same alignment, so that what depends on addresses repeats; and at a
 /// large one, since a buddy allocator can use no pool better than it is aligned.

@@ -268,7 +268,7 @@ const MEASURES: [(&str, &str, usize, Summary); 9] = [
     ),
     (
         "holes",
-        "instructions of one request of 1,100 bytes among so many holes of 1,040 bytes, nothing else being left",
+        "instructions of one request of 1,100 bytes among holes of 1,040 bytes, when nothing else is free",
         0,
         Summary::None,
     ),

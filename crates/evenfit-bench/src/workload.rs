@@ -94,7 +94,7 @@ impl Workload {
         }
     }
 
-    /// The most bytes requested and not yet given back.
+    /// The most bytes requested and not yet freed.
     #[must_use]
     pub fn peak_live_bytes(&self) -> usize {
         match self {

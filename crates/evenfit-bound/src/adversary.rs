@@ -143,7 +143,7 @@ impl<'a> Game<'a> {
 
     fn witness(mut self, method: &'static str) -> Witness {
         self.steps.truncate(self.useful);
-        // In a pool so long, none of its requests finds the top too short.
+        // In a pool of this length, none of its requests finds the top too short.
         let slack = self.demands.iter().map(|demand| demand.slack).max();
         let mut granules =
             self.reach + slack.unwrap_or(0).next_multiple_of(self.cut.align_granules);
@@ -153,7 +153,7 @@ impl<'a> Game<'a> {
         Witness { steps: self.steps, granules, method }
     }
 
-    /// Whether a pool of so many granules serves the program.
+    /// Whether a pool of `granules` granules serves the program.
     fn is_served(&self, granules: u64) -> bool {
         let mut space = Evenfit::new(self.cut, granules);
         let mut handles: Vec<Handle> = Vec::new();

@@ -195,7 +195,7 @@ fn read_site(site: &FileSite) -> Result<Site, ContractError> {
         return Err(wrong("align must be a power of two, in bytes"));
     };
     if max_bytes > BYTES_MAX || align_bytes > BYTES_MAX {
-        return Err(wrong("no machine has so many bytes"));
+        return Err(wrong("no machine has that much memory"));
     }
     if site.most_live == 0 || site.most_live > COUNT_MAX {
         return Err(wrong("most_live must be from 1 to 2^40"));

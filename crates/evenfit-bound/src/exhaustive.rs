@@ -88,7 +88,7 @@ pub enum Step {
         /// Its size.
         granules: u64,
     },
-    /// A block given back.
+    /// Frees a block.
     Free {
         /// Which.
         block: usize,

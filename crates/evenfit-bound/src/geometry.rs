@@ -8,7 +8,7 @@
 pub struct Cut {
     /// The granule in bytes.
     pub granule_bytes: u64,
-    /// Every block begins at a multiple of so many granules, and its length is one: 1 or 2.
+    /// The start and the length of every block are multiples of this number of granules: 1 or 2.
     pub align_granules: u64,
     /// Blocks of fewer granules have a bin for each length. A power of two.
     pub short_end: u64,
@@ -115,7 +115,7 @@ impl Cut {
         self.region_bytes_with(granules, 0)
     }
 
-    /// As `region_bytes`, with metadata for slabs of so many bytes before the directory.
+    /// As `region_bytes`, with `slab_bytes` bytes of slab metadata before the directory.
     pub(crate) fn region_bytes_with(self, granules: u64, slab_bytes: u64) -> Option<u64> {
         let granules = granules.checked_next_multiple_of(self.align_granules)?;
         let entry_bytes = if self.short_end == 16 { 2 } else { 4 };

@@ -27,7 +27,7 @@ pub enum ViolationKind {
     Size,
     /// A larger alignment than promised.
     Align,
-    /// More blocks given back than were allocated.
+    /// More blocks freed than were allocated.
     FreedTooOften,
 }
 
@@ -40,7 +40,7 @@ pub struct Violation {
     pub name: &'static str,
     /// What it did.
     pub kind: ViolationKind,
-    /// The size that was asked for, in bytes; 0 for a block given back.
+    /// The size that was asked for, in bytes; 0 for a block that was freed.
     pub size_bytes: usize,
     /// Blocks of the class that were live before.
     pub live: u32,
@@ -58,7 +58,7 @@ impl fmt::Display for Violation {
             }
             ViolationKind::Align => write!(f, "{name}: a larger alignment than promised"),
             ViolationKind::FreedTooOften => {
-                write!(f, "{name}: a block given back that was never counted")
+                write!(f, "{name}: a block was freed that was never counted")
             }
         }
     }
@@ -120,7 +120,7 @@ impl<const CLASSES: usize> Monitor<CLASSES> {
         }
     }
 
-    /// A block of `class` was given back.
+    /// A block of `class` was freed.
     pub fn freed(&mut self, class: usize) {
         let Some(live) = self.live.get_mut(class) else {
             return;

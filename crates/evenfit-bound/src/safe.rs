@@ -21,7 +21,7 @@ pub struct Demand {
     pub most_live: u64,
 }
 
-/// A pool that never fails, and what makes it so large.
+/// A pool that never fails, and the terms its size is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Safe {
     /// The pool.

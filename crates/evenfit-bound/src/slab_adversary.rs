@@ -27,7 +27,7 @@ pub enum SlabStep {
         /// Its alignment in bytes.
         align_bytes: u64,
     },
-    /// A block given back.
+    /// Frees a block.
     Free {
         /// Which.
         block: usize,

@@ -73,7 +73,7 @@ impl SlabDemand {
     }
 }
 
-/// A pool that never fails, and what makes it so large.
+/// A pool that never fails, and the terms its size is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SafeWithSlabs {
     /// As without slabs; `live` counts slabs as the blocks that they are.

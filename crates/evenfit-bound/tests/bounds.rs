@@ -30,7 +30,7 @@ impl Case {
         Programs { demands: &self.demands, total: None, resizes: self.resizes }
     }
 
-    /// A program that fails in a pool of so many granules.
+    /// A program that fails in a pool of `granules` granules.
     fn failing(&self, granules: u64) -> Option<Vec<Step>> {
         let rule = Rule::Evenfit(self.cut);
         failing(rule, &self.programs(), granules, STATES_MAX).expect("small parameters")

@@ -167,7 +167,7 @@ fn demands(aligns: &[u64]) -> Vec<Demand> {
     aligns.iter().map(demand).collect()
 }
 
-/// A random program of so many demands of 2 to 80 granules; a third of its blocks are short.
+/// A random program of `demands` requests of 2 to 80 granules; a third of its blocks are short.
 fn program(random: &mut Rng, steps: usize, demands: u64, resizes: bool) -> Vec<Step> {
     let (mut live, mut allocations, mut out) = (Vec::new(), 0, Vec::new());
     for _ in 0..steps {

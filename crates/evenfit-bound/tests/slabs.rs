@@ -238,12 +238,12 @@ impl<'a, G: Known> Game<'a, G> {
     }
 }
 
-/// Memory for a pool of so many granules.
+/// Memory for a pool of `granules` granules.
 fn memory(cut: Cut, granules: u64) -> Memory {
     Memory::new(cut.region_bytes_with_slabs(granules + 1).unwrap())
 }
 
-/// Whether some program that keeps the contract fails in a pool of so many granules.
+/// Whether some program that keeps the contract fails in a pool of `granules` granules.
 fn is_broken<G: Known>(
     sites: &[Site],
     granules: u64,

@@ -63,7 +63,7 @@ typedef enum evf_state {
   EVF_USED = 0,
   // A free block.
   EVF_FREE = 1,
-  // The never-used or given back tail of the pool.
+  // The unused tail of the pool: never used, or freed.
   EVF_TOP = 2,
   // A block cut into equal slots for small requests; some may be free.
   EVF_SLAB = 3,

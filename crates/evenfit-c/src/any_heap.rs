@@ -37,7 +37,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// For memory that has, or may come to have, so many bytes.
+    /// For memory of up to `max_bytes` bytes, counting what may be added later.
     #[cfg(target_pointer_width = "64")]
     pub(crate) fn of(max_bytes: usize, tiers: TierChoice) -> Result<Self, Status> {
         let has_slabs = match tiers {
@@ -48,7 +48,7 @@ impl Kind {
         Ok(if has_slabs { Self::Large } else { Self::Small })
     }
 
-    /// For memory that has, or may come to have, so many bytes.
+    /// For memory of up to `max_bytes` bytes, counting what may be added later.
     #[cfg(not(target_pointer_width = "64"))]
     pub(crate) fn of(max_bytes: usize, tiers: TierChoice) -> Result<Self, Status> {
         if tiers == TierChoice::EVF_WITH_SLABS {

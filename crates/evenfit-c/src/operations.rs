@@ -102,7 +102,7 @@ pub unsafe extern "C" fn evf_realloc(
     });
     let block = match resized {
         Ok(Resized::Done(block)) => Ok(block),
-        // SAFETY: the new block is ours alone, the old one the caller's, and both are so long.
+        // SAFETY: the new block is ours alone, the old one the caller's, and both have at least this length.
         Ok(Resized::Elsewhere { block, old_bytes }) => unsafe {
             move_to(control, block, old, old_bytes.min(bytes))
         },

@@ -60,7 +60,7 @@ impl Choices {
         let known_bytes = told_bytes.min(size_of::<OptionsV1>());
         let mut known = OptionsV1::default();
         let bytes = options.cast::<u8>();
-        // SAFETY: the caller promises so many bytes, the structure has no fewer, and any bytes are
+        // SAFETY: the caller promises that the bytes can be read, the structure has no fewer, and any bytes are
         // one.
         unsafe { bytes.copy_to_nonoverlapping((&raw mut known).cast(), known_bytes) };
         // SAFETY: as promised by the caller.

@@ -91,7 +91,7 @@ unsafe extern "C" fn malloc_usable_size(block: *mut c_void) -> usize {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn malloc_trim(pad_bytes: usize) -> c_int {
     match mode() {
-        // There is nothing to give back to the kernel: the pool is fixed.
+        // There is nothing to return to the kernel: the pool is fixed.
         Mode::Serve => 0,
         Mode::Record => record::malloc_trim(pad_bytes),
     }

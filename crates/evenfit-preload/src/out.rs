@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-/// A text of at most so many bytes; what is beyond is cut.
+/// A text of at most `N` bytes; the rest is cut off.
 pub struct Line {
     bytes: [u8; 1024],
     len: usize,

@@ -17,7 +17,7 @@ pub enum Event {
         /// Whether the bytes had to be zero.
         zeroed: bool,
     },
-    /// A live block is given back.
+    /// A live block is freed.
     Free {
         /// The block.
         id: u32,

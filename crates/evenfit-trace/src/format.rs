@@ -124,7 +124,7 @@ fn eights(mut crc: u32, bytes: &[u8]) -> (u32, &[u8]) {
     (crc, rest)
 }
 
-/// `crc` after so many zero bits.
+/// `crc` continued over `bits` zero bits.
 const fn zeros(mut crc: u32, bits: u32) -> u32 {
     let mut bit = 0;
     while bit < bits {
@@ -145,7 +145,7 @@ const NIBBLES: [u32; 16] = {
     table
 };
 
-/// The CRC of each byte with so many zero bytes behind it: 8 KiB.
+/// The CRC of each byte followed by 0 to 7 zero bytes: 8 KiB.
 #[cfg(feature = "fast-checksum")]
 static PLACES: [[u32; 256]; 8] = {
     let mut table = [[0; 256]; 8];

@@ -73,7 +73,7 @@ pub(crate) struct Lines<R> {
 }
 
 impl<R: BufRead> Lines<R> {
-    /// The lines of `input`, each of at most so many bytes.
+    /// The lines of `input`, each of at most `most` bytes.
     pub(crate) fn new(input: R, most: usize) -> Self {
         Self { input, most, line: Vec::new(), offset: 0, next_offset: 0, number: 0 }
     }

@@ -150,7 +150,7 @@ fn a_dump_of_esp_idf_is_read_out_of_a_log() {
     assert!(matches!(error.fault, Fault::Line(_)), "{error}");
 }
 
-/// Found by a fuzz target: such a file was taken for a log.
+/// Found by a fuzz target: such a file was read as a log.
 #[test]
 fn a_file_whose_notes_speak_of_a_dump_is_no_dump() {
     let mut trace = Trace::read(HEAPTRACK.as_bytes()).unwrap();

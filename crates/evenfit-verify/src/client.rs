@@ -1,4 +1,5 @@
-//! Whoever allocates and frees through an interface of a heap: a program, a thread, a C caller.
+//! A client that allocates and frees through one of a heap's interfaces: a program, a thread, a C
+//! caller.
 //!
 //! These interfaces answer less than [`Heap`](evenfit::Heap) itself, so the oracle is smaller than
 //! [`Model`](crate::Model): blocks are aligned, apart, inside the memory, and keep their content;

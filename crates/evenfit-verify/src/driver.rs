@@ -230,7 +230,7 @@ impl<S: Subject> Driver<S> {
         let answer = self.subject.allocate_zeroed(layout);
         if let Ok(block) = answer {
             let usable = self.usable(block, layout);
-            // SAFETY: a block just handed out, of so many bytes.
+            // SAFETY: a block just allocated, of at least this size.
             let bytes = unsafe { core::slice::from_raw_parts(block.cast().as_ptr(), usable) };
             let dirty = bytes.iter().position(|byte: &u8| *byte != 0);
             assert_eq!(dirty, None, "{layout:?} was to be zeroed");
@@ -247,7 +247,7 @@ impl<S: Subject> Driver<S> {
         }
     }
 
-    /// No layout is so long.
+    /// No layout has that size.
     fn no_layout(&mut self, answer: Result<(), AllocError>) {
         assert_eq!(answer, Err(AllocError::TooLarge));
         self.expected.failed_requests += 1;

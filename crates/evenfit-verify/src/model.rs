@@ -270,7 +270,7 @@ impl Model {
     /// too.
     ///
     /// # Panics
-    /// If it isn't for such a layout.
+    /// If the request has no such layout.
     pub fn keep(&mut self, live: &Live, layout: Layout, seed: u64) -> Live {
         let len = self.remove(live.offset).len;
         if let Some(slot) = self.slot_for(layout.size())

@@ -79,7 +79,7 @@ pub enum Op {
     Allocate(Layout),
     /// `allocate_zeroed`
     AllocateZeroed(Layout),
-    /// `malloc` of so many bytes.
+    /// `malloc` of this many bytes.
     Malloc(usize),
     /// `try_deallocate` of the `k`-th live block.
     Free {

@@ -25,7 +25,7 @@ pub struct Rules {
     pub granule_bytes: usize,
     /// Blocks and slots start at a multiple of it, and sizes are rounded up to one, in bytes.
     pub align_bytes: usize,
-    /// By so many granules at most a block may be longer than its request rounds to; it may then be
+    /// The most granules by which a block may be longer than its rounded request; it may then be
     /// freed with any size between.
     pub granules_over_max: usize,
     /// The search misses no free block that is long enough for a request of fewer granules. From

@@ -45,7 +45,7 @@ fn is_the_same_every_time() {
 #[test]
 fn tells_the_program_from_its_libraries() {
     let mut stepper = Stepper::new();
-    // SAFETY: a block that is given back.
+    // SAFETY: a live block, freed once.
     let ((), count) =
         stepper.count(|| unsafe { libc::free(std::hint::black_box(libc::malloc(100))) });
     assert!(count.library > count.own, "{count:?}");

@@ -277,7 +277,7 @@ impl<P: Peer> Stage<'_, P> {
         unsafe { self.peer.dealloc(ptr, told) };
         let unchanged = self.bytes() == before && self.pool.is_some();
         if number >= FIRST_WRONG_LAYOUT && !unchanged {
-            // Whoever mistakes such a call for a right one has freed the block.
+            // An allocator that accepts this call has freed the block.
             self.watch.live.retain(|live| live.ptr != ptr);
         }
         self.watch.look();

@@ -8,7 +8,7 @@ use dlmalloc::{Allocator, Dlmalloc};
 use super::Peer;
 
 /// With the whole pool handed over on the first request and nothing after: it then never calls for
-/// memory again and has one segment only. The periodic search for segments to give back is off.
+/// memory again and has one segment only. The periodic search for segments to release is off.
 pub struct Dl(Dlmalloc<OnePool>);
 
 /// The "operating system" of this dlmalloc: one region, once.
@@ -17,7 +17,7 @@ pub struct OnePool(Cell<Option<(*mut u8, usize)>>);
 // SAFETY: the pointer is to a region that only this allocator uses, whichever thread runs it.
 unsafe impl Send for OnePool {}
 
-/// dlmalloc's flag of a segment that it must not try to give back.
+/// dlmalloc's flag of a segment that it must not try to release.
 const EXTERN_BIT: u32 = 1;
 
 // SAFETY: `alloc` hands out one region at most once, `len_bytes` long; the rest refuses.

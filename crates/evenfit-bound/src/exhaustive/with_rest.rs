@@ -211,7 +211,7 @@ impl WithRest {
         self.pieces.insert(first, piece);
     }
 
-    /// Makes a block so long that it serves `asked` granules, where it is; whether it could be.
+    /// Grows a block in place until it serves `asked` granules. Says whether that was possible.
     fn resize_at(&mut self, at: usize, asked: u64) -> bool {
         let Piece { len, state } = self.pieces[at];
         let State::Used { owner, .. } = state else {

@@ -16,7 +16,7 @@ const CHUNK_BYTES: usize = 16 << 10;
 /// Call sites told apart, and threads; three quarters of it.
 const SITES: usize = 1 << 16;
 const THREADS: usize = 1 << 10;
-/// Looking at the clock takes as long as some allocations, so it is done each so many events.
+/// Reading the clock takes as long as some allocations, so only one in this many events does it.
 const EVENTS_PER_LOOK: u32 = 16;
 /// Microseconds.
 const TICK_HZ: u64 = 1_000_000;

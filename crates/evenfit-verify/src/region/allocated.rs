@@ -45,7 +45,7 @@ impl Pages {
 
 impl Drop for Pages {
     fn drop(&mut self) {
-        // SAFETY: allocated in `new` with this layout, given back once.
+        // SAFETY: allocated in `new` with this layout, freed once.
         unsafe { dealloc(self.base.as_ptr(), self.layout) };
     }
 }

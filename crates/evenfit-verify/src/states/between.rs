@@ -15,7 +15,7 @@ pub(crate) enum Neighbour {
     Used,
     /// Only behind.
     Top,
-    /// The rest, of so many granules.
+    /// The rest, of this many granules.
     Rest(usize),
     /// A free block in a list.
     Listed(usize, Position),
@@ -66,11 +66,11 @@ impl Neighbour {
 /// What lies between.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Middle {
-    /// A block of so many granules.
+    /// A block of this many granules.
     Block(usize),
-    /// A block that was asked for as so many granules and has one more.
+    /// A block that was requested with this many granules and has one more.
     OneMore(usize),
-    /// A slab, opened for a slot of so many bytes.
+    /// A slab, opened for a slot of this many bytes.
     Slab(usize),
     /// A slab whose block has a granule more.
     SlabOneMore(usize),

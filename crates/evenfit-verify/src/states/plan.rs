@@ -61,9 +61,9 @@ pub(crate) const POSITIONS: [Position; 4] =
 /// What is carved from a run that is freed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Carve {
-    /// A block of so many granules.
+    /// A block of this many granules.
     Block(usize),
-    /// A slab, for a slot of so many bytes.
+    /// A slab, for a slot of this many bytes.
     Slab(usize),
 }
 
@@ -145,7 +145,7 @@ impl<'m, T: Tiers, G: Geometry> Plan<'m, T, G> {
         self.frees.append(&mut blocks);
     }
 
-    /// A rest of so many granules with used blocks around it. `None`: there is a rest already.
+    /// A rest of `len` granules with used blocks around it. `None`: there is a rest already.
     pub(crate) fn lay_rest(&mut self, len: usize) -> Option<()> {
         let block_len = World::<T, G>::BLOCK_LEN;
         let run = self.lay_apart(block_len + World::<T, G>::even(len));

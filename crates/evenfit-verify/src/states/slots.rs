@@ -37,7 +37,7 @@ fn layout(bytes: usize, align: usize) -> Layout {
     Layout::from_size_align(bytes, align).expect("a small request")
 }
 
-/// A free that empties a slab, which is given back.
+/// A free that empties a slab, whose block is then freed.
 fn last_used<T: Tiers, G: Geometry, P: Probe>(
     search: &mut Search<P>,
     picks: &mut Picks,

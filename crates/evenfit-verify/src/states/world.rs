@@ -26,7 +26,7 @@ pub struct Memory {
 const MEMORY_ALIGN: usize = 1 << 16;
 
 impl Memory {
-    /// Memory for a pool of so many granules.
+    /// Memory for a pool of `granules` granules.
     ///
     /// # Panics
     /// If there is none.

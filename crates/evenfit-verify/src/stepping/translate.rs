@@ -212,7 +212,7 @@ impl Cache {
     fn near(address: usize) -> Self {
         let page = 1 << 16;
         let places = (1..16).map(|step| (address + step * (64 << 20)) / page * page);
-        // What is too far is given back by being dropped.
+        // Memory that is too far away is unmapped by being dropped.
         let mut near = places.map(Self::at).filter(|cache| cache.start.abs_diff(address) < 1 << 30);
         near.next().expect("memory near the program")
     }
