@@ -106,11 +106,13 @@ fn counts(outcomes: impl Iterator<Item = Outcome>) -> String {
 
 fn integrity() -> String {
     let mut text = format!(
-        "\n## What evenfit's `check` sees\n\nOne bit at a time is flipped in a heap of used and free \
-         blocks, among them a slab without a free slot; `check` is asked, and the bit is flipped back. Where it named \
-         nothing, the same is done to a heap in which {OPERATIONS} requests and frees follow: *without meaning* are the bits \
-         where every answer was the same as without the flip, *missed* all others.\n\n\
-         | heap | where | bits flipped | named by `check` | without meaning | missed |\n|---|---|--:|--:|--:|--:|\n",
+        "\n## What evenfit's `check` sees\n\n\
+         One bit at a time is flipped in a heap of used and free blocks, among them a slab without a free\n\
+         slot; `check` is called, and the bit is flipped back. Where `check` named nothing, the same is done\n\
+         to a heap in which {OPERATIONS} requests and frees follow: *without meaning* are the bits where every\n\
+         answer was the same as without the flip, *missed* all others.\n\n\
+         | heap | where | bits flipped | named by `check` | without meaning | missed |\n\
+         |---|---|--:|--:|--:|--:|\n",
     );
     integrity_of::<BlocksOnly, Standard>(&mut text, "evenfit-blocks");
     integrity_of::<BlocksOnly, Compact>(&mut text, "evenfit-compact");
@@ -145,7 +147,8 @@ of its own, in a release build, over a pool of 256 KiB (glibc: all memory). Afte
 whether what was written to live blocks is still there. Then everything is freed, and half the pool
 is asked for again.
 
-- *refused*: not one byte of the pool changed, and all went well afterwards (evenfit: with the error it named)
+- *refused*: not one byte of the pool changed, and all went well afterwards (evenfit: with the error
+  it named)
 - *stopped*: the allocator ended the program on purpose: a panic or an abort
 - *accepted*: taken for a right call; nothing bad was seen afterwards
 - *memory lost*: requests failed afterwards although memory was free
@@ -153,21 +156,30 @@ is asked for again.
 - **overlap**: memory in use, or outside of the pool, was handed out
 - **crash**, **hang**: an invalid access; no answer within 10 s
 
-- *-*: the case means nothing here: glibc has no pool, and glibc and o1heap know no alignment on a free
+- *-*: the case means nothing here: glibc has no pool, and glibc and o1heap know no alignment on a
+  free
 
-talc, rlsf, linked_list, buddy and dlmalloc are told the layout, as Rust's `dealloc` is; good_memory, o1heap and glibc
-only the pointer, so a wrong size is none to them: *accepted* is then the right answer. Where a call with a wrong
-layout had an effect, the block counts as freed. A crash may come later than the call, in the 3,000 that follow.
-evenfit-blocks is `Heap<BlocksOnly, Standard>`, evenfit-compact `Heap<BlocksOnly, Compact>`, evenfit-slabs
-`Heap<WithSlabs, Standard>` and evenfit-aligned `Heap<WithSlabs, Aligned>`. In a heap of blocks a list whose first block was
-overwritten stays as it is: requests of its sizes answer `Corrupt` from then on, which counts as *memory lost* here.
+talc, rlsf, linked_list, buddy and dlmalloc are told the layout, as Rust's `dealloc` is;
+good_memory, o1heap and glibc only the pointer, so a wrong size is none to them: *accepted* is then
+the right answer. Where a call with a wrong layout had an effect, the block counts as freed. A crash
+may come later than the call, in the 3,000 that follow. evenfit-blocks is
+`Heap<BlocksOnly, Standard>`, evenfit-compact `Heap<BlocksOnly, Compact>`, evenfit-slabs
+`Heap<WithSlabs, Standard>` and evenfit-aligned `Heap<WithSlabs, Aligned>`. In a heap of blocks a
+list whose first block was overwritten stays as it is: requests of its sizes answer `Corrupt` from
+then on, which counts as *memory lost* here.
 ";
 
 const TAIL: &str = "
-What `check` doesn't name means nothing to right calls: the content of free memory beyond links and length; entries of the
-directory where no long block begins, which are written before they are read; the map before the first granule and behind
-the last; of the heads of the classes' lists all but their links, classes and free bits, and whatever stands for classes that
-there aren't; and of a slab's descriptor the links of one without a free slot, which is on no list, and the smallest class
-that it accepts a free of: a smaller one makes a wrong size go unnoticed. The bins, the counters and the records of the
-classes live in the `Heap` value, outside of the region.
+`check` doesn't name bits that make no difference to correct calls:
+
+- the content of free memory beyond links and length;
+- entries of the directory where no long block begins, which are written before they are read;
+- the map before the first granule and behind the last;
+- in the heads of the classes' lists, all but their links, classes and free bits, and the heads of
+  classes that don't exist;
+- in a slab's descriptor, the links of a slab without a free slot, which is on no list, and the
+  smallest class that it accepts a free of. A smaller class makes a wrong size go unnoticed.
+
+The bins, the counters and the records of the classes live in the `Heap` value, outside of the
+region.
 ";
