@@ -2,18 +2,14 @@
 
 use std::alloc::Layout;
 
-mod buddy;
 mod dl;
 pub(crate) mod evenfit_heap;
-mod good;
 mod limits;
-mod linked_list;
 #[cfg(feature = "o1heap")]
 mod o1;
 mod os;
 mod pico;
-mod talc_peer;
-mod tlsf;
+mod plain;
 
 /// An allocator under measurement.
 pub trait Peer: Sized {
@@ -130,16 +126,16 @@ peers! {
     "evenfit-aligned" => evenfit_heap::SixteenBytes, Pool, bounded: true;
     "evenfit-compact" => evenfit_heap::Small, Pool, bounded: true;
     "firstfit" => evenfit_heap::First, Pool, bounded: false;
-    "talc" => talc_peer::Talc, Pool, bounded: false;
-    "rlsf" => tlsf::Sensible, Pool, bounded: true;
-    "rlsf-embedded" => tlsf::Embedded, Pool, bounded: true;
+    "talc" => plain::Talc, Pool, bounded: false;
+    "rlsf" => plain::Sensible, Pool, bounded: true;
+    "rlsf-embedded" => plain::Embedded, Pool, bounded: true;
     #[cfg(feature = "o1heap")]
     "o1heap" => o1::O1Heap, Pool, bounded: true;
     "picoalloc" => pico::Pico, Pool, bounded: false;
     "dlmalloc" => dl::Dl, Pool, bounded: false;
-    "good_memory" => good::Good, Pool, bounded: false;
-    "linked_list" => linked_list::LinkedList, Pool, bounded: false;
-    "buddy" => buddy::Buddy, Pool, bounded: false;
+    "good_memory" => plain::Good, Pool, bounded: false;
+    "linked_list" => plain::LinkedList, Pool, bounded: false;
+    "buddy" => plain::Buddy, Pool, bounded: false;
     "glibc" => os::Glibc, Os, bounded: false;
     #[cfg(feature = "mimalloc")]
     "mimalloc" => os::MiMalloc, Os, bounded: false;
