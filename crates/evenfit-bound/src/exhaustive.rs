@@ -1,4 +1,4 @@
-//! Every program there is, for small parameters: the exact pool that none of them can exhaust.
+//! Tries every possible program of small parameters: finds the exact pool that none can exhaust.
 //!
 //! States of the pool are visited breadth first, each once, with a state's identity being all that
 //! a policy can see: the pieces in address order and the order of its free lists. Programs do
@@ -242,7 +242,7 @@ pub(crate) trait Simulated: Clone {
     /// Takes a block; whether there was room.
     fn take(&mut self, owner: u8, granules: u64, slack: u64) -> bool;
     fn give_back(&mut self, start: u64);
-    /// Makes a block `granules` long where it is; whether it could be.
+    /// Resizes a block to `granules` in place. Says whether that was possible.
     fn resize(&mut self, start: u64, granules: u64) -> bool;
 }
 

@@ -2,7 +2,7 @@
 //! slabs".
 //!
 //! Each live block of a program stands in the block tier as a block of its own, or as what keeps a
-//! slab from being given back, or as nothing, where another slot of its slab stands for it. The
+//! slab from being freed, or as nothing, where another slot of its slab stands for it. The
 //! bound takes the worst of these for each, as far as each class can have slabs; gaps and absorbed
 //! granules then cost what they cost without slabs.
 

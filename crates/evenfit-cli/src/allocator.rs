@@ -26,7 +26,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// As it is said in a sentence.
+    /// Its name in a sentence.
     pub fn name(self) -> &'static str {
         match self {
             Self::Heap => "the heap",
@@ -37,7 +37,7 @@ impl Kind {
         }
     }
 
-    /// As it is written after `--allocator`.
+    /// Its name after `--allocator`.
     pub fn flag(self) -> &'static str {
         match self {
             Self::Heap => "heap",

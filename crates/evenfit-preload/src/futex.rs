@@ -70,7 +70,7 @@ impl Futex {
         self.release();
     }
 
-    /// Frees it in the child, which has no other thread, and whose waiters are the parent's.
+    /// Unlocks it in the child of a fork, which has no other thread; the waiters are in the parent.
     pub fn reset_in_child(&self) {
         self.forking_thread.store(0, Ordering::Relaxed);
         self.word.store(FREE, Ordering::Release);

@@ -3,7 +3,7 @@
 
 /// The first eight bytes of a file. The line ends in it show a serial line that changed the bytes.
 pub const MAGIC: [u8; 8] = *b"\x89EVT\r\n\x1a\n";
-/// The only version there is.
+/// The only version so far.
 pub const VERSION: u16 = 1;
 /// Length of the file header in bytes.
 pub const HEADER_BYTES: usize = 24;

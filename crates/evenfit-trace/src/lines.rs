@@ -14,7 +14,7 @@ pub(crate) trait Importer {
     /// Takes one line that isn't empty.
     fn line(&mut self, line: &str, builder: &mut Bounded) -> Result<(), Fault>;
 
-    /// There are no more lines.
+    /// The end of the input.
     fn end(&mut self, _builder: &mut Bounded) -> Result<(), Fault> {
         Ok(())
     }

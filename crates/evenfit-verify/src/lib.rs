@@ -7,8 +7,8 @@
 //!   coverage-guided fuzzer.
 //! - [`exhaustive`] visits every reachable state of a small pool.
 //! - [`hostile`] overwrites the pool and asks the heap about it.
-//! - [`client::Client`] uses an interface of a heap (shared, budgeted, C) and believes nothing that
-//!   it says.
+//! - [`client::Client`] uses an interface of a heap (shared, budgeted, C) and verifies everything that
+//!   it returns.
 //! - [`endurance`] runs recorded programs and adversaries for as long as it is told.
 //! - [`states`] builds the states in which an operation has most to do, and `stepping` (x86-64
 //!   Linux) counts the exact instructions of one call: together they test the operation bound.

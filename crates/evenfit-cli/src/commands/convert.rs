@@ -12,8 +12,8 @@ use crate::size::{both, counted};
 /// Write a recording (.evt, .csv, heaptrack's data, an ESP-IDF heap trace dump, a log of Zephyr's
 /// heap listeners) as .evt, .csv or Perfetto's .json.
 ///
-/// The output is what its name ends in. It appears whole or not at all; a file of that name is
-/// replaced.
+/// The extension of OUTPUT chooses the format. The file appears whole or not at all; a file of that
+/// name is replaced.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -9,7 +9,7 @@ use crate::states::picks::Picks;
 use crate::states::plan::{Carve, Companions, Laid, POSITIONS, Plan, Position};
 use crate::states::world::World;
 
-/// What lies beside.
+/// What the neighbour is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Neighbour {
     Used,
@@ -63,7 +63,7 @@ impl Neighbour {
     }
 }
 
-/// What lies between.
+/// What lies between the neighbours.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Middle {
     /// A block of this many granules.
@@ -94,7 +94,7 @@ impl Between {
         }
     }
 
-    /// Lays it out. `None`: that doesn't go together.
+    /// Lays it out. `None`: this combination is impossible.
     pub(crate) fn lay<T: Tiers, G: Geometry>(
         &self,
         plan: &mut Plan<T, G>,

@@ -1,4 +1,4 @@
-//! A state in the making: first blocks are laid out one behind the other, then some of them are
+//! A state while it is built: first blocks are laid out one behind the other, then some of them are
 //! split or freed.
 
 use alloc::vec::Vec;
@@ -9,7 +9,7 @@ use evenfit::{Geometry, Tiers};
 use crate::states::picks::Picks;
 use crate::states::world::{Block, Memory, World};
 
-/// What becomes of the top.
+/// What happens to the top.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Top {
     /// It is long.
@@ -75,13 +75,13 @@ pub(crate) enum Laid {
     Later(usize),
 }
 
-/// A state in the making.
+/// A state while it is built.
 pub(crate) struct Plan<'m, T: Tiers, G: Geometry> {
     pub(crate) world: World<'m, T, G>,
     /// In this order, before others are freed.
     carves: Vec<(Block, Carve)>,
     carved: Vec<Block>,
-    /// Blocks that then give up so much of their end.
+    /// Blocks that are then made shorter, each by this many granules.
     shrinks: Vec<(Block, usize)>,
     frees: Vec<Block>,
     has_rest: bool,
@@ -168,7 +168,7 @@ impl<'m, T: Tiers, G: Geometry> Plan<'m, T, G> {
         Some(Laid::Later(self.carves.len() - 1))
     }
 
-    /// Makes the block shorter by a granule later, which stays with it.
+    /// Makes the block shorter by one granule later; the heap leaves that granule with the block.
     pub(crate) fn shrink_by_one(&mut self, block: Block, len: usize) -> Laid {
         self.shrinks.push((block, len));
         Laid::Later(usize::MAX)
@@ -198,7 +198,7 @@ impl<'m, T: Tiers, G: Geometry> Plan<'m, T, G> {
         Some(())
     }
 
-    /// Frees what is to be free.
+    /// Frees the blocks that are to be free.
     pub(crate) fn free_all(&mut self, top: Top) {
         for block in core::mem::take(&mut self.frees) {
             self.world.free(block);
@@ -220,7 +220,7 @@ impl<'m, T: Tiers, G: Geometry> Plan<'m, T, G> {
         self.fill_what_is_left(parts);
     }
 
-    /// Rounding may have left a little of the top.
+    /// Rounding may have left some granules of the top.
     fn fill_what_is_left(&mut self, parts: usize) {
         let (_, len) = self.world.top();
         if parts == 1 && len >= 2 {
@@ -229,7 +229,7 @@ impl<'m, T: Tiers, G: Geometry> Plan<'m, T, G> {
         }
     }
 
-    /// The block, now that it is there.
+    /// The block that was laid out.
     pub(crate) fn block(&self, laid: Laid) -> Block {
         match laid {
             Laid::Now(block) => block,

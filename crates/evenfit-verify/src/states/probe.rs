@@ -1,4 +1,4 @@
-//! What counts a call.
+//! The interface of what counts the cost of a call.
 
 use crate::states::record::Key;
 
@@ -9,7 +9,7 @@ pub struct Cost {
     pub instructions: u64,
     /// Distinct cache lines of data loaded from or stored to; 0 where they aren't counted.
     pub lines: usize,
-    /// How often the most executed instruction was; 0 where it isn't counted.
+    /// How often the instruction executed most was executed; 0 where it isn't counted.
     pub turns: usize,
 }
 
@@ -18,16 +18,16 @@ pub trait Probe {
     /// Calls `operation` once.
     fn count<T>(&mut self, operation: impl FnOnce() -> T) -> (T, Cost);
 
-    /// How many of the instructions counted last were the heap's own loop over the payload, of so
-    /// many bytes, of a block that moved. Payload is counted apart; that the heap calls `memcpy` or
-    /// `memmove`, whoever counts sees.
+    /// How many of the instructions counted last were the heap's own loop that moves `bytes` bytes
+    /// of payload. They are counted apart. Calls of `memcpy` and `memmove` need no such answer: the
+    /// probe recognises them.
     fn moving(&self, _bytes: usize) -> u64 {
         0
     }
 
-    /// What was counted last is the most so far of what is counted together.
+    /// Tells the probe that the last count is the largest so far for `key`.
     fn is_most(&mut self, _key: Key) {}
 
-    /// From now on all that can be counted is to be, however long it takes; or no longer.
+    /// Switches the counting of everything that can be counted, which takes longer, on or off.
     fn count_all(&mut self, _all: bool) {}
 }

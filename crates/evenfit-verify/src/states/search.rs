@@ -12,10 +12,10 @@ use crate::states::world::Memory;
 /// How many of the states are tried.
 #[derive(Clone, Copy, Debug)]
 pub struct Effort {
-    /// So many states of each family picked at random.
+    /// This many states of each family, picked at random.
     pub samples: u64,
-    /// For each operation, from so many states picked at random, to a worse one by changing one
-    /// pick, as long as that goes.
+    /// For each operation, this many climbs: from a state picked at random to a worse one by
+    /// changing one pick, until no change makes it worse.
     pub climbs: u64,
 }
 
@@ -69,7 +69,8 @@ impl<'a, P: Probe> Search<'a, P> {
         self.record.count_all(false);
     }
 
-    /// From a state picked at random to one with a higher score, by one pick after the other.
+    /// Climbs from a state picked at random to ones with a higher score, by changing one pick at a
+    /// time.
     fn climb(&mut self, seed: u64, score: &mut impl FnMut(&mut Self, &mut Picks) -> u64) {
         let started = (seed..seed + ATTEMPTS).find_map(|seed| {
             let mut picks = Picks::random(seed);

@@ -8,8 +8,8 @@ use crate::states::lens::{share_bin, word_start};
 use crate::states::picks::Picks;
 use crate::states::plan::{Plan, Position};
 
-/// What is meant to serve it; where something else that is there does so before, that too is a
-/// state.
+/// What is meant to serve the request. Something else may serve it first; that is a valid state
+/// too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
     Hole,
@@ -37,7 +37,7 @@ impl fmt::Display for Source {
 const SOURCES: [Source; 6] =
     [Source::Hole, Source::Exact, Source::Rest, Source::Top, Source::OneMore, Source::Nothing];
 
-/// Lays out free blocks for a request of `len` granules. `None`: that doesn't go together.
+/// Lays out free blocks for a request of `len` granules. `None`: this combination is impossible.
 pub(crate) fn lay<T: Tiers, G: Geometry>(
     plan: &mut Plan<T, G>,
     picks: &mut Picks,

@@ -15,7 +15,7 @@ const HTML: &str = include_str!("assets/report.html");
 const CSS: &str = include_str!("assets/report.css");
 const SCRIPT: &str = include_str!("assets/report.js");
 
-/// What all places and lengths are multiples of: half a granule, as slots of slabs are.
+/// The unit of all offsets and lengths: half a granule, since slots of slabs are multiples of it.
 pub(super) const UNIT_BYTES: u64 = 8;
 
 /// The whole page.

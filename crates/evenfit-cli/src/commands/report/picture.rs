@@ -287,7 +287,7 @@ pub(in crate::commands) fn png(
     Ok(out)
 }
 
-/// Address by time, each pixel as full as it is.
+/// The map of addresses over time; the shade of a pixel shows how full it is.
 pub(in crate::commands) struct Raster {
     width: usize,
     height: usize,

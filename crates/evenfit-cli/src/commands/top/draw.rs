@@ -166,7 +166,7 @@ impl Cells {
 }
 
 /// The pool, row by row from its start: each cell as full as it is, in the colour of what covers
-/// most of it. `cells` gives so many cells as there is room for.
+/// most of it. `cells` returns as many cells as it is asked for.
 pub(super) fn map(
     title: String,
     doublings: f64,
