@@ -12,7 +12,7 @@ const NS_PER_INSTRUCTION: u32 = 1 << 10;
 /// The counter has 24 bits and wraps.
 const TICKS_MAX: u32 = (1 << 24) - 1;
 
-/// Counts by the core's system timer, which it takes for itself.
+/// Counts with the core's system timer, which nothing else may use meanwhile.
 pub struct Instructions {
     /// Kept, so that nobody else has it.
     _timer: SYST,

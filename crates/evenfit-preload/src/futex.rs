@@ -40,9 +40,9 @@ impl Futex {
         answer
     }
 
-    /// As `hold`, but goes on without the lock where it can't be had soon: a process that ends
-    /// inside a signal handler may have interrupted its own allocation, and must end all the same.
-    /// `f` must only read, and bear anything it finds.
+    /// As `hold`, but goes on without the lock if it isn't free soon: a process that ends inside a
+    /// signal handler may have interrupted its own allocation, and must still end. `f` must only
+    /// read, and must work on a heap in any state.
     pub fn hold_or_not<R>(&self, f: impl FnOnce() -> R) -> R {
         for _ in 0..1_000 {
             if self.try_acquire() {
@@ -64,7 +64,7 @@ impl Futex {
         self.forking_thread.store(thread_id(), Ordering::Relaxed);
     }
 
-    /// Gives it back after the fork, in the parent.
+    /// Unlocks it after the fork, in the parent.
     pub fn release_after_fork(&self) {
         self.forking_thread.store(0, Ordering::Relaxed);
         self.release();

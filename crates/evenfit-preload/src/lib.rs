@@ -9,7 +9,7 @@
 //! | `EVENFIT_POOL` | the pool's size: `4096`, `64k`, `512MiB`, `1GiB`; 512 MiB where unset; at most 32 GiB |
 //! | `EVENFIT_LOCK_MEMORY` | `1`: the whole pool is brought into memory at once and stays there (`mlock`) |
 //! | `EVENFIT_SUMMARY` | unset: a summary on file descriptor 2 at the end; `none`; or a file to which one line of JSON is added |
-//! | `EVENFIT_TOP` | `1`: any process of the same user may look at the pool, where the kernel else allows only ancestors to |
+//! | `EVENFIT_TOP` | `1`: any process of the same user may look at the pool, even where the kernel allows only ancestors to |
 //! | `EVENFIT_MISUSE` | `abort` (default): name a refused pointer and abort; `ignore`: count it and go on |
 //!
 //! Every process has a pool of its own: a child of `fork` a copy, a program started by it a new

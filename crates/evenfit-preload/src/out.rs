@@ -40,7 +40,7 @@ macro_rules! line {
 }
 pub(crate) use line;
 
-/// Ends the program at once: a wish in the environment that can't be granted.
+/// Ends the program at once, because of a setting in the environment that can't be met.
 macro_rules! refuse_to_start {
     ($($part:tt)*) => {{
         $crate::out::line!("evenfit: {}\n", format_args!($($part)*)).write_to(2);

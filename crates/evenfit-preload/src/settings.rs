@@ -50,7 +50,7 @@ impl Settings {
         file: [0; MAX_PATH],
     };
 
-    /// Reads the environment; a value that makes no sense ends the program with its name.
+    /// Reads the environment. An invalid value ends the program with a message that names it.
     pub fn read(&mut self) {
         // SAFETY: the C library's, null before it is set up; then a null-terminated list of C
         // strings.
@@ -70,8 +70,8 @@ impl Settings {
         }
     }
 
-    /// Reads `/proc/self/environ` in pieces. A variable of ours longer than the buffer is no use
-    /// anyway.
+    /// Reads `/proc/self/environ` in pieces. A variable of ours that is longer than the
+    /// buffer has no valid value.
     fn read_from_proc(&mut self) {
         let mut buffer = [0_u8; MAX_PATH + 64];
         let mut filled = 0;
@@ -177,7 +177,7 @@ fn parse_size(text: &[u8]) -> Option<usize> {
     number.checked_mul(1 << shift).filter(|&bytes| bytes > 0 && bytes <= isize::MAX as usize)
 }
 
-/// A value of the environment as it can be shown.
+/// A value of the environment in a printable form.
 struct Shown<'a>(&'a [u8]);
 
 impl core::fmt::Display for Shown<'_> {

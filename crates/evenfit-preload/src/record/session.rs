@@ -11,9 +11,9 @@ use super::file::{self, File};
 use super::table::Table;
 use crate::futex::Futex;
 
-/// What is lost at most where a program is killed.
+/// The most bytes that are lost when a program is killed.
 const CHUNK_BYTES: usize = 16 << 10;
-/// Call sites told apart, and threads; three quarters of it.
+/// The size of the tables of call sites and of threads, of which three quarters can be used.
 const SITES: usize = 1 << 16;
 const THREADS: usize = 1 << 10;
 /// Reading the clock takes as long as some allocations, so only one in this many events does it.
@@ -38,9 +38,9 @@ pub(crate) struct Session {
     recorder: Option<Recorder<Sink, CHUNK_BYTES>>,
     sites: Table<SITES>,
     threads: Table<THREADS>,
-    /// Whose event the last one was.
+    /// The thread of the last event.
     last_thread: usize,
-    /// The call site of the last one that had any.
+    /// The call site of the last event that had one.
     last_site: usize,
     events_until_look: u32,
     begun: u64,
@@ -49,7 +49,7 @@ pub(crate) struct Session {
 struct Global {
     lock: Futex,
     session: UnsafeCell<Session>,
-    /// Beside the session, as the recorder calls for it in the midst of its own work.
+    /// Not part of the session, because the recorder uses it while the session is borrowed.
     file: UnsafeCell<File>,
 }
 
@@ -71,7 +71,7 @@ static GLOBAL: Global = Global {
     file: UnsafeCell::new(File::new()),
 };
 
-/// Runs `f` on the session, alone.
+/// Runs `f` on the session with the lock held.
 #[inline(always)]
 pub(crate) fn hold<R>(f: impl FnOnce(&mut Session) -> R) -> R {
     // SAFETY: the lock is held, and the borrow ends with it. A fork handler that allocates while
@@ -274,7 +274,7 @@ fn this_thread() -> usize {
     }
 }
 
-/// Before a fork: no thread is in the midst of an event, and the first file is this process's, not
+/// Before a fork: no thread is recording an event, and the first file is this process's, not
 /// the child's.
 pub(crate) fn hold_across_fork() {
     hold(|session| {

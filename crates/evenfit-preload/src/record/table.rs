@@ -1,4 +1,4 @@
-//! Small numbers for large ones, without memory of one's own.
+//! A table of fixed size that numbers keys, and allocates nothing.
 
 /// Numbers keys from 1 in the order in which they come. `N` is a power of two.
 pub(crate) struct Table<const N: usize> {
@@ -39,7 +39,7 @@ impl<const N: usize> Table<N> {
         }
     }
 
-    /// Where a key is looked for first.
+    /// The place where the search for a key begins.
     #[inline(always)]
     fn first(key: u64) -> usize {
         (key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as usize

@@ -8,7 +8,7 @@ use evenfit::AllocError;
 
 use super::memory::MEMORY;
 
-/// A block as C has it: null and `ENOMEM` for none.
+/// A block as C returns it: null and `ENOMEM` if there is none.
 #[inline(always)]
 fn as_c(block: Result<NonNull<u8>, AllocError>) -> *mut c_void {
     match block {

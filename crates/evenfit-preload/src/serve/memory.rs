@@ -52,8 +52,8 @@ impl Memory {
         })
     }
 
-    /// Reads the settings, and builds the heap where it is to serve. To be called once, by the one
-    /// thread that there is.
+    /// Reads the settings, and builds the heap where it is to serve. To be called once, while the
+    /// process has one thread.
     pub fn begin(&self) -> Mode {
         // SAFETY: one thread, and no mode is stored: nobody else looks.
         let settings = unsafe { &mut *self.settings.get() };
@@ -112,8 +112,8 @@ impl Memory {
         Ok(block)
     }
 
-    /// Gives a block `bytes` bytes: in place, or in a new block, whose copy is made without the
-    /// lock; in a full pool downwards, into free memory before it, with the lock held.
+    /// Resizes a block to `bytes` bytes: in place, or in a new block, to which it is copied without
+    /// the lock; in a full pool downwards, into free memory before it, with the lock held.
     ///
     /// # Safety
     /// A live block at `ptr` is the caller's, and after success only the returned one is used.

@@ -25,7 +25,7 @@ pub fn write(process_id: i32) {
     }
 }
 
-/// The part of the metadata that describes so much of the pool.
+/// The part of the metadata that describes the first `used_bytes` bytes of the pool.
 fn map_share_bytes(stats: &Stats, used_bytes: usize) -> usize {
     let share = stats.metadata_bytes as u128 * used_bytes as u128 / stats.pool_bytes.max(1) as u128;
     share as usize

@@ -47,8 +47,8 @@ impl Clock {
         clock
     }
 
-    /// The instructions of moving a block of so many granules downwards, in a pool that is full but
-    /// for a free block before it.
+    /// The instructions of moving a block of `len` granules downwards, in a pool that is full
+    /// except for a free block before it.
     fn moved_down(&mut self, len: usize) -> u64 {
         let mut memory = Memory::new::<Compact>(100);
         let mut world = World::<BlocksOnly, Compact>::new(&mut memory);

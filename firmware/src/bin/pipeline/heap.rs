@@ -23,7 +23,7 @@ type Recording = Recorder<fn(&[u8]), 512>;
 static RECORDING: Mutex<RefCell<Option<Recording>>> = Mutex::new(RefCell::new(None));
 static FILE: Mutex<RefCell<Option<File>>> = Mutex::new(RefCell::new(None));
 
-/// What the program is at, as the recording's call site.
+/// The part of the program that runs now: the recording's call site.
 static STAGE: AtomicU32 = AtomicU32::new(0);
 pub const SENSE: u32 = 1;
 pub const PACK: u32 = 2;

@@ -60,7 +60,7 @@ fn main() -> ! {
     host::exit(report(&counts) && is_recorded)
 }
 
-/// What became of the messages.
+/// What happened to the messages.
 struct Counts {
     taken: u32,
     overrun: u32,

@@ -47,8 +47,8 @@ pub fn open_inbox() {
     critical_section::with(|token| INBOX.borrow_ref_mut(token).replace(inbox));
 }
 
-/// Gives what still waits back, and says how many bursts were taken and how many of them had no
-/// room or no reader.
+/// Frees what still waits. Returns how many bursts were taken, and how many of them had no room or
+/// no reader.
 pub fn close_inbox() -> (u32, u32) {
     let inbox = critical_section::with(|token| INBOX.borrow_ref_mut(token).take());
     inbox.map_or((0, 0), |inbox| (inbox.taken, inbox.overrun + inbox.bursts.len() as u32))
