@@ -229,6 +229,22 @@ fn packages_import_only_what_the_architecture_allows() {
 }
 
 #[test]
+fn the_figures_of_the_readme_are_those_of_the_book() {
+    let readme = read(Path::new("README.md"));
+    let costs = readme.split("\n## What it costs\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let book: String = ["benchmarks", "bounds", "size"]
+        .map(|page| read(&Path::new("docs").join(page).with_extension("md")))
+        .concat();
+    let cells = costs.lines().filter(|line| line.starts_with('|')).skip(2);
+    let figures = cells.flat_map(|line| line.split(|c: char| !c.is_ascii_digit() && c != '.'));
+    let figures: Vec<&str> = figures.filter(|figure| figure.len() > 2).collect();
+    assert!(figures.len() > 20);
+    for figure in figures {
+        assert!(has_word(&book, figure), "the book has no {figure}");
+    }
+}
+
+#[test]
 fn these_tests_can_fail() {
     let page = "[a](b.md) `[not](this)` ![c](d.png)\n```\n[nor](this)\n```\n# E, or `f`?";
     assert_eq!(links(page), ["b.md", "d.png"]);
