@@ -39,8 +39,9 @@ for package in $(sed -n 's|^crates/\([^/]*\)/.*|\1|p' <<<"$changed" | sort -u); 
 done
 
 if grep -q '\.md$' <<<"$changed"; then
-    step "pages"
+    step "pages, and the examples in them"
     cargo test --quiet -p evenfit-cli --test pages
+    cargo test --quiet -p evenfit --doc
 fi
 
 step "done; cargo test runs all tests, .ci/run everything"
