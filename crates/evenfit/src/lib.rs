@@ -1,10 +1,11 @@
-//! A real-time memory manager: one fixed pool, every operation in bounded constant time, every misuse refused.
+//! A real-time memory manager: one fixed pool, every operation in bounded constant time, every
+//! misuse refused.
 //!
 //! ```
-//! use core::alloc::Layout;
+//! use core::{alloc::Layout, mem::MaybeUninit};
 //! use evenfit::{FreeError, Heap};
 //!
-//! let mut region = [core::mem::MaybeUninit::uninit(); 64 * 1024];
+//! let mut region = [MaybeUninit::uninit(); 64 * 1024];
 //! let mut heap = Heap::from_region(&mut region)?;
 //! let layout = Layout::new::<[u64; 100]>();
 //!
@@ -16,43 +17,84 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! As the global allocator, without an init call and without `unsafe`:
+//!
+//! ```
+//! #[global_allocator]
+//! static HEAP: evenfit::StaticHeap<{ 4 * 1024 * 1024 }> = evenfit::StaticHeap::new();
+//!
+//! fn main() {
+//!     println!("{} bytes used", HEAP.stats().used_bytes);
+//! }
+//! ```
+//!
+//! # Promises
+//!
+//! - **Bounded.** Allocate, free and reallocate have no loop that depends on the pool's size or
+//!   content. The copy of a reallocation that moves, and zeroing, come on top.
+//! - **Tight.** No header on a block. What has been freed coalesces at once.
+//! - **Refuses misuse**, in release builds and in constant time: a double free, an interior or
+//!   foreign pointer, a wrong layout, an overwritten link. The call answers with an error, and the
+//!   heap is unchanged. What can't be seen is said at [`Heap::try_deallocate`].
+//! - **No surprise.** `no_std`, no dependency by default, no panic, no address kept in the pool.
+//!
 //! # Which heap
 //!
-//! | | |
+//! | you have | take |
 //! |---|---|
-//! | [`StaticHeap`] | a `static` with its memory in it: the global allocator, without a call to begin |
-//! | [`LockedHeap`] | over memory known at run time, shared by threads, cores or interrupt handlers |
-//! | [`Heap`] | over memory that one thread owns; no lock |
-//! | [`Budget`] | a share of a [`StaticHeap`] or [`LockedHeap`], with a limit and statistics of its own |
-//! | [`FirstFit`] | the allocator that textbooks teach, O(n), to be read and compared with |
+//! | a program or firmware image that allocates from one pool | [`StaticHeap`] as `#[global_allocator]`: its memory is in the `static` |
+//! | memory known at run time, shared by threads, cores or interrupt handlers | [`LockedHeap`] |
+//! | memory that one thread owns | [`Heap`], without a lock |
+//! | parts of a program that must not starve each other | [`Budget`]: a share of a [`StaticHeap`] or [`LockedHeap`], with a limit and statistics |
+//! | an allocator to read, as textbooks teach it | [`FirstFit`], O(n) |
 //!
-//! # Types
+//! # Which tiers, geometry and lock
 //!
-//! Tiers and geometry of a heap are types, so that no code is linked that a heap doesn't use:
+//! Tiers, geometry and lock are types, so that no code is linked that a heap doesn't use.
+//! [`Heap::builder`] makes every choice by name.
 //!
-//! - [`Tiers`]: [`BlocksOnly`], [`WithSlabs`] (faster for requests of up to 512 bytes), or [`Auto`], which decides by the length
-//!   of the region.
-//! - [`Geometry`]: [`Standard`] (pools of up to 32 GiB), [`Aligned`] (the same, all aligned to 16 bytes), [`Wide`] (64 GiB),
-//!   [`Compact`] (511 KiB, for small devices).
+//! | [`Tiers`] | |
+//! |---|---|
+//! | [`BlocksOnly`] | the tightest in space, and the least code; the default on 32-bit machines |
+//! | [`WithSlabs`] | requests of up to 512 bytes from slabs, which is faster; a slab is pinned by one of its slots |
+//! | [`Auto`] | slabs in regions of 1 MiB or more, where the geometry can have them; the default on 64-bit machines |
 //!
-//! The defaults are `Auto` and `Standard` on 64-bit machines, `BlocksOnly` and `Compact` on others. [`Heap::builder`] makes every
-//! choice by name. The lock of a shared heap is a [`Lock`]; [`lock`] says of each where it deadlocks and where it inverts
-//! priorities.
+//! | [`Geometry`] | blocks are aligned to | pools of up to | |
+//! |---|---|---|---|
+//! | [`Standard`] | 8 bytes | 32 GiB | the default on 64-bit machines |
+//! | [`Aligned`] | 16 bytes | 32 GiB | for C, whose `malloc` aligns to 16 |
+//! | [`Wide`] | 16 bytes | 64 GiB | half the metadata |
+//! | [`Compact`] | 8 bytes | 511 KiB | the default on 32-bit machines; blocks only |
+//!
+//! | [`Lock`] | for |
+//! |---|---|
+//! | [`SpinLock`], the default | threads, where no interrupt or signal handler allocates |
+//! | `spin`, `parking_lot` or another `lock_api` mutex | the same |
+//! | `lock::CriticalSection` | interrupt handlers, and cores without an atomic swap |
+//! | `lock::PiFutex` | threads of different priorities on Linux |
+//!
+//! [`lock`] says of each where it deadlocks and where it inverts priorities.
 //!
 //! # Terms
 //!
-//! The *region* is the memory handed over, the *pool* what is left of it for blocks beside the *metadata*. The pool is cut into
-//! *granules* of 8 or 16 bytes; a *block* is a run of at least two. A *slab* is a block cut into equal *slots* for small
-//! requests; where these pages say block, a slot is meant too. All sizes are in bytes unless a name says otherwise. A *refused*
-//! call has changed nothing.
+//! The *region* is the memory handed over, the *pool* what is left of it for blocks beside the
+//! *metadata*. The pool is cut into *granules* of 8 or 16 bytes; a *block* is a run of at least
+//! two. A *slab* is a block cut into equal *slots* for small requests; where these pages say block,
+//! a slot is meant too. All sizes are in bytes unless a name says otherwise. A *refused* call has
+//! changed nothing but the count of refused calls.
 //!
 //! # Features
 //!
-//! None is on by default, and then there is no dependency.
+//! Those that are on by default have no dependency.
 //!
+//! - `over-alignment`, on by default: blocks aligned higher than [`Geometry`] aligns all of them.
+//! - `move-down`, on by default: as last resort a reallocation moves a block over the free one
+//!   before it.
 //! - `lock_api`, `critical-section`, `pi-futex`: more locks.
-//! - `allocator-api2`, `nightly`: that crate's or the nightly compiler's `Allocator`, for references to shared heaps and budgets.
-//! - `asan`, `valgrind`: the tool learns which bytes of a pool are live. Slices returned are then just as long as the request.
+//! - `allocator-api2`, `nightly`: that crate's or the nightly compiler's `Allocator`, for
+//!   references to shared heaps and budgets.
+//! - `asan`, `valgrind`: the tool learns which bytes of a pool are live. Slices returned are then
+//!   just as long as the request.
 #![no_std]
 #![warn(clippy::too_many_lines)]
 #![cfg_attr(feature = "nightly", feature(allocator_api))]
@@ -93,3 +135,8 @@ pub use tiers::{Auto, BlocksOnly, Tiers, WithSlabs};
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/rust.md")]
 struct RustPage;
+
+/// So is that in the README.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
