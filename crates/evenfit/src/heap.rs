@@ -144,6 +144,7 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
     /// The `added_bytes` directly behind the region must fulfil what [`from_raw`](Heap::from_raw)
     /// demands of the region.
     pub unsafe fn extend(&mut self, added_bytes: usize) -> usize {
+        debug_assert!(self.blocks.end <= self.granules_max);
         let align_bytes = G::ALIGN_BYTES;
         let pool_bytes = self.blocks.end * G::GRANULE_BYTES;
         let unused_bytes = self.region_bytes - pool_bytes - self.pool_offset_bytes;

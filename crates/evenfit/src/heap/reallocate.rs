@@ -188,6 +188,7 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
                     .then(|| NonNull::slice_from_raw_parts(ptr, slot_bytes))
             }
             Live::Block { start, len } => {
+                debug_assert!(self.blocks.pool.granule_at(ptr) == start);
                 let new_len = Pool::<G>::granules(new.size());
                 // SAFETY: as promised by the caller.
                 let resized = unsafe { self.blocks.resize(start, len, new_len) };
@@ -225,6 +226,8 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
             }
             #[cfg(feature = "move-down")]
             Live::Block { start, len } => {
+                debug_assert!(self.blocks.pool.granule_at(ptr) == start);
+                debug_assert!(old_bytes <= len * G::GRANULE_BYTES);
                 // SAFETY: as promised by the caller.
                 unsafe {
                     let new_len = Pool::<G>::granules(new.size());

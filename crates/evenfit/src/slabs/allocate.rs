@@ -40,7 +40,8 @@ impl<G: Geometry> Slabs<G> {
             let head = (*record).head;
             let first = (*self.descriptor(head)).next;
             if !Descriptor::has_free(self.descriptor(first)) {
-                // The first slab is full, and leaves the ring. Or the ring has only the head.
+                // The first slab is full, and leaves the ring. It may also be the head, if the ring
+                // has no slab.
                 let next = (*self.descriptor(first)).next;
                 if next == head {
                     return self.open(record, blocks);
@@ -76,12 +77,16 @@ impl<G: Geometry> Slabs<G> {
     /// block tier has no room.
     ///
     /// # Safety
-    /// `record` is a class's (S10), and its ring has only the head.
+    /// `record` is a class's (S10), and no slab in its ring has a free slot.
     #[inline(never)]
     unsafe fn open(&mut self, record: *mut Record, blocks: &mut Blocks<G>) -> Allocated {
         // SAFETY: the new block is this function's alone and as long as a slab, so it has a
-        // descriptor (S9). `SLAB_GRANULES` is the length of a long request.
+        // descriptor (S9). A full slab that was first leaves the ring (S4). `SLAB_GRANULES` is the
+        // length of a long request.
         unsafe {
+            debug_assert!(!Descriptor::has_free(
+                self.descriptor((*self.descriptor((*record).head)).next)
+            ));
             let run = blocks.allocate_from_rest(Self::SLAB_GRANULES)?;
             let block = run.cast::<u8>();
             let granule = self.granule_at(block);

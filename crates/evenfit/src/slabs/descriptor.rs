@@ -82,6 +82,10 @@ impl Descriptor {
         unsafe { (&raw mut (*descriptor).free).cast::<usize>().wrapping_add(word) }
     }
 
+    /// Whether the slab has a free slot.
+    ///
+    /// # Safety
+    /// `descriptor` is a slab's or a head's (S9).
     #[inline(always)]
     pub(super) unsafe fn has_free(descriptor: *mut Self) -> bool {
         // SAFETY: as promised by the caller.

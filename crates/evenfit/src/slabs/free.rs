@@ -113,6 +113,7 @@ impl<G: Geometry> Slabs<G> {
         record: *mut Record,
         blocks: &mut Blocks<G>,
     ) {
+        debug_assert!(now != 0);
         // SAFETY: as promised by the caller, so slab and head have descriptors (S9).
         unsafe {
             let free = (*self.descriptor(slab)).free;
