@@ -83,7 +83,7 @@ fn a_killed_program_leaves_no_report_and_its_signal_is_passed_on() {
 #[test]
 fn wrong_wishes_are_refused_before_anything_runs() {
     for (arguments, part) in [
-        (&["--pool", "10k", "--", "echo"][..], "can't start a program: say at least --pool 256k"),
+        (&["--pool", "10k", "--", "echo"][..], "can't start a program: use at least --pool 256k"),
         (&["--pool", "many", "--", "echo"], "does not start with a number"),
         (&["--", "no-such-program-here"], "can't run no-such-program-here"),
         (&["--"], "required"),
