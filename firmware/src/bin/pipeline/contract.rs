@@ -18,9 +18,39 @@ pub const FRAME_3: usize = 3;
 pub const QUEUE_4: usize = 4;
 
 pub const CONTRACT: [Class; 5] = [
-    Class { name: "samples", min_bytes: 16, max_bytes: 256, align_bytes: 2, most_live: 10 },
-    Class { name: "sentence", min_bytes: 16, max_bytes: 96, align_bytes: 1, most_live: 6 },
-    Class { name: "workspace", min_bytes: 392, max_bytes: 392, align_bytes: 1, most_live: 1 },
-    Class { name: "frame", min_bytes: 8, max_bytes: 392, align_bytes: 1, most_live: 55 },
-    Class { name: "queue", min_bytes: 64, max_bytes: 512, align_bytes: 4, most_live: 2 },
+    Class {
+        name: "samples",
+        min_bytes: 16,
+        max_bytes: 256,
+        align_bytes: 2,
+        most_live: 10,
+    },
+    Class {
+        name: "sentence",
+        min_bytes: 16,
+        max_bytes: 96,
+        align_bytes: 1,
+        most_live: 6,
+    },
+    Class {
+        name: "workspace",
+        min_bytes: 392,
+        max_bytes: 392,
+        align_bytes: 1,
+        most_live: 1,
+    },
+    Class {
+        name: "frame",
+        min_bytes: 8,
+        max_bytes: 392,
+        align_bytes: 1,
+        most_live: 55,
+    },
+    Class {
+        name: "queue",
+        min_bytes: 64,
+        max_bytes: 512,
+        align_bytes: 4,
+        most_live: 2,
+    },
 ];
