@@ -98,6 +98,11 @@ impl<const FAULT: u8> Plain<FAULT> {
         error
     }
 
+    /// The live block at `ptr`, or a refusal, which is counted.
+    fn live(&mut self, ptr: NonNull<u8>, layout: Option<Layout>) -> Result<usize, FreeError> {
+        self.at(ptr.as_ptr() as usize, layout).map_err(|error| self.refuse(error))
+    }
+
     fn count(&mut self) {
         let used = || self.blocks.iter().filter(|b| b.2);
         self.stats.used_bytes = used().map(|b| b.1).sum();
@@ -240,10 +245,7 @@ impl<const FAULT: u8> Allocator for Plain<FAULT> {
         old: Layout,
         new: Layout,
     ) -> Result<NonNull<[u8]>, ReallocError> {
-        let i = match self.at(ptr.as_ptr() as usize, Some(old)) {
-            Ok(i) => i,
-            Err(error) => return Err(self.refuse(error).into()),
-        };
+        let i = self.live(ptr, Some(old))?;
         let stingy = FAULT == fault::SHRINK_FAILS && self.blocks.len() > 6;
         if stingy && new.size() < old.size() {
             self.stats.failed_requests += 1;
@@ -308,13 +310,9 @@ impl<const FAULT: u8> Subject for Plain<FAULT> {
     }
 
     unsafe fn try_free(&mut self, ptr: NonNull<u8>) -> Result<(), FreeError> {
-        match self.at(ptr.as_ptr() as usize, None) {
-            Ok(i) => {
-                self.free_at(i);
-                Ok(())
-            }
-            Err(error) => Err(self.refuse(error)),
-        }
+        let i = self.live(ptr, None)?;
+        self.free_at(i);
+        Ok(())
     }
 
     fn malloc(&mut self, size_bytes: usize) -> Result<NonNull<[u8]>, AllocError> {
@@ -337,10 +335,7 @@ impl<const FAULT: u8> Subject for Plain<FAULT> {
         old: Layout,
         new: Layout,
     ) -> Result<NonNull<[u8]>, ReallocError> {
-        let i = match self.at(ptr.as_ptr() as usize, Some(old)) {
-            Ok(i) => i,
-            Err(error) => return Err(self.refuse(error).into()),
-        };
+        let i = self.live(ptr, Some(old))?;
         if FAULT == fault::MOVES_IN_PLACE {
             return self.move_to(i, ptr, old.size(), new);
         }
@@ -372,10 +367,7 @@ impl<const FAULT: u8> Subject for Plain<FAULT> {
             self.stats.failed_requests += 1;
             return Err(AllocError::TooLarge.into());
         };
-        let i = match self.at(ptr.as_ptr() as usize, None) {
-            Ok(i) => i,
-            Err(error) => return Err(self.refuse(error).into()),
-        };
+        let i = self.live(ptr, None)?;
         let lost = usize::from(FAULT == fault::REALLOC_LOSES_THE_END);
         self.move_to(i, ptr, self.blocks[i].1 - lost, new)
     }

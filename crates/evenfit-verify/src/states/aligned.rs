@@ -82,8 +82,7 @@ fn one<T: Tiers, G: Geometry, P: Probe>(
         plan.lay_rest(room.len)?;
     }
     let top = picks.of("the top:", &TOPS);
-    plan.settle(top)?;
-    plan.free_all(top);
+    plan.finish(top)?;
     let layout = World::<T, G>::layout(len, align);
     Some(search.record.allocate(&mut plan.world, layout, picks))
 }

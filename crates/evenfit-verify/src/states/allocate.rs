@@ -35,8 +35,7 @@ fn one<T: Tiers, G: Geometry, P: Probe>(
     let mut plan = Plan::<T, G>::picked(&mut search.memory, picks);
     supply::lay(&mut plan, picks, len)?;
     let top = picks.of("the top:", &TOPS);
-    plan.settle(top)?;
-    plan.free_all(top);
+    plan.finish(top)?;
     let layout = World::<T, G>::layout(len, G::ALIGN_BYTES);
     Some(search.record.allocate(&mut plan.world, layout, picks))
 }
@@ -66,8 +65,7 @@ fn from_the_last_word<T: Tiers, G: Geometry, P: Probe>(
         plan.lay_hole(len - 1, Position::Only);
     }
     plan.lay_hole(picks.of("served by a free block of", &[hole]), Position::Only);
-    plan.settle(Top::Free)?;
-    plan.free_all(Top::Free);
+    plan.finish(Top::Free)?;
     let layout = World::<T, G>::layout(len, G::ALIGN_BYTES);
     Some(search.record.allocate(&mut plan.world, layout, picks))
 }

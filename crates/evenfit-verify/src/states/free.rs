@@ -28,8 +28,7 @@ fn one<T: Tiers, G: Geometry, P: Probe>(
     let mut plan = Plan::<T, G>::picked(&mut search.memory, picks);
     let middle = if has_more { Middle::OneMore(len) } else { Middle::Block(len) };
     let laid = between.lay(&mut plan, middle)?;
-    plan.settle(Top::Free)?;
-    plan.free_all(Top::Free);
+    plan.finish(Top::Free)?;
     let mut block = plan.block(laid);
     if is_over_aligned {
         let align = 2 * G::ALIGN_BYTES;

@@ -150,8 +150,7 @@ fn of_a_block<T: Tiers, G: Geometry, P: Probe>(
     let mut plan = Plan::<T, G>::picked(&mut search.memory, picks);
     let laid = between.lay(&mut plan, Middle::Block(len))?;
     let top = picks.of("the top:", &[Top::Free, Top::Full]);
-    plan.settle(top)?;
-    plan.free_all(top);
+    plan.finish(top)?;
     let block = plan.block(laid);
     let start = block.ptr.addr().get();
     let end = start + len * G::GRANULE_BYTES;
@@ -221,8 +220,7 @@ fn overwritten_request<T: Tiers, G: Geometry, P: Probe>(
     supply::lay(&mut plan, picks, len)?;
     let hole =
         plan.lay_apart(len + picks.of("an overwritten free block longer by", &[2, 0, 1, 20]));
-    plan.settle(Top::Full)?;
-    plan.free_all(Top::Full);
+    plan.finish(Top::Full)?;
     let world = &mut plan.world;
     world.free(hole);
     let address = hole.ptr.addr().get() + picks.of("link", &[0, 4]);

@@ -198,6 +198,13 @@ impl<'m, T: Tiers, G: Geometry> Plan<'m, T, G> {
         Some(())
     }
 
+    /// Settles, and frees at once: where nothing is to be done between.
+    pub(crate) fn finish(&mut self, top: Top) -> Option<()> {
+        self.settle(top)?;
+        self.free_all(top);
+        Some(())
+    }
+
     /// Frees the blocks that are to be free.
     pub(crate) fn free_all(&mut self, top: Top) {
         for block in core::mem::take(&mut self.frees) {

@@ -71,8 +71,7 @@ fn one<T: Tiers, G: Geometry, P: Probe>(
     let middle = if has_more { Middle::OneMore(len) } else { Middle::Block(len) };
     let laid = between.lay(&mut plan, middle)?;
     let top = picks.of("the top:", &TOPS);
-    plan.settle(top)?;
-    plan.free_all(top);
+    plan.finish(top)?;
     let block = plan.block(laid);
     let in_top =
         if picks.of("and all of the top:", &[false, true]) { plan.world.top().1 } else { 0 };

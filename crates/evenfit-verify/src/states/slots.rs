@@ -156,6 +156,18 @@ impl Own {
     }
 }
 
+/// Lays out free blocks for a slab, or for a block of `bytes` in place of a slot.
+fn supply_either<T: Tiers, G: Geometry>(
+    plan: &mut Plan<T, G>,
+    picks: &mut Picks,
+    bytes: usize,
+) -> Option<()> {
+    let len = World::<T, G>::even(bytes.div_ceil(G::GRANULE_BYTES).max(2));
+    let lens = [World::<T, G>::SLAB_LEN, len];
+    let len = picks.of("free blocks are there for", &lens);
+    supply::lay(plan, picks, len)
+}
+
 /// A request for a slot, from wherever it comes.
 fn request<T: Tiers, G: Geometry, P: Probe>(
     search: &mut Search<P>,
@@ -165,13 +177,9 @@ fn request<T: Tiers, G: Geometry, P: Probe>(
     let own = picks.of("its class has", &OWNS);
     let mut plan = Plan::<T, G>::picked(&mut search.memory, picks);
     own.lay(&mut plan.world, bytes);
-    let len = World::<T, G>::even(bytes.div_ceil(G::GRANULE_BYTES).max(2));
-    let lens = [World::<T, G>::SLAB_LEN, len];
-    let len = picks.of("free blocks are there for", &lens);
-    supply::lay(&mut plan, picks, len)?;
+    supply_either(&mut plan, picks, bytes)?;
     let top = picks.of("the top:", &TOPS);
-    plan.settle(top)?;
-    plan.free_all(top);
+    plan.finish(top)?;
     Some(search.record.allocate(&mut plan.world, layout(bytes, 1), picks))
 }
 
@@ -191,10 +199,7 @@ fn resized<T: Tiers, G: Geometry, P: Probe>(
     if new_bytes <= 512 {
         own.lay(&mut plan.world, new_bytes);
     }
-    let len = World::<T, G>::even(new_bytes.div_ceil(G::GRANULE_BYTES).max(2));
-    let lens = [World::<T, G>::SLAB_LEN, len];
-    let len = picks.of("free blocks are there for", &lens);
-    supply::lay(&mut plan, picks, len)?;
+    supply_either(&mut plan, picks, new_bytes)?;
     let top = picks.of("the top:", &TOPS);
     let used = one_left(&mut plan, slab, is_kept, top)?;
     let new = layout(new_bytes, align);

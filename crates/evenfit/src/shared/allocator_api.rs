@@ -66,7 +66,7 @@ macro_rules! impl_allocator {
                 new: Layout,
             ) -> Result<NonNull<[u8]>, $error> {
                 // SAFETY: as promised by the caller.
-                unsafe { (**self).reallocate(ptr, old, new) }.map_err(|_| $error)
+                unsafe { self.grow(ptr, old, new) }
             }
         }
     };
