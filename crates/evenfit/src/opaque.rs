@@ -1,7 +1,7 @@
 //! Functions that keep the optimiser from transformations that cost instructions here. Without
-//! both, a heap of blocks only takes 103.2 instructions an operation, with [`opaque`] alone 97.7,
-//! with both 95.4; with slabs 45.3, 44.9, 44.7 (geometric means over the beginnings of the six
-//! recorded programs, x86-64, 30 November 2026).
+//! both, a heap of blocks only takes 104.5 instructions an operation, with [`opaque`] alone 99.6,
+//! with both 96.2; with slabs 45.5, 45.1, 44.7 (geometric means over the beginnings of the six
+//! recorded programs, x86-64, 1 December 2026).
 
 /// Returns the same number, but the compiler doesn't know that. So it can't replace a shift by a
 /// constant for each multiple, or keep parts of an address in registers that would have to be saved
