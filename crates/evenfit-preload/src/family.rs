@@ -6,6 +6,7 @@ use core::ffi::{c_int, c_void};
 use crate::mode::{Mode, mode};
 use crate::record::family as record;
 use crate::serve::family as serve;
+use crate::serve::statistics;
 
 /// Functions that are told where they are called from: the address that they return to, as one
 /// argument more, in this register on x86-64 and in this one on AArch64.
@@ -79,20 +80,44 @@ unsafe extern "C" fn free(block: *mut c_void) {
     }
 }
 
+/// C23: the size that the block was asked for with. The heap knows it by itself.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn malloc_usable_size(block: *mut c_void) -> usize {
-    match mode() {
-        Mode::Serve => serve::malloc_usable_size(block),
-        // SAFETY: the caller's promise is the one asked for.
-        Mode::Record => unsafe { record::malloc_usable_size(block) },
-    }
+unsafe extern "C" fn free_sized(block: *mut c_void, _bytes: usize) {
+    // SAFETY: the caller's promise is the one asked for.
+    unsafe { free(block) }
 }
 
+/// C23: the same for `aligned_alloc`.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn malloc_trim(pad_bytes: usize) -> c_int {
-    match mode() {
-        // There is nothing to return to the kernel: the pool is fixed.
-        Mode::Serve => 0,
-        Mode::Record => record::malloc_trim(pad_bytes),
-    }
+unsafe extern "C" fn free_aligned_sized(block: *mut c_void, _alignment: usize, _bytes: usize) {
+    // SAFETY: the caller's promise is the one asked for.
+    unsafe { free(block) }
+}
+
+/// Functions about the heap instead of a block.
+macro_rules! about_the_heap {
+    ($(fn $name:ident($($argument:ident: $type:ty),*) $(-> $result:ty)? = $served:expr;)*) => {$(
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $name($($argument: $type),*) $(-> $result)? {
+            // SAFETY: the caller's promise is the one asked for.
+            unsafe {
+                match mode() {
+                    Mode::Serve => $served,
+                    Mode::Record => record::$name($($argument),*),
+                }
+            }
+        }
+    )*};
+}
+
+about_the_heap! {
+    fn malloc_usable_size(block: *mut c_void) -> usize = serve::malloc_usable_size(block);
+    // There is nothing to return to the kernel: the pool is fixed.
+    fn malloc_trim(pad_bytes: usize) -> c_int = 0;
+    fn mallinfo() -> libc::mallinfo = statistics::mallinfo();
+    fn mallinfo2() -> libc::mallinfo2 = statistics::mallinfo2();
+    fn malloc_stats() = statistics::malloc_stats();
+    fn malloc_info(options: c_int, stream: *mut libc::FILE) -> c_int
+        = statistics::malloc_info(options, stream);
+    fn mallopt(parameter: c_int, value: c_int) -> c_int = statistics::mallopt(parameter, value);
 }

@@ -27,6 +27,8 @@
 
 mod family;
 mod futex;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod loader;
 mod mode;
 mod out;
 mod process;

@@ -13,6 +13,10 @@ impl Line {
         Self { bytes: [0; 1024], len: 0 }
     }
 
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
     /// Writes it to a file descriptor in one call, so that lines of several processes don't mix.
     pub fn write_to(&self, fd: libc::c_int) {
         // SAFETY: the buffer is live and `len` of its bytes are written.

@@ -2,4 +2,5 @@
 
 pub mod family;
 pub mod memory;
+pub mod statistics;
 pub mod summary;

@@ -94,7 +94,27 @@ fn threads_share_the_pool_and_children_of_a_fork_can_go_on() {
 
 #[test]
 fn a_plugin_loaded_later_allocates_from_the_same_pool() {
-    succeeds(preloaded(program()).arg("plugin").arg(scratch("plugin.so")));
+    for part in ["plugin", "deepbind"] {
+        succeeds(preloaded(program()).arg(part).arg(scratch("plugin.so")));
+    }
+}
+
+#[test]
+fn the_heap_answers_what_programs_ask_about_it() {
+    let output = succeeds(preloaded(program()).arg("statistics"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.starts_with("Arena 0:\nsystem bytes     =   "), "{said}");
+    // Recorded, the C library answers of its own heap, and a plugin's calls are recorded too.
+    let recording = scratch("statistics.evt");
+    for part in ["mallinfo", "deepbind"] {
+        let _ = std::fs::remove_file(&recording);
+        let mut command = preloaded(program());
+        command.arg(part).arg(scratch("plugin.so")).env("EVENFIT_RECORD", &recording);
+        succeeds(&mut command);
+    }
+    let bytes = std::fs::read(&recording).expect("it was recorded");
+    let site = "greet";
+    assert!(bytes.windows(site.len()).any(|window| window == site.as_bytes()), "{site}");
 }
 
 #[test]

@@ -140,31 +140,45 @@ pub unsafe fn free(block: *mut c_void) {
     unsafe { __libc_free(block) }
 }
 
-pub unsafe fn malloc_usable_size(block: *mut c_void) -> usize {
-    static FUNCTION: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
-    let function = of_libc(&FUNCTION, c"malloc_usable_size");
-    if function.is_null() {
-        return 0;
-    }
-    // SAFETY: the function of this name, and the caller's promise.
-    unsafe {
-        let function: unsafe extern "C" fn(*mut c_void) -> usize = core::mem::transmute(function);
-        function(block)
-    }
+/// Functions that ask or tell the C library about its own heap: they go on to it. What is
+/// answered where it has no such function stands last.
+macro_rules! of_the_c_library {
+    ($(fn $name:ident($($argument:ident: $type:ty),*) $(-> $result:ty = $missing:expr)?;)*) => {$(
+        pub unsafe fn $name($($argument: $type),*) $(-> $result)? {
+            static FUNCTION: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
+            const NAME: &CStr =
+                match CStr::from_bytes_with_nul(concat!(stringify!($name), "\0").as_bytes()) {
+                    Ok(name) => name,
+                    Err(_) => c"",
+                };
+            let function = of_libc(&FUNCTION, NAME);
+            if function.is_null() {
+                return $($missing)?;
+            }
+            // SAFETY: the function of this name, and the caller's promise.
+            unsafe {
+                let function: unsafe extern "C" fn($($type),*) $(-> $result)? =
+                    core::mem::transmute(function);
+                function($($argument),*)
+            }
+        }
+    )*};
 }
 
-pub fn malloc_trim(pad_bytes: usize) -> c_int {
-    static FUNCTION: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
-    let function = of_libc(&FUNCTION, c"malloc_trim");
-    if function.is_null() {
-        return 0;
-    }
-    // SAFETY: the function of this name, which asks for no promise.
-    unsafe {
-        let function: unsafe extern "C" fn(usize) -> c_int = core::mem::transmute(function);
-        function(pad_bytes)
-    }
+of_the_c_library! {
+    fn malloc_usable_size(block: *mut c_void) -> usize = 0;
+    fn malloc_trim(pad_bytes: usize) -> c_int = 0;
+    fn mallinfo() -> libc::mallinfo = NO_MALLINFO;
+    fn mallinfo2() -> libc::mallinfo2 = NO_MALLINFO2;
+    fn malloc_stats();
+    fn malloc_info(options: c_int, stream: *mut libc::FILE) -> c_int = libc::ENOSYS;
+    fn mallopt(parameter: c_int, value: c_int) -> c_int = 0;
 }
+
+// SAFETY: numbers, of which all may be 0.
+const NO_MALLINFO: libc::mallinfo = unsafe { core::mem::zeroed() };
+// SAFETY: as above.
+const NO_MALLINFO2: libc::mallinfo2 = unsafe { core::mem::zeroed() };
 
 /// The C library's own function of that name, looked up once: a program may be linked with another
 /// malloc, whose function knows nothing of these blocks. Null if there is none.

@@ -92,7 +92,11 @@ pub unsafe fn posix_memalign(place: *mut *mut c_void, alignment: usize, bytes: u
             unsafe { place.write(block.as_ptr().cast()) };
             0
         }
-        Err(_) => libc::ENOMEM,
+        Err(_) => {
+            // The answer says it, and glibc sets it all the same.
+            set_errno(libc::ENOMEM);
+            libc::ENOMEM
+        }
     }
 }
 

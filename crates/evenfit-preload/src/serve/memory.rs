@@ -7,7 +7,8 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use evenfit::{
-    Aligned, AllocError, Auto, Builder, FreeError, Geometry, ReallocError, Resized, Stats,
+    Aligned, AllocError, Auto, BlockState, Builder, FreeError, Geometry, ReallocError, Resized,
+    Stats,
 };
 
 use crate::futex::Futex;
@@ -29,6 +30,12 @@ pub struct Memory {
 // SAFETY: `settings` and `heap` are written once, before the mode is stored, while the program has
 // one thread; after that the heap is touched only with the lock held.
 unsafe impl Sync for Memory {}
+
+/// The counters of the pool, and the number of its free blocks.
+pub struct Usage {
+    pub stats: Stats,
+    pub free_blocks: usize,
+}
 
 pub static MEMORY: Memory = Memory {
     lock: Futex::new(),
@@ -175,6 +182,16 @@ impl Memory {
             let stats = heap.stats();
             let used_once_bytes = stats.pool_bytes - heap.never_used().len();
             (stats, used_once_bytes, heap.largest_free())
+        })
+    }
+
+    /// What the program may ask about its heap. Walks over all blocks, as glibc does, with the lock
+    /// held.
+    pub fn usage(&self) -> Usage {
+        self.with_heap(|heap| {
+            let is_free =
+                |block: &evenfit::Block| matches!(block.state, BlockState::Free | BlockState::Top);
+            Usage { stats: heap.stats(), free_blocks: heap.blocks().filter(is_free).count() }
         })
     }
 

@@ -77,7 +77,10 @@ static void family(void) {
     kept = realloc(bytes, huge - 100);
     EXPECT(!kept && strcmp((char *)bytes, "kept") == 0);
     EXPECT(posix_memalign(&pointer, 24, 8) == EINVAL && posix_memalign(&pointer, 4, 8) == EINVAL);
-    EXPECT(posix_memalign(&pointer, 16, huge) == ENOMEM);
+    /* A compiler that knows the function by name believes that it leaves errno alone. */
+    int (*volatile any_posix_memalign)(void **, size_t, size_t) = posix_memalign;
+    errno = 0;
+    EXPECT(any_posix_memalign(&pointer, 16, huge) == ENOMEM && errno == ENOMEM);
     errno = 77;
     free(bytes);
     free(NULL);
@@ -88,6 +91,48 @@ static void family(void) {
     kept = malloc(0);
     pointer = malloc(0);
     EXPECT(kept && pointer && kept != pointer);
+}
+
+/* C23. The C library of today may not declare them. */
+void free_sized(void *block, size_t bytes) __attribute__((weak));
+void free_aligned_sized(void *block, size_t alignment, size_t bytes) __attribute__((weak));
+
+/* What a program may ask about its heap. */
+static void statistics(void) {
+    struct mallinfo2 before = mallinfo2(), after;
+    char *text, *block = malloc(100000);
+    size_t length;
+    FILE *stream;
+    after = mallinfo2();
+    EXPECT(before.uordblks > 0 && after.uordblks >= before.uordblks + 100000);
+    EXPECT(after.uordblks < before.uordblks + 110000 && after.ordblks > 0);
+    EXPECT(after.arena > 800000 && after.uordblks + after.fordblks == after.arena);
+    EXPECT((size_t)mallinfo().uordblks == after.uordblks);
+    EXPECT(mallopt(M_MMAP_THRESHOLD, 1 << 20) == 1 && mallopt(M_MXFAST, 1 << 20) == 0);
+    EXPECT(malloc_info(1, stdout) == EINVAL);
+    stream = open_memstream(&text, &length);
+    EXPECT(malloc_info(0, stream) == 0 && fclose(stream) == 0);
+    EXPECT(strstr(text, "<malloc version=\"1\">") == text && strstr(text, "</malloc>\n"));
+    EXPECT(strstr(text, "<system type=\"current\" size=\"") && strstr(text, "</heap>"));
+    free(text);
+    malloc_stats();
+    if (free_sized) free_sized(block, 100000);
+    EXPECT(free_sized && mallinfo2().uordblks < after.uordblks);
+    EXPECT(free_aligned_sized);
+    free_aligned_sized(aligned_alloc(256, 512), 256, 512);
+}
+
+/* What any malloc answers. */
+static void any_statistics(void) {
+    struct mallinfo2 before = mallinfo2(), after;
+    kept = malloc(100000);
+    after = mallinfo2();
+    EXPECT(after.uordblks >= before.uordblks + 100000 && (size_t)mallinfo().uordblks > 100000);
+    EXPECT(mallopt(M_MMAP_THRESHOLD, 1 << 20) == 1);
+    EXPECT(malloc_info(1, stdout) == EINVAL);
+    EXPECT(malloc_usable_size(kept) >= 100000);
+    malloc_stats();
+    free_sized(kept, 100000);
 }
 
 /* Threads that allocate, pass blocks on and free each other's, while the process forks. */
@@ -165,15 +210,19 @@ static void signals(void) {
     }
 }
 
-static void plugin(const char *path) {
-    void *library = dlopen(path, RTLD_NOW);
+static void plugin(const char *path, int flags) {
+    void *library = dlopen(path, RTLD_NOW | flags);
     EXPECT(library);
     char *(*greet)(const char *) = (char *(*)(const char *))dlsym(library, "greet");
     EXPECT(greet);
     char *greeting = greet("pool");
     EXPECT(strcmp(greeting, "hello, pool") == 0);
     free(greeting);
-    dlclose(library);
+    void (*dismiss)(char *) = (void (*)(char *))dlsym(library, "dismiss");
+    EXPECT(dismiss);
+    dismiss(strdup("goodbye"));
+    /* A recording names call sites at the end, in what is still loaded. */
+    if (flags == 0) dlclose(library);
 }
 
 /* Before main and after exit. */
@@ -259,7 +308,10 @@ int main(int argc, char **argv) {
     const char *part = argc > 1 ? argv[1] : "family";
     if (!strcmp(part, "family")) family();
     if (!strcmp(part, "threads")) threads();
-    if (!strcmp(part, "plugin")) plugin(argv[2]);
+    if (!strcmp(part, "plugin")) plugin(argv[2], 0);
+    if (!strcmp(part, "deepbind")) plugin(argv[2], RTLD_DEEPBIND);
+    if (!strcmp(part, "statistics")) statistics();
+    if (!strcmp(part, "mallinfo")) any_statistics();
     if (!strcmp(part, "fill")) fill();
     if (!strcmp(part, "full")) full();
     if (!strcmp(part, "untouched")) untouched();

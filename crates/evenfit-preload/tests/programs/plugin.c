@@ -1,4 +1,4 @@
-/* A library that is loaded later, and whose memory its caller frees. */
+/* A library that is loaded later. Its caller frees its memory, and it the caller's. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,3 +7,5 @@ char *greet(const char *name) {
     if (greeting) strcat(strcpy(greeting, "hello, "), name);
     return greeting;
 }
+
+void dismiss(char *greeting) { free(greeting); }
