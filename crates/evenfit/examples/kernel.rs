@@ -19,23 +19,26 @@ static TIMES_MASKED: AtomicUsize = AtomicUsize::new(0);
 /// On a single core nobody else runs while interrupts are masked.
 struct InterruptsMasked {
     held: Cell<bool>,
+    were_on: Cell<bool>,
 }
 
-// SAFETY: one core; `held` is accessed only with interrupts masked.
+// SAFETY: one core; both cells are accessed only with interrupts masked.
 unsafe impl Sync for InterruptsMasked {}
 
 // SAFETY: with interrupts masked nothing else runs on the one core, and `held` refuses nesting.
 unsafe impl Lock for InterruptsMasked {
-    const UNLOCKED: Self = Self { held: Cell::new(false) };
+    const UNLOCKED: Self = Self { held: Cell::new(false), were_on: Cell::new(false) };
 
-    fn with<R>(&self, f: impl FnOnce() -> R) -> R {
+    fn acquire(&self) {
         let were_on = INTERRUPTS.swap(false, Ordering::SeqCst);
         TIMES_MASKED.fetch_add(1, Ordering::Relaxed);
-        assert!(!self.held.replace(true), "the heap's lock was taken twice");
-        let answer = f();
+        assert!(!self.held.replace(true), "the heap was used while it was locked");
+        self.were_on.set(were_on);
+    }
+
+    unsafe fn release(&self) {
         self.held.set(false);
-        INTERRUPTS.store(were_on, Ordering::SeqCst);
-        answer
+        INTERRUPTS.store(self.were_on.get(), Ordering::SeqCst);
     }
 }
 

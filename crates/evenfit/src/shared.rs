@@ -6,6 +6,8 @@
 #[cfg(any(feature = "allocator-api2", feature = "nightly"))]
 mod allocator_api;
 mod budget;
+#[cfg(all(feature = "fork", unix))]
+mod fork;
 pub mod lock;
 mod locked_heap;
 mod methods;
@@ -26,11 +28,17 @@ use crate::tiers::Tiers;
 use crate::{FreeError, ReallocError};
 
 pub(crate) mod sealed {
+    use core::cell::UnsafeCell;
+
+    #[cfg(all(feature = "fork", unix))]
+    use super::fork::Registration;
+    use super::lock::Lock;
     use super::out_of_memory::OutOfMemoryCell;
     use super::{Geometry, Heap, Tiers};
 
     /// Access to the heap behind the lock. Only this crate implements it.
     pub trait HeapAccess {
+        type Lock: Lock;
         type Tiers: Tiers;
         type Geometry: Geometry;
 
@@ -42,7 +50,20 @@ pub(crate) mod sealed {
             f: impl FnOnce(&mut Heap<'_, Self::Tiers, Self::Geometry>) -> R,
         ) -> Option<R>;
 
+        /// The lock, in a cell because the child of a fork makes it anew.
+        fn lock_cell(&self) -> &UnsafeCell<Self::Lock>;
+
+        #[inline]
+        fn lock(&self) -> &Self::Lock {
+            // SAFETY: written only by `release_in_child`, whose caller promises that nobody else
+            // uses the heap.
+            unsafe { &*self.lock_cell().get() }
+        }
+
         fn out_of_memory(&self) -> &OutOfMemoryCell;
+
+        #[cfg(all(feature = "fork", unix))]
+        fn fork_registration(&self) -> &Registration;
     }
 }
 

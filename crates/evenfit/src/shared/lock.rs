@@ -23,16 +23,58 @@ pub use pi_futex::PiFutex;
 /// *waits* depends on the lock; each implementation says how.
 ///
 /// # Safety
-/// Two closures passed to [`with`](Self::with) of one lock must never run at the same time, neither
-/// on two threads nor nested on one. A nested call may wait forever or end the program, but must
-/// not run its closure. What one closure wrote must be visible to the next.
+/// Between an [`acquire`](Self::acquire) that returned and the [`release`](Self::release) that
+/// follows it, no other `acquire` of the same lock may return, neither on another thread nor on the
+/// same one. A nested call may wait forever or end the program. What was written before a `release`
+/// must be visible after the next `acquire`.
 pub unsafe trait Lock: Sync {
     /// The lock, not held. It is all zero bytes in every lock here, so that a static stays in
     /// `.bss`.
     const UNLOCKED: Self;
 
-    /// Acquires the lock, runs `f`, and releases the lock.
-    fn with<R>(&self, f: impl FnOnce() -> R) -> R;
+    /// Waits until the lock is free, and acquires it.
+    fn acquire(&self);
+
+    /// Releases the lock.
+    ///
+    /// # Safety
+    /// This thread has acquired it, and not released it since.
+    unsafe fn release(&self);
+
+    /// Frees the lock in the child of a fork. The threads that waited for it stayed in the parent,
+    /// so it is simply made anew.
+    ///
+    /// # Safety
+    /// `this` points to a lock that the forking thread had acquired. The caller is that thread's
+    /// copy, and the only thread of its process.
+    unsafe fn release_in_child(this: *mut Self)
+    where
+        Self: Sized,
+    {
+        // SAFETY: as promised by the caller, nobody else uses the lock.
+        unsafe { this.write(Self::UNLOCKED) };
+    }
+
+    /// Runs `f` with the lock held. It is released even if `f` panics.
+    #[inline]
+    fn with<R>(&self, f: impl FnOnce() -> R) -> R
+    where
+        Self: Sized,
+    {
+        self.acquire();
+        let _release = ReleaseOnDrop(self);
+        f()
+    }
+}
+
+struct ReleaseOnDrop<'a, L: Lock>(&'a L);
+
+impl<L: Lock> Drop for ReleaseOnDrop<'_, L> {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: `with` makes this value directly after it acquired the lock, on this thread.
+        unsafe { self.0.release() };
+    }
 }
 
 /// The default lock: one atomic flag, no operating system, no dependency.
@@ -55,32 +97,23 @@ pub struct SpinLock {
 }
 
 #[cfg(target_has_atomic = "8")]
-// SAFETY: only the caller whose swap returned `false` runs its closure, and `held` stays true until
-// the closure ends. Acquire and release order what the closures write.
+// SAFETY: `acquire` returns only to the caller whose swap returned `false`, and `held` stays true
+// until `release`. Acquire and release order what is written between them.
 unsafe impl Lock for SpinLock {
     const UNLOCKED: Self = Self { held: AtomicBool::new(false) };
 
     #[inline]
-    fn with<R>(&self, f: impl FnOnce() -> R) -> R {
+    fn acquire(&self) {
         while self.held.swap(true, Ordering::Acquire) {
             // Wait with plain loads, so that waiters don't take the cache line from each other.
             while self.held.load(Ordering::Relaxed) {
                 spin_loop();
             }
         }
-        let _release = ReleaseOnDrop(&self.held);
-        f()
     }
-}
 
-/// Releases the lock, even if the closure panics.
-#[cfg(target_has_atomic = "8")]
-struct ReleaseOnDrop<'a>(&'a AtomicBool);
-
-#[cfg(target_has_atomic = "8")]
-impl Drop for ReleaseOnDrop<'_> {
     #[inline]
-    fn drop(&mut self) {
-        self.0.store(false, Ordering::Release);
+    unsafe fn release(&self) {
+        self.held.store(false, Ordering::Release);
     }
 }

@@ -1,8 +1,11 @@
 //! A heap behind a lock, over memory that is known at run time.
 
+use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
+#[cfg(all(feature = "fork", unix))]
+use super::fork::Registration;
 use super::lock::{Lock, SpinLock};
 use super::methods::shared_methods;
 use super::out_of_memory::OutOfMemoryCell;
@@ -56,7 +59,9 @@ use crate::tiers::Tiers;
 ///
 /// As a kernel's global allocator it starts [`empty`](Self::empty) and gets memory at boot.
 pub struct LockedHeap<'pool, L = SpinLock, T: Tiers = DefaultTiers, G: Geometry = DefaultGeometry> {
-    lock: L,
+    lock: UnsafeCell<L>,
+    #[cfg(all(feature = "fork", unix))]
+    fork: Registration,
     out_of_memory: OutOfMemoryCell,
     heap: Protected<Option<Heap<'pool, T, G>>>,
 }
@@ -73,7 +78,9 @@ impl<'pool, L: Lock, T: Tiers, G: Geometry> LockedHeap<'pool, L, T, G> {
     #[must_use]
     pub const fn empty() -> Self {
         Self {
-            lock: L::UNLOCKED,
+            lock: UnsafeCell::new(L::UNLOCKED),
+            #[cfg(all(feature = "fork", unix))]
+            fork: Registration::none(),
             out_of_memory: OutOfMemoryCell::new(),
             heap: Protected::new(None),
         }
@@ -83,7 +90,9 @@ impl<'pool, L: Lock, T: Tiers, G: Geometry> LockedHeap<'pool, L, T, G> {
     #[must_use]
     pub const fn new(heap: Heap<'pool, T, G>) -> Self {
         Self {
-            lock: L::UNLOCKED,
+            lock: UnsafeCell::new(L::UNLOCKED),
+            #[cfg(all(feature = "fork", unix))]
+            fork: Registration::none(),
             out_of_memory: OutOfMemoryCell::new(),
             heap: Protected::new(Some(heap)),
         }
@@ -145,7 +154,7 @@ impl<'pool, L: Lock, T: Tiers, G: Geometry> LockedHeap<'pool, L, T, G> {
             *heap = Some(build()?);
             Ok(())
         };
-        self.lock.with(|| self.heap.with(init))
+        self.lock().with(|| self.heap.with(init))
     }
 
     /// Makes the pool longer by memory that follows the region: see [`Heap::extend`]. Returns by
@@ -174,6 +183,7 @@ impl<'pool, L: Lock, T: Tiers, G: Geometry> LockedHeap<'pool, L, T, G> {
 }
 
 impl<L: Lock, T: Tiers, G: Geometry> HeapAccess for LockedHeap<'_, L, T, G> {
+    type Lock = L;
     type Tiers = T;
     type Geometry = G;
 
@@ -185,12 +195,22 @@ impl<L: Lock, T: Tiers, G: Geometry> HeapAccess for LockedHeap<'_, L, T, G> {
             let heap = unsafe { &mut *heap.cast::<Option<Heap<'_, T, G>>>() };
             heap.as_mut().map(f)
         };
-        self.lock.with(|| self.heap.with(with_heap))
+        self.lock().with(|| self.heap.with(with_heap))
+    }
+
+    #[inline]
+    fn lock_cell(&self) -> &UnsafeCell<L> {
+        &self.lock
     }
 
     #[inline]
     fn out_of_memory(&self) -> &OutOfMemoryCell {
         &self.out_of_memory
+    }
+
+    #[cfg(all(feature = "fork", unix))]
+    fn fork_registration(&self) -> &Registration {
+        &self.fork
     }
 }
 

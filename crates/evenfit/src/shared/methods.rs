@@ -213,6 +213,49 @@ macro_rules! shared_methods {
                 self.with_heap(|heap| f(heap))
             }
 
+            /// Waits for the lock, and acquires it for a `fork` that follows: the child's copy of the
+            /// heap is then whole. Only one of the `release` methods may follow on this thread.
+            pub fn acquire_for_fork(&self) {
+                $crate::Lock::acquire(self.lock());
+            }
+
+            /// Releases the lock after a `fork`, in the parent.
+            ///
+            /// # Safety
+            /// This thread acquired it by [`acquire_for_fork`](Self::acquire_for_fork), and has not
+            /// used the heap since.
+            pub unsafe fn release_after_fork(&self) {
+                // SAFETY: as promised by the caller.
+                unsafe { $crate::Lock::release(self.lock()) };
+            }
+
+            /// Releases the lock in the child of a `fork`, which can use its copy of the heap from
+            /// then on.
+            ///
+            /// # Safety
+            /// As for [`release_after_fork`](Self::release_after_fork); the caller is the child's
+            /// only thread.
+            pub unsafe fn release_in_child(&self) {
+                // SAFETY: as promised by the caller.
+                unsafe { $crate::Lock::release_in_child(self.lock_cell().get()) };
+            }
+
+            /// From now on every `fork` of this process waits until no thread is inside this heap,
+            /// and the child can use its copy (feature `fork`, by `pthread_atfork`). Call it once
+            /// for each heap, before the first fork; more calls change nothing.
+            ///
+            /// A thread must not fork inside [`inspect`](Self::inspect), nor in a signal handler
+            /// that interrupted the heap: it would wait for itself.
+            ///
+            /// # Errors
+            /// [`AllocError::OutOfMemory`](crate::AllocError::OutOfMemory) if the C library has no
+            /// memory for the registration.
+            #[cfg(all(feature = "fork", unix))]
+            #[cfg_attr(docsrs, doc(cfg(feature = "fork")))]
+            pub fn register_fork_handlers(&'static self) -> Result<(), crate::AllocError> {
+                $crate::shared::fork::register(self)
+            }
+
             /// Sets the hook that is called when a request finds no free block; `None` removes it.
             ///
             /// ```

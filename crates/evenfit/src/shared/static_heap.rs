@@ -4,6 +4,8 @@ use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 use core::ptr::{self, NonNull};
 
+#[cfg(all(feature = "fork", unix))]
+use super::fork::Registration;
 use super::lock::{Lock, SpinLock};
 use super::methods::shared_methods;
 use super::out_of_memory::OutOfMemoryCell;
@@ -53,7 +55,9 @@ pub struct StaticHeap<
     T: Tiers = DefaultTiers,
     G: Geometry = DefaultGeometry,
 > {
-    lock: L,
+    lock: UnsafeCell<L>,
+    #[cfg(all(feature = "fork", unix))]
+    fork: Registration,
     out_of_memory: OutOfMemoryCell,
     state: Protected<State<T, G>>,
     region: UnsafeCell<MaybeUninit<Region<BYTES>>>,
@@ -121,7 +125,9 @@ impl<const BYTES: usize, L: Lock, T: Tiers, G: Geometry> StaticHeap<BYTES, L, T,
             );
         }
         Self {
-            lock: L::UNLOCKED,
+            lock: UnsafeCell::new(L::UNLOCKED),
+            #[cfg(all(feature = "fork", unix))]
+            fork: Registration::none(),
             out_of_memory: OutOfMemoryCell::new(),
             state: Protected::new(State { built_at: ptr::null(), heap: MaybeUninit::uninit() }),
             region: UnsafeCell::new(MaybeUninit::uninit()),
@@ -170,6 +176,7 @@ impl<const BYTES: usize, L: Lock, T: Tiers, G: Geometry> Default for StaticHeap<
 }
 
 impl<const BYTES: usize, L: Lock, T: Tiers, G: Geometry> HeapAccess for StaticHeap<BYTES, L, T, G> {
+    type Lock = L;
     type Tiers = T;
     type Geometry = G;
 
@@ -188,12 +195,22 @@ impl<const BYTES: usize, L: Lock, T: Tiers, G: Geometry> HeapAccess for StaticHe
             // SAFETY: `built_at` is set only after `heap` was written.
             Some(f(unsafe { state.heap.assume_init_mut() }))
         };
-        self.lock.with(|| self.state.with(with_state))
+        self.lock().with(|| self.state.with(with_state))
+    }
+
+    #[inline]
+    fn lock_cell(&self) -> &UnsafeCell<L> {
+        &self.lock
     }
 
     #[inline]
     fn out_of_memory(&self) -> &OutOfMemoryCell {
         &self.out_of_memory
+    }
+
+    #[cfg(all(feature = "fork", unix))]
+    fn fork_registration(&self) -> &Registration {
+        &self.fork
     }
 }
 

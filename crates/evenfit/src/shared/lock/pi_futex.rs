@@ -19,8 +19,9 @@ use crate::sync::{AtomicU32, Ordering};
 /// *Where it inverts priority:* a waiter waits at most for the holder's current operation, which is
 /// bounded.
 ///
-/// After `fork` the child may use the heap only if no other thread of the parent held the lock.
-/// Acquire it across the fork with `pthread_atfork`, or don't share a heap with a forking program.
+/// After `fork` a lock that another thread of the parent held is never released in the child: its
+/// first use there ends the program with a message. Feature `fork` has a call that prevents it:
+/// [`StaticHeap::register_fork_handlers`](crate::StaticHeap::register_fork_handlers).
 #[derive(Debug)]
 #[cfg_attr(docsrs, doc(cfg(all(feature = "pi-futex", target_os = "linux"))))]
 pub struct PiFutex {
@@ -28,34 +29,55 @@ pub struct PiFutex {
     word: AtomicU32,
 }
 
-// SAFETY: only the thread whose id is in `word` runs its closure. The id was stored there by its
-// own compare-and-swap from 0 or by the kernel. A thread that finds its own id there is stopped.
+// SAFETY: the lock is held by the thread whose id is in `word`. The id was stored there by its own
+// compare-and-swap from 0 or by the kernel. A thread that finds its own id there is stopped.
 #[cfg_attr(docsrs, doc(cfg(all(feature = "pi-futex", target_os = "linux"))))]
 unsafe impl Lock for PiFutex {
     const UNLOCKED: Self = Self { word: AtomicU32::new(0) };
 
     #[inline]
-    fn with<R>(&self, f: impl FnOnce() -> R) -> R {
+    fn acquire(&self) {
         let thread_id = current_thread_id();
-        let taken = self.word.compare_exchange(0, thread_id, Ordering::Acquire, Ordering::Relaxed);
-        if taken.is_err() {
+        let acquired =
+            self.word.compare_exchange(0, thread_id, Ordering::Acquire, Ordering::Relaxed);
+        if acquired.is_err() {
             self.wait();
         }
-        let _release = UnlockOnDrop { lock: self, thread_id };
-        f()
+    }
+
+    #[inline]
+    unsafe fn release(&self) {
+        let thread_id = current_thread_id();
+        let released =
+            self.word.compare_exchange(thread_id, 0, Ordering::Release, Ordering::Relaxed);
+        if released.is_err() {
+            self.wake();
+        }
     }
 }
+
+/// Why a lock is held by a thread that can't release it.
+const GONE: &str = "the thread that held the heap's lock has ended, or stayed in the parent of a \
+                    fork (see register_fork_handlers)";
 
 impl PiFutex {
     /// Waits in the kernel, lending the holder this thread's priority.
     #[cold]
     fn wait(&self) {
         loop {
+            let owner = self.word.load(Ordering::Relaxed) & libc::FUTEX_TID_MASK;
+            if owner != 0 && !kernel::is_thread_of_this_process(owner) {
+                // It may have released the lock since, and ended.
+                if self.word.load(Ordering::Relaxed) & libc::FUTEX_TID_MASK == owner {
+                    stop(GONE);
+                }
+                continue;
+            }
             match kernel::futex(&self.word, libc::FUTEX_LOCK_PI) {
                 0 => return,
                 libc::EINTR | libc::EAGAIN => {}
                 libc::EDEADLK => stop("the heap was used by a thread that already held its lock"),
-                libc::ESRCH => stop("the thread that held the heap's lock is gone"),
+                libc::ESRCH => stop(GONE),
                 _ => stop("this kernel refuses priority-inheritance futexes"),
             }
         }
@@ -66,27 +88,6 @@ impl PiFutex {
     fn wake(&self) {
         if kernel::futex(&self.word, libc::FUTEX_UNLOCK_PI) != 0 {
             stop("the kernel refused to release the heap's lock");
-        }
-    }
-}
-
-/// Releases the lock, even if the closure panics.
-struct UnlockOnDrop<'a> {
-    lock: &'a PiFutex,
-    thread_id: u32,
-}
-
-impl Drop for UnlockOnDrop<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        let freed = self.lock.word.compare_exchange(
-            self.thread_id,
-            0,
-            Ordering::Release,
-            Ordering::Relaxed,
-        );
-        if freed.is_err() {
-            self.lock.wake();
         }
     }
 }

@@ -14,20 +14,13 @@ unsafe impl<M: lock_api::RawMutex + Sync> Lock for M {
     const UNLOCKED: Self = M::INIT;
 
     #[inline]
-    fn with<R>(&self, f: impl FnOnce() -> R) -> R {
+    fn acquire(&self) {
         self.lock();
-        let _release = UnlockOnDrop(self);
-        f()
     }
-}
 
-/// Releases the lock, even if the closure panics.
-struct UnlockOnDrop<'a, M: lock_api::RawMutex>(&'a M);
-
-impl<M: lock_api::RawMutex> Drop for UnlockOnDrop<'_, M> {
     #[inline]
-    fn drop(&mut self) {
-        // SAFETY: `with` makes this value directly after it acquired the lock, on this thread.
-        unsafe { self.0.unlock() };
+    unsafe fn release(&self) {
+        // SAFETY: as promised by the caller.
+        unsafe { self.unlock() };
     }
 }

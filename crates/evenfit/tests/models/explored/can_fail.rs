@@ -16,28 +16,29 @@ struct NoLock;
 unsafe impl Lock for NoLock {
     const UNLOCKED: Self = Self;
 
-    fn with<R>(&self, f: impl FnOnce() -> R) -> R {
-        f()
-    }
+    fn acquire(&self) {}
+
+    unsafe fn release(&self) {}
 }
 
 /// The spin lock, with a choice of its two orderings and of how it sets the flag.
 macro_rules! faulty_lock {
-    ($name:ident, $acquire:ident, $release:ident, $take:expr) => {
+    ($name:ident, $acquire:ident, $release:ident, $set:expr) => {
         struct $name(AtomicBool);
 
         // SAFETY: none.
         unsafe impl Lock for $name {
             const UNLOCKED: Self = Self(AtomicBool::new(false));
 
-            fn with<R>(&self, f: impl FnOnce() -> R) -> R {
-                let take: fn(&AtomicBool, Ordering) -> bool = $take;
-                while take(&self.0, Ordering::$acquire) {
+            fn acquire(&self) {
+                let set: fn(&AtomicBool, Ordering) -> bool = $set;
+                while set(&self.0, Ordering::$acquire) {
                     spin_loop();
                 }
-                let answer = f();
+            }
+
+            unsafe fn release(&self) {
                 self.0.store(false, Ordering::$release);
-                answer
             }
         }
     };

@@ -27,6 +27,12 @@ pub(super) fn futex(word: &AtomicU32, operation: libc::c_int) -> libc::c_int {
     unsafe { *libc::__errno_location() }
 }
 
+/// Whether a thread of this process has this id.
+pub(super) fn is_thread_of_this_process(thread_id: u32) -> bool {
+    // SAFETY: signal 0 is never sent: the kernel only looks for the thread.
+    unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread_id, 0) == 0 }
+}
+
 thread_local! {
     /// This thread's id, or 0 before it is known. It has no destructor and no lazy initialisation,
     /// so it is plain thread-local storage. This allocates nothing, and so may be used inside an

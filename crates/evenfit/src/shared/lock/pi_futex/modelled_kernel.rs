@@ -36,6 +36,11 @@ pub(super) fn current_thread_id() -> u32 {
     THREAD_ID.with(|&id| id)
 }
 
+/// No process of the model forks.
+pub(super) fn is_thread_of_this_process(_thread_id: u32) -> bool {
+    true
+}
+
 pub(super) fn stop(reason: &str) -> ! {
     panic!("{reason}");
 }
