@@ -53,6 +53,34 @@ static bool add_up(void *context, size_t offset_bytes, size_t bytes, evf_state s
     return true;
 }
 
+/* Why there is no block: a full pool is told from one that was overwritten. */
+static void statuses(void) {
+    struct counts counts = {0, 0, 0, 0, EVF_OK, NULL};
+    void *block = &counts, *neighbour = NULL, *none = &counts;
+    evf_heap *heap;
+    if (evf_init(large_memory, sizeof memory, &heap) != EVF_OK) {
+        failures++;
+        return;
+    }
+    EXPECT(evf_set_misuse(heap, misused, &counts) == EVF_OK);
+    EXPECT(evf_try_alloc(heap, 0, 1000, &block) == EVF_OK && block != NULL);
+    EXPECT(evf_try_alloc(heap, 512, 1000, &neighbour) == EVF_OK && (uintptr_t)neighbour % 512 == 0);
+    EXPECT(evf_try_alloc(heap, 3, 1000, &none) == EVF_BAD_ARGUMENT && none == NULL);
+    EXPECT(evf_try_alloc(heap, 0, SIZE_MAX, &none) == EVF_TOO_LARGE);
+    EXPECT(evf_try_alloc(heap, 0, evf_largest_free(heap) + 1, &none) == EVF_OUT_OF_MEMORY);
+    EXPECT(evf_try_alloc(NULL, 0, 8, &none) == EVF_NOT_A_HEAP);
+    EXPECT(evf_try_alloc(heap, 0, 8, NULL) == EVF_BAD_ARGUMENT);
+    none = &counts;
+    EXPECT(evf_try_realloc(heap, (char *)block + 8, 10, &none) == EVF_NOT_A_BLOCK && none == NULL);
+    EXPECT(counts.misuses == 1);
+    EXPECT(evf_try_realloc(heap, block, 900, &block) == EVF_OK && block != NULL);
+    EXPECT(evf_free(heap, block) == EVF_OK);
+    memset(block, 0xFF, 900); /* a late write, as by a dangling pointer */
+    EXPECT(evf_try_alloc(heap, 0, 900, &none) == EVF_CORRUPT && none == NULL);
+    EXPECT(counts.misuses == 2 && counts.last == EVF_CORRUPT);
+    EXPECT(evf_alloc(heap, 900) == NULL && counts.misuses == 3);
+}
+
 static void blocks(evf_heap *heap) {
     unsigned char *first = evf_alloc(heap, 100);
     unsigned char *aligned = evf_alloc_aligned(heap, 256, 1000);
@@ -221,6 +249,7 @@ int main(void) {
     blocks(heap);
     full_pool(heap);
     small_blocks();
+    statuses();
     misuse(heap, &counts);
     out_of_memory(heap, &counts);
 

@@ -168,8 +168,10 @@ EVF_NODISCARD enum evf_status evf_init_with(void *memory, size_t bytes, const st
 // `heap` came from `evf_init`; no other thread uses it during the call.
 enum evf_status evf_set_lock(struct evf_heap *heap, const struct evf_lock_t *lock);
 
-// Sets the function to call with every pointer that is refused; null removes it. It runs outside
-// the lock and may end the program. If it returns, the refused call answers with its status.
+// Sets the function to call with every pointer that is refused, and with EVF_CORRUPT where a
+// request found free memory overwritten (the pointer is then null, or the one to be reallocated);
+// null removes it. It runs outside the lock and may end the program. If it returns, the call
+// answers with its status.
 //
 // `heap` came from `evf_init`; no other thread uses it during the call.
 enum evf_status evf_set_misuse(struct evf_heap *heap, void (*function)(void *context, struct evf_heap *heap, void *pointer, enum evf_status status), void *context);
@@ -186,6 +188,14 @@ enum evf_status evf_set_out_of_memory(struct evf_heap *heap, bool (*function)(vo
 //
 // `heap` came from `evf_init`.
 EVF_NODISCARD EVF_MALLOC EVF_ALLOC_SIZE(2) void *evf_alloc(struct evf_heap *heap, size_t bytes);
+
+// Allocates `bytes` bytes at a multiple of `alignment`, a power of two or 0 for any C type, writes
+// the block's address to `block`, and says why where there is none: EVF_OUT_OF_MEMORY for a full
+// pool, EVF_TOO_LARGE, EVF_CORRUPT where free memory was overwritten, EVF_BAD_ARGUMENT,
+// EVF_NOT_A_HEAP. `*block` is then null.
+//
+// `heap` came from `evf_init`; `block` is null or can be written to.
+EVF_NODISCARD enum evf_status evf_try_alloc(struct evf_heap *heap, size_t alignment, size_t bytes, void **block);
 
 // Allocates `bytes` bytes at a multiple of `alignment`, a power of two; null where there is no
 // room or the alignment is no power of two. Freed like any other block.
@@ -207,6 +217,12 @@ EVF_NODISCARD EVF_MALLOC EVF_ALLOC_SIZE(2, 3) void *evf_calloc(struct evf_heap *
 // `heap` came from `evf_init`; a live block at `pointer` is not used by others during the call,
 // and after success no longer under its old address.
 EVF_NODISCARD EVF_ALLOC_SIZE(3) void *evf_realloc(struct evf_heap *heap, void *pointer, size_t bytes);
+
+// As `evf_realloc`; writes the block's address to `block`, and says why where there is none, as
+// `evf_try_alloc` and `evf_free` do. `*block` is then null, and the old block as it was.
+//
+// As `evf_realloc`; `block` is null or can be written to.
+EVF_NODISCARD enum evf_status evf_try_realloc(struct evf_heap *heap, void *pointer, size_t bytes, void **block);
 
 // Frees a block; null is fine. Anything else that is no live block of this heap is refused, told
 // to the misuse callback, and named in the answer.

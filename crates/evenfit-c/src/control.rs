@@ -294,8 +294,10 @@ pub unsafe extern "C" fn evf_set_lock(heap: *mut HeapInMemory, lock: *const Lock
     unsafe { change(heap, |control| control.lock = lock) }
 }
 
-/// Sets the function to call with every pointer that is refused; null removes it. It runs outside
-/// the lock and may end the program. If it returns, the refused call answers with its status.
+/// Sets the function to call with every pointer that is refused, and with EVF_CORRUPT where a
+/// request found free memory overwritten (the pointer is then null, or the one to be reallocated);
+/// null removes it. It runs outside the lock and may end the program. If it returns, the call
+/// answers with its status.
 ///
 /// # Safety
 /// `heap` came from `evf_init`; no other thread uses it during the call.

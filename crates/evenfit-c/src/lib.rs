@@ -23,7 +23,7 @@ pub use observe::{
 };
 pub use operations::{
     evf_alloc, evf_alloc_aligned, evf_calloc, evf_extend, evf_free, evf_free_aligned_sized,
-    evf_free_sized, evf_realloc, evf_reset,
+    evf_free_sized, evf_realloc, evf_reset, evf_try_alloc, evf_try_realloc,
 };
 pub use options::{OptionsV1, TierChoice};
 pub use status::{Status, evf_message};

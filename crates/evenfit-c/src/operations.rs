@@ -20,7 +20,30 @@ use crate::{HeapInMemory, Status};
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn evf_alloc(heap: *mut HeapInMemory, bytes: usize) -> *mut c_void {
     // SAFETY: the caller's promise is the one asked for.
-    unsafe { allocate(heap, bytes) }
+    as_c(unsafe { allocate(heap, 0, bytes) })
+}
+
+/// Allocates `bytes` bytes at a multiple of `alignment`, a power of two or 0 for any C type, writes
+/// the block's address to `block`, and says why where there is none: EVF_OUT_OF_MEMORY for a full
+/// pool, EVF_TOO_LARGE, EVF_CORRUPT where free memory was overwritten, EVF_BAD_ARGUMENT,
+/// EVF_NOT_A_HEAP. `*block` is then null.
+///
+/// # Safety
+/// `heap` came from `evf_init`; `block` is null or can be written to.
+///
+/// cbindgen:prefix=EVF_NODISCARD
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn evf_try_alloc(
+    heap: *mut HeapInMemory,
+    alignment: usize,
+    bytes: usize,
+    block: *mut *mut c_void,
+) -> Status {
+    let Some(block) = NonNull::new(block) else {
+        return Status::EVF_BAD_ARGUMENT;
+    };
+    // SAFETY: the caller's promise is the one asked for.
+    unsafe { answer(block, allocate(heap, alignment, bytes)) }
 }
 
 /// Allocates `bytes` bytes at a multiple of `alignment`, a power of two; null where there is no
@@ -36,15 +59,11 @@ pub unsafe extern "C" fn evf_alloc_aligned(
     alignment: usize,
     bytes: usize,
 ) -> *mut c_void {
-    // SAFETY: the caller's promise is the one asked for.
-    let (Ok(control), Ok(layout)) =
-        (unsafe { Handle::from_c(heap) }, Layout::from_size_align(bytes, alignment))
-    else {
+    if alignment == 0 {
         return ptr::null_mut();
-    };
-    as_c(ask_while_full(control, bytes, || {
-        control.with_heap(|heap| heap.allocate(layout).map_err(ReallocError::Alloc))
-    }))
+    }
+    // SAFETY: the caller's promise is the one asked for.
+    as_c(unsafe { allocate(heap, alignment, bytes) })
 }
 
 /// Allocates `count * bytes` zeroed bytes; null where there is no room or the product overflows.
@@ -63,7 +82,7 @@ pub unsafe extern "C" fn evf_calloc(
         return ptr::null_mut();
     };
     // SAFETY: the caller's promise is the one asked for.
-    let block = unsafe { allocate(heap, total_bytes) };
+    let block = as_c(unsafe { allocate(heap, 0, total_bytes) });
     if !block.is_null() {
         // SAFETY: the block is new and has at least `total_bytes` bytes.
         unsafe { block.cast::<u8>().write_bytes(0, total_bytes) };
@@ -88,14 +107,44 @@ pub unsafe extern "C" fn evf_realloc(
     pointer: *mut c_void,
     bytes: usize,
 ) -> *mut c_void {
-    let Some(old) = NonNull::new(pointer.cast::<u8>()) else {
-        // SAFETY: the caller's promise is the one asked for.
-        return unsafe { allocate(heap, bytes) };
+    // SAFETY: the caller's promise is the one asked for.
+    as_c(unsafe { reallocate(heap, pointer, bytes) })
+}
+
+/// As `evf_realloc`; writes the block's address to `block`, and says why where there is none, as
+/// `evf_try_alloc` and `evf_free` do. `*block` is then null, and the old block as it was.
+///
+/// # Safety
+/// As `evf_realloc`; `block` is null or can be written to.
+///
+/// cbindgen:prefix=EVF_NODISCARD
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn evf_try_realloc(
+    heap: *mut HeapInMemory,
+    pointer: *mut c_void,
+    bytes: usize,
+    block: *mut *mut c_void,
+) -> Status {
+    let Some(block) = NonNull::new(block) else {
+        return Status::EVF_BAD_ARGUMENT;
     };
     // SAFETY: the caller's promise is the one asked for.
-    let Ok(control) = (unsafe { Handle::from_c(heap) }) else {
-        return ptr::null_mut();
+    unsafe { answer(block, reallocate(heap, pointer, bytes)) }
+}
+
+/// # Safety
+/// As `evf_realloc`.
+unsafe fn reallocate(
+    heap: *mut HeapInMemory,
+    pointer: *mut c_void,
+    bytes: usize,
+) -> Result<NonNull<[u8]>, Status> {
+    let Some(old) = NonNull::new(pointer.cast::<u8>()) else {
+        // SAFETY: the caller's promise is the one asked for.
+        return unsafe { allocate(heap, 0, bytes) };
     };
+    // SAFETY: the caller's promise is the one asked for.
+    let control = unsafe { Handle::from_c(heap) }?;
     let resized = ask_while_full(control, bytes, || {
         // SAFETY: the caller's promise is the one asked for.
         control.with_heap(|heap| unsafe { heap.realloc_uncopied(old, bytes) })
@@ -108,10 +157,7 @@ pub unsafe extern "C" fn evf_realloc(
         },
         Err(error) => Err(error),
     };
-    if let Err(ReallocError::Free(error)) = block {
-        control.refuse(pointer, error.into());
-    }
-    as_c(block)
+    block.map_err(|error| explain(control, pointer, error))
 }
 
 /// Copies the content of an old block into a new one and frees the old one. Where that is refused,
@@ -238,18 +284,51 @@ unsafe fn free_with(
 
 /// # Safety
 /// `heap` is null or came from `evf_init`.
-unsafe fn allocate(heap: *mut HeapInMemory, bytes: usize) -> *mut c_void {
+unsafe fn allocate(
+    heap: *mut HeapInMemory,
+    alignment: usize,
+    bytes: usize,
+) -> Result<NonNull<[u8]>, Status> {
     // SAFETY: the caller's promise is the one asked for.
-    let Ok(control) = (unsafe { Handle::from_c(heap) }) else {
-        return ptr::null_mut();
+    let control = unsafe { Handle::from_c(heap) }?;
+    let block = if alignment == 0 {
+        ask_while_full(control, bytes, || {
+            control.with_heap(|heap| heap.malloc(bytes).map_err(ReallocError::Alloc))
+        })
+    } else if let Ok(layout) = Layout::from_size_align(bytes, alignment) {
+        ask_while_full(control, bytes, || {
+            control.with_heap(|heap| heap.allocate(layout).map_err(ReallocError::Alloc))
+        })
+    } else if alignment.is_power_of_two() {
+        return Err(Status::EVF_TOO_LARGE);
+    } else {
+        return Err(Status::EVF_BAD_ARGUMENT);
     };
-    as_c(ask_while_full(control, bytes, || {
-        control.with_heap(|heap| heap.malloc(bytes).map_err(ReallocError::Alloc))
-    }))
+    block.map_err(|error| explain(control, ptr::null_mut(), error))
 }
 
-fn as_c(block: Result<NonNull<[u8]>, ReallocError>) -> *mut c_void {
+/// The status of a request that failed. A refused pointer and overwritten memory reach the misuse
+/// callback too, also where the caller can't see the status.
+#[cold]
+fn explain(control: Handle, pointer: *mut c_void, error: ReallocError) -> Status {
+    match error {
+        ReallocError::Alloc(error @ (AllocError::OutOfMemory | AllocError::TooLarge)) => {
+            error.into()
+        }
+        error => control.refuse(pointer, error.into()),
+    }
+}
+
+fn as_c(block: Result<NonNull<[u8]>, Status>) -> *mut c_void {
     block.map_or(ptr::null_mut(), |block| block.cast().as_ptr())
+}
+
+/// # Safety
+/// `out` can be written to.
+unsafe fn answer(out: NonNull<*mut c_void>, block: Result<NonNull<[u8]>, Status>) -> Status {
+    // SAFETY: as promised by the caller.
+    unsafe { out.write(as_c(block)) };
+    block.err().unwrap_or(Status::EVF_OK)
 }
 
 /// Runs `request`, again as often as the out-of-memory callback asks for it.

@@ -10,7 +10,7 @@ use evenfit_c::{
     evf_alloc_aligned, evf_calloc, evf_check, evf_control_bytes, evf_free, evf_free_aligned_sized,
     evf_free_sized, evf_init, evf_init_with, evf_largest_free, evf_largest_free_aligned,
     evf_realloc, evf_reset, evf_set_lock, evf_set_misuse, evf_set_out_of_memory, evf_stats,
-    evf_usable_size, evf_walk,
+    evf_try_alloc, evf_try_realloc, evf_usable_size, evf_walk,
 };
 
 use crate::client::{Client, Interface};
@@ -90,8 +90,14 @@ impl Interface for CHeap<'_> {
         let block = unsafe {
             if Self::is_plain(layout) {
                 evf_alloc(self.heap, layout.size())
-            } else {
+            } else if layout.size().is_multiple_of(2) {
                 evf_alloc_aligned(self.heap, layout.align(), layout.size())
+            } else {
+                let mut block = ptr::null_mut();
+                let status =
+                    evf_try_alloc(self.heap, layout.align(), layout.size(), &raw mut block);
+                assert_eq!(status == Status::EVF_OK, !block.is_null());
+                block
             }
         };
         NonNull::new(block.cast())
@@ -196,6 +202,11 @@ fn refused_handles(memory: &Region, bytes: &mut Bytes<'_>) {
             assert!(evf_calloc(heap, number, 3).is_null());
             assert!(evf_alloc_aligned(heap, number, number).is_null());
             assert!(evf_realloc(heap, pointer, number).is_null());
+            let mut block = pointer;
+            let status = evf_try_alloc(heap, 0, number, &raw mut block);
+            assert!(status == Status::EVF_NOT_A_HEAP && block.is_null());
+            let status = evf_try_realloc(heap, pointer, number, &raw mut block);
+            assert!(status == Status::EVF_NOT_A_HEAP && block.is_null());
             assert_ne!(evf_free(heap, pointer), Status::EVF_OK);
             assert_ne!(evf_free_sized(heap, pointer, number), Status::EVF_OK);
             assert_eq!(evf_usable_size(heap, pointer), 0);
