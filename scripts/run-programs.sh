@@ -3,11 +3,13 @@
 #
 #   scripts/run-programs.sh [--quick] [--time N] [NAME...]
 #
-# NAMEs: python git sqlite redis cxx rust (all where none is given); a program that is not installed is skipped, and said.
+# NAMEs: python git sqlite redis cxx rust postgres java node perl bash make fakeroot nginx ffmpeg (all where none is given);
+# a program that is not installed is skipped, and said.
 # --quick: small inputs, for CI. --time N: afterwards, N interleaved runs each way of the single-threaded ones, medians.
 # Needs a release build: cargo build --release -p evenfit-cli, and -p evenfit-preload. EVENFIT says where the command is.
 set -euo pipefail
 
+all="python git sqlite redis cxx rust postgres java node perl bash make fakeroot nginx ffmpeg"
 root=$(cd "$(dirname "$0")/.." && pwd)
 evenfit=${EVENFIT:-${CARGO_TARGET_DIR:-$root/target}/release/evenfit}
 quick=false
@@ -20,21 +22,24 @@ while [ $# -gt 0 ]; do
         rounds=${2:?--time needs a number}
         shift
         ;;
-    python | git | sqlite | redis | cxx | rust) names+=("$1") ;;
     *)
-        echo "usage: $0 [--quick] [--time N] [python|git|sqlite|redis|cxx|rust ...]" >&2
-        exit 2
+        [[ " $all " == *" $1 "* ]] || {
+            echo "usage: $0 [--quick] [--time N] [NAME...], of $all" >&2
+            exit 2
+        }
+        names+=("$1")
         ;;
     esac
     shift
 done
-[ ${#names[@]} -gt 0 ] || names=(python git sqlite redis cxx rust)
+[ ${#names[@]} -gt 0 ] || read -ra names <<<"$all"
 [ -x "$evenfit" ] || {
     echo "no $evenfit: cargo build --release -p evenfit-cli, and the same with -p evenfit-preload" >&2
     exit 2
 }
 
 work=$(mktemp -d)
+chmod 755 "$work" # for programs that run as another user
 trap 'rm -rf "$work"' EXIT
 passed=0 failed=0 skipped=0
 
@@ -210,6 +215,162 @@ check_rust() {
     grep -q 'notes' "$work/plain" || { fail "rust: $(head -3 "$work/plain")" && return; }
     same "rustc and its linker, the same executable"
     sed -n 's/^ *it started */     rust: it started /p' "$work/summary"
+}
+
+# as_nobody COMMAND...: the command as a user without rights, as some programs ask for.
+as_nobody() {
+    if [ "$(id -u)" = 0 ]; then
+        setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all -- "$@"
+    else
+        "$@"
+    fi
+}
+
+# compared NAME POOL COMMAND...: the command's output and status with and without a pool, each in a new folder of its own.
+compared() {
+    local name=$1 pool=$2 out
+    shift 2
+    for out in plain pooled; do
+        rm -rf "$work/in" && mkdir -m 777 "$work/in"
+        (
+            cd "$work/in"
+            if [ $out = plain ]; then "$@"; else in_pool "$pool" "$@"; fi
+            echo "status $?"
+        ) >"$work/$out" 2>&1 </dev/null || true
+    done
+    grep -qx 'status 0' "$work/plain" || { fail "$name: it doesn't run: $(tail -3 "$work/plain")" && return; }
+    same "$name"
+}
+
+check_postgres() {
+    local bin
+    bin=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | tail -1)
+    [ -x "${bin:-}/initdb" ] || { skip postgres "not installed (Debian: postgresql)" && return; }
+    cat >"$work/postgres.sh" <<SH
+set -e
+export PATH=$bin:\$PATH LC_ALL=C PGHOST=\$PWD PGDATABASE=postgres
+initdb -D data -A trust -U me --no-sync >initdb.log
+grep -c '^creating\|^selecting\|^running\|^performing' initdb.log
+pg_ctl -D data -l log -w -o "-c listen_addresses= -k \$PWD -F" start >/dev/null
+pgbench -U me -i -q -s 2 2>/dev/null
+pgbench -U me -c 4 -j 2 -t 200 --random-seed=1 2>/dev/null | grep -i 'transactions actually\|failed'
+psql -U me -Atc 'select count(*), sum(abalance) = (select sum(delta) from pgbench_history) from pgbench_accounts'
+# A server process says what it does by its title.
+psql -U me -Atc 'select pg_sleep(3)' >/dev/null &
+sleep 1
+ps -o args= -u "\$(id -u)" | grep -c '^postgres: me postgres .* SELECT' || true
+wait
+pg_ctl -D data -w stop >/dev/null
+SH
+    as_nobody true || { skip postgres "can't become another user" && return; }
+    # The command itself runs as that user, since it looks into its processes.
+    local out
+    for out in plain pooled; do
+        rm -rf "$work/in" && mkdir -m 777 "$work/in"
+        (
+            cd "$work/in"
+            local run=()
+            [ $out = plain ] || run=("$evenfit" run --pool 512MiB --summary "$work/in/summary" --)
+            as_nobody "${run[@]}" bash "$work/postgres.sh"
+            echo "status $?"
+        ) >"$work/$out" 2>&1 </dev/null || true
+    done
+    cp "$work/in/summary" "$work/summary" 2>/dev/null || true
+    grep -qx 'status 0' "$work/plain" || { fail "postgres: it doesn't run: $(tail -3 "$work/plain")" && return; }
+    same "PostgreSQL: initdb, pgbench, process titles"
+}
+
+check_java() {
+    command -v javac >/dev/null || { skip java "not installed (Debian: openjdk-17-jdk-headless)" && return; }
+    cat >"$work/Words.java" <<'JAVA'
+import java.util.*;
+import java.util.stream.*;
+import java.util.zip.*;
+public class Words {
+    public static void main(String[] a) throws Exception {
+        Map<String, Integer> counts = new TreeMap<>();
+        for (int i = 0; i < 200000; i++) counts.merge("w" + (i * 7919 % 5003), 1, Integer::sum);
+        long sum = IntStream.range(0, 1 << 20).parallel().mapToLong(i -> i * 31L % 97).sum();
+        Deflater deflater = new Deflater(9);
+        byte[] in = counts.toString().getBytes("UTF-8"), out = new byte[in.length];
+        deflater.setInput(in);
+        deflater.finish();
+        System.out.println(counts.size() + " " + sum + " " + deflater.deflate(out));
+    }
+}
+JAVA
+    compared "Java: a compiler and a program with threads" 2GiB sh -c "javac -d . '$work/Words.java' && java -Xmx256m Words"
+}
+
+check_node() {
+    command -v node >/dev/null || { skip node "not installed (Debian: nodejs)" && return; }
+    compared "node: JSON, buffers, zlib, worker threads" 2GiB node -e '
+const { Worker } = require("worker_threads"), zlib = require("zlib"), crypto = require("crypto");
+let d = {}; for (let i = 0; i < 50000; i++) d["k" + i] = [i, { a: "x".repeat(i % 50) }];
+const text = JSON.stringify(JSON.parse(JSON.stringify(d)));
+console.log(text.length, zlib.gzipSync(Buffer.from(text)).length, crypto.createHash("sha256").update(text).digest("hex"));
+let left = 2; for (let n = 0; n < 2; n++) new Worker(`
+  const { parentPort } = require("worker_threads"); const all = [];
+  for (let i = 0; i < 200; i++) all.push(Buffer.alloc(100000, i)); parentPort.postMessage(all.length);`,
+  { eval: true }).on("exit", c => { if (--left == 0) console.log("workers", c); });'
+}
+
+check_perl() {
+    command -v perl >/dev/null || { skip perl "not installed" && return; }
+    compared "perl: hashes, sorting, regular expressions, a pipe" 512MiB env PERL_HASH_SEED=0 perl -e '
+my %h; $h{"k" . $_ * 7919 % 100003} .= "v$_," for 1 .. 300000;
+my @s = sort { length $h{$a} <=> length $h{$b} || $a cmp $b } keys %h;
+my $t = join " ", map { "$_=$h{$_}" } @s[0 .. 20000]; my $n = () = $t =~ /(?:v(\d*7),)+/g;
+open my $p, "-|", "echo", "from a child" or die; print scalar(@s), " ", length $t, " $n ", <$p>;'
+}
+
+check_bash() {
+    compared "bash: arrays, substitutions, jobs" 256MiB bash -c '
+declare -A a; for i in {1..20000}; do a[k$((i * 7919 % 10007))]+=x; done
+s=$(printf "%s\n" "${a[@]}" | sort | uniq -c); echo "${#a[@]} ${#s}"
+for j in 1 2 3; do (for i in {1..2000}; do v=$(echo $i); done; echo "job $j $v" >"job$j") & done; wait; cat job?
+trap "echo trapped" USR1; kill -USR1 $$; echo "${s//x/yy}" | wc -c'
+}
+
+check_make() {
+    command -v make >/dev/null && command -v cc >/dev/null || { skip make "no make or cc" && return; }
+    compared "make -j2 of sixteen C files" 512MiB sh -c '
+for i in $(seq 16); do
+  { echo "#include <stdio.h>"; for j in $(seq 60); do echo "int f${i}_$j(int x) { return x * $j + $i; }"; done; } >f$i.c
+done
+printf "OBJECTS = \$(patsubst %%.c,%%.o,\$(wildcard f*.c))\nall.a: \$(OBJECTS)\n\tar rcD \$@ \$(sort \$^)\n%%.o: %%.c\n\tcc -O1 -c \$< -o \$@\n" >Makefile
+make -s -j2 && cksum <all.a'
+}
+
+check_fakeroot() {
+    command -v fakeroot >/dev/null || { skip fakeroot "not installed" && return; }
+    compared "fakeroot: owners in an archive" 256MiB sh -c '
+mkdir -p d/e; echo text >d/e/f; chmod 4755 d/e/f; touch -d @1000000000 d/e/f d/e d
+fakeroot sh -c "chown -R 12:34 d; mknod d/null c 1 3; touch -d @1000000000 d/null d; tar --sort=name -cf - d" | tar -tvf -'
+}
+
+check_nginx() {
+    command -v nginx >/dev/null && command -v curl >/dev/null || { skip nginx "no nginx or curl" && return; }
+    cat >"$work/nginx.sh" <<'SH'
+seq 100000 >page.txt
+printf 'daemon off; pid nginx.pid; error_log error.log; worker_processes 2; events {}
+http { access_log off; gzip on; gzip_types text/plain; client_body_temp_path t1; proxy_temp_path t2; fastcgi_temp_path t3;
+uwsgi_temp_path t4; scgi_temp_path t5; server { listen unix:%s/socket; root %s; } }\n' "$PWD" "$PWD" >nginx.conf
+nginx -p "$PWD" -c nginx.conf 2>/dev/null &
+for _ in $(seq 100); do [ -S socket ] && break; sleep 0.1; done
+for i in $(seq 40); do curl -s --compressed --unix-socket socket http://local/page.txt | cksum; done | sort | uniq -c
+curl -s -o /dev/null -w '%{http_code}\n' --unix-socket socket http://local/missing
+kill -HUP "$(cat nginx.pid)"; sleep 1
+curl -s --unix-socket socket http://local/page.txt | cksum
+kill -QUIT "$(cat nginx.pid)"; wait
+SH
+    compared "nginx: pages, gzip, a reload" 256MiB sh "$work/nginx.sh"
+}
+
+check_ffmpeg() {
+    command -v ffmpeg >/dev/null || { skip ffmpeg "not installed" && return; }
+    compared "ffmpeg: a test picture encoded on two threads" 1GiB ffmpeg -v error -f lavfi \
+        -i testsrc=duration=2:size=320x240:rate=25 -c:v mpeg4 -threads 2 -bitexact -f md5 -
 }
 
 median() { sort -n | awk '{ a[NR] = $1 } END { print (NR % 2) ? a[(NR + 1) / 2] : (a[NR / 2] + a[NR / 2 + 1]) / 2 }'; }
