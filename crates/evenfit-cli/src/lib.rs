@@ -13,6 +13,7 @@ mod commands;
 pub mod drive;
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 pub mod live;
+pub mod obstacles;
 pub mod output;
 pub mod postmortem;
 pub mod progress;

@@ -75,8 +75,16 @@ impl<'t, A: Allocator> Replay<'t, A> {
     ///
     /// # Errors
     /// Why it stopped; [`position`](Self::position) is then the event that could not be done.
-    pub fn run(&mut self, mut tick: impl FnMut(u64)) -> Result<(), Stop> {
-        let events = self.trace.events();
+    pub fn run(&mut self, tick: impl FnMut(u64)) -> Result<(), Stop> {
+        self.run_until(self.trace.events().len(), tick)
+    }
+
+    /// As [`run`](Self::run), but only until the event at this index is the next one.
+    ///
+    /// # Errors
+    /// As for `run`.
+    pub fn run_until(&mut self, end: usize, mut tick: impl FnMut(u64)) -> Result<(), Stop> {
+        let events = &self.trace.events()[..end];
         let mut result = Ok(());
         while result.is_ok() && self.position() < events.len() {
             let before = self.position();

@@ -201,6 +201,11 @@ fn the_post_mortem_tells_slabs_from_blocks() {
     assert_eq!(shown.len(), 8, "{found:#}");
     let sum = shown.iter().sum::<u64>() + count("more_in_the_way_blocks");
     assert_eq!(sum, count("in_the_way_blocks"));
+    // The groups count all, whatever is shown.
+    let groups = found["in_the_way"].as_array().unwrap();
+    let of_all = |key: &str| groups.iter().map(|group| group[key].as_u64().unwrap()).sum::<u64>();
+    assert_eq!(of_all("blocks"), count("in_the_way_blocks"), "{found:#}");
+    assert_eq!(of_all("bytes"), count("in_the_way_bytes"), "{found:#}");
     let run = evenfit(&["replay", &thinned, "--pool", &pool]);
     assert!(run.stdout.contains("are in slabs"), "{}", run.stdout);
     assert!(run.stdout.contains("bytes slab: "), "{}", run.stdout);

@@ -277,7 +277,10 @@ fn the_pinning_sites_are_those_that_stay_between_holes() {
     let report = json(&["report", &trace, "--pool", "170KiB", "--json"]);
     assert_eq!(report["fits"], false);
     assert_eq!(report["pinning"][0]["name"], "log <event> & more");
-    assert!(report["pinning"][0]["pinned_bytes"].as_u64().unwrap() > 30 * 4000);
+    assert!(report["pinning"][0]["keeps_apart_bytes"].as_u64().unwrap() > 30 * 4000);
+    // Every live block of that site stands between two free pieces, but for those at an edge.
+    assert!(report["pinning"][0]["blocks"].as_u64().unwrap() >= 38, "{report:#}");
+    assert_eq!(report["post_mortem"]["in_the_way"][0]["name"], "log <event> & more");
 }
 
 #[test]

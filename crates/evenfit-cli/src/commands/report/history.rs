@@ -1,8 +1,6 @@
 //! What happened in the pool: every block's place and time, and the pool's state in even steps of
 //! time.
 
-use std::collections::HashMap;
-
 use evenfit_trace::Trace;
 use evenfit_trace::replay::{Allocator, Contents, Live, Watch};
 
@@ -133,57 +131,6 @@ impl History {
         shown.sort_unstable_by_key(|span| (span.start, span.id));
         shown
     }
-
-    /// Which live blocks keep free memory apart at `event`: by what `name` calls them, the blocks,
-    /// their bytes, and the bytes of free memory that each has on its smaller side. The worst
-    /// first.
-    pub(in crate::commands) fn pinning(
-        &self,
-        event: usize,
-        name: impl Fn(&Span) -> String,
-    ) -> Vec<Pinning> {
-        let mut live: Vec<&Span> = self.live_at(event).collect();
-        live.sort_unstable_by_key(|span| span.place.offset_bytes);
-        let mut groups: HashMap<String, Pinning> = HashMap::new();
-        for (at, span) in live.iter().enumerate() {
-            let Place { offset_bytes, len_bytes, .. } = span.place;
-            let before = match at.checked_sub(1) {
-                Some(at) => live[at].place.offset_bytes + live[at].place.len_bytes,
-                None => 0,
-            };
-            let after =
-                live.get(at + 1).map_or(self.outcome.pool_bytes, |next| next.place.offset_bytes);
-            let pinned = (offset_bytes.saturating_sub(before))
-                .min(after.saturating_sub(offset_bytes + len_bytes));
-            let name = name(span);
-            let group = groups.entry(name.clone()).or_insert(Pinning {
-                name,
-                blocks: 0,
-                bytes: 0,
-                pinned_bytes: 0,
-            });
-            group.blocks += 1;
-            group.bytes += len_bytes as u64;
-            group.pinned_bytes += pinned as u64;
-        }
-        let mut groups: Vec<Pinning> =
-            groups.into_values().filter(|group| group.pinned_bytes > 0).collect();
-        groups.sort_unstable_by(|a, b| {
-            b.pinned_bytes.cmp(&a.pinned_bytes).then_with(|| a.name.cmp(&b.name))
-        });
-        groups
-    }
-}
-
-/// Blocks that keep free memory apart.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub(in crate::commands) struct Pinning {
-    /// A call site, or a range of sizes where none was recorded.
-    pub(in crate::commands) name: String,
-    pub(in crate::commands) blocks: u64,
-    pub(in crate::commands) bytes: u64,
-    /// Free memory that could join across them.
-    pub(in crate::commands) pinned_bytes: u64,
 }
 
 struct Recorder<'t> {

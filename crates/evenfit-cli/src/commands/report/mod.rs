@@ -12,10 +12,11 @@ use evenfit_trace::replay::Allocator;
 use evenfit_trace::{Histogram, Trace};
 use serde::Serialize;
 
-use self::history::{Costs, History, Moment, Pinning, Span};
+use self::history::{Costs, History, Moment};
 use super::open_trace;
 use crate::allocator::{Kind, Visit};
 use crate::drive::Program;
+use crate::obstacles::{Group, Obstacles, group_name};
 use crate::output::{Answer, BAD, GOOD, InputError, STRONG, Table};
 use crate::postmortem::PostMortem;
 use crate::progress::Progress;
@@ -88,7 +89,7 @@ impl FromStr for PoolSize {
 
 /// Runs of which each operation's shortest time counts.
 const COST_RUNS: u32 = 5;
-/// Sites, and groups that pin holes, named on the page.
+/// Sites named on the page.
 const NAMED_MAX: usize = 12;
 
 impl Args {
@@ -201,9 +202,9 @@ struct Summary {
     /// Places that blocks had, and how many of them the page can draw.
     places: u64,
     places_shown: u64,
-    /// What is live at the fullest moment beside holes: call sites, or sizes where none were
-    /// recorded.
-    pinning: Vec<Pinning>,
+    /// What stands between free pieces at the failure, or at the fullest moment: all live blocks,
+    /// by call site, or by size where none was recorded.
+    pinning: Vec<Group>,
     sites: Vec<SiteReport>,
     sizes: Vec<Bar>,
     lifetimes: Vec<Bar>,
@@ -266,9 +267,9 @@ impl Summary {
             largest_free_bytes: moment.largest_free_bytes,
             share_served: history.share_served(moment.largest_free_bytes),
         };
-        let fullest = if fits { history.peak.event } else { done.saturating_sub(1) };
-        let mut pinning = history.pinning(fullest, |span| group(trace, span));
-        pinning.truncate(NAMED_MAX);
+        // At the event that failed, which stops by itself.
+        let end = if fits { (history.peak.event + 1).min(done) } else { done + 1 };
+        let (pinning, post_mortem) = standing(trace, args.allocator, region_bytes, end)?;
         let live = history.peak.live_bytes;
         Ok(Self {
             trace: args.trace.display().to_string(),
@@ -294,11 +295,7 @@ impl Summary {
             sizes: bars(&info.sizes),
             lifetimes: bars(&info.lifetimes),
             cost_ns: costs(&Costs::of(trace, args.allocator, region_bytes, COST_RUNS)?),
-            post_mortem: if fits {
-                None
-            } else {
-                post_mortem(trace, args.allocator, region_bytes)?
-            },
+            post_mortem,
         })
     }
 }
@@ -318,24 +315,6 @@ fn bars(histogram: &Histogram) -> Vec<Bar> {
     histogram.bins().map(|(from, to, count)| Bar { from, to, count }).collect()
 }
 
-/// A call site's name, or a block's size as a power of two where none was recorded.
-pub(super) fn group(trace: &Trace, span: &Span) -> String {
-    if span.site != 0 {
-        return site_name(trace, span.site);
-    }
-    let from = span.place.size_bytes.max(1).next_power_of_two();
-    let from = if from > span.place.size_bytes { from / 2 } else { from };
-    format!("{} up to {}", human(from.max(1)), human(2 * from.max(1)))
-}
-
-fn site_name(trace: &Trace, site: u32) -> String {
-    match trace.site(site) {
-        Some(site) if !site.name.is_empty() => site.name.clone(),
-        Some(site) if site.address != 0 => format!("{:#x}", site.address),
-        _ => format!("site {site}"),
-    }
-}
-
 /// The sites that allocated most bytes, if any were recorded.
 fn sites(trace: &Trace, history: &History) -> Vec<SiteReport> {
     let mut by_site = std::collections::HashMap::new();
@@ -349,7 +328,7 @@ fn sites(trace: &Trace, history: &History) -> Vec<SiteReport> {
         .into_iter()
         .map(|(id, (blocks, bytes))| SiteReport {
             id,
-            name: site_name(trace, id),
+            name: group_name(trace, id, 0),
             location: trace.site(id).map_or(String::new(), |site| site.location.clone()),
             blocks,
             bytes,
@@ -360,24 +339,33 @@ fn sites(trace: &Trace, history: &History) -> Vec<SiteReport> {
     sites
 }
 
-/// Why it failed, from a second run.
-fn post_mortem(trace: &Trace, kind: Kind, bytes: usize) -> Result<Option<PostMortem>, InputError> {
+/// What stands between free pieces before the event `end`, and why the program failed if it did
+/// before: from a second run.
+fn standing(
+    trace: &Trace,
+    kind: Kind,
+    bytes: usize,
+    end: usize,
+) -> Result<(Vec<Group>, Option<PostMortem>), InputError> {
     struct Run<'t> {
         trace: &'t Trace,
         region: std::ops::Range<usize>,
+        end: usize,
     }
     impl Visit for Run<'_> {
-        type Output = Option<PostMortem>;
+        type Output = (Vec<Group>, Option<PostMortem>);
 
         fn visit<A: Allocator>(self, allocator: A) -> Self::Output {
             let mut replay =
                 Replay::new(self.trace, allocator, self.region.clone(), Checks::default());
-            let end = replay.run(|_| ());
-            end.is_err().then(|| PostMortem::of(&replay))
+            let failed = replay.run_until(self.end, |_| ()).is_err();
+            let obstacles = Obstacles::of(&replay);
+            let groups = obstacles.groups(self.trace, obstacles.between_holes());
+            (groups, failed.then(|| PostMortem::of(&replay)))
         }
     }
     let mut memory = Region::new(bytes)?;
-    let run = Run { trace, region: memory.addresses() };
+    let run = Run { trace, region: memory.addresses(), end };
     let cut = Program::of(trace).cut;
     Ok(kind.build(cut, memory.bytes(), run).unwrap_or_default())
 }

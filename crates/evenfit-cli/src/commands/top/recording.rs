@@ -10,9 +10,9 @@ use ratatui::layout::Rect;
 use ratatui::style::Color;
 
 use super::draw::{self, Cell, Cells, Header, Holder, Screen};
-use crate::commands::report::group;
 use crate::commands::report::history::{History, Span};
 use crate::commands::report::picture::doublings;
+use crate::obstacles::group_name;
 use crate::output::InputError;
 use crate::size::{counted, grouped, human};
 
@@ -128,7 +128,7 @@ impl<'a> Player<'a> {
             *bytes += span.place.len_bytes as u64;
         }
         let holders = groups.into_values().map(|(span, blocks, bytes)| Holder {
-            name: group(self.trace, span),
+            name: group_name(self.trace, span.site, span.place.size_bytes),
             blocks,
             bytes,
         });

@@ -74,7 +74,9 @@
   // ---- what is shown ---------------------------------------------------------------------------------------------
   // Of a program that failed, little more than what it did.
   const shownEnd = data.fits ? operations : Math.min(operations, Math.max(20, Math.ceil(done * 1.06)));
-  const view = { t0: 0, t1: shownEnd, a0: 0, a1: pool, op: Math.max(0, data.peak.operation - 1), colour: "size", chosen: -1 };
+  // Rows of a table about groups of blocks.
+  const NAMED_MAX = 12;
+  const view = { t0: 0, t1: shownEnd, a0: 0, a1: pool, op: Math.max(0, data.fits ? data.peak.operation - 1 : done - 1), colour: "size", chosen: -1 };
   const SIZES = ["#4cc9f0", "#4895ef", "#4361ee", "#5e4ae3", "#7b2cbf", "#a62cbf", "#d12c9f", "#f72585", "#f9575f", "#fb8b3d", "#fcbf49", "#ffe17a"];
   const SITES = ["#4361ee", "#f72585", "#3ddc97", "#fb8b3d", "#7b2cbf", "#4cc9f0", "#fcbf49", "#d12c9f", "#2a9d8f", "#9c6644", "#90be6d", "#577590"];
   const AGES = ["#fff3b0", "#fcd06a", "#fb9f4b", "#f3693f", "#d43d51", "#a4286a", "#6d1f7c", "#3f1d7a", "#24246b"];
@@ -431,10 +433,17 @@
     }
   }
   function drawTables() {
-    $("pinning-when").textContent = data.fits ? "live blocks beside holes when most was live" : "live blocks beside holes when it failed";
-    table($("pinning"), [data.sites.length ? "call site" : "block size", "blocks", "their bytes", "keep apart"],
-      data.pinning.map((p) => [p.name, grouped(p.blocks), human(p.bytes), human(p.pinned_bytes)]));
-    if (data.pinning.length === 0) $("pinning").replaceChildren(element("caption", "Nothing: there were no holes.", { class: "faint" }));
+    $("pinning-when").textContent = "All that is live between free pieces " +
+      (data.fits ? "when most was live." : "when it failed.") +
+      " To keep apart is to stand between two free pieces; the shorter of them counts.";
+    const named = data.pinning.slice(0, NAMED_MAX), rest = data.pinning.slice(NAMED_MAX);
+    const rows = named.map((p) => [p.name, grouped(p.blocks), human(p.bytes), human(p.keeps_apart_bytes)]);
+    if (rest.length) {
+      const sum = (key) => rest.reduce((all, p) => all + p[key], 0);
+      rows.push([`and ${grouped(rest.length)} more`, grouped(sum("blocks")), human(sum("bytes")), ""]);
+    }
+    table($("pinning"), [data.sites.length ? "call site" : "block size", "blocks", "their bytes", "keep apart"], rows);
+    if (!rows.length) $("pinning").replaceChildren(element("caption", "Nothing: what is free is in one piece.", { class: "faint" }));
     $("sites-panel").hidden = data.sites.length === 0;
     table($("sites"), ["function", "blocks", "bytes in all"], data.sites.map((s) => {
       const name = element("td", s.name);
@@ -463,7 +472,11 @@
       $("window").append(bar);
     }
     $("window").hidden = pieces.length === 0;
-    $("window-text").textContent = pieces.length ? "The cheapest place for it: free memory, and the live blocks in the way." : "It is larger than the whole pool.";
+    const inTheWay = failed.in_the_way.slice(0, NAMED_MAX).map((g) => `${grouped(g.blocks)} of ${g.name}`).join(", ");
+    const others = failed.in_the_way.slice(NAMED_MAX).reduce((all, g) => all + g.blocks, 0);
+    $("window-text").textContent = pieces.length
+      ? `The cheapest place for it: without ${grouped(failed.in_the_way_blocks)} live blocks (${human(failed.in_the_way_bytes)}) it would have fitted: ${inTheWay}${others ? `, ${grouped(others)} more` : ""}.`
+      : "It is larger than the whole pool.";
   }
 
   // ---- moving about ----------------------------------------------------------------------------------------------
