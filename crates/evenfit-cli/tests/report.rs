@@ -26,6 +26,24 @@ struct Browsed {
 
 /// Opens `page` in headless Chromium, or says that there is none.
 fn browse(page: &str, scratch: &Scratch) -> Option<Browsed> {
+    browse_in(1400, page, scratch)
+}
+
+/// As [`browse`], on a screen of this width in pixels. What the page's script has seen is then in
+/// the document around it: a browser's window may not be narrower than 500 pixels, a frame may.
+fn browse_at(width: u32, page: &str, scratch: &Scratch) -> Option<Browsed> {
+    let around = scratch.path("around.html");
+    let text = format!(
+        "<body><script>onmessage = (event) => {{
+           const out = document.createElement('pre'); out.id = 'seen'; out.textContent = event.data;
+           document.body.append(out); }}</script>
+         <iframe src='file://{page}' style='width: {width}px; height: 1200px; border: 0'></iframe>"
+    );
+    std::fs::write(&around, text).unwrap();
+    browse_in(2600, &around, scratch)
+}
+
+fn browse_in(width: u32, page: &str, scratch: &Scratch) -> Option<Browsed> {
     let found = ["chromium", "chromium-browser", "google-chrome"].into_iter().find(|name| {
         Command::new(name).arg("--version").output().is_ok_and(|output| output.status.success())
     });
@@ -44,8 +62,13 @@ fn browse(page: &str, scratch: &Scratch) -> Option<Browsed> {
             "--hide-scrollbars",
         ])
         .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
-        .args(["--enable-logging=stderr", "--window-size=1400,1200", "--virtual-time-budget=20000"])
-        .args([&profile, "--dump-dom", &format!("file://{page}")])
+        .args(["--enable-logging=stderr", "--virtual-time-budget=20000"])
+        .args([
+            &format!("--window-size={width},1200"),
+            &profile,
+            "--dump-dom",
+            &format!("file://{page}"),
+        ])
         .output()
         .unwrap();
     Some(Browsed {
@@ -67,6 +90,7 @@ fn with_script(page: &str, script: &str) -> String {
            {script}\n\
            const out = document.createElement('pre'); out.id = 'seen'; out.textContent = JSON.stringify(seen);\n\
            document.body.append(out);\n\
+           if (parent !== window) parent.postMessage(out.textContent, '*');\n\
          }})()</script>"
     );
     // A headless browser that only writes the document out draws no frames of its own accord.
@@ -240,6 +264,51 @@ fn a_failure_is_shown_with_its_reason() {
     assert_eq!(seen["verdict"], format!("fails at operation {failed}"));
     assert_eq!(seen["shown"], true);
     assert_eq!(seen["op"], failed - 2);
+}
+
+/// On screens of any width no text covers another, and nothing is wider than the screen.
+#[test]
+fn nothing_overlaps_at_any_width() {
+    let scratch = Scratch::new("report-widths");
+    let trace = scratch.path("sited.evt");
+    let unnamed = scratch.path("unnamed.evt");
+    sited(&trace);
+    save(&random_trace(5, 3000, 400), &unnamed);
+    let script = "
+        const shown = [...document.body.querySelectorAll('*')].filter((element) =>
+            [...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim()) &&
+            !['SCRIPT', 'STYLE', 'PRE'].includes(element.tagName) &&
+            (element.tagName === 'SUMMARY' || !element.closest('details:not([open])')));
+        const boxes = shown.flatMap((element) => [...element.getClientRects()].map((box) => [element, box]));
+        const name = (element) => `${element.tagName} ${element.textContent.trim().slice(0, 30)}`;
+        seen.overlaps = [];
+        boxes.forEach(([a, p], i) => boxes.slice(i + 1).forEach(([b, q]) => {
+            if (a.contains(b) || b.contains(a)) return;
+            const wide = Math.min(p.right, q.right) - Math.max(p.left, q.left);
+            const tall = Math.min(p.bottom, q.bottom) - Math.max(p.top, q.top);
+            if (wide > 1 && tall > 1) seen.overlaps.push([name(a), name(b)]);
+        }));
+        seen.beyond = boxes.filter(([, p]) => p.right > innerWidth + 1).map(([a]) => name(a));
+        seen.width = innerWidth;
+        seen.title = document.getElementById('title').getBoundingClientRect().height;
+        seen.site = document.querySelector('[data-colour=site]').disabled;";
+    for (trace, pool, has_sites) in
+        [(&trace, "256KiB", true), (&trace, "100KiB", true), (&unnamed, "1MiB", false)]
+    {
+        let page = scratch.path("page.html");
+        evenfit(&["report", trace, "--pool", pool, "-o", &page]);
+        let html = std::fs::read_to_string(&page).unwrap();
+        std::fs::write(&page, with_script(&html, script)).unwrap();
+        for width in [380, 768, 1400, 2560] {
+            let Some(browsed) = browse_at(width, &page, &scratch) else { return };
+            let seen = seen(&browsed.document);
+            let none = Value::Array(Vec::new());
+            assert_eq!((&seen["overlaps"], &seen["beyond"]), (&none, &none), "{pool} {width}");
+            assert_eq!(seen["width"], width);
+            assert!(seen["title"].as_f64() < Some(60.0), "the title is broken up: {seen}");
+            assert_eq!(seen["site"], !has_sites);
+        }
+    }
 }
 
 #[test]

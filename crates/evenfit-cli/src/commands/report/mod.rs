@@ -199,6 +199,8 @@ struct Summary {
     worst: MomentReport,
     /// The end of the highest block that was ever placed.
     reach_bytes: u64,
+    /// The longest request of the program.
+    longest_request_bytes: u64,
     /// Places that blocks had, and how many of them the page can draw.
     places: u64,
     places_shown: u64,
@@ -288,6 +290,7 @@ impl Summary {
             peak: moment(history.peak),
             worst: moment(history.worst),
             reach_bytes: history.columns.iter().map(|column| column.reach_bytes).max().unwrap_or(0),
+            longest_request_bytes: Program::of(trace).longest_bytes() as u64,
             places: history.spans.len() as u64,
             places_shown: places_shown as u64,
             pinning,

@@ -181,7 +181,7 @@
     context.textAlign = "right";
     for (const tick of sizeTicks(view.a0, view.a1, 7)) context.fillText(human(tick), LEFT - 8, yOf(map, tick) + 4);
     context.textAlign = "center";
-    for (const tick of niceTicks(view.t0, view.t1, 8)) {
+    for (const tick of niceTicks(view.t0, view.t1, Math.max(1, Math.min(8, Math.floor(plot / 80))))) {
       context.textAlign = xOf(map, tick) > LEFT + plot - 24 ? "right" : "center";
       context.fillText(grouped(tick), xOf(map, tick), height - 5);
     }
@@ -273,20 +273,26 @@
     context.strokeStyle = style("--line");
     context.fillStyle = style("--faint");
     context.textAlign = "right";
+    // A label that would cover one before it is left out.
+    const written = [];
     for (const [share, label] of labels) {
       const y = 8 + (1 - share) * tall;
       context.beginPath();
       context.moveTo(LEFT, y);
       context.lineTo(LEFT + plot, y);
       context.stroke();
-      context.fillText(label, LEFT - 8, y + 4);
+      if (written.every((other) => Math.abs(other - y) > 12)) context.fillText(label, LEFT - 8, y + 4);
+      written.push(y);
     }
     context.textAlign = "left";
-    title.reduce((x, [text, colour]) => {
+    let x = LEFT + 8, y = 20;
+    for (const [text, colour] of title) {
+      const wide = context.measureText(text).width;
+      if (x > LEFT + 8 && x + wide > LEFT + plot) { x = LEFT + 8; y += 14; }
       context.fillStyle = colour;
-      context.fillText(text, x, 20);
-      return x + context.measureText(text).width + 14;
-    }, LEFT + 8);
+      context.fillText(text, x, y, LEFT + plot - x);
+      x += wide + 14;
+    }
   }
   function drawCurves() {
     const live = surface("live");
@@ -294,10 +300,14 @@
     drawCurve(live, column.reach, pool, style("--reach"), false);
     drawCurve(live, column.live, pool, style("--accent"), true);
     marker(live, view.op + 0.5, style("--ink"), []);
-    const share = surface("share");
-    frame(share, [[0, "0 %"], [1, "100 %"]], [["share of the requests that would succeed, at the tightest", style("--good")]]);
-    drawCurve(share, column.share, 1e6, style("--good"), true);
-    marker(share, view.op + 0.5, style("--ink"), []);
+    // Sizes on a scale of doublings, or small ones couldn't be seen beside the pool.
+    const fits = surface("fits"), least = Math.min(64, pool / 2);
+    const doublings = (bytes) => Math.log2(Math.max(least, bytes) / least), most = doublings(pool);
+    const longest = data.longest_request_bytes;
+    frame(fits, [[doublings(longest) / most, human(longest)], [0, human(least)], [1, human(pool)]],
+      [["requests up to this size succeed", style("--good")], ["line: the longest request", style("--faint")]]);
+    drawCurve(fits, column.largest.map(doublings), most, style("--good"), true);
+    marker(fits, view.op + 0.5, style("--ink"), []);
   }
 
   // ---- text ------------------------------------------------------------------------------------------------------
@@ -339,7 +349,7 @@
       ["blocks", grouped(blocks), blocks],
       ["taken, rounded", human(column.used[step] ?? 0)],
       ["largest free", human(column.largest[step] ?? 0)],
-      ["would succeed", percent((column.share[step] ?? 0) / 1e6)],
+      ["requests it serves", percent((column.share[step] ?? 0) / 1e6)],
       ["furthest used", human(column.reach[step] ?? 0)],
     ]);
     const scrub = $("scrub");
@@ -450,7 +460,7 @@
       if (s.location) name.append(element("small", s.location));
       return [name, grouped(s.blocks), human(s.bytes)];
     }));
-    histogram($("sizes"), data.sizes, (b) => b.from === b.to ? human(b.from) : `${human(b.from)} – ${human(b.to)}`, (b) => grouped(b.count));
+    histogram($("sizes"), data.sizes, (b) => b.from === b.to ? human(b.from) : `${human(b.from)} – ${human(b.to + 1)}`, (b) => grouped(b.count));
     histogram($("lifetimes"), data.lifetimes, (b) => b.from === b.to ? grouped(b.from) : `${grouped(b.from)} – ${grouped(b.to)}`, (b) => grouped(b.count));
     const cost = data.cost_ns;
     $("cost-panel").hidden = !cost;
@@ -516,7 +526,7 @@
     [view.a0, view.a1] = within(a0, a1, 0, pool, Math.min(pool, 512));
     draw(true);
   }
-  function zoom(factor, t = view.op, a = (view.a0 + view.a1) / 2) {
+  function zoom(factor, t, a) {
     setView(t - (t - view.t0) * factor, t + (view.t1 - t) * factor, a - (a - view.a0) * factor, a + (view.a1 - a) * factor);
   }
   function choose(i) {
@@ -540,12 +550,22 @@
     draw(true);
   }
   const otherTheme = () => setTheme(root.dataset.theme === "dark" ? "light" : "dark");
+  // Time first: only what is too short to be zoomed further is zoomed by address, and back.
+  const narrow = (factor) => setView(view.op - (view.op - view.t0) * factor, view.op + (view.t1 - view.op) * factor, view.a0, view.a1);
+  const flatten = (factor) => {
+    const middle = (view.a0 + view.a1) / 2, half = ((view.a1 - view.a0) / 2) * factor;
+    setView(view.t0, view.t1, middle - half, middle + half);
+  };
   const jump = {
-    in: () => zoom(0.5), out: () => zoom(2), all: () => setView(0, shownEnd, 0, pool),
+    in: () => view.t1 - view.t0 > 40 ? narrow(0.5) : flatten(0.5),
+    out: () => view.a1 - view.a0 < pool ? flatten(2) : narrow(2), all: () => setView(0, shownEnd, 0, pool),
     peak: () => scrubTo(data.peak.operation - 1), worst: () => scrubTo(data.worst.operation - 1), failure: () => scrubTo(done - 1),
   };
   for (const button of document.querySelectorAll("[data-do]")) button.onclick = () => jump[button.dataset.do]();
+  const colours = data.sites.length ? ["size", "age", "site"] : ["size", "age"];
   for (const button of document.querySelectorAll("[data-colour]")) {
+    button.disabled = !colours.includes(button.dataset.colour);
+    if (button.disabled) button.title = "This recording names no call sites";
     button.onclick = () => setColour(button.dataset.colour);
   }
   $("theme").onclick = otherTheme;
@@ -576,7 +596,12 @@
     if (event.isTrusted) canvas.setPointerCapture(event.pointerId);
   });
   canvas.addEventListener("pointermove", (event) => {
-    if (!drag) return;
+    if (!drag) {
+      const i = blockAt(spotOf(event));
+      canvas.title = i < 0 ? "" :
+        `block ${grouped(block[i])}: ${human(length[i] - waste[i])}${site[i] ? `, ${siteName(site[i])}` : ""}, operations ${grouped(start[i] + 1)} to ${grouped(end[i])}`;
+      return;
+    }
     const dx = event.clientX - drag.x, dy = event.clientY - drag.y;
     if (Math.abs(dx) + Math.abs(dy) < 4 && !drag.moved) return;
     drag.moved = true;
@@ -597,7 +622,7 @@
     const { t, a } = spotOf(event);
     zoom(Math.exp(Math.max(-60, Math.min(60, event.deltaY)) / 180), t, a);
   }, { passive: false });
-  for (const id of ["live", "share"]) {
+  for (const id of ["live", "fits"]) {
     $(id).addEventListener("pointerdown", (event) => scrubTo(spotOf(event).t));
   }
 
@@ -607,7 +632,6 @@
     const span = view.t1 - view.t0, tall = view.a1 - view.a0;
     const scrub = (by) => scrubTo(view.op + by);
     const pan = (by) => setView(view.t0, view.t1, view.a0 + by * tall, view.a1 + by * tall);
-    const colours = ["size", "age", "site"];
     const keys = {
       ArrowLeft: () => scrub(event.shiftKey ? -1 : -Math.max(1, span / 200)),
       ArrowRight: () => scrub(event.shiftKey ? 1 : Math.max(1, span / 200)),
@@ -615,7 +639,7 @@
       "+": jump.in, "=": jump.in, "-": jump.out, "0": jump.all,
       p: jump.peak, w: jump.worst, f: () => !data.fits && jump.failure(),
       Home: () => scrubTo(0), End: () => scrubTo(done - 1),
-      c: () => setColour(colours[(colours.indexOf(view.colour) + 1) % 3]),
+      c: () => setColour(colours[(colours.indexOf(view.colour) + 1) % colours.length]),
       d: otherTheme,
       "[": () => view.chosen >= 0 && scrubTo(start[view.chosen]),
       "]": () => view.chosen >= 0 && scrubTo(end[view.chosen] - 1),
