@@ -303,7 +303,7 @@ impl Report {
         table.row(
             "Robson's floor",
             both(self.robson_floor_bytes),
-            "if sizes and counts were free: no allocator serves all such programs from less",
+            "for a weaker contract, the same live bytes in any sizes: no allocator needs less",
         );
         table
     }
