@@ -6,11 +6,12 @@ use clap::ValueEnum;
 use evenfit::{Aligned, Auto, Compact, FirstFit, Geometry, Heap, InitError, Standard, Tiers, Wide};
 use evenfit_bound::Cut;
 use evenfit_trace::replay::Allocator;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// Which allocator. The heap's geometry is the program's: see
 /// [`Program::cut`](crate::drive::Program::cut).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// The heap: constant time, no headers; small requests from slabs in pools of 1 MiB and more

@@ -26,6 +26,7 @@ pub mod smallest;
 pub mod verify;
 
 pub use allocator::Kind;
+pub use commands::schemas;
 pub use output::{Answer, InputError};
 
 /// The `evenfit` command: reads the command line, answers, and gives the exit code.

@@ -8,13 +8,14 @@ use std::ptr::NonNull;
 use evenfit::BlockState;
 use evenfit_trace::replay::{self, Allocator};
 use evenfit_trace::{Event, Trace};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::replay::Replay;
 use crate::size::human;
 
 /// Live blocks between free pieces that have something in common.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Group {
     /// The call site that allocated them, or a range of sizes where none was recorded.
     pub name: String,

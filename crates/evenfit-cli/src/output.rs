@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind, Write as _};
 use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// A command's answer: the text for standard output and whether it is a yes.
@@ -22,13 +23,35 @@ impl Answer {
         Self { text: text.into(), yes: true }
     }
 
-    /// An answer as one JSON object on lines of its own.
-    pub fn json(value: &impl Serialize, yes: bool) -> Result<Self, InputError> {
+    /// An answer as one JSON object on lines of its own. `schema` is the name of its schema in
+    /// `docs/json.md`.
+    pub fn json(
+        schema: &'static str,
+        answer: &impl Serialize,
+        yes: bool,
+    ) -> Result<Self, InputError> {
+        let whole = Json { schema, schema_version: SCHEMA_VERSION, answer };
         let mut text =
-            serde_json::to_string_pretty(value).map_err(|e| InputError(e.to_string()))?;
+            serde_json::to_string_pretty(&whole).map_err(|e| InputError(e.to_string()))?;
         text.push('\n');
         Ok(Self { text, yes })
     }
+}
+
+/// Rises when a field is renamed, is removed or changes its meaning. New fields don't change it.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// What all JSON answers have in common.
+#[derive(Serialize, JsonSchema)]
+pub struct Json<T> {
+    /// The name of this answer's schema.
+    pub schema: &'static str,
+    /// The version of all schemas: it rises when a field is renamed, is removed or changes its
+    /// meaning. New fields don't change it.
+    pub schema_version: u32,
+    /// The answer's own fields, on the same level.
+    #[serde(flatten)]
+    pub answer: T,
 }
 
 /// A flag, a file or a machine that can't do what was asked: one sentence, exit code 2.

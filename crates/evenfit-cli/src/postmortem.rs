@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use evenfit_trace::replay::Allocator;
 use evenfit_trace::{Event, Trace};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::obstacles::{Group, LiveBlock, Obstacle, Obstacles};
@@ -16,7 +17,7 @@ use crate::size::{both, counted, grouped};
 const SHOWN_MAX: usize = 8;
 
 /// What was found at the operation that failed. Sizes are in bytes, operations count from 1.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct PostMortem {
     /// The operation that failed.
     pub operation: u64,
@@ -54,7 +55,7 @@ pub struct PostMortem {
 }
 
 /// A block to be resized.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Resized {
     /// Bytes it had asked for.
     pub bytes: u64,
@@ -63,7 +64,7 @@ pub struct Resized {
 }
 
 /// A piece of the pool.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Piece {
     /// Free memory.

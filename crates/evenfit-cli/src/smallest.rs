@@ -10,6 +10,7 @@
 use evenfit::{Auto, Tiers};
 use evenfit_bound::Cut;
 use evenfit_trace::Trace;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::allocator::Kind;
@@ -29,14 +30,14 @@ const STARTS_MAX: usize = 16;
 const SLAB_BYTES: usize = 4096;
 
 /// What a search found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Found {
     /// A pool that serves the program, in bytes. So did each longer one that was tried.
-    pub fits_bytes: usize,
+    pub smallest_region_bytes: usize,
     /// A pool 8 bytes smaller that does not, in bytes.
-    pub fails_bytes: usize,
+    pub fails_region_bytes: usize,
     /// Every pool of at least this many bytes serves it, if that is known.
-    pub always_bytes: Option<usize>,
+    pub always_region_bytes: Option<usize>,
     /// How many replays it took.
     pub replays: u32,
 }
@@ -139,8 +140,8 @@ pub fn smallest(
     program: Program,
     trying: impl Fn(usize),
 ) -> Result<Option<Found>, InputError> {
-    let always_bytes = always(kind, program)?;
-    let guess = match always_bytes {
+    let always_region_bytes = always(kind, program)?;
+    let guess = match always_region_bytes {
         Some(bytes) => bytes,
         None => enough(kind, program)?.unwrap_or(round_up(program.peak_bytes)),
     };
@@ -155,13 +156,13 @@ pub fn smallest(
         return Ok(None);
     };
     search.halve(&mut edge)?;
-    if let Some(always_bytes) = always_bytes {
-        search.look_between(&mut edge, always_bytes)?;
+    if let Some(always_region_bytes) = always_region_bytes {
+        search.look_between(&mut edge, always_region_bytes)?;
     }
     Ok(Some(Found {
-        fits_bytes: edge.fitting,
-        fails_bytes: edge.failing,
-        always_bytes,
+        smallest_region_bytes: edge.fitting,
+        fails_region_bytes: edge.failing,
+        always_region_bytes,
         replays: search.replays,
     }))
 }
@@ -225,11 +226,15 @@ impl<F: Fn(usize) -> Result<Option<bool>, InputError>> Search<F> {
         Ok(())
     }
 
-    /// Tries some pools between the smallest and `always_bytes`, the longest first.
-    fn look_between(&mut self, edge: &mut Edge, always_bytes: usize) -> Result<(), InputError> {
-        let steps = always_bytes.saturating_sub(edge.fitting) / STEP;
+    /// Tries some pools between the smallest and `always_region_bytes`, the longest first.
+    fn look_between(
+        &mut self,
+        edge: &mut Edge,
+        always_region_bytes: usize,
+    ) -> Result<(), InputError> {
+        let steps = always_region_bytes.saturating_sub(edge.fitting) / STEP;
         let tried = BETWEEN.min(steps.saturating_sub(1));
-        let mut serves = always_bytes;
+        let mut serves = always_region_bytes;
         for part in (1..=tried).rev() {
             let bytes = edge.fitting + steps * part / (tried + 1) * STEP;
             if self.fits(bytes)? != Some(true) {
@@ -252,18 +257,18 @@ mod tests {
 
     use super::*;
 
-    /// Searches where pools serve by `serves`, and surely from `always_bytes` on: the edge, and
+    /// Searches where pools serve by `serves`, and surely from `always_region_bytes` on: the edge, and
     /// every pool tried.
-    fn search(always_bytes: usize, serves: impl Fn(usize) -> bool) -> (Edge, Vec<usize>) {
+    fn search(always_region_bytes: usize, serves: impl Fn(usize) -> bool) -> (Edge, Vec<usize>) {
         let tried = RefCell::new(Vec::new());
         let serves = |bytes: usize| {
             tried.borrow_mut().push(bytes);
             Ok(Some(serves(bytes)))
         };
         let mut search = Search { serves, replays: 0 };
-        let mut edge = search.edge_near(always_bytes).unwrap().unwrap();
+        let mut edge = search.edge_near(always_region_bytes).unwrap().unwrap();
         search.halve(&mut edge).unwrap();
-        search.look_between(&mut edge, always_bytes).unwrap();
+        search.look_between(&mut edge, always_region_bytes).unwrap();
         (edge, tried.into_inner())
     }
 

@@ -88,7 +88,7 @@ fn info_counts_what_the_program_did() {
         ("reallocations", 1),
         ("frees", 1),
         ("peak_live_bytes", 224),
-        ("blocks_at_peak", 2),
+        ("peak_live_blocks", 2),
         ("peak_operation", 3),
         ("never_freed_bytes", 200),
         ("never_freed_blocks", 1),

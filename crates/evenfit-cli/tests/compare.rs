@@ -28,11 +28,11 @@ fn the_simulated_evenfit_reaches_just_as_far_as_the_heap() {
         let report = json(&["compare", &path, "--json"]);
         let pool = row(&report, "evenfit")["smallest_pool_bytes"].as_u64().unwrap();
         let region = Cut::STANDARD.region_bytes(pool / 8).unwrap();
-        let sized = &json(&["size", &path, "--seeds", "0", "--json"])[0];
+        let sized = &json(&["size", &path, "--seeds", "0", "--json"])["programs"][0];
         let pools = sized["pools"].as_array().unwrap();
         let blocks = pools.iter().find(|pool| pool["allocator"] == "blocks");
-        assert_eq!(blocks.unwrap()["always_bytes"], region, "seed {seed}");
-        let smallest = blocks.unwrap()["smallest_bytes"].as_u64().unwrap();
+        assert_eq!(blocks.unwrap()["always_region_bytes"], region, "seed {seed}");
+        let smallest = blocks.unwrap()["smallest_region_bytes"].as_u64().unwrap();
         assert!(smallest <= region);
         for bytes in [region, region + 8, region + 200, 2 * region] {
             let pool = bytes.to_string();

@@ -120,7 +120,7 @@ fn a_process_and_its_child_are_seen_each_in_its_own_pool() {
     let listed = evenfit(&["top", "--list", "--json"]);
     let listed: Value = serde_json::from_str(&listed.stdout).unwrap();
     let ids: Vec<u64> =
-        listed.as_array().unwrap().iter().map(|pool| number(pool, "process_id")).collect();
+        listed["pools"].as_array().unwrap().iter().map(|pool| number(pool, "process_id")).collect();
     for id in [running.parent, running.child] {
         assert!(ids.contains(&u64::from(id)), "{ids:?}");
     }

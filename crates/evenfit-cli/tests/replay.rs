@@ -36,8 +36,10 @@ fn the_footprint_of_the_heap_is_at_most_1_10_over_the_shipped_traces() {
         let (code, report) = json(&["replay", &shipped(name), "--pool", "min"]);
         assert_eq!(code, 0, "{report:#}");
         let found = &report["smallest"];
-        let (fits, fails) =
-            (found["fits_bytes"].as_f64().unwrap(), found["fails_bytes"].as_f64().unwrap());
+        let (fits, fails) = (
+            found["smallest_region_bytes"].as_f64().unwrap(),
+            found["fails_region_bytes"].as_f64().unwrap(),
+        );
         assert!(fails < fits && fits - fails <= 8.0, "{name}: {found}");
         let footprint = report["footprint"].as_f64().unwrap();
         println!("{name}: {footprint:.3}");
@@ -115,8 +117,8 @@ fn a_pool_too_small_gives_a_post_mortem_whose_command_finds_one_that_fits() {
         assert_eq!(code, 0);
         let size = |which: &str| report["smallest"][which].to_string();
         let with = |pool: &str| evenfit(&[&args[..3], &[pool], &args[4..]].concat()).code;
-        assert_eq!(with(&size("fits_bytes")), 0);
-        assert_eq!(with(&size("fails_bytes")), 1);
+        assert_eq!(with(&size("smallest_region_bytes")), 0);
+        assert_eq!(with(&size("fails_region_bytes")), 1);
     }
 }
 
@@ -187,7 +189,7 @@ fn the_post_mortem_tells_slabs_from_blocks() {
     save(&builder.finish(), &thinned);
 
     let (_, report) = json(&["replay", &full, "--pool", "min"]);
-    let pool = report["pool_bytes"].to_string();
+    let pool = report["region_bytes"].to_string();
     let (code, report) = json(&["replay", &thinned, "--pool", &pool]);
     assert_eq!(code, 1, "{report:#}");
     let found = &report["post_mortem"];

@@ -24,10 +24,10 @@ fn a_step_less_than_the_smallest_pool_fails() {
     for seed in 0..4 {
         let path = scratch.path("random.evt");
         save(&random_trace(seed, 3000, 900), &path);
-        let sized = &json(&["size", &path, "--seeds", "2", "--json"])[0];
+        let sized = &json(&["size", &path, "--seeds", "2", "--json"])["programs"][0];
         for pool in sized["pools"].as_array().unwrap() {
             let (kind, bytes) =
-                (pool["allocator"].as_str().unwrap(), number(&pool["smallest_bytes"]));
+                (pool["allocator"].as_str().unwrap(), number(&pool["smallest_region_bytes"]));
             if pool["simulated"] == false {
                 let replay = |bytes: u64| {
                     evenfit(&["replay", &path, "--allocator", kind, "--pool", &bytes.to_string()])
@@ -68,12 +68,12 @@ fn the_answer_says_from_where_on_every_pool_serves() {
         let served: Vec<bool> =
             (0..200).map(|granules| reach(&trace, granules).is_some()).collect();
         save(&trace, &path);
-        let sized = &json(&["size", &path, "--seeds", "0", "--json"])[0];
+        let sized = &json(&["size", &path, "--seeds", "0", "--json"])["programs"][0];
         let pools = sized["pools"].as_array().unwrap();
         let blocks = pools.iter().find(|pool| pool["allocator"] == "blocks");
         let blocks = blocks.unwrap();
         let (smallest, always) =
-            (number(&blocks["smallest_bytes"]), number(&blocks["always_bytes"]));
+            (number(&blocks["smallest_region_bytes"]), number(&blocks["always_region_bytes"]));
         let in_granules = |bytes: u64| (0..).find(|&g| region(g + 1) > bytes).unwrap();
         assert!(served[in_granules(smallest) as usize]);
         assert!(!served[in_granules(smallest - 8) as usize]);
@@ -90,8 +90,8 @@ fn a_program_runs_in_the_pool_that_is_safe_for_its_maxima_with_slabs() {
     for (seed, sizes) in [(1, 200), (2, 300), (3, 4_000)] {
         let path = scratch.path("random.evt");
         save(&random_trace(seed, 4_000, sizes), &path);
-        let sized = &json(&["size", &path, "--seeds", "0", "--json"])[0];
-        let safe = number(&sized["maxima"]["safe_with_slabs_bytes"]);
+        let sized = &json(&["size", &path, "--seeds", "0", "--json"])["programs"][0];
+        let safe = number(&sized["maxima"]["safe_with_slabs_region_bytes"]);
         let peak = number(&sized["peak_live_bytes"]);
         assert!(number(&sized["maxima"]["most_slabs"]) > 10 && safe > peak);
         let pool = safe.to_string();
@@ -103,8 +103,8 @@ fn a_program_runs_in_the_pool_that_is_safe_for_its_maxima_with_slabs() {
 #[test]
 fn a_recorded_program_is_sized_with_margin_and_bounds() {
     let path = shipped("csound");
-    let sized = &json(&["size", &path, "--seeds", "2", "--json"])[0];
-    let smallest = number(&sized["pools"][0]["smallest_bytes"]);
+    let sized = &json(&["size", &path, "--seeds", "2", "--json"])["programs"][0];
+    let smallest = number(&sized["pools"][0]["smallest_region_bytes"]);
     let run = |bytes: u64| evenfit(&["replay", &path, "--pool", &bytes.to_string()]).code;
     assert_eq!((run(smallest), run(smallest - 16)), (0, 1));
 
@@ -113,13 +113,13 @@ fn a_recorded_program_is_sized_with_margin_and_bounds() {
     assert!(spare[0] < 64, "the smallest pool has next to nothing to spare: {spare:?}");
     assert!(spare.is_sorted() && spare[6] > smallest / 3, "{spare:?}");
 
-    let larger = &sized["perturbed"][0]["pool_bytes"];
+    let larger = &sized["perturbed"][0]["region_bytes"];
     assert!(number(&larger[0]) > smallest + smallest / 12);
-    assert_eq!(sized["perturbed"][2]["pool_bytes"].as_array().unwrap().len(), 2);
+    assert_eq!(sized["perturbed"][2]["region_bytes"].as_array().unwrap().len(), 2);
 
     let maxima = &sized["maxima"];
-    assert!(number(&maxima["safe_bytes"]) > smallest);
-    assert!(number(&maxima["apart_bytes"]) < number(&maxima["safe_bytes"]));
+    assert!(number(&maxima["safe_region_bytes"]) > smallest);
+    assert!(number(&maxima["apart_region_bytes"]) < number(&maxima["safe_region_bytes"]));
     assert!(number(&maxima["live_bytes"]) >= number(&sized["peak_live_bytes"]));
     let text = evenfit(&["size", &path, "--seeds", "2"]).stdout;
     for part in ["The smallest pool", "Robson's floor", "safe pool", "10 % larger"] {
@@ -139,11 +139,11 @@ fn the_teaching_list_needs_what_its_simulation_says() {
         builder.alloc(16 * (2 + n % 5), 8).unwrap();
     }
     save(&builder.finish(), &path);
-    let sized = &json(&["size", &path, "--seeds", "0", "--json"])[0];
+    let sized = &json(&["size", &path, "--seeds", "0", "--json"])["programs"][0];
     assert!(sized["perturbed"].as_array().unwrap().len() == 1);
     let pools = sized["pools"].as_array().unwrap();
     let simulated = number(
-        &pools.iter().find(|pool| pool["allocator"] == "first-fit").unwrap()["smallest_bytes"],
+        &pools.iter().find(|pool| pool["allocator"] == "first-fit").unwrap()["smallest_region_bytes"],
     );
     let run = |bytes: u64| {
         evenfit(&["replay", &path, "--allocator", "first-fit", "--pool", &bytes.to_string()]).code
@@ -200,13 +200,13 @@ fn a_program_aligned_as_malloc_aligns_is_sized_in_the_geometry_that_is() {
         }
     }
     save(&builder.finish(), &path);
-    let sized = &json(&["size", &path, "--seeds", "0", "--json"])[0];
+    let sized = &json(&["size", &path, "--seeds", "0", "--json"])["programs"][0];
     let maxima = &sized["maxima"];
     assert!(number(&maxima["most_slabs"]) > 5, "{maxima}");
     assert!(number(&maxima["live_bytes"]).is_multiple_of(16));
     let heap = &sized["pools"][0];
-    let always = number(&heap["always_bytes"]);
-    assert!(number(&heap["smallest_bytes"]) <= always);
+    let always = number(&heap["always_region_bytes"]);
+    assert!(number(&heap["smallest_region_bytes"]) <= always);
     let run = |pool: u64| evenfit(&["replay", &path, "--pool", &pool.to_string()]).code;
     assert_eq!((run(always), run(always + 1_000)), (0, 0));
 }

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use evenfit_trace::{Histogram, Trace, TraceInfo};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::open_trace;
@@ -29,7 +30,7 @@ impl Args {
         let trace = open_trace(&self.trace)?;
         let info = trace.info();
         if self.json {
-            return Answer::json(&Info::of(&self.trace, &trace, &info), true);
+            return Answer::json("info", &Info::of(&self.trace, &trace, &info), true);
         }
         Ok(Answer::yes(text(&self.trace, &trace, &info)))
     }
@@ -111,8 +112,8 @@ fn histogram(out: &mut String, title: &str, histogram: &Histogram, name: fn(u64)
 }
 
 /// The JSON answer. Sizes are in bytes, lifetimes in operations.
-#[derive(Serialize)]
-struct Info<'a> {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Info<'a> {
     trace: String,
     facts: Vec<Fact<'a>>,
     operations: u64,
@@ -122,9 +123,11 @@ struct Info<'a> {
     reallocations: u64,
     grown: u64,
     shrunk: u64,
+    /// Most requested bytes live at once, and the blocks live then.
     peak_live_bytes: u64,
     peak_live_blocks: u64,
-    blocks_at_peak: u64,
+    /// Most blocks live at once, at whatever moment.
+    most_live_blocks: u64,
     /// The operation that brought the peak; operations count from 1.
     peak_operation: u64,
     never_freed_bytes: u64,
@@ -139,20 +142,20 @@ struct Info<'a> {
     seconds: Option<f64>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Fact<'a> {
     key: &'a str,
     value: &'a str,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Bin {
     first: u64,
     last: u64,
     count: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Alignment {
     align_bytes: u64,
     count: u64,
@@ -178,8 +181,8 @@ impl<'a> Info<'a> {
             grown: info.grown,
             shrunk: info.shrunk,
             peak_live_bytes: info.peak_live_bytes,
-            peak_live_blocks: info.peak_live_blocks,
-            blocks_at_peak: info.blocks_at_peak,
+            peak_live_blocks: info.blocks_at_peak,
+            most_live_blocks: info.peak_live_blocks,
             peak_operation: info.peak_at + u64::from(info.operations > 0),
             never_freed_bytes: info.leaked_bytes,
             never_freed_blocks: info.leaked_blocks,

@@ -18,6 +18,7 @@ mod replay;
 mod report;
 #[cfg(target_os = "linux")]
 mod run;
+pub mod schemas;
 mod shell;
 mod size;
 mod top;

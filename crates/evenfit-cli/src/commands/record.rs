@@ -10,6 +10,7 @@ use std::{env, fs};
 
 use addr2line::{Loader, demangle_auto};
 use evenfit_trace::{Codec, Fault, Limits, Site, Trace, TraceBuilder, TraceError};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::file_error;
@@ -58,8 +59,9 @@ impl Args {
         let mut files: Vec<PathBuf> = siblings(&output).difference(&before).cloned().collect();
         files.insert(0, output.clone());
         let recordings = self.finish(&files)?;
-        let summary = Summary { process, recordings };
-        let text = if self.json { Answer::json(&summary, true)?.text } else { summary.text() };
+        let summary = Summary { process_id: process, recordings };
+        let text =
+            if self.json { Answer::json("record", &summary, true)?.text } else { summary.text() };
         // The program's own output goes to standard output.
         let _ = anstream::stderr().write_all(text.as_bytes());
         std::process::exit(exit_code(status))
@@ -211,19 +213,20 @@ impl Symbols {
 }
 
 /// What was recorded, as JSON has it.
-#[derive(Serialize)]
-struct Summary {
-    process: u32,
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Summary {
+    process_id: u32,
     recordings: Vec<Recording>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Recording {
     file: String,
     operations: u64,
     peak_live_bytes: u64,
     call_sites: u64,
-    bytes: u64,
+    /// The length of the file.
+    file_bytes: u64,
     /// Whether the program came to its end; else the last operations may be missing.
     complete: bool,
 }
@@ -236,7 +239,7 @@ impl Recording {
             operations: info.operations,
             peak_live_bytes: info.peak_live_bytes,
             call_sites: info.sites_seen,
-            bytes: fs::metadata(path).map_or(0, |data| data.len()),
+            file_bytes: fs::metadata(path).map_or(0, |data| data.len()),
             complete,
         }
     }
@@ -257,7 +260,7 @@ impl Summary {
                     "; killed: the last operations may be missing"
                 }
             );
-            table.styled(STRONG, &recording.file, human(recording.bytes), note);
+            table.styled(STRONG, &recording.file, human(recording.file_bytes), note);
         }
         format!("recorded\n{table}")
     }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use evenfit::Stats;
 use evenfit_trace::Trace;
 use evenfit_trace::replay::Allocator;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::open_trace;
@@ -62,12 +63,12 @@ impl Args {
         };
         let pool_bytes = match (self.pool, search) {
             (PoolSize::Bytes(bytes), _) => bytes,
-            (PoolSize::Min, found) => found.map_or(0, |found| found.fits_bytes),
+            (PoolSize::Min, found) => found.map_or(0, |found| found.smallest_region_bytes),
         };
         let report = self.report(&trace, pool_bytes, search)?;
         let yes = report.fits;
         if self.json {
-            return Answer::json(&report, yes);
+            return Answer::json("replay", &report, yes);
         }
         Ok(Answer { text: report.to_string(), yes })
     }
@@ -129,18 +130,20 @@ impl Visit for Run<'_> {
 
 /// The answer, as it is printed and as it is written in JSON. Sizes are in bytes; all that is
 /// measured is measured up to the last operation done.
-#[derive(Serialize)]
-struct Report {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Report {
     trace: String,
     allocator: Kind,
-    pool_bytes: u64,
+    /// The memory handed to the allocator, its metadata included.
+    region_bytes: u64,
     fits: bool,
     /// Operations in the trace.
     operations: u64,
     operations_done: u64,
     peak_live_bytes: u64,
     peak_live_blocks: u64,
-    high_water_bytes: u64,
+    /// Most bytes in blocks at once, as rounded.
+    peak_used_bytes: u64,
     metadata_bytes: u64,
     /// Pool / peak live bytes, if it fits.
     footprint: Option<f64>,
@@ -184,13 +187,13 @@ impl Report {
         Self {
             trace: path.to_string(),
             allocator: args.allocator,
-            pool_bytes: pool_bytes as u64,
+            region_bytes: pool_bytes as u64,
             fits,
             operations: trace.events().len() as u64,
             operations_done: shown.operations,
             peak_live_bytes: live,
             peak_live_blocks: shown.peak.live_blocks,
-            high_water_bytes: shown.stats.peak_used_bytes as u64,
+            peak_used_bytes: shown.stats.peak_used_bytes as u64,
             metadata_bytes: shown.stats.metadata_bytes as u64,
             footprint: (fits && live > 0).then(|| pool_bytes as f64 / live as f64),
             fragmentation_at_peak: shown.peak.fragmentation(),
@@ -216,18 +219,18 @@ impl Report {
             false => table.styled(BAD, "fits", "no", "measured until it failed"),
         }
         if let Some(found) = self.smallest {
-            let mut fails = format!("{} fails", both(found.fails_bytes as u64));
-            if let Some(always) = found.always_bytes {
+            let mut fails = format!("{} fails", both(found.fails_region_bytes as u64));
+            if let Some(always) = found.always_region_bytes {
                 fails += &format!("; none from {} on does", both(always as u64));
             }
-            table.row("smallest pool", both(found.fits_bytes as u64), fails);
+            table.row("smallest pool", both(found.smallest_region_bytes as u64), fails);
         }
         table.row("operations", grouped(self.operations_done), self.of_all());
         let blocks = format!("in {}", counted(self.peak_live_blocks, "block"));
         table.row("peak live", both(self.peak_live_bytes), blocks);
         table.row(
             "high-water mark",
-            both(self.high_water_bytes),
+            both(self.peak_used_bytes),
             "most bytes taken from the pool at once",
         );
         table.row("metadata", both(self.metadata_bytes), "of the pool, outside the blocks");
@@ -278,7 +281,7 @@ fn magnitude(rate: f64) -> String {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (trace, allocator) = (&self.trace, self.allocator.name());
-        let pool = both(self.pool_bytes);
+        let pool = both(self.region_bytes);
         writeln!(f, "{STRONG}{trace}{STRONG:#} in {allocator}, pool of {pool}\n")?;
         write!(f, "{}", self.table())?;
         if let Some(broken) = &self.broken {

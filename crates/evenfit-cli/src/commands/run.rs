@@ -6,6 +6,7 @@ use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::output::{Answer, BAD, InputError, STRONG, Table};
@@ -71,7 +72,7 @@ impl Args {
         let status = wait(child)?;
         let summary_of_all = Summary::new(process_id, reports.read()?, status);
         let text = if self.json {
-            let Answer { text, .. } = Answer::json(&summary_of_all, true)?;
+            let Answer { text, .. } = Answer::json("run", &summary_of_all, true)?;
             text
         } else {
             summary_of_all.text(self.pool)
@@ -218,7 +219,7 @@ impl Drop for ReportFile {
 }
 
 /// What one process said at its end.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 struct Report {
     program: String,
     process_id: u32,
@@ -235,8 +236,8 @@ struct Report {
 }
 
 /// The JSON answer. All sizes in bytes.
-#[derive(Serialize)]
-struct Summary {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Summary {
     exit_code: i32,
     /// The process that was started; absent if it ended without a report.
     process: Option<Report>,

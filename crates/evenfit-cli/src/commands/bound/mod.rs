@@ -13,9 +13,11 @@ use evenfit_bound::slab_adversary::{self, SlabProgram, SlabStep};
 use evenfit_bound::slabs::{self, SlabDemand};
 use evenfit_bound::{Contract, Cut, Site};
 use evenfit_trace::{Codec, Trace, TraceBuilder};
+use schemars::JsonSchema;
 use serde::Serialize;
 
-use self::report::{Report, WorstProgram};
+pub(super) use self::report::Report;
+use self::report::WorstProgram;
 use super::file_error;
 use crate::allocator::Kind;
 use crate::drive::{GEOMETRY, Program};
@@ -72,7 +74,7 @@ pub struct Args {
 }
 
 /// Which heap a bound is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 enum Heap {
     /// Blocks only (`BlocksOnly`)
@@ -127,7 +129,7 @@ impl Args {
         }
         let yes = report.pool_is_safe != Some(false);
         if self.json {
-            return Answer::json(&report, yes);
+            return Answer::json("bound", &report, yes);
         }
         Ok(Answer { text: report.text(), yes })
     }
@@ -227,7 +229,7 @@ fn worst_with_slabs(contract: &Contract) -> Result<Option<(WorstProgram, Trace)>
         let Some(found) = smallest_pool(Kind::Slabs, Program::of(&trace), |_| {})? else {
             continue;
         };
-        let region_bytes = found.fits_bytes as u64;
+        let region_bytes = found.smallest_region_bytes as u64;
         let is_worse = |(worst, _): &(WorstProgram, Trace)| region_bytes > worst.region_bytes;
         if worst.as_ref().is_none_or(is_worse) {
             let needs = WorstProgram {

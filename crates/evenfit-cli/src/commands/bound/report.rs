@@ -7,6 +7,7 @@ use evenfit_bound::exhaustive::Exact;
 use evenfit_bound::safe::{self, Demand, Safe, Share};
 use evenfit_bound::slabs::{Binding, SafeWithSlabs};
 use evenfit_bound::{Contract, robson};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Args, Heap};
@@ -18,8 +19,8 @@ const FORMULA: &str = "M + a + (k - 1)(R(r + a) - 1 + e) - (R(r + a) - r - a)";
 
 /// The answer. Sizes are in bytes; a pool's are its granules, a region's are those and the
 /// metadata.
-#[derive(Serialize)]
-pub(super) struct Report {
+#[derive(Serialize, JsonSchema)]
+pub(in crate::commands) struct Report {
     contract: String,
     tiers: Heap,
     geometry: Option<&'static str>,
@@ -37,12 +38,12 @@ pub(super) struct Report {
     /// The same contract in several pools, by size.
     apart: Vec<Apart>,
     apart_region_bytes: u64,
-    /// What --pool asked about.
-    pool_bytes: Option<u64>,
+    /// What --pool asked about, metadata included.
+    asked_region_bytes: Option<u64>,
     pub(super) pool_is_safe: Option<bool>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct SafePool {
     pool_bytes: u64,
     region_bytes: u64,
@@ -55,7 +56,7 @@ struct SafePool {
     most_slabs: Option<u64>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct WorstProgram {
     /// `None` with slabs, where only the region is known.
     pub(super) pool_bytes: Option<u64>,
@@ -65,7 +66,7 @@ pub(super) struct WorstProgram {
     pub(super) share_of_safe: f64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Exhaustive {
     pool_bytes: u64,
     region_bytes: u64,
@@ -73,7 +74,7 @@ struct Exhaustive {
     transitions: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Apart {
     sites: Vec<String>,
     region_bytes: u64,
@@ -134,7 +135,7 @@ impl Report {
             exhaustive: None,
             apart_region_bytes: 0,
             apart: Vec::new(),
-            pool_bytes: args.pool.map(|pool| pool as u64),
+            asked_region_bytes: args.pool.map(|pool| pool as u64),
             pool_is_safe: args.pool.map(|pool| pool as u64 >= region_bytes),
         }
     }
@@ -266,7 +267,7 @@ impl Report {
 
     fn table(&self) -> Table {
         let mut table = Table::default();
-        if let (Some(pool), Some(is_safe)) = (self.pool_bytes, self.pool_is_safe) {
+        if let (Some(pool), Some(is_safe)) = (self.asked_region_bytes, self.pool_is_safe) {
             let note = format!("a pool of {}", both(pool));
             match is_safe {
                 true => table.styled(GOOD, "safe", "yes", note),

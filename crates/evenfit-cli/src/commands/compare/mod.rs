@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use evenfit_bound::Cut;
 use evenfit_bound::policy::Policy;
 use evenfit_trace::Event;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use self::simulate::{Outcome, Program, fits, watch};
@@ -50,8 +51,8 @@ const ENDLESS: u64 = 1 << 48;
 const TOLERANCE_DIVISOR: u64 = 250;
 
 /// The answer. Sizes are in bytes.
-#[derive(Serialize)]
-struct Report {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Report {
     trace: String,
     operations: u64,
     peak_live_bytes: u64,
@@ -60,7 +61,7 @@ struct Report {
     policies: Vec<Row>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Row {
     policy: &'static str,
     does: &'static str,
@@ -130,7 +131,7 @@ impl Args {
             write(path, picture::svg(&report, &outcomes)?.as_bytes())?;
         }
         if self.json {
-            return Answer::json(&report, true);
+            return Answer::json("compare", &report, true);
         }
         Ok(Answer::yes(report.text()))
     }

@@ -10,6 +10,7 @@ use std::{fs, io};
 
 use evenfit_trace::replay::Allocator;
 use evenfit_trace::{Histogram, Trace};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use self::history::{Costs, History, Moment};
@@ -71,7 +72,7 @@ impl PoolSize {
     pub(super) fn bytes(self, trace: &Trace, kind: Kind) -> Result<usize, InputError> {
         match self {
             Self::Bytes(bytes) => Ok(bytes),
-            Self::Min => Ok(smallest_pool(trace, kind)?.fits_bytes),
+            Self::Min => Ok(smallest_pool(trace, kind)?.smallest_region_bytes),
         }
     }
 }
@@ -119,7 +120,7 @@ impl Args {
         }
         let yes = summary.fits;
         if self.json {
-            return Answer::json(&summary, yes);
+            return Answer::json("report", &summary, yes);
         }
         Ok(Answer { text: self.text(&summary), yes })
     }
@@ -175,8 +176,8 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), InputError> {
 }
 
 /// The numbers of the page. Sizes are in bytes, operations count from 1.
-#[derive(Serialize)]
-struct Summary {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Summary {
     trace: String,
     allocator: &'static str,
     /// The unit of offsets and lengths in the page, in bytes.
@@ -215,7 +216,7 @@ struct Summary {
     post_mortem: Option<PostMortem>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct MomentReport {
     operation: u64,
     live_bytes: u64,
@@ -225,7 +226,7 @@ struct MomentReport {
     share_served: f64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct SiteReport {
     id: u32,
     name: String,
@@ -234,14 +235,15 @@ struct SiteReport {
     bytes: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Bar {
-    from: u64,
-    to: u64,
+    /// The least and the greatest value of this bar.
+    first: u64,
+    last: u64,
     count: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct CostReport {
     runs: u32,
     p50: u32,
@@ -315,7 +317,7 @@ fn costs(costs: &Costs) -> Option<CostReport> {
 }
 
 fn bars(histogram: &Histogram) -> Vec<Bar> {
-    histogram.bins().map(|(from, to, count)| Bar { from, to, count }).collect()
+    histogram.bins().map(|(first, last, count)| Bar { first, last, count }).collect()
 }
 
 /// The sites that allocated most bytes, if any were recorded.

@@ -14,6 +14,7 @@ use clap::ValueEnum;
 use evenfit_bound::policy::{Handle, Policy};
 use evenfit_bound::slabs;
 use evenfit_trace::Event;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use self::maxima::Maxima;
@@ -36,7 +37,7 @@ Examples:
   evenfit size --ci base.evt new.evt --tolerance 1
 
 The smallest pool serves the program; one that is 8 bytes smaller doesn't. A larger pool may still
-fail, because blocks then lie elsewhere: from `always_bytes` on, none fails. Size a pool by that, or
+fail, because blocks then lie elsewhere: from `always_region_bytes` on, none fails. Size a pool by that, or
 by the safe pools, which docs/bounds.md proves for any program with the same maxima.")]
 pub struct Args {
     /// The recorded programs: .evt files; with --ci the base and the new build's
@@ -68,7 +69,7 @@ impl Args {
         let sized =
             self.traces.iter().map(|path| size(path, self.seeds)).collect::<Result<Vec<_>, _>>()?;
         if self.json {
-            return Answer::json(&sized, true);
+            return Answer::json("size", &AllSized { programs: sized }, true);
         }
         Ok(Answer::yes(sized.iter().map(text::of).collect::<Vec<_>>().join("\n")))
     }
@@ -88,14 +89,21 @@ impl Args {
         let report = Builds::new(base?, new?, self.tolerance);
         let yes = !report.grew;
         if self.json {
-            return Answer::json(&report, yes);
+            return Answer::json("size-ci", &report, yes);
         }
         Ok(Answer { text: text::of_builds(&report), yes })
     }
 }
 
+/// The JSON answer.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct AllSized {
+    /// One for each recording.
+    programs: Vec<Sized>,
+}
+
 /// What is known of one recorded program. Sizes are in bytes; pools count their map.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Sized {
     trace: String,
     operations: u64,
@@ -107,13 +115,13 @@ struct Sized {
 }
 
 /// The smallest pool of one kind.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Pool {
     allocator: &'static str,
     /// `None`: it can't manage a pool of the size needed.
-    smallest_bytes: Option<u64>,
+    smallest_region_bytes: Option<u64>,
     /// Every pool of at least this many bytes serves it, if that is known.
-    always_bytes: Option<u64>,
+    always_region_bytes: Option<u64>,
     footprint: Option<f64>,
     replays: u32,
     /// Placed by the same policy, without running the allocator itself.
@@ -121,10 +129,10 @@ struct Pool {
 }
 
 /// How far from failing in a larger pool.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Margin {
     percent_of_smallest: u64,
-    pool_bytes: u64,
+    region_bytes: u64,
     /// A longer pool than the smallest may fail all the same.
     serves: bool,
     /// At the tightest moment: how many bytes more the request could have asked for.
@@ -134,20 +142,20 @@ struct Margin {
 }
 
 /// The pools that slightly different programs need.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Perturbed {
     change: &'static str,
     /// One for each seed, the smallest first.
-    pool_bytes: Vec<u64>,
+    region_bytes: Vec<u64>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct MaximaReport {
     live_bytes: u64,
     live_blocks: u64,
     robson_floor_bytes: u64,
     /// In the heap without slabs.
-    safe_bytes: Option<u64>,
+    safe_region_bytes: Option<u64>,
     /// The request that decides the size of the safe pool.
     binding_request_bytes: Option<u64>,
     /// How many gaps there may be when it fails, and how long.
@@ -155,9 +163,9 @@ struct MaximaReport {
     longest_gap_bytes: Option<u64>,
     /// Safe pools apart, by size: how many and how large together.
     apart_pools: Option<u64>,
-    apart_bytes: Option<u64>,
+    apart_region_bytes: Option<u64>,
     /// The safe pool of the heap with slabs, and the most slabs it has at once.
-    safe_with_slabs_bytes: Option<u64>,
+    safe_with_slabs_region_bytes: Option<u64>,
     most_slabs: Option<u64>,
 }
 
@@ -182,8 +190,8 @@ fn size(path: &Path, seeds: u64) -> Result<Sized, InputError> {
     tasks.extend((1..=seeds).map(Task::LongerLives));
     let found = on_all_cores(&tasks, |&task| task.run(program, &tick))?;
 
-    let smallest_bytes = found[0].bytes;
-    let margins = match smallest_bytes {
+    let smallest_region_bytes = found[0].bytes;
+    let margins = match smallest_region_bytes {
         Some(bytes) => {
             on_all_cores(&MARGINS, |&percent| margin(program, bytes as usize, percent, &tick))?
         }
@@ -215,7 +223,7 @@ enum Task {
 /// A pool in bytes, and how many replays it took.
 struct FoundPool {
     bytes: Option<u64>,
-    always_bytes: Option<u64>,
+    always_region_bytes: Option<u64>,
     replays: u32,
 }
 
@@ -226,16 +234,21 @@ impl Task {
             Self::Smallest(kind) => {
                 let found = smallest(kind, program, |_| tick())?;
                 return Ok(FoundPool {
-                    bytes: found.map(|Found { fits_bytes, .. }| fits_bytes as u64),
-                    always_bytes: found
-                        .and_then(|found| found.always_bytes)
+                    bytes: found
+                        .map(|Found { smallest_region_bytes, .. }| smallest_region_bytes as u64),
+                    always_region_bytes: found
+                        .and_then(|found| found.always_region_bytes)
                         .map(|bytes| bytes as u64),
                     replays: found.map_or(0, |found| found.replays),
                 });
             }
             Self::FirstFit => {
                 tick();
-                return Ok(FoundPool { bytes: first_fit(program), always_bytes: None, replays: 1 });
+                return Ok(FoundPool {
+                    bytes: first_fit(program),
+                    always_region_bytes: None,
+                    replays: 1,
+                });
             }
             Self::AllLarger => perturb::all_larger(events),
             Self::SomeLarger(seed) => perturb::some_larger(events, seed),
@@ -244,7 +257,11 @@ impl Task {
         let changed = Program { events: &changed, ..program };
         let bytes = enough(Kind::Heap, changed)?;
         tick();
-        Ok(FoundPool { bytes: bytes.map(|bytes| bytes as u64), always_bytes: None, replays: 1 })
+        Ok(FoundPool {
+            bytes: bytes.map(|bytes| bytes as u64),
+            always_region_bytes: None,
+            replays: 1,
+        })
     }
 
     fn pool(self, found: &FoundPool, program: Program) -> Option<Pool> {
@@ -259,8 +276,8 @@ impl Task {
             .map(|b| b as f64 / program.peak_bytes as f64);
         Some(Pool {
             allocator,
-            smallest_bytes: found.bytes,
-            always_bytes: found.always_bytes,
+            smallest_region_bytes: found.bytes,
+            always_region_bytes: found.always_region_bytes,
             footprint,
             replays: found.replays,
             simulated,
@@ -346,7 +363,7 @@ fn margin(
     tick();
     Ok(Margin {
         percent_of_smallest: percent,
-        pool_bytes: pool,
+        region_bytes: pool,
         serves: outcome.is_some_and(|outcome| outcome.done == program.events.len()),
         spare_bytes: if tightest.spare_bytes == usize::MAX {
             pool
@@ -361,16 +378,16 @@ fn margin(
 fn perturbed(tasks: &[Task], found: &[FoundPool]) -> Vec<Perturbed> {
     let of = |change: &'static str, is: fn(&Task) -> bool| {
         let matching = tasks.iter().zip(found).filter(|(task, _)| is(task));
-        let mut pool_bytes: Vec<u64> = matching.filter_map(|(_, found)| found.bytes).collect();
-        pool_bytes.sort_unstable();
-        Perturbed { change, pool_bytes }
+        let mut region_bytes: Vec<u64> = matching.filter_map(|(_, found)| found.bytes).collect();
+        region_bytes.sort_unstable();
+        Perturbed { change, region_bytes }
     };
     let all = [
         of("every size 10 % larger", |task| *task == Task::AllLarger),
         of("sizes 0 to 20 % larger", |task| matches!(task, Task::SomeLarger(_))),
         of("lives up to 10 % longer", |task| matches!(task, Task::LongerLives(_))),
     ];
-    all.into_iter().filter(|perturbed| !perturbed.pool_bytes.is_empty()).collect()
+    all.into_iter().filter(|perturbed| !perturbed.region_bytes.is_empty()).collect()
 }
 
 fn maxima(program: Program) -> MaximaReport {
@@ -384,25 +401,25 @@ fn maxima(program: Program) -> MaximaReport {
         live_bytes: maxima.live * cut.granule_bytes,
         live_blocks: maxima.blocks,
         robson_floor_bytes: maxima.floor_bytes(),
-        safe_bytes: proved.as_ref().map(|proved| proved.bytes),
+        safe_region_bytes: proved.as_ref().map(|proved| proved.bytes),
         binding_request_bytes: proved.as_ref().map(|proved| proved.binding_bytes),
         most_gaps: proved.as_ref().map(|proved| proved.safe.gaps),
         longest_gap_bytes: proved.as_ref().map(|proved| proved.safe.gap * cut.granule_bytes),
         apart_pools: apart.map(|(pools, _)| pools as u64),
-        apart_bytes: apart.map(|(_, bytes)| bytes),
-        safe_with_slabs_bytes: with_slabs
+        apart_region_bytes: apart.map(|(_, bytes)| bytes),
+        safe_with_slabs_region_bytes: with_slabs
             .and_then(|safe| cut.region_bytes_with_slabs(safe.safe.granules)),
         most_slabs: with_slabs.map(|safe| safe.slabs),
     }
 }
 
 /// One build's trace, for --ci.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Build {
     trace: String,
     operations: u64,
     peak_live_bytes: u64,
-    smallest_bytes: u64,
+    smallest_region_bytes: u64,
 }
 
 fn build(path: &Path) -> Result<Build, InputError> {
@@ -416,13 +433,13 @@ fn build(path: &Path) -> Result<Build, InputError> {
         trace: path.display().to_string(),
         operations: trace.events().len() as u64,
         peak_live_bytes: program.peak_bytes as u64,
-        smallest_bytes: found.fits_bytes as u64,
+        smallest_region_bytes: found.smallest_region_bytes as u64,
     })
 }
 
 /// Two builds side by side.
-#[derive(Serialize)]
-struct Builds {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Builds {
     base: Build,
     new: Build,
     growth_percent: f64,
@@ -432,7 +449,8 @@ struct Builds {
 
 impl Builds {
     fn new(base: Build, new: Build, tolerance_percent: f64) -> Self {
-        let growth_percent = (new.smallest_bytes as f64 / base.smallest_bytes as f64 - 1.0) * 100.0;
+        let growth_percent =
+            (new.smallest_region_bytes as f64 / base.smallest_region_bytes as f64 - 1.0) * 100.0;
         Self {
             growth_percent,
             tolerance_percent,

@@ -38,11 +38,11 @@ fn pools(sized: &Sized) -> Table {
     let mut table = Table::default();
     for (index, pool) in sized.pools.iter().enumerate() {
         let style = if index == 0 { STRONG } else { anstyle::Style::new() };
-        let Some(bytes) = pool.smallest_bytes else {
+        let Some(bytes) = pool.smallest_region_bytes else {
             table.row(pool.allocator, "none", "it can't manage a pool of the size needed");
             continue;
         };
-        let how = match pool.always_bytes {
+        let how = match pool.always_region_bytes {
             _ if pool.simulated => "simulated".to_owned(),
             Some(always) if always == bytes => "8 bytes less fail, no longer pool does".to_owned(),
             Some(always) => {
@@ -66,28 +66,28 @@ fn margins(sized: &Sized) -> Table {
             human(margin.request_bytes),
             grouped(margin.operation)
         );
-        let label = format!("{:>4} %  {}", margin.percent_of_smallest, human(margin.pool_bytes));
+        let label = format!("{:>4} %  {}", margin.percent_of_smallest, human(margin.region_bytes));
         table.row(&label, human(margin.spare_bytes), note);
     }
     table
 }
 
 fn perturbations(sized: &Sized) -> String {
-    let smallest = sized.pools.first().and_then(|pool| pool.smallest_bytes).unwrap_or(0);
+    let smallest = sized.pools.first().and_then(|pool| pool.smallest_region_bytes).unwrap_or(0);
     let growth = |bytes: u64| (bytes as f64 / smallest.max(1) as f64 - 1.0) * 100.0;
     let widest =
-        sized.perturbed.iter().flat_map(|change| &change.pool_bytes).max().copied().unwrap_or(1);
+        sized.perturbed.iter().flat_map(|change| &change.region_bytes).max().copied().unwrap_or(1);
     let mut table = Table::default();
-    for Perturbed { change, pool_bytes } in &sized.perturbed {
-        let middle = pool_bytes[pool_bytes.len() / 2];
-        let most = pool_bytes[pool_bytes.len() - 1];
-        let least = pool_bytes[0];
-        let spread = if pool_bytes.len() > 1 {
+    for Perturbed { change, region_bytes } in &sized.perturbed {
+        let middle = region_bytes[region_bytes.len() / 2];
+        let most = region_bytes[region_bytes.len() - 1];
+        let least = region_bytes[0];
+        let spread = if region_bytes.len() > 1 {
             format!(
                 "{:+.1} .. {:+.1} % over {}",
                 growth(least),
                 growth(most),
-                counted(pool_bytes.len() as u64, "seed")
+                counted(region_bytes.len() as u64, "seed")
             )
         } else {
             String::new()
@@ -116,7 +116,7 @@ fn maxima(sized: &Sized) -> Table {
         "no allocator serves all of them from less",
     );
     match (
-        maxima.safe_bytes,
+        maxima.safe_region_bytes,
         maxima.binding_request_bytes,
         maxima.most_gaps,
         maxima.longest_gap_bytes,
@@ -132,11 +132,11 @@ fn maxima(sized: &Sized) -> Table {
         }
         _ => table.row("safe pool", "none", "larger than any machine's memory"),
     }
-    if let (Some(pools), Some(bytes)) = (maxima.apart_pools, maxima.apart_bytes) {
+    if let (Some(pools), Some(bytes)) = (maxima.apart_pools, maxima.apart_region_bytes) {
         let note = format!("{}, each for blocks of some sizes", counted(pools, "pool"));
         table.row("safe apart", both(bytes), note);
     }
-    if let (Some(bytes), Some(slabs)) = (maxima.safe_with_slabs_bytes, maxima.most_slabs) {
+    if let (Some(bytes), Some(slabs)) = (maxima.safe_with_slabs_region_bytes, maxima.most_slabs) {
         let note = format!("at most {} at once", counted(slabs, "slab"));
         table.styled(STRONG, "with slabs", both(bytes), note);
     }
@@ -147,7 +147,7 @@ pub(super) fn of_builds(builds: &Builds) -> String {
     let mut table = Table::default();
     for (label, build) in [("base", &builds.base), ("new", &builds.new)] {
         let note = format!("peak live {}, {}", both(build.peak_live_bytes), build.trace);
-        table.row(label, both(build.smallest_bytes), note);
+        table.row(label, both(build.smallest_region_bytes), note);
     }
     let growth = format!("{:+.2} %", builds.growth_percent);
     let allowed = format!("{} % allowed", builds.tolerance_percent);

@@ -202,7 +202,7 @@ pub(super) fn map(
 }
 
 /// Who holds how much.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 pub(super) struct Holder {
     pub(super) name: String,
     pub(super) blocks: u64,

@@ -32,7 +32,7 @@ pub(super) fn list(json: bool) -> Result<Answer, InputError> {
         .filter_map(|process| Some(Now::of(process, &process.sample().ok()?)))
         .collect();
     if json {
-        return Answer::json(&pools, true);
+        return Answer::json("top-list", &List { pools }, true);
     }
     if pools.is_empty() {
         return Ok(Answer::yes(
@@ -70,7 +70,7 @@ pub(super) fn watch(process_id: u32, at: Option<&str>, json: bool) -> Result<Ans
     let process = Process::find(process_id).map_err(unseen)?;
     let sample = process.sample().map_err(unseen)?;
     if json {
-        return Answer::json(&Now::of(&process, &sample), true);
+        return Answer::json("top-process", &Now::of(&process, &sample), true);
     }
     let mut watcher = Watcher::new(process);
     watcher.take(&sample);
@@ -80,9 +80,16 @@ pub(super) fn watch(process_id: u32, at: Option<&str>, json: bool) -> Result<Ans
     draw::show(&mut watcher).map(|()| Answer::yes(""))
 }
 
+/// The answer to `--list`.
+#[derive(serde::Serialize, schemars::JsonSchema)]
+pub(in crate::commands) struct List {
+    /// One for each process whose pool can be seen.
+    pools: Vec<Now>,
+}
+
 /// A moment in numbers.
-#[derive(Clone, Debug, serde::Serialize)]
-struct Now {
+#[derive(Clone, Debug, serde::Serialize, schemars::JsonSchema)]
+pub(in crate::commands) struct Now {
     process_id: u32,
     program: String,
     /// Pool and metadata.

@@ -14,6 +14,8 @@ mod draw;
 mod live;
 mod recording;
 
+pub(super) use recording::Now as RecordingNow;
+
 /// Watch a pool: of a running process, or of a recorded program that is played.
 ///
 /// Shows the memory map, curves, the largest holders and refused frees. A process can be watched
@@ -117,7 +119,7 @@ impl Args {
             Some(at) => {
                 player.jump_to(at)?;
                 if self.json {
-                    return Answer::json(&player.now(), true);
+                    return Answer::json("top-recording", &player.now(), true);
                 }
                 Ok(Answer::yes(draw::plain(&player)))
             }
@@ -125,6 +127,8 @@ impl Args {
     }
 }
 
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+pub(super) use live::{List as ProcessList, Now as ProcessNow};
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 use live::{list, watch};
 

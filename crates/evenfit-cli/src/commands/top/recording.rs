@@ -17,8 +17,8 @@ use crate::output::InputError;
 use crate::size::{counted, grouped, human};
 
 /// A moment in numbers.
-#[derive(serde::Serialize)]
-pub(super) struct Now {
+#[derive(serde::Serialize, schemars::JsonSchema)]
+pub(in crate::commands) struct Now {
     operation: u64,
     live_bytes: u64,
     live_blocks: u64,

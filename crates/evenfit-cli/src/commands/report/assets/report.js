@@ -460,8 +460,8 @@
       if (s.location) name.append(element("small", s.location));
       return [name, grouped(s.blocks), human(s.bytes)];
     }));
-    histogram($("sizes"), data.sizes, (b) => b.from === b.to ? human(b.from) : `${human(b.from)} – ${human(b.to + 1)}`, (b) => grouped(b.count));
-    histogram($("lifetimes"), data.lifetimes, (b) => b.from === b.to ? grouped(b.from) : `${grouped(b.from)} – ${grouped(b.to)}`, (b) => grouped(b.count));
+    histogram($("sizes"), data.sizes, (b) => b.first === b.last ? human(b.first) : `${human(b.first)} – ${human(b.last + 1)}`, (b) => grouped(b.count));
+    histogram($("lifetimes"), data.lifetimes, (b) => b.first === b.last ? grouped(b.first) : `${grouped(b.first)} – ${grouped(b.last)}`, (b) => grouped(b.count));
     const cost = data.cost_ns;
     $("cost-panel").hidden = !cost;
     if (cost) {
