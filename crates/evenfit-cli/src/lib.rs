@@ -15,6 +15,7 @@ pub mod drive;
 pub mod live;
 pub mod obstacles;
 pub mod output;
+mod output_file;
 pub mod postmortem;
 pub mod progress;
 pub mod region;
@@ -31,5 +32,12 @@ pub use output::{Answer, InputError};
 
 /// The `evenfit` command: reads the command line, answers, and gives the exit code.
 pub fn main() -> ExitCode {
-    output::finish(commands::CommandLine::parse().run())
+    match commands::CommandLine::try_parse() {
+        Ok(command_line) => output::finish(command_line.run()),
+        // Help and version, which are written as any answer is.
+        Err(asked) if !asked.use_stderr() => {
+            output::finish(Ok(Answer::yes(asked.render().ansi().to_string())))
+        }
+        Err(error) => error.exit(),
+    }
 }

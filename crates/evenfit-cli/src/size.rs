@@ -1,4 +1,4 @@
-//! Sizes as people write and read them: `16MiB`, `4096`, `1.5GiB`, `64k`.
+//! Sizes as people write and read them: `16MiB`, `4096`, `0x1000`, `1.5GiB`, `64k`.
 
 use std::fmt;
 
@@ -12,6 +12,7 @@ pub struct SizeError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Why {
     NoNumber,
+    Negative,
     Unit(String),
     TooLarge,
 }
@@ -21,10 +22,13 @@ impl fmt::Display for SizeError {
         let text = &self.text;
         match &self.why {
             Why::NoNumber => write!(f, "'{text}' does not start with a number")?,
+            Why::Negative => write!(f, "'{text}' is less than nothing")?,
             Why::Unit(unit) => write!(f, "'{unit}' is no unit of size")?,
             Why::TooLarge => write!(f, "'{text}' is more than this machine can address")?,
         }
-        f.write_str("; sizes read 4096, 64k, 16MiB or 1.5GiB (kB, MB, GB are powers of 1000)")
+        f.write_str(
+            "; sizes read 4096, 0x1000, 64k, 16MiB or 1.5GiB (kB, MB, GB are powers of 1000)",
+        )
     }
 }
 
@@ -32,7 +36,7 @@ impl std::error::Error for SizeError {}
 
 /// Bytes in a text: a number, perhaps with a fraction, and perhaps a unit.
 ///
-/// `k`, `KiB`, `M`, `MiB`, .. `TiB` are powers of 1024, `kB`, `MB`, .. `TB` powers of 1000;
+/// Or a hexadecimal number of bytes behind `0x`. `k`, `KiB`, `M`, `MiB`, .. `TiB` are powers of 1024, `kB`, `MB`, .. `TB` powers of 1000;
 /// capitals don't matter. A fraction of a byte is dropped.
 ///
 /// # Errors
@@ -40,6 +44,18 @@ impl std::error::Error for SizeError {}
 pub fn parse(text: &str) -> Result<usize, SizeError> {
     let error = |why| SizeError { text: text.to_owned(), why };
     let trimmed = text.trim();
+    if trimmed.starts_with('-') && trimmed.len() > 1 && trimmed.as_bytes()[1].is_ascii_digit() {
+        return Err(error(Why::Negative));
+    }
+    if let Some(digits) = trimmed.strip_prefix("0x").or_else(|| trimmed.strip_prefix("0X")) {
+        let digits = digits.replace('_', "");
+        if digits.is_empty() || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return Err(error(Why::NoNumber));
+        }
+        let bytes = usize::from_str_radix(&digits, 16).ok();
+        let bytes = bytes.filter(|&bytes| isize::try_from(bytes).is_ok());
+        return bytes.ok_or_else(|| error(Why::TooLarge));
+    }
     let number_len = trimmed
         .find(|c: char| !c.is_ascii_digit() && c != '.' && c != '_')
         .unwrap_or(trimmed.len());
@@ -129,9 +145,12 @@ mod tests {
 
     #[test]
     fn sizes_read_as_people_write_them() {
-        let cases: [(&str, u64); 18] = [
+        let cases: [(&str, u64); 21] = [
             ("4096", 4096),
             ("0", 0),
+            ("0x10000", 65_536),
+            ("0Xff", 255),
+            ("0x1_0000", 65_536),
             (" 16 MiB ", 16 << 20),
             ("16MiB", 16 << 20),
             ("16mib", 16 << 20),
@@ -159,7 +178,12 @@ mod tests {
         let cases = [
             ("", "number"),
             ("MiB", "number"),
-            ("-1", "number"),
+            ("-1", "less than nothing"),
+            ("-5MiB", "less than nothing"),
+            ("--json", "number"),
+            ("0x", "number"),
+            ("0x12G", "number"),
+            ("0xffffffffffffffffff", "address"),
             (".5k", "number"),
             ("1.2.3", "number"),
             ("16Mx", "'Mx' is no unit"),

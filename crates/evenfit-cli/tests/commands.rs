@@ -24,7 +24,7 @@ fn convert_writes_what_the_recording_says() {
     let (input, output) = (scratch.path("small.csv"), scratch.path("small.evt"));
     std::fs::write(&input, CSV).unwrap();
     for level in ["0", "3", "19"] {
-        let run = evenfit(&["convert", &input, &output, "--level", level]);
+        let run = evenfit(&["convert", "--force", &input, &output, "--level", level]);
         assert_eq!(run.code, 0, "{}", run.stderr);
         assert!(run.stdout.contains("4 operations"), "{}", run.stdout);
         let trace = Trace::open(&output).unwrap();
@@ -37,7 +37,7 @@ fn convert_writes_what_the_recording_says() {
         assert_eq!(trace.events(), expected);
     }
     assert_eq!(scratch.names(), ["small.csv", "small.evt"]);
-    let again = evenfit(&["convert", &output, &output]);
+    let again = evenfit(&["convert", "--force", &output, &output]);
     assert_eq!(again.code, 0, "a file may be converted onto itself: {}", again.stderr);
     assert_eq!(Trace::open(&output).unwrap().events().len(), 4);
 }

@@ -254,6 +254,14 @@ impl Trace {
         csv::write(self, out)
     }
 
+    /// Writes Chrome's trace events in JSON: see [`Trace::save_perfetto`].
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn write_perfetto(&self, out: impl Write) -> std::io::Result<()> {
+        perfetto::write(self, out)
+    }
+
     /// Writes the whole to a file: to a new one beside it first, so that nothing half-written takes
     /// its place.
     ///
@@ -269,7 +277,7 @@ impl Trace {
     /// # Errors
     /// What the operating system says.
     pub fn save_perfetto(&self, path: impl AsRef<Path>) -> Result<(), TraceError> {
-        replace(path.as_ref(), |file| perfetto::write(self, file).map_err(io_error))
+        replace(path.as_ref(), |file| self.write_perfetto(file).map_err(io_error))
     }
 
     /// As [`Trace::save`], as CSV.

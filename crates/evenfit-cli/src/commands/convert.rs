@@ -1,19 +1,21 @@
 //! `evenfit convert`: a recording of any format that is understood, as `.evt`, CSV or Perfetto's
 //! JSON.
 
-use std::path::PathBuf;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
-use evenfit_trace::{Codec, Trace, TraceError};
+use evenfit_trace::{Codec, Limits, Trace};
 
-use super::{file_error, open_trace};
+use super::{STDIN, file_error, io_error, open_trace};
 use crate::output::{Answer, InputError};
+use crate::output_file;
 use crate::size::{both, counted};
 
 /// Write a recording (.evt, .csv, heaptrack's data, an ESP-IDF heap trace dump, a log of Zephyr's
 /// heap listeners) as .evt, .csv or Perfetto's .json.
 ///
-/// The extension of OUTPUT chooses the format. The file appears whole or not at all; a file of that
-/// name is replaced.
+/// The extension of OUTPUT chooses the format. The file appears whole or not at all. As .evt it can
+/// go to standard output too, named `-`.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -31,6 +33,9 @@ pub struct Args {
     /// zstd level: 1 to 22, or 0 for no compression
     #[arg(long, default_value_t = 19, value_parser = clap::value_parser!(u8).range(0..=22))]
     level: u8,
+    /// Replace OUTPUT if it exists
+    #[arg(long)]
+    force: bool,
     /// Keep the readable part of a recording that was cut off or damaged
     #[arg(long)]
     partial: bool,
@@ -39,7 +44,10 @@ pub struct Args {
 impl Args {
     pub(super) fn run(self) -> Result<Answer, InputError> {
         let (trace, lost) = self.read()?;
-        self.write(&trace).map_err(|error| file_error("write", &self.output, &error))?;
+        output_file::write_new(&self.output, self.force, |out| self.write(&trace, out))?;
+        if output_file::is_stdout(&self.output) {
+            return Ok(Answer::yes(""));
+        }
         let written = std::fs::metadata(&self.output).map_or(0, |file| file.len());
         let mended = trace.repairs().describe().map(|what| format!("mended: {what}\n"));
         Ok(Answer::yes(format!(
@@ -56,26 +64,30 @@ impl Args {
         if !self.partial {
             return Ok((open_trace(&self.input)?, String::new()));
         }
-        let (trace, fault) = Trace::recover_file(&self.input)
-            .map_err(|error| file_error("read", &self.input, &error))?;
+        let recovered = if self.input == Path::new(STDIN) {
+            Trace::recover(io::stdin().lock(), Limits::default())
+        } else {
+            Trace::recover_file(&self.input)
+        };
+        let (trace, fault) = recovered.map_err(|error| file_error("read", &self.input, &error))?;
         let lost = fault.map_or(String::new(), |fault| {
             format!("the rest of {} is lost: {fault}\n", self.input.display())
         });
         Ok((trace, lost))
     }
 
-    fn write(&self, trace: &Trace) -> Result<(), TraceError> {
+    fn write(&self, trace: &Trace, out: &mut dyn Write) -> io::Result<()> {
         let ends_in = |extension| self.output.extension().is_some_and(|name| name == extension);
         if ends_in("csv") {
-            return trace.save_csv(&self.output);
+            return trace.write_csv(out);
         }
         if ends_in("json") {
-            return trace.save_perfetto(&self.output);
+            return trace.write_perfetto(out);
         }
         let codec = match self.level {
             0 => Codec::Stored,
             level => Codec::Zstd(level.into()),
         };
-        trace.save(&self.output, codec)
+        trace.write(out, codec).map_err(io_error)
     }
 }

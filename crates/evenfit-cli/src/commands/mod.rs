@@ -1,5 +1,7 @@
 //! The command line and its subcommands, one a file.
 
+use std::fs;
+use std::io::{self, stdin};
 use std::path::Path;
 
 use clap::{Parser, Subcommand};
@@ -88,7 +90,9 @@ impl CommandLine {
 /// # Errors
 /// What is wrong with the file and where.
 fn open_trace(path: &Path) -> Result<Trace, InputError> {
-    Trace::open(path).map_err(|error| {
+    let trace =
+        if path == Path::new(STDIN) { Trace::read(stdin().lock()) } else { Trace::open(path) };
+    trace.map_err(|error| {
         let InputError(mut why) = file_error("read", path, &error);
         if matches!(error.fault, Fault::Truncated) {
             why += &format!(
@@ -98,6 +102,26 @@ fn open_trace(path: &Path) -> Result<Trace, InputError> {
         }
         InputError(why)
     })
+}
+
+/// The name of standard input, wherever a recording or a contract is read.
+const STDIN: &str = "-";
+
+/// The whole of a text file, or of standard input.
+fn read_text(path: &Path) -> io::Result<String> {
+    if path == Path::new(STDIN) {
+        io::read_to_string(stdin().lock())
+    } else {
+        fs::read_to_string(path)
+    }
+}
+
+/// What the operating system said, or another fault as it does.
+fn io_error(error: TraceError) -> io::Error {
+    match error.fault {
+        Fault::Io(cause) => cause,
+        _ => io::Error::other(error),
+    }
 }
 
 /// An error about a file that could not be read or written.

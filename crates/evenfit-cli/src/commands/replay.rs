@@ -36,7 +36,7 @@ pub struct Args {
     /// The recorded program: an .evt file
     trace: PathBuf,
     /// The pool's size, metadata included: 16MiB, 4096, 1.5GiB; or `min` to find the smallest
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, allow_hyphen_values = true, value_name = "SIZE")]
     pool: PoolSize,
     /// The allocator to run it in; the heap aligns all blocks to 16 bytes if most of the program's
     /// are

@@ -32,7 +32,7 @@ const MIN_POOL_BYTES: usize = 256 * 1024;
 )]
 pub struct Args {
     /// The pool's size: 512MiB, 1GiB, 67108864
-    #[arg(long, value_parser = size::parse, default_value = "512MiB")]
+    #[arg(long, allow_hyphen_values = true, value_parser = size::parse, default_value = "512MiB")]
     pool: usize,
     /// Bring the whole pool into memory at once and keep it there (mlock)
     #[arg(long)]

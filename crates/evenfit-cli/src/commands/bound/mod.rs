@@ -3,7 +3,6 @@
 mod report;
 
 use std::fmt::Write as _;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use evenfit_bound::adversary::{self, Witness};
@@ -18,10 +17,11 @@ use serde::Serialize;
 
 pub(super) use self::report::Report;
 use self::report::WorstProgram;
-use super::file_error;
+use super::{io_error, read_text};
 use crate::allocator::Kind;
 use crate::drive::{GEOMETRY, Program};
 use crate::output::{Answer, InputError};
+use crate::output_file;
 use crate::size::{self, grouped, human};
 use crate::smallest::smallest as smallest_pool;
 
@@ -50,7 +50,7 @@ pub struct Args {
     /// The contract: a TOML file
     contract: PathBuf,
     /// Is a pool of this size, its metadata included, proved safe? (16MiB, 4096, 1.5GiB)
-    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, value_parser = size::parse)]
     pool: Option<usize>,
     /// The heap that the bound is for: with `slabs`, small requests are served from slabs
     #[arg(long, value_enum, default_value_t = Heap::Blocks)]
@@ -120,12 +120,11 @@ impl Args {
             let trace = trace.ok_or_else(|| {
                 InputError("--witness: the contract's programs are too large to be run here".into())
             })?;
-            trace.save(path, Codec::Zstd(3)).map_err(|error| file_error("write", path, &error))?;
+            output_file::write(path, |out| trace.write(out, Codec::Zstd(3)).map_err(io_error))?;
         }
         if let Some(path) = &self.rust {
             let source = rust(&contract, &self.contract);
-            fs::write(path, source)
-                .map_err(|e| InputError(format!("can't write {}: {e}", path.display())))?;
+            output_file::write(path, |out| out.write_all(source.as_bytes()))?;
         }
         let yes = report.pool_is_safe != Some(false);
         if self.json {
@@ -181,8 +180,8 @@ impl Args {
 }
 
 fn read(path: &Path) -> Result<Contract, InputError> {
-    let text = fs::read_to_string(path)
-        .map_err(|e| InputError(format!("can't read {}: {e}", path.display())))?;
+    let text =
+        read_text(path).map_err(|e| InputError(format!("can't read {}: {e}", path.display())))?;
     Contract::parse(&text).map_err(|e| InputError(format!("{}: {e}", path.display())))
 }
 

@@ -34,7 +34,7 @@ pub struct Args {
     /// The recorded program: an .evt file
     trace: PathBuf,
     /// The pool in which fragmentation and cost are compared; 1.5 times the peak unless given
-    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, value_parser = size::parse)]
     pool: Option<usize>,
     /// Draw each policy's memory map and the fragmentation over time
     #[arg(long, value_name = "OUT.svg")]

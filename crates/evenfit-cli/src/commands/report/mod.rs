@@ -4,9 +4,9 @@ pub(super) mod history;
 pub(super) mod page;
 pub(super) mod picture;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::{fs, io};
 
 use evenfit_trace::replay::Allocator;
 use evenfit_trace::{Histogram, Trace};
@@ -19,6 +19,7 @@ use crate::allocator::{Kind, Visit};
 use crate::drive::Program;
 use crate::obstacles::{Group, Obstacles, group_name};
 use crate::output::{Answer, BAD, GOOD, InputError, STRONG, Table};
+use crate::output_file;
 use crate::postmortem::PostMortem;
 use crate::progress::Progress;
 use crate::region::Region;
@@ -40,7 +41,7 @@ pub struct Args {
     /// The recorded program: an .evt file
     trace: PathBuf,
     /// The pool's size, metadata included: 16MiB, 4096, 1.5GiB; or `min` for the smallest that fits
-    #[arg(long, value_name = "SIZE", default_value = "min")]
+    #[arg(long, allow_hyphen_values = true, value_name = "SIZE", default_value = "min")]
     pool: PoolSize,
     /// Write the page: one file that needs no network
     #[arg(short, long, value_name = "OUT.html")]
@@ -100,6 +101,13 @@ impl Args {
                 "nothing to write: name a page with -o OUT.html, a picture with --svg or --png, or ask for --json".into(),
             ));
         }
+        let named = [&self.output, &self.svg, &self.png];
+        let to_stdout = named.into_iter().flatten().filter(|path| output_file::is_stdout(path));
+        if to_stdout.count() + usize::from(self.json) > 1 {
+            return Err(InputError(
+                "only one of the page, a picture and the JSON can go to standard output".into(),
+            ));
+        }
         let trace = open_trace(&self.trace)?;
         let pool_bytes = self.pool.bytes(&trace, self.allocator)?;
         let progress = Progress::new("replaying", trace.events().len() as u64);
@@ -119,6 +127,10 @@ impl Args {
             write(path, &picture.png()?)?;
         }
         let yes = summary.fits;
+        let written = [&self.output, &self.svg, &self.png];
+        if written.into_iter().flatten().any(|path| output_file::is_stdout(path)) {
+            return Ok(Answer { text: String::new(), yes });
+        }
         if self.json {
             return Answer::json("report", &summary, yes);
         }
@@ -161,18 +173,9 @@ impl Args {
     }
 }
 
-/// Writes a file whole or not at all.
+/// Writes a file of these bytes.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), InputError> {
-    let error = |e: io::Error| InputError(format!("can't write {}: {e}", path.display()));
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.part", std::process::id()));
-    let part = path.with_file_name(name);
-    let result = fs::write(&part, bytes).and_then(|()| fs::rename(&part, path)).map_err(error);
-    if result.is_err() {
-        // The error that led here is the one to report.
-        let _ = fs::remove_file(&part);
-    }
-    result
+    output_file::write(path, |out| out.write_all(bytes))
 }
 
 /// The numbers of the page. Sizes are in bytes, operations count from 1.

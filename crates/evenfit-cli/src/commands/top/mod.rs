@@ -41,7 +41,7 @@ pub struct Args {
     list: bool,
     /// For a recording: the pool's size, metadata included: 16MiB, 4096, 1.5GiB; or `min` (the
     /// default) for the smallest that fits
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, allow_hyphen_values = true, value_name = "SIZE")]
     pool: Option<PoolSize>,
     /// For a recording: the allocator to run it in; `heap` unless given
     #[arg(long, value_enum)]
