@@ -1,6 +1,6 @@
 #!/bin/sh
 # Fuzzes one target: fuzz/run.sh TARGET SECONDS [libFuzzer options]
-# Targets: blocks slabs compact late_writer garbage trace csv heaptrack esp_idf zephyr shared c. Seeds: fuzz/seeds/TARGET;
+# Targets: blocks slabs compact late_writer garbage trace csv heaptrack esp_idf system_view zephyr shared c. Seeds: fuzz/seeds/TARGET;
 # new inputs go to fuzz/corpus/TARGET, a crash to fuzz/crashes/TARGET. Needs a C++ compiler.
 set -eu
 [ $# -ge 2 ] || { sed -n 2,4p "$0" >&2; exit 2; }

@@ -8,7 +8,7 @@ seconds=${1:-}
 case $seconds in '' | *[!0-9]*) sed -n 2,4p "$0" >&2; exit 2 ;; esac
 shift
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(blocks slabs compact late_writer garbage shared c trace csv heaptrack esp_idf zephyr)
+[ ${#targets[@]} -gt 0 ] || targets=(blocks slabs compact late_writer garbage shared c trace csv heaptrack esp_idf system_view zephyr)
 
 logs=${TMPDIR:-/tmp}/evenfit-fuzz.$$
 mkdir -p "$logs"

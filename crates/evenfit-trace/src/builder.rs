@@ -117,6 +117,16 @@ impl TraceBuilder {
         self.trace.add_fact(key, value);
     }
 
+    /// Notes that something is missing, and what.
+    pub fn incomplete(&mut self, why: impl Into<String>) {
+        self.trace.add_incomplete(why);
+    }
+
+    /// The call site of the event that was added last.
+    pub(crate) fn site_of_last(&mut self, site: u32) {
+        self.trace.columns.site_of_last(self.trace.events.len(), site);
+    }
+
     /// Notes what an importer mended.
     pub fn repairs(&mut self, repairs: Repairs) {
         self.trace.repairs = repairs;

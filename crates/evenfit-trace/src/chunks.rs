@@ -145,6 +145,7 @@ impl<R: Read> Chunks<R> {
                 offset: self.data_offset,
                 unpacked_offset: Some(at as u64),
                 line: None,
+                column: None,
             }
         } else {
             TraceError::new(fault, self.data_offset + at as u64)

@@ -18,6 +18,12 @@ impl Columns {
         push(&mut self.sites, len, record.site);
     }
 
+    /// Changes the site of the newest of `len` records, whose site is 0.
+    pub fn site_of_last(&mut self, len: usize, site: u32) {
+        self.sites.truncate(len - 1);
+        push(&mut self.sites, len - 1, site);
+    }
+
     pub fn record(&self, index: usize, event: Event) -> Record {
         Record {
             event,

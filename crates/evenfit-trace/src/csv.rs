@@ -12,6 +12,9 @@
 //! - `time_ns`: nanoseconds since the beginning; as before where empty
 //! - `thread`, `site`: numbers; 0 where empty
 //!
+//! A line that begins with `#` is a comment; `# incomplete: ` and what is missing says that the
+//! recording is not whole.
+//!
 //! As a word may be an address that is used again, the same things are mended as in recordings by
 //! address.
 
@@ -20,13 +23,16 @@ use std::str::FromStr;
 
 use crate::builder::TraceBuilder;
 use crate::format::Header;
-use crate::lines::{self, Bounded, Lines, NANOSECONDS_HZ};
+use crate::lines::{self, Accept, Bounded, Lines, Misfit, NANOSECONDS_HZ, wrong};
 use crate::places::Places;
 use crate::{Event, Fault, Limits, Record, Trace, TraceError};
 
 const COLUMNS: [&str; 9] =
     ["op", "block", "to", "size", "align", "zeroed", "time_ns", "thread", "site"];
 const LINE_BYTES_MAX: usize = 4096;
+const INCOMPLETE: &str = "# incomplete: ";
+/// Of a sentence in a comment: no line may be longer than can be read.
+const SENTENCE_CHARACTERS_MAX: usize = 800;
 
 /// Whether these first bytes are those of a CSV trace.
 pub(crate) fn is_csv(start: &[u8]) -> bool {
@@ -35,17 +41,19 @@ pub(crate) fn is_csv(start: &[u8]) -> bool {
 
 /// Reads what can be read, and the first fault.
 pub(crate) fn read(
-    input: impl BufRead,
+    input: &mut dyn BufRead,
     limits: Limits,
 ) -> Result<(Trace, Option<TraceError>), TraceError> {
-    let mut lines = Lines::new(input, LINE_BYTES_MAX);
-    let names = lines.next()?.unwrap_or_default().to_owned();
-    let columns = Columns::new(&names).map_err(|why| TraceError::new(Fault::Line(why), 0))?;
-    let tick_hz = if columns.has("time_ns") { NANOSECONDS_HZ } else { 0 };
-    let mut builder = TraceBuilder::new(Header { tick_hz, ..Header::default() });
-    let mut importer = Importer { columns, places: Places::default(), time: 0 };
+    let mut lines = Lines::new(input, LINE_BYTES_MAX, Accept::Text);
+    let mut builder = TraceBuilder::default();
+    let mut importer = Importer::default();
     let fault = lines::import(&mut lines, &mut importer, &mut builder, limits).err();
+    match fault {
+        Some(fault) if importer.columns.is_none() => return Err(fault),
+        _ => {}
+    }
     builder.repairs(importer.places.repairs);
+    importer.missing.into_iter().for_each(|why| builder.incomplete(why));
     Ok((builder.finish(), fault))
 }
 
@@ -56,21 +64,21 @@ struct Columns {
 }
 
 impl Columns {
-    fn new(names: &str) -> Result<Self, String> {
+    fn new(names: &str) -> Result<Self, Misfit> {
         let mut columns = Columns { cells: 0, of: [None; COLUMNS.len()] };
         for (cell, name) in names.split(',').map(str::trim).enumerate() {
             let column = COLUMNS.iter().position(|&known| known == name);
             let column = column.ok_or_else(|| {
-                format!("unknown column '{name}'; known are {}", COLUMNS.join(", "))
+                wrong(name, format!("unknown column '{name}'; known are {}", COLUMNS.join(", ")))
             })?;
             if columns.of[column].replace(cell).is_some() {
-                return Err(format!("column '{name}' stands twice"));
+                return Err(wrong(name, format!("column '{name}' stands twice")));
             }
             columns.cells = cell + 1;
         }
         match columns.has("block") {
             true => Ok(columns),
-            false => Err("there is no column 'block'".to_owned()),
+            false => Err(wrong(names, "there is no column 'block'")),
         }
     }
 
@@ -90,7 +98,7 @@ struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
-    fn new(columns: &'a Columns, line: &'a str) -> Result<Self, Fault> {
+    fn new(columns: &'a Columns, line: &'a str) -> Result<Self, Misfit> {
         let cells: Vec<&str> = line.split(',').map(str::trim).collect();
         if cells.len() != columns.cells {
             let why = format!(
@@ -98,60 +106,97 @@ impl<'a> Row<'a> {
                 cells.len(),
                 columns.cells
             );
-            return Err(Fault::Line(why));
+            // The first cell too many, or the end.
+            return Err(wrong(cells.get(columns.cells).unwrap_or(&&line[line.len()..]), why));
         }
         Ok(Row { columns, cells })
     }
 
+    /// The cell of a column, empty or not; `None` where the column isn't there.
+    fn place(&self, name: &str) -> Option<&'a str> {
+        self.columns.at(name).map(|at| self.cells[at])
+    }
+
     /// The cell of a column; `None` where it is empty or the column isn't there.
     fn cell(&self, name: &str) -> Option<&'a str> {
-        let cell = self.cells[self.columns.at(name)?];
-        (!cell.is_empty()).then_some(cell)
+        self.place(name).filter(|cell| !cell.is_empty())
     }
 
-    fn needed(&self, name: &str) -> Result<&'a str, Fault> {
-        self.cell(name).ok_or_else(|| Fault::Line(format!("'{name}' is empty")))
+    fn needed(&self, name: &str) -> Result<&'a str, Misfit> {
+        let place = self.place(name).unwrap_or(self.cells[0]);
+        self.cell(name).ok_or_else(|| wrong(place, format!("'{name}' is empty")))
     }
 
-    fn number<T: FromStr>(&self, name: &str) -> Result<Option<T>, Fault> {
+    fn number<T: FromStr>(&self, name: &str) -> Result<Option<T>, Misfit> {
         let parse = |cell: &str| {
             cell.parse()
-                .map_err(|_| Fault::Line(format!("{name}: '{cell}' is no number that fits")))
+                .map_err(|_| wrong(cell, format!("{name}: '{cell}' is no number that fits")))
         };
         self.cell(name).map(parse).transpose()
     }
 
-    fn size(&self) -> Result<u64, Fault> {
+    fn size(&self) -> Result<u64, Misfit> {
         self.needed("size")?;
         Ok(self.number("size")?.unwrap_or_default())
     }
 
-    fn align_log2(&self) -> Result<u8, Fault> {
+    fn align_log2(&self) -> Result<u8, Misfit> {
         let align: u64 = self.number("align")?.unwrap_or(1 << Header::default().default_align_log2);
+        let cell = self.cell("align").unwrap_or_default();
         match align.is_power_of_two() {
             true => Ok(align.trailing_zeros() as u8),
-            false => Err(Fault::Line(format!("align: {align} is no power of two"))),
+            false => Err(wrong(cell, format!("align: {align} is no power of two"))),
         }
     }
 
-    fn zeroed(&self) -> Result<bool, Fault> {
+    fn zeroed(&self) -> Result<bool, Misfit> {
         match self.cell("zeroed") {
             None | Some("0") => Ok(false),
             Some("1") => Ok(true),
-            Some(other) => Err(Fault::Line(format!("zeroed: '{other}' is neither 0 nor 1"))),
+            Some(other) => Err(wrong(other, format!("zeroed: '{other}' is neither 0 nor 1"))),
         }
+    }
+
+    /// The cell that a refused event is refused for.
+    fn blamed(&self, fault: Fault) -> Misfit {
+        let name = match fault {
+            Fault::Size(_) | Fault::LiveBytes => "size",
+            Fault::Align(_) => "align",
+            Fault::ClockBack => "time_ns",
+            _ => "op",
+        };
+        fault.at(self.place(name).unwrap_or(self.cells[0]))
     }
 }
 
+#[derive(Default)]
 struct Importer {
-    columns: Columns,
+    /// Named by the first line.
+    columns: Option<Columns>,
     places: Places<String>,
     time: u64,
+    missing: Vec<String>,
+    missing_bytes: u64,
 }
 
 impl lines::Importer for Importer {
-    fn line(&mut self, line: &str, builder: &mut Bounded) -> Result<(), Fault> {
-        let row = Row::new(&self.columns, line)?;
+    fn line(&mut self, line: &str, builder: &mut Bounded) -> Result<(), Misfit> {
+        let Some(columns) = &self.columns else {
+            let columns = Columns::new(line)?;
+            let tick_hz = if columns.has("time_ns") { NANOSECONDS_HZ } else { 0 };
+            *builder.builder = TraceBuilder::new(Header { tick_hz, ..Header::default() });
+            self.columns = Some(columns);
+            return Ok(());
+        };
+        if line.starts_with('#') {
+            if let Some(why) = line.strip_prefix(INCOMPLETE) {
+                self.missing_bytes += line.len() as u64;
+                builder.room_for_names(self.missing_bytes)?;
+                self.missing.push(why.to_owned());
+            }
+            return Ok(());
+        }
+        let row = Row::new(columns, line)?;
         if let (Some(time), Some(text)) = (row.number("time_ns")?, row.cell("time_ns")) {
             self.time = lines::clock(time, NANOSECONDS_HZ, "time_ns", text)?;
         }
@@ -173,11 +218,12 @@ impl lines::Importer for Importer {
                 self.places.realloc(&block.to_owned(), to, row.size()?, next, row.align_log2()?)
             }
             other => {
-                return Err(Fault::Line(format!("op: '{other}' is none of alloc, free, realloc")));
+                return Err(wrong(other, format!("op: '{other}' is none of alloc, free, realloc")));
             }
         };
         for event in before.into_iter().chain([event]) {
-            builder.push(Record { event, time, thread, site })?;
+            let record = Record { event, time, thread, site };
+            builder.push(record).map_err(|fault| row.blamed(fault))?;
         }
         Ok(())
     }
@@ -192,6 +238,11 @@ pub(crate) fn write(trace: &Trace, out: impl Write) -> io::Result<()> {
     let extra = [(hz != 0, ",time_ns"), (threads, ",thread"), (sites, ",site")];
     let names: String = extra.iter().filter(|column| column.0).map(|column| column.1).collect();
     writeln!(out, "op,block,size,align,zeroed{names}")?;
+    for why in trace.incomplete() {
+        let one_line = why.chars().map(|c| if c.is_control() { ' ' } else { c });
+        let sentence: String = one_line.take(SENTENCE_CHARACTERS_MAX).collect();
+        writeln!(out, "{INCOMPLETE}{}", sentence.trim())?;
+    }
     for record in trace.records() {
         match record.event {
             Event::Alloc { id, size, align_log2, zeroed } => {

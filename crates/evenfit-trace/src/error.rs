@@ -13,6 +13,8 @@ pub struct TraceError {
     pub unpacked_offset: Option<u64>,
     /// Number of the line, from 1, in a file of text.
     pub line: Option<u64>,
+    /// Number of the character in that line, from 1.
+    pub column: Option<u64>,
 }
 
 /// The kinds of fault.
@@ -44,7 +46,7 @@ pub enum Fault {
         /// The number that came.
         found: u16,
     },
-    /// The compressed data is broken.
+    /// The compressed data is broken, or unpacks to too much.
     Unpack(String),
     /// The data unpacks to another length than stated.
     UnpackedLength,
@@ -81,6 +83,8 @@ pub enum Fault {
     ClockBack,
     /// Text that isn't UTF-8.
     Text,
+    /// Text in UTF-16.
+    Utf16,
     /// A line of a text file that makes no sense, and why.
     Line(String),
     /// More of something than [`Limits`](crate::Limits) allows.
@@ -103,7 +107,7 @@ pub enum Fault {
 
 impl TraceError {
     pub(crate) fn new(fault: Fault, offset: u64) -> Self {
-        TraceError { fault, offset, unpacked_offset: None, line: None }
+        TraceError { fault, offset, unpacked_offset: None, line: None, column: None }
     }
 }
 
@@ -112,7 +116,10 @@ impl fmt::Display for Fault {
         match self {
             Fault::Io(e) => write!(f, "{e}"),
             Fault::NotATrace => {
-                f.write_str("not a trace: neither an .evt file nor CSV that begins with op,block")
+                f.write_str(
+                    "not a trace: neither an .evt file, nor CSV that begins with op,block, nor heaptrack's data, \
+                     nor a log with a heap trace of ESP-IDF or the lines of Zephyr's heap listeners",
+                )
             }
             Fault::Version(v) => write!(f, "format version {v}; this build reads version 1"),
             Fault::Truncated => f.write_str("the file ends here, before its end mark"),
@@ -162,6 +169,7 @@ impl fmt::Display for Fault {
             Fault::Range(what) => write!(f, "the {what} exceeds its range"),
             Fault::ClockBack => f.write_str("the clock goes back"),
             Fault::Text => f.write_str("text that is not UTF-8"),
+            Fault::Utf16 => f.write_str("text in UTF-16; save it as UTF-8"),
             Fault::Line(why) => f.write_str(why),
             Fault::Limit { what, most } => {
                 write!(f, "more than {most} {what}; raise the limit to read it")
@@ -176,6 +184,9 @@ impl fmt::Display for TraceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(line) = self.line {
             write!(f, "in line {line}, ")?;
+        }
+        if let Some(column) = self.column {
+            write!(f, "column {column}, ")?;
         }
         write!(f, "at byte {}", self.offset)?;
         if let Some(inner) = self.unpacked_offset {

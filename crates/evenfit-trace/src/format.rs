@@ -35,6 +35,9 @@ pub mod chunk {
     pub const SKIPPABLE: u8 = 128;
 }
 
+/// The key of a fact that says that something is missing from the recording; its value is what.
+pub const INCOMPLETE: &str = "incomplete";
+
 /// How a chunk's bytes are stored.
 pub mod codec {
     /// As they are.

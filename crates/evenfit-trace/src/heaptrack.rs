@@ -1,4 +1,4 @@
-//! Importing what heaptrack recorded: `heaptrack.PROGRAM.PID.zst`, or its text unpacked.
+//! Importing what heaptrack recorded: `heaptrack.PROGRAM.PID.zst` or `.gz`, or its text unpacked.
 //!
 //! One line an entry, its kind and hexadecimal numbers; strings, instruction pointers, call paths
 //! and kinds of allocation are numbered from 1 (kinds from 0) in the order in which they come:
@@ -13,72 +13,49 @@
 //! | `a SIZE PATH` | a kind of allocation |
 //! | `+ KIND`, `- KIND` | an allocation, a free |
 //! | `c MILLISECONDS` | the clock |
+//! | `A` | heaptrack was attached to a program that had run for a while |
 //!
 //! A free names the kind, not the block: of several live blocks of one size and call path the
 //! newest is taken. A reallocation is there as an allocation and a free. Alignments were not
-//! recorded; 16 is taken.
+//! recorded; 16 is taken. What `heaptrack --raw` writes has lines of other kinds (`x`, `m`), and
+//! must be interpreted by heaptrack first.
 
-use std::io::{BufRead, BufReader, ErrorKind};
+use std::io::BufRead;
 
 use crate::builder::TraceBuilder;
 use crate::format::Header;
-use crate::lines::{self, Lines};
+use crate::lines::{self, Accept, Bounded, Lines, Misfit, wrong};
 use crate::{Event, Fault, Limits, Record, Repairs, Site, Trace, TraceError};
 
-const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
-/// Windows of up to 128 MiB are unpacked; a file that asks for more is refused.
-const WINDOW_LOG2_MAX: u32 = 27;
 const LINE_BYTES_MAX: usize = 1 << 20;
 const ALIGN_LOG2: u8 = 4;
 const MILLISECONDS_HZ: u64 = 1000;
 /// Most strings, pointers, paths and kinds, each: so that no file can take all memory.
 const ENTRIES_MAX: u64 = 4 << 20;
+const ATTACHED: &str = "heaptrack was attached to the running program, and what that had allocated before is not \
+                        in it; start the program by heaptrack";
 
 /// Whether these first bytes are those of heaptrack's text.
 pub(crate) fn is_heaptrack(start: &[u8]) -> bool {
     let line = start.split(|&byte| byte == b'\n').next().unwrap_or_default();
-    let numbers = line.strip_prefix(b"v ").unwrap_or_default();
+    let numbers = line.trim_ascii_end().strip_prefix(b"v ").unwrap_or_default();
     !numbers.is_empty() && numbers.iter().all(|byte| byte.is_ascii_hexdigit() || *byte == b' ')
-}
-
-/// Whether these first bytes are those of a zstd frame: heaptrack packs its text so.
-pub(crate) fn is_packed(start: &[u8]) -> bool {
-    start.starts_with(&ZSTD_MAGIC)
-}
-
-/// As `read`, from text that is packed.
-pub(crate) fn read_packed(
-    input: impl BufRead,
-    limits: Limits,
-) -> Result<(Trace, Option<TraceError>), TraceError> {
-    let unpack = |error: std::io::Error| {
-        let fault = match error.kind() {
-            ErrorKind::UnexpectedEof => Fault::Truncated,
-            _ => Fault::Unpack(error.to_string()),
-        };
-        TraceError::new(fault, 0)
-    };
-    let mut unpacker = zstd::stream::read::Decoder::with_buffer(input).map_err(unpack)?;
-    unpacker.window_log_max(WINDOW_LOG2_MAX).map_err(unpack)?;
-    let mut text = BufReader::new(unpacker);
-    if is_heaptrack(text.fill_buf().map_err(unpack)?) {
-        read(text, limits)
-    } else {
-        Err(TraceError::new(Fault::NotATrace, 0))
-    }
 }
 
 /// Reads what can be read, and the first fault.
 pub(crate) fn read(
-    input: impl BufRead,
+    input: &mut dyn BufRead,
     limits: Limits,
 ) -> Result<(Trace, Option<TraceError>), TraceError> {
-    let mut lines = Lines::new(input, LINE_BYTES_MAX);
+    let mut lines = Lines::new(input, LINE_BYTES_MAX, Accept::WholeLines);
     let header =
         Header { tick_hz: MILLISECONDS_HZ, default_align_log2: ALIGN_LOG2, ..Header::default() };
     let mut builder = TraceBuilder::new(header);
     let mut importer = Importer { limits, ..Importer::default() };
-    let fault = importer.lines(&mut lines, &mut builder).err();
+    let fault = lines::import(&mut lines, &mut importer, &mut builder, limits).err();
+    if importer.is_attached {
+        builder.incomplete(ATTACHED);
+    }
     builder.repairs(importer.repairs);
     let sites = importer.sites();
     builder.sites(sites);
@@ -96,6 +73,7 @@ struct Importer {
     paths: Vec<(usize, u32)>,
     kinds: Vec<Kind>,
     time: u64,
+    is_attached: bool,
     repairs: Repairs,
 }
 
@@ -116,50 +94,54 @@ struct Kind {
 }
 
 /// The hexadecimal numbers of a line.
-struct Numbers<'a>(std::str::SplitAsciiWhitespace<'a>);
+struct Numbers<'a> {
+    line: &'a str,
+    numbers: std::str::SplitAsciiWhitespace<'a>,
+    /// The number taken last.
+    last: &'a str,
+}
 
-impl Numbers<'_> {
-    fn next(&mut self) -> Result<u64, Fault> {
-        self.optional()?.ok_or_else(|| Fault::Line("a number is missing".into()))
+impl<'a> Numbers<'a> {
+    /// The numbers at the end of `line`, which are `rest`.
+    fn new(line: &'a str, rest: &'a str) -> Self {
+        Self { line, numbers: rest.split_ascii_whitespace(), last: rest }
     }
 
-    fn optional(&mut self) -> Result<Option<u64>, Fault> {
-        let parse = |text| {
-            u64::from_str_radix(text, 16)
-                .map_err(|_| Fault::Line(format!("'{text}' is no hexadecimal number")))
+    fn next(&mut self) -> Result<u64, Misfit> {
+        let end = &self.line[self.line.len()..];
+        self.optional()?.ok_or_else(|| wrong(end, "a number is missing"))
+    }
+
+    fn optional(&mut self) -> Result<Option<u64>, Misfit> {
+        let Some(text) = self.numbers.next() else {
+            return Ok(None);
         };
-        self.0.next().map(parse).transpose()
+        self.last = text;
+        let number = u64::from_str_radix(text, 16);
+        number.map(Some).map_err(|_| wrong(text, format!("'{text}' is no hexadecimal number")))
+    }
+
+    /// A number of a call path.
+    fn path(&mut self) -> Result<u32, Misfit> {
+        let number = self.next()?;
+        u32::try_from(number).map_err(|_| Fault::Range("call path").at(self.last))
     }
 }
 
-impl Importer {
-    fn lines<R: BufRead>(
-        &mut self,
-        lines: &mut Lines<R>,
-        builder: &mut TraceBuilder,
-    ) -> Result<(), TraceError> {
-        while let Some(line) = lines.next()? {
-            let taken = self.line(line, builder);
-            taken.map_err(|fault| lines.error(fault))?;
-        }
-        Ok(())
-    }
-
-    fn line(&mut self, line: &str, builder: &mut TraceBuilder) -> Result<(), Fault> {
+impl lines::Importer for Importer {
+    fn line(&mut self, line: &str, builder: &mut Bounded) -> Result<(), Misfit> {
         let (kind, rest) = line.split_once(' ').unwrap_or((line, ""));
-        let mut numbers = Numbers(rest.split_ascii_whitespace());
+        let mut numbers = Numbers::new(line, rest);
         match kind {
             "v" => {
                 numbers.next()?;
                 self.format = numbers.optional()?.unwrap_or(0);
                 if self.format > 3 {
-                    return Err(Fault::Line(format!(
-                        "heaptrack format {}; 0 to 3 are understood",
-                        self.format
-                    )));
+                    let why = format!("heaptrack format {}; 0 to 3 are understood", self.format);
+                    return Err(wrong(numbers.last, why));
                 }
             }
-            "X" => builder.fact("program", rest),
+            "X" => self.program(rest, builder)?,
             "s" => self.string(rest)?,
             "i" => {
                 let pointer = Pointer {
@@ -173,24 +155,45 @@ impl Importer {
                 self.pointers.push(pointer);
             }
             "t" => {
-                let path = (numbers.next()? as usize, narrow(numbers.next()?)?);
+                let path = (numbers.next()? as usize, numbers.path()?);
                 self.room(self.paths.len(), "call paths")?;
                 self.paths.push(path);
             }
             "a" => {
-                let (size, path) = (numbers.next()?, narrow(numbers.next()?)?);
+                let (size, path) = (numbers.next()?, numbers.path()?);
                 self.room(self.kinds.len(), "kinds of allocation")?;
                 self.kinds.push(Kind { size, path, live: Vec::new() });
             }
-            "+" => self.event(numbers.next()?, true, builder)?,
-            "-" => self.event(numbers.next()?, false, builder)?,
+            "+" | "-" => {
+                let number = numbers.next()?;
+                let event = self.event(number, kind == "+", builder);
+                event.map_err(|fault| fault.at(numbers.last))?;
+            }
             "c" => {
                 let time = lines::clock(numbers.next()?, MILLISECONDS_HZ, "clock", rest)?;
                 self.time = self.time.max(time);
             }
+            "A" => self.is_attached = true,
+            "x" | "m" => {
+                return Err(wrong(
+                    line,
+                    "this is raw data of heaptrack; `heaptrack --interpret FILE` makes of it what can be read",
+                ));
+            }
             // Memory of the process, suppressions, comments and what later versions add.
-            _ => {}
+            _ if kind.starts_with('#') => {}
+            _ if kind.len() == 1 && kind.starts_with(|c: char| c.is_ascii_alphabetic()) => {}
+            _ => return Err(wrong(kind, format!("'{kind}' is no kind of entry"))),
         }
+        Ok(())
+    }
+}
+
+impl Importer {
+    fn program(&mut self, command: &str, builder: &mut Bounded) -> Result<(), Fault> {
+        self.strings_bytes += command.len() as u64;
+        builder.room_for_names(self.strings_bytes)?;
+        builder.builder.fact("program", command);
         Ok(())
     }
 
@@ -215,11 +218,8 @@ impl Importer {
         Ok(())
     }
 
-    fn event(&mut self, kind: u64, is_new: bool, builder: &mut TraceBuilder) -> Result<(), Fault> {
-        if builder.len() as u64 >= self.limits.events {
-            return Err(Fault::Limit { what: "events", most: self.limits.events });
-        }
-        let id = builder.allocations();
+    fn event(&mut self, kind: u64, is_new: bool, builder: &mut Bounded) -> Result<(), Fault> {
+        let id = builder.builder.allocations();
         let kinds = self.kinds.len();
         let unknown = || Fault::Line(format!("kind of allocation {kind:#x} of {kinds:#x}"));
         let kind = usize::try_from(kind)
@@ -267,8 +267,4 @@ impl Importer {
         });
         sites.collect()
     }
-}
-
-fn narrow(number: u64) -> Result<u32, Fault> {
-    u32::try_from(number).map_err(|_| Fault::Range("call path"))
 }

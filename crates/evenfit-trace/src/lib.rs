@@ -75,13 +75,19 @@ mod ledger;
 #[cfg(feature = "std")]
 mod lines;
 #[cfg(feature = "std")]
+mod log;
+#[cfg(feature = "std")]
 mod perfetto;
 #[cfg(feature = "std")]
 mod places;
 #[cfg(feature = "std")]
 mod reader;
 #[cfg(feature = "std")]
+mod system_view;
+#[cfg(feature = "std")]
 mod trace;
+#[cfg(feature = "std")]
+mod unpack;
 #[cfg(feature = "std")]
 mod writer;
 #[cfg(feature = "std")]

@@ -4,26 +4,59 @@ use std::io::{BufRead, Read};
 
 use crate::builder::TraceBuilder;
 use crate::format::TIME_STEP_MAX;
-use crate::{Fault, Limits, Record, TraceError};
+use crate::{Fault, Limits, Record, TraceError, unpack};
 
 /// The clock of CSV, in ticks a second.
 pub(crate) const NANOSECONDS_HZ: u64 = 1_000_000_000;
+/// What some programs put in front of UTF-8.
+pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// What makes events of lines.
 pub(crate) trait Importer {
     /// Takes one line that isn't empty.
-    fn line(&mut self, line: &str, builder: &mut Bounded) -> Result<(), Fault>;
+    fn line(&mut self, line: &str, builder: &mut Bounded) -> Result<(), Misfit>;
 
     /// The end of the input.
-    fn end(&mut self, _builder: &mut Bounded) -> Result<(), Fault> {
+    fn end(&mut self, _builder: &mut Bounded) -> Result<(), Misfit> {
         Ok(())
     }
+}
+
+/// A fault in a line, and where in it.
+pub(crate) struct Misfit {
+    pub(crate) fault: Fault,
+    /// The address of the part of the line that is wrong; unknown: the whole line.
+    part: Option<usize>,
+}
+
+impl From<Fault> for Misfit {
+    fn from(fault: Fault) -> Self {
+        Self { fault, part: None }
+    }
+}
+
+impl Fault {
+    /// This fault, in the part of a line that `part` borrows.
+    pub(crate) fn at(self, part: &str) -> Misfit {
+        Misfit { fault: self, part: Some(part.as_ptr() as usize) }
+    }
+}
+
+/// A line that makes no sense, because of `part` of it.
+pub(crate) fn wrong(part: &str, why: impl Into<String>) -> Misfit {
+    Fault::Line(why.into()).at(part)
+}
+
+/// What stands in `line` behind `part` of it.
+pub(crate) fn behind<'a>(line: &'a str, part: &str) -> &'a str {
+    let start = (part.as_ptr() as usize).wrapping_sub(line.as_ptr() as usize);
+    line.get(start.wrapping_add(part.len())..).unwrap_or_default()
 }
 
 /// A trace being built that refuses more events than it may have.
 pub(crate) struct Bounded<'a> {
     pub(crate) builder: &'a mut TraceBuilder,
-    limits: Limits,
+    pub(crate) limits: Limits,
 }
 
 impl Bounded<'_> {
@@ -33,11 +66,17 @@ impl Bounded<'_> {
         }
         self.builder.push(record)
     }
+
+    /// Whether names that take so many bytes in all may be kept.
+    pub(crate) fn room_for_names(&self, bytes: u64) -> Result<(), Fault> {
+        let most = self.limits.notes_bytes;
+        if bytes > most { Err(Fault::Limit { what: "bytes of names", most }) } else { Ok(()) }
+    }
 }
 
 /// Gives `importer` every line; the first fault with its place.
-pub(crate) fn import<R: BufRead>(
-    lines: &mut Lines<R>,
+pub(crate) fn import(
+    lines: &mut Lines,
     importer: &mut impl Importer,
     builder: &mut TraceBuilder,
     limits: Limits,
@@ -45,69 +84,135 @@ pub(crate) fn import<R: BufRead>(
     let mut builder = Bounded { builder, limits };
     while let Some(line) = lines.next()? {
         let taken = importer.line(line, &mut builder);
-        taken.map_err(|fault| lines.error(fault))?;
+        taken.map_err(|misfit| lines.error(misfit))?;
     }
-    importer.end(&mut builder).map_err(|fault| lines.error(fault))
+    importer.end(&mut builder).map_err(|misfit| lines.error(misfit))
 }
 
 /// A clock that can be written again, in `.evt` and as nanoseconds in CSV. Later than that, 73
 /// years, is refused; `field` says where `text` stood.
-pub(crate) fn clock(ticks: u64, tick_hz: u64, field: &str, text: &str) -> Result<u64, Fault> {
+pub(crate) fn clock(ticks: u64, tick_hz: u64, field: &str, text: &str) -> Result<u64, Misfit> {
     let most = u128::from(TIME_STEP_MAX) * u128::from(tick_hz) / u128::from(NANOSECONDS_HZ);
     if u128::from(ticks) > most {
-        return Err(Fault::Line(format!(
-            "{field}: '{text}' is later than {most} ticks of 1/{tick_hz} s, the last that can be written again"
-        )));
+        return Err(wrong(
+            text,
+            format!(
+                "{field}: '{text}' is later than {most} ticks of 1/{tick_hz} s, the last that can be written again"
+            ),
+        ));
     }
     Ok(ticks)
 }
 
+/// What is done with lines that are no text, too long, or cut off by the end of the file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Accept {
+    /// The first two are faults: another program wrote every line.
+    Text,
+    /// All three are faults: so it did, and ended each.
+    WholeLines,
+    /// None is, as in logs of devices: what is no UTF-8 is replaced, a long line comes in pieces.
+    Anything,
+}
+
 /// The lines of a file, each with its place; none longer than a limit.
-pub(crate) struct Lines<R> {
-    input: R,
+pub(crate) struct Lines<'a> {
+    input: &'a mut dyn BufRead,
     most: usize,
-    line: Vec<u8>,
+    accept: Accept,
+    bytes: Vec<u8>,
+    text: String,
     offset: u64,
     next_offset: u64,
     number: u64,
+    /// Characters of this line in the pieces before this one.
+    characters_before: u64,
+    /// Whether the last piece did not reach the line's end.
+    is_open: bool,
 }
 
-impl<R: BufRead> Lines<R> {
+impl<'a> Lines<'a> {
     /// The lines of `input`, each of at most `most` bytes.
-    pub(crate) fn new(input: R, most: usize) -> Self {
-        Self { input, most, line: Vec::new(), offset: 0, next_offset: 0, number: 0 }
+    pub(crate) fn new(input: &'a mut dyn BufRead, most: usize, accept: Accept) -> Self {
+        Self {
+            input,
+            most,
+            accept,
+            bytes: Vec::new(),
+            text: String::new(),
+            offset: 0,
+            next_offset: 0,
+            number: 0,
+            characters_before: 0,
+            is_open: false,
+        }
     }
 
     /// The next line that isn't empty, without its end.
     pub(crate) fn next(&mut self) -> Result<Option<&str>, TraceError> {
-        loop {
-            self.line.clear();
-            self.offset = self.next_offset;
-            self.number += 1;
-            let len = (&mut self.input)
-                .take(self.most as u64 + 1)
-                .read_until(b'\n', &mut self.line)
-                .map_err(|e| self.error(Fault::Io(e)))?;
-            if len == 0 {
-                return Ok(None);
-            }
-            if len > self.most {
-                return Err(
-                    self.error(Fault::Line(format!("a line of more than {} bytes", self.most)))
-                );
-            }
-            self.next_offset += len as u64;
-            if !self.line.trim_ascii().is_empty() {
-                break;
+        while self.read()? {
+            if !self.text.trim_ascii().is_empty() {
+                return Ok(Some(self.text.trim_ascii()));
             }
         }
-        let line =
-            std::str::from_utf8(self.line.trim_ascii()).map_err(|_| self.error(Fault::Text))?;
-        Ok(Some(line))
+        Ok(None)
+    }
+
+    /// Reads a line or a piece of one into `text`; false at the end of the file.
+    fn read(&mut self) -> Result<bool, TraceError> {
+        if self.is_open {
+            self.characters_before += self.text.chars().count() as u64;
+        } else {
+            self.number += 1;
+            self.characters_before = 0;
+        }
+        self.text.clear();
+        self.bytes.clear();
+        self.offset = self.next_offset;
+        let len = (&mut *self.input)
+            .take(self.most as u64 + 1)
+            .read_until(b'\n', &mut self.bytes)
+            .map_err(|error| self.error(unpack::fault(error)))?;
+        if len == 0 {
+            return Ok(false);
+        }
+        self.next_offset += len as u64;
+        let has_end = self.bytes.ends_with(b"\n");
+        self.is_open = len > self.most && !has_end;
+        if len > self.most && self.accept != Accept::Anything {
+            let why = format!("a line of more than {} bytes", self.most);
+            return Err(self.error(Fault::Line(why)));
+        }
+        if !has_end && self.accept == Accept::WholeLines {
+            return Err(self.error(Fault::Truncated));
+        }
+        let is_first = self.number == 1 && self.characters_before == 0;
+        let skipped = match is_first && self.bytes.starts_with(BYTE_ORDER_MARK) {
+            true => BYTE_ORDER_MARK.len(),
+            false => 0,
+        };
+        let text = String::from_utf8_lossy(&self.bytes[skipped..]);
+        self.text.push_str(&text);
+        if self.accept != Accept::Anything
+            && let Err(error) = str::from_utf8(&self.bytes[skipped..])
+        {
+            let good = error.valid_up_to();
+            return Err(self.error(Fault::Text.at(&self.text[good..])));
+        }
+        Ok(true)
     }
 
     /// A fault in the line that was read last.
-    pub(crate) fn error(&self, fault: Fault) -> TraceError {
-        TraceError { line: Some(self.number), ..TraceError::new(fault, self.offset) }
+    pub(crate) fn error(&self, misfit: impl Into<Misfit>) -> TraceError {
+        let Misfit { fault, part } = misfit.into();
+        let start = self.text.len() - self.text.trim_ascii_start().len();
+        let part = part.and_then(|part| part.checked_sub(self.text.as_ptr() as usize));
+        let before = part.and_then(|part| self.text.get(..part)).unwrap_or(&self.text[..start]);
+        let column = self.characters_before + before.chars().count() as u64 + 1;
+        TraceError {
+            line: Some(self.number),
+            column: Some(column),
+            ..TraceError::new(fault, self.offset)
+        }
     }
 }

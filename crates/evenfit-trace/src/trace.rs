@@ -1,19 +1,20 @@
 //! A whole recorded program in memory.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Read, Write};
+use std::io::{BufRead, BufWriter, Read, Write};
 use std::path::Path;
 
 use crate::builder::TraceBuilder;
 use crate::columns::Columns;
-use crate::format::Header;
+use crate::format::{self, Header, MAGIC};
+use crate::unpack::{self, Packer};
 use crate::{
     Codec, Event, Fault, Reader, Record, Site, TraceError, TraceInfo, WriteOptions, Writer, csv,
-    esp_idf, heaptrack, perfetto, zephyr,
+    heaptrack, lines, log, perfetto,
 };
 
 /// The beginning by which a file's format is known.
-const LOOK_BYTES: usize = 32 << 10;
+const LOOK_BYTES: u64 = 256;
 
 /// How much a file may hold, so that no file can take all memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,23 +118,33 @@ impl Trace {
         input: impl Read,
         limits: Limits,
     ) -> Result<(Trace, Option<TraceError>), TraceError> {
-        let mut input = BufReader::with_capacity(LOOK_BYTES, input);
-        let start = input.fill_buf().map_err(|e| TraceError::new(Fault::Io(e), 0))?;
+        let (start, mut input) = unpack::look(input, LOOK_BYTES)?;
+        let Some(packer) = Packer::of(&start) else {
+            return Self::recover_unpacked(&start, &mut input, limits);
+        };
+        let (start, mut input) = unpack::look(packer.unpack(input)?, LOOK_BYTES)?;
+        Self::recover_unpacked(&start, &mut input, limits)
+    }
+
+    fn recover_unpacked(
+        start: &[u8],
+        input: &mut dyn BufRead,
+        limits: Limits,
+    ) -> Result<(Trace, Option<TraceError>), TraceError> {
         // First, as the notes in it may hold whatever words the text formats are known by.
-        if start.starts_with(&crate::format::MAGIC) {
-            Self::recover_evt(input, limits)
-        } else if heaptrack::is_packed(start) {
-            heaptrack::read_packed(input, limits)
-        } else if csv::is_csv(start) {
+        if start.starts_with(&MAGIC) || MAGIC.starts_with(start) {
+            return Self::recover_evt(input, limits);
+        }
+        let text = start.strip_prefix(lines::BYTE_ORDER_MARK).unwrap_or(start);
+        if text.starts_with(b"\xff\xfe") || text.starts_with(b"\xfe\xff") {
+            return Err(TraceError::new(Fault::Utf16, 0));
+        }
+        if csv::is_csv(text) {
             csv::read(input, limits)
-        } else if heaptrack::is_heaptrack(start) {
+        } else if heaptrack::is_heaptrack(text) {
             heaptrack::read(input, limits)
-        } else if esp_idf::is_dump(start) {
-            esp_idf::read(input, limits)
-        } else if zephyr::is_log(start) {
-            zephyr::read(input, limits)
         } else {
-            Self::recover_evt(input, limits)
+            log::read(input, limits)
         }
     }
 
@@ -209,6 +220,18 @@ impl Trace {
     /// Keys and values about the recording, such as `program`.
     pub fn facts(&self) -> &[(String, String)] {
         &self.facts
+    }
+
+    /// What is missing from the recording, as far as whoever wrote it knew: a sentence each. From
+    /// an incomplete recording nothing can be told of the memory that the program needs.
+    pub fn incomplete(&self) -> impl Iterator<Item = &str> {
+        let facts = self.facts.iter().filter(|(key, _)| key == format::INCOMPLETE);
+        facts.map(|(_, why)| why.as_str())
+    }
+
+    /// Notes that something is missing, and what. Kept by `.evt` and CSV.
+    pub fn add_incomplete(&mut self, why: impl Into<String>) {
+        self.add_fact(format::INCOMPLETE, why);
     }
 
     /// Adds a key and its value.

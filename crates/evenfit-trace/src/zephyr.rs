@@ -19,46 +19,33 @@
 //! Sizes are those of the chunks that Zephyr's heap gave, which it rounds to 4 or 8 bytes. A block
 //! that it resizes in place is told as allocated at its address anew and then freed with its old
 //! size: this is read as a reallocation.
+//!
+//! Where its messages come faster than they can be printed, Zephyr's logging drops some and says
+//! so: `--- 12 messages dropped ---`.
 
 use std::collections::HashMap;
-use std::io::BufRead;
 
 use crate::builder::TraceBuilder;
 use crate::format::Header;
-use crate::lines::{self, Bounded, Lines};
-use crate::{Event, Fault, Limits, Record, Repairs, Trace, TraceError};
+use crate::lines::{self, Bounded, Misfit, wrong};
+use crate::{Event, Record, Repairs};
 
-const LINE_BYTES_MAX: usize = 64 << 10;
-/// How far into a log the first listener's line may be for the file to be known as one.
-const LOOK_BYTES: usize = 32 << 10;
 const MICROSECONDS_HZ: u64 = 1_000_000;
+pub(crate) const HEADER: Header =
+    Header { tick_hz: MICROSECONDS_HZ, default_align_log2: 3, address_shift: 0 };
 
-/// Whether a listener's allocation is among these first bytes.
-pub(crate) fn is_log(start: &[u8]) -> bool {
-    let start = &start[..start.len().min(LOOK_BYTES)];
-    let mut lines = start.split(|&byte| byte == b'\n');
-    lines.any(|line| {
-        std::str::from_utf8(line)
-            .is_ok_and(|line| matches!(Call::of(line), Ok(Some(Call::Alloc { .. }))))
-    })
-}
-
-/// Reads what can be read, and the first fault.
-pub(crate) fn read(
-    input: impl BufRead,
-    limits: Limits,
-) -> Result<(Trace, Option<TraceError>), TraceError> {
-    let mut lines = Lines::new(input, LINE_BYTES_MAX);
-    let mut builder = TraceBuilder::new(Header { tick_hz: MICROSECONDS_HZ, ..Header::default() });
-    let mut importer = Importer::default();
-    let fault = lines::import(&mut lines, &mut importer, &mut builder, limits).err();
-    builder.repairs(importer.repairs);
-    Ok((builder.finish(), fault))
+/// How many messages the logging dropped, by this line.
+pub(crate) fn dropped(line: &str) -> u64 {
+    let Some((before, _)) = line.split_once(" messages dropped ---") else {
+        return 0;
+    };
+    let count = before.rsplit(' ').next().and_then(|count| count.parse().ok());
+    count.unwrap_or(1)
 }
 
 /// What a listener was called with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Call {
+pub(crate) enum Call {
     Alloc {
         address: u64,
         size: u64,
@@ -72,7 +59,7 @@ enum Call {
 
 impl Call {
     /// `None`: it is another line.
-    fn of(line: &str) -> Result<Option<Self>, Fault> {
+    pub(crate) fn of(line: &str) -> Result<Option<Self>, Misfit> {
         let mut words =
             line.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
         let is = |word: &str, known: &[&str]| known.iter().any(|k| word.eq_ignore_ascii_case(k));
@@ -85,31 +72,49 @@ impl Call {
             }
         };
         let (mut address, mut size) = (None, None);
+        let (mut address_text, mut size_text) = ("", "");
         let mut names_size = false;
         for word in words {
             if let Some(digits) = word.strip_prefix("0x") {
                 // A heap's own address may stand before the block's.
+                address_text = word;
                 address = Some(
                     u64::from_str_radix(digits, 16)
-                        .map_err(|_| Fault::Line(format!("'{word}' is no address")))?,
+                        .map_err(|_| wrong(word, format!("'{word}' is no address")))?,
                 );
             } else if names_size {
+                size_text = word;
                 size = Some(word.parse().map_err(|_| {
-                    Fault::Line(format!("'{word}' is no number of bytes that fits"))
+                    wrong(word, format!("'{word}' is no number of bytes that fits"))
                 })?);
             }
             names_size = size.is_none() && is(word, &["size", "bytes"]);
         }
-        Ok(match (is_alloc, address, size) {
-            (true, Some(address), Some(size)) => Some(Self::Alloc { address, size }),
-            (false, Some(address), size) => Some(Self::Free { address, size }),
-            _ => None,
-        })
+        let call = match (is_alloc, address, size) {
+            (true, Some(address), Some(size)) => Self::Alloc { address, size },
+            (false, Some(address), size) => Self::Free { address, size },
+            _ => return Ok(None),
+        };
+        ends(line, address_text)?;
+        ends(line, size_text)?;
+        Ok(Some(call))
+    }
+}
+
+/// Whether the number `word` is all that stands there: a damaged digit would cut it short.
+fn ends(line: &str, word: &str) -> Result<(), Misfit> {
+    let rest = lines::behind(line, word);
+    let may_follow = |c: char| c.is_ascii_whitespace() || ",;:.)]}\u{1b}".contains(c);
+    match rest.chars().next() {
+        Some(c) if !word.is_empty() && !may_follow(c) => {
+            Err(wrong(rest, format!("'{}' behind the number {word}", c.escape_default())))
+        }
+        _ => Ok(()),
     }
 }
 
 /// Microseconds in `[hh:mm:ss.mmm,uuu]`, as Zephyr's logging writes it before a message.
-fn time(line: &str) -> Option<Result<u64, Fault>> {
+fn time(line: &str) -> Option<Result<u64, Misfit>> {
     let (clock, _) = line.strip_prefix('[')?.split_once(']')?;
     let (hours, rest) = clock.split_once(':')?;
     let (minutes, rest) = rest.split_once(':')?;
@@ -140,14 +145,14 @@ struct Live {
 }
 
 #[derive(Default)]
-struct Importer {
+pub(crate) struct Importer {
     live: HashMap<u64, Live>,
     repairs: Repairs,
     time: u64,
 }
 
 impl lines::Importer for Importer {
-    fn line(&mut self, line: &str, builder: &mut Bounded) -> Result<(), Fault> {
+    fn line(&mut self, line: &str, builder: &mut Bounded) -> Result<(), Misfit> {
         let Some(call) = Call::of(line)? else {
             return Ok(());
         };
@@ -162,7 +167,19 @@ impl lines::Importer for Importer {
 }
 
 impl Importer {
-    fn alloc(&mut self, address: u64, size: u64, builder: &mut Bounded) -> Result<(), Fault> {
+    /// Adds what isn't an event, once the log has ended.
+    pub(crate) fn finish(mut self, unknown_frees: u64, dropped: u64, builder: &mut TraceBuilder) {
+        self.repairs.unknown_frees += unknown_frees;
+        builder.repairs(self.repairs);
+        if dropped > 0 {
+            builder.incomplete(format!(
+                "the device's logging dropped {dropped} messages; give it a longer CONFIG_LOG_BUFFER_SIZE, or \
+                 CONFIG_LOG_MODE_IMMEDIATE"
+            ));
+        }
+    }
+
+    fn alloc(&mut self, address: u64, size: u64, builder: &mut Bounded) -> Result<(), Misfit> {
         if let Some(live) = self.live.get_mut(&address) {
             let event = Event::Realloc { id: live.id, new_size: size };
             live.before = Some(live.size);
@@ -170,12 +187,7 @@ impl Importer {
             return self.push(event, builder);
         }
         let id = builder.builder.allocations();
-        let event = Event::Alloc {
-            id,
-            size,
-            align_log2: Header::default().default_align_log2,
-            zeroed: false,
-        };
+        let event = Event::Alloc { id, size, align_log2: HEADER.default_align_log2, zeroed: false };
         self.push(event, builder)?;
         let live = Live { id, size, before: None };
         self.live.insert(address, live);
@@ -187,7 +199,7 @@ impl Importer {
         address: u64,
         size: Option<u64>,
         builder: &mut Bounded,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), Misfit> {
         let Some(live) = self.live.get_mut(&address) else {
             self.repairs.unknown_frees += 1;
             return Ok(());
@@ -204,7 +216,7 @@ impl Importer {
         self.push(event, builder)
     }
 
-    fn push(&self, event: Event, builder: &mut Bounded) -> Result<(), Fault> {
-        builder.push(Record { event, time: self.time, thread: 0, site: 0 })
+    fn push(&self, event: Event, builder: &mut Bounded) -> Result<(), Misfit> {
+        Ok(builder.push(Record { event, time: self.time, thread: 0, site: 0 })?)
     }
 }

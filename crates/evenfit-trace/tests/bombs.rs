@@ -6,16 +6,9 @@ mod common;
 
 use std::io::Read;
 
-use common::chunk;
+use common::{chunk, peak_mib};
 use evenfit_trace::format::{self, CHUNK_BYTES_MAX, Header, codec};
 use evenfit_trace::{Fault, Limits, Reader, Trace};
-
-/// The most memory this process ever had, in MiB.
-fn peak_mib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
-}
 
 /// `count` chunks of the longest length, each packed into a few hundred bytes.
 fn chunks(kind: u8, count: u16, raw: &[u8]) -> Vec<u8> {
@@ -60,9 +53,14 @@ fn no_file_takes_much_memory() {
         zstd::stream::encode_all(start.chain(std::io::repeat(b'x').take(1 << 30)), 3).unwrap();
     let error = Trace::read_with(endless.as_slice(), limits).unwrap_err();
     assert!(matches!(error.fault, Fault::Line(_)), "{error}");
+    // A log without a line end, and one without end.
+    let noise = zstd::stream::encode_all(std::io::repeat(b'x').take(1 << 30), 3).unwrap();
+    let error = Trace::read_with(noise.as_slice(), limits).unwrap_err();
+    assert!(matches!(error.fault, Fault::NotATrace), "{error}");
     let wide = [0x28, 0xb5, 0x2f, 0xfd, 0x00, 0xa8, 0x01, 0x00, 0x00];
     let error = Trace::read_with(wide.as_slice(), limits).unwrap_err();
     assert!(matches!(error.fault, Fault::Unpack(_)), "{error}");
 
-    assert!(peak_mib() < 150, "{} MiB", peak_mib());
+    let peak_mib = peak_mib().unwrap();
+    assert!(peak_mib < 150, "{peak_mib} MiB");
 }

@@ -260,13 +260,19 @@ fn a_clock_that_could_not_be_written_again_is_refused_with_its_line() {
     }
 
     for (text, words) in [
-        (heaptrack(last_ms + 1), "in line 5, at byte 27: clock: '218def416be'"),
+        (heaptrack(last_ms + 1), "in line 5, column 3, at byte 27: clock: '218def416be'"),
         (heaptrack(0xbbbb_bbbb_bbbb_bbba), "clock: 'bbbbbbbbbbbbbbba'"),
-        (zephyr("640511:56:49.213,694"), "in line 2, at byte 31: time: '640511:56:49.213,694'"),
+        (
+            zephyr("640511:56:49.213,694"),
+            "in line 2, column 2, at byte 31: time: '640511:56:49.213,694'",
+        ),
         (zephyr("99999999:00:00.000,000"), "time: '99999999:00:00.000,000'"),
         (zephyr("99999999999999999999999:00:00.000,000"), "is later than"),
         (zephyr("00:00:00.000,99999999999999999999999"), "is later than"),
-        (csv(NANOSECONDS_MAX + 1), "in line 4, at byte 35: time_ns: '2305843009213693952'"),
+        (
+            csv(NANOSECONDS_MAX + 1),
+            "in line 4, column 9, at byte 35: time_ns: '2305843009213693952'",
+        ),
         (csv(u64::MAX), "time_ns: '18446744073709551615'"),
     ] {
         let error = Trace::read(text.as_bytes()).expect_err(&text).to_string();

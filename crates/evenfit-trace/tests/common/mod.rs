@@ -92,3 +92,10 @@ pub fn number(value: u64) -> Vec<u8> {
 pub fn entry(kind: u8, operand: u64) -> Vec<u8> {
     number(operand << 3 | kind as u64)
 }
+
+/// The most memory this process ever had, in MiB; `None` where the system doesn't tell.
+pub fn peak_mib() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? / 1024)
+}
