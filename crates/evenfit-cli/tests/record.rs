@@ -217,7 +217,10 @@ fn what_a_killed_program_wrote_can_be_read() {
     let trace = Trace::open(&output).unwrap();
     // At most one chunk of 16 KiB is lost.
     assert!(trace.events().len() > 150_000, "{}", trace.events().len());
-    assert_eq!(evenfit(&["info", &output]).code, 0);
+    let info = evenfit(&["info", &output]);
+    assert!(info.code == 0 && info.stderr.contains("was killed"), "{}", info.stderr);
+    let size = evenfit(&["size", &output]);
+    assert!(size.code == 2 && size.stderr.contains("was killed"), "{}", size.stderr);
     // As the library leaves it, without the command that tidies it up.
     let raw = scratch.path("raw.evt");
     let status = Command::new(&program)

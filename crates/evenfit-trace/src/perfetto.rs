@@ -45,8 +45,12 @@ pub(crate) fn write(trace: &Trace, out: impl Write) -> io::Result<()> {
         size_min: trace.info().peak_live_bytes / 1000,
     };
     write!(events.out, r#"{{"displayTimeUnit":"ms","traceEvents":["#)?;
+    let name = match trace.incomplete().next() {
+        None => "allocations",
+        Some(_) => "allocations (INCOMPLETE RECORDING)",
+    };
     let process = json!({
-        "ph": "M", "pid": 1, "name": "process_name", "args": {"name": "allocations"},
+        "ph": "M", "pid": 1, "name": "process_name", "args": {"name": name},
     });
     serde_json::to_writer(&mut events.out, &process)?;
     for (index, record) in trace.records().enumerate() {

@@ -6,16 +6,17 @@ use std::path::{Path, PathBuf};
 
 use evenfit_trace::{Codec, Limits, Trace};
 
-use super::{STDIN, file_error, io_error, open_trace};
+use super::{STDIN, file_error, io_error, open_trace, warn_incomplete};
 use crate::output::{Answer, InputError};
 use crate::output_file;
 use crate::size::{both, counted};
 
 /// Write a recording (.evt, .csv, heaptrack's data, an ESP-IDF heap trace dump, a log of Zephyr's
-/// heap listeners) as .evt, .csv or Perfetto's .json.
+/// heap listeners; each also packed by gzip or zstd) as .evt, .csv or Perfetto's .json.
 ///
-/// The extension of OUTPUT chooses the format. The file appears whole or not at all. As .evt it can
-/// go to standard output too, named `-`.
+/// A recording that says that something is missing stays so, with a warning. The extension of OUTPUT
+/// chooses the format. The file appears whole or not at all. As .evt it can go to standard output
+/// too, named `-`.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -44,6 +45,7 @@ pub struct Args {
 impl Args {
     pub(super) fn run(self) -> Result<Answer, InputError> {
         let (trace, lost) = self.read()?;
+        warn_incomplete(&self.input, &trace);
         output_file::write_new(&self.output, self.force, |out| self.write(&trace, out))?;
         if output_file::is_stdout(&self.output) {
             return Ok(Answer::yes(""));
@@ -69,8 +71,10 @@ impl Args {
         } else {
             Trace::recover_file(&self.input)
         };
-        let (trace, fault) = recovered.map_err(|error| file_error("read", &self.input, &error))?;
+        let (mut trace, fault) =
+            recovered.map_err(|error| file_error("read", &self.input, &error))?;
         let lost = fault.map_or(String::new(), |fault| {
+            trace.add_incomplete(format!("the rest of the recording is lost: {fault}"));
             format!("the rest of {} is lost: {fault}\n", self.input.display())
         });
         Ok((trace, lost))

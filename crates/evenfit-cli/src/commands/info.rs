@@ -3,12 +3,13 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use evenfit_trace::{Histogram, Trace, TraceInfo};
+use anstyle::Style;
+use evenfit_trace::{Histogram, Trace, TraceInfo, format};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::open_trace;
-use crate::output::{Answer, FAINT, InputError, STRONG, Table, bar};
+use super::{missing, open_to_show};
+use crate::output::{Answer, BAD, FAINT, InputError, STRONG, Table, bar};
 use crate::size::{both, counted, grouped, human};
 
 /// Columns of the longest bar of a histogram.
@@ -27,7 +28,7 @@ pub struct Args {
 
 impl Args {
     pub(super) fn run(self) -> Result<Answer, InputError> {
-        let trace = open_trace(&self.trace)?;
+        let trace = open_to_show(&self.trace)?;
         let info = trace.info();
         if self.json {
             return Answer::json("info", &Info::of(&self.trace, &trace, &info), true);
@@ -46,7 +47,8 @@ fn text(path: &Path, trace: &Trace, info: &TraceInfo) -> String {
 fn table(trace: &Trace, info: &TraceInfo) -> Table {
     let mut table = Table::default();
     for (key, value) in trace.facts() {
-        table.row(key, value, "");
+        let style = if key == format::INCOMPLETE { BAD } else { Style::new() };
+        table.styled(style, key, value, "");
     }
     let kinds = [
         (info.allocations, "allocations"),
@@ -116,6 +118,7 @@ fn histogram(out: &mut String, title: &str, histogram: &Histogram, name: fn(u64)
 pub(super) struct Info<'a> {
     trace: String,
     facts: Vec<Fact<'a>>,
+    incomplete: Option<String>,
     operations: u64,
     allocations: u64,
     zeroed: u64,
@@ -173,6 +176,7 @@ impl<'a> Info<'a> {
         Self {
             trace: path.display().to_string(),
             facts: facts.map(|(key, value)| Fact { key, value }).collect(),
+            incomplete: missing(trace),
             operations: info.operations,
             allocations: info.allocations,
             zeroed: info.zeroed,

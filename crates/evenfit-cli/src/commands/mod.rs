@@ -1,13 +1,13 @@
 //! The command line and its subcommands, one a file.
 
 use std::fs;
-use std::io::{self, stdin};
+use std::io::{self, Write as _, stdin};
 use std::path::Path;
 
 use clap::{Parser, Subcommand};
 use evenfit_trace::{Fault, Trace, TraceError};
 
-use crate::output::{Answer, InputError, shell_word};
+use crate::output::{Answer, BAD, InputError, shell_word};
 
 mod bound;
 mod compare;
@@ -122,6 +122,51 @@ fn io_error(error: TraceError) -> io::Error {
         Fault::Io(cause) => cause,
         _ => io::Error::other(error),
     }
+}
+
+/// Reads a trace whole, to answer how much memory its program needs.
+///
+/// # Errors
+/// As [`open_trace`]; a recording that says that it is incomplete.
+fn open_complete(path: &Path) -> Result<Trace, InputError> {
+    let trace = open_trace(path)?;
+    let Some(why) = missing(&trace) else {
+        return Ok(trace);
+    };
+    let word = shell_word(&path.to_string_lossy());
+    Err(InputError(format!(
+        "{} is incomplete, so nothing tells how large a pool its program needs: {why}. Record it again; `evenfit info \
+         {word}` and `evenfit report {word} --pool SIZE -o OUT.html` show what is in it",
+        path.display()
+    )))
+}
+
+/// Reads a trace whole, to show it: with a warning where it is incomplete.
+///
+/// # Errors
+/// As [`open_trace`].
+fn open_to_show(path: &Path) -> Result<Trace, InputError> {
+    let trace = open_trace(path)?;
+    warn_incomplete(path, &trace);
+    Ok(trace)
+}
+
+/// Says on standard error that a recording is incomplete, if it is.
+fn warn_incomplete(path: &Path, trace: &Trace) {
+    if let Some(why) = missing(trace) {
+        let path = path.display();
+        let _ = writeln!(
+            anstream::stderr(),
+            "{BAD}warning:{BAD:#} {path} is incomplete: {why}. Its program may need more memory than is seen here"
+        );
+    }
+}
+
+/// What is missing from a recording, in one line.
+fn missing(trace: &Trace) -> Option<String> {
+    let why = trace.incomplete().collect::<Vec<_>>().join("; ");
+    let one_line = || why.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    trace.incomplete().next().map(|_| one_line())
 }
 
 /// An error about a file that could not be read or written.

@@ -169,10 +169,11 @@ fn rebuilt(
         builder.push(record).map_err(|fault| InputError(fault.to_string()))?;
     }
     builder.sites(trace.sites().iter().map(|site| symbols.named(site)));
+    trace.incomplete().for_each(|why| builder.incomplete(why));
     builder.fact("program", program);
     builder.fact("recorder", concat!("evenfit record ", env!("CARGO_PKG_VERSION")));
     if !complete {
-        builder.fact("ended", "killed: the last operations may be missing");
+        builder.incomplete("the program was killed, and its last operations may be missing");
     }
     Ok(builder.finish())
 }

@@ -11,7 +11,7 @@ use evenfit_trace::replay::Allocator;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::open_trace;
+use super::open_complete;
 use super::report::PoolSize;
 use crate::allocator::{Kind, Visit};
 use crate::drive::Program;
@@ -56,7 +56,7 @@ pub struct Args {
 
 impl Args {
     pub(super) fn run(self) -> Result<Answer, InputError> {
-        let trace = open_trace(&self.trace)?;
+        let trace = open_complete(&self.trace)?;
         let search = match self.pool {
             PoolSize::Bytes(_) => None,
             PoolSize::Min => Some(smallest_pool(&trace, self.allocator)?),

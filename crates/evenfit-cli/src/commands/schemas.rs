@@ -55,6 +55,10 @@ const MEANINGS: &[(&str, &str)] = &[
     ("growth_percent", "By how much the new smallest region is larger."),
     ("grown", "Reallocations to more bytes."),
     ("id", "Its number in the recording."),
+    (
+        "incomplete",
+        "What is missing from the recording, which may have needed more memory; null in a whole one.",
+    ),
     ("key", "What the fact is about."),
     ("kind", "`free`, `live` or `slab`."),
     ("largest_free_at_end_bytes", "The largest request that would have succeeded at the end."),

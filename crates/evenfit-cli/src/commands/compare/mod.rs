@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use self::simulate::{Outcome, Program, fits, watch};
-use super::open_trace;
+use super::open_complete;
 use super::report::write;
 use super::size::on_all_cores;
 use crate::drive;
@@ -86,7 +86,7 @@ struct Row {
 
 impl Args {
     pub(super) fn run(self) -> Result<Answer, InputError> {
-        let trace = open_trace(&self.trace)?;
+        let trace = open_complete(&self.trace)?;
         let cut = drive::Program::of(&trace).cut;
         let program = Program {
             events: trace.events(),

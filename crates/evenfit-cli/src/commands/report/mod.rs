@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use self::history::{Costs, History, Moment};
-use super::open_trace;
+use super::{missing, open_complete, open_to_show};
 use crate::allocator::{Kind, Visit};
 use crate::drive::Program;
 use crate::obstacles::{Group, Obstacles, group_name};
@@ -69,6 +69,14 @@ pub(super) enum PoolSize {
 }
 
 impl PoolSize {
+    /// Reads the trace that is to be shown in this pool.
+    pub(super) fn open(self, path: &Path) -> Result<Trace, InputError> {
+        match self {
+            Self::Bytes(_) => open_to_show(path),
+            Self::Min => open_complete(path),
+        }
+    }
+
     /// The size, searched for where it is to be the smallest.
     pub(super) fn bytes(self, trace: &Trace, kind: Kind) -> Result<usize, InputError> {
         match self {
@@ -108,7 +116,7 @@ impl Args {
                 "only one of the page, a picture and the JSON can go to standard output".into(),
             ));
         }
-        let trace = open_trace(&self.trace)?;
+        let trace = self.pool.open(&self.trace)?;
         let pool_bytes = self.pool.bytes(&trace, self.allocator)?;
         let progress = Progress::new("replaying", trace.events().len() as u64);
         let history = History::of(&trace, self.allocator, pool_bytes)?;
@@ -150,6 +158,9 @@ impl Args {
                 table.styled(BAD, "fits", "no", note);
             }
         }
+        if let Some(why) = &summary.incomplete {
+            table.styled(BAD, "incomplete", why, "");
+        }
         let blocks = format!("in {}", counted(summary.peak.live_blocks, "block"));
         table.row("peak live", both(summary.peak.live_bytes), blocks);
         table.row(
@@ -182,6 +193,7 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), InputError> {
 #[derive(Serialize, JsonSchema)]
 pub(super) struct Summary {
     trace: String,
+    incomplete: Option<String>,
     allocator: &'static str,
     /// The unit of offsets and lengths in the page, in bytes.
     unit_bytes: u64,
@@ -280,6 +292,7 @@ impl Summary {
         let live = history.peak.live_bytes;
         Ok(Self {
             trace: args.trace.display().to_string(),
+            incomplete: missing(trace),
             allocator: args.allocator.flag(),
             unit_bytes: page::UNIT_BYTES,
             steps: history.columns.iter().filter(|column| column.seen).count() as u64,

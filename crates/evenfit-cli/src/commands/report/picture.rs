@@ -89,7 +89,8 @@ impl Picture {
         Self {
             title: format!("{name} in a pool of {}", summary.pool_human),
             note: format!(
-                "{} operations, peak live {}{}",
+                "{}{} operations, peak live {}{}",
+                if summary.incomplete.is_some() { "INCOMPLETE RECORDING: " } else { "" },
                 grouped(summary.operations),
                 human(summary.peak.live_bytes),
                 if summary.fits {

@@ -18,7 +18,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use self::maxima::Maxima;
-use super::open_trace;
+use super::open_complete;
 use crate::allocator::Kind;
 use crate::drive::{Program, Tightest, drive};
 use crate::output::{Answer, InputError};
@@ -171,7 +171,7 @@ struct MaximaReport {
 
 /// Everything about one trace, on all cores.
 fn size(path: &Path, seeds: u64) -> Result<Sized, InputError> {
-    let trace = open_trace(path)?;
+    let trace = open_complete(path)?;
     let program = Program::of(&trace);
     let kinds: Vec<Kind> = Kind::value_variants()
         .iter()
@@ -423,7 +423,7 @@ struct Build {
 }
 
 fn build(path: &Path) -> Result<Build, InputError> {
-    let trace = open_trace(path)?;
+    let trace = open_complete(path)?;
     let program = Program::of(&trace);
     let progress = Progress::new("sizing", 10 * trace.events().len() as u64);
     let found = smallest(Kind::Heap, program, |_| progress.advance(trace.events().len() as u64))?;

@@ -5,7 +5,7 @@ use std::io::{IsTerminal as _, stdout};
 use std::path::PathBuf;
 
 use super::report::PoolSize;
-use super::{open_trace, report::history::History};
+use super::{missing, report::history::History};
 use crate::allocator::Kind;
 use crate::output::{Answer, InputError};
 
@@ -100,15 +100,18 @@ impl Args {
         if !(seconds > 0.0 && seconds <= 1e6) {
             return Err(InputError("--seconds is a number above 0".into()));
         }
-        let trace = open_trace(&path)?;
+        let pool = self.pool.unwrap_or(PoolSize::Min);
+        let trace = pool.open(&path)?;
         if trace.events().is_empty() {
             return Err(InputError(format!("{}: there is no operation to show", path.display())));
         }
         let kind = self.allocator.unwrap_or(Kind::Heap);
-        let pool = self.pool.unwrap_or(PoolSize::Min).bytes(&trace, kind)?;
+        let pool = pool.bytes(&trace, kind)?;
         let history = History::of(&trace, kind, pool)?;
+        let is_incomplete = missing(&trace).is_some();
+        let note = if is_incomplete { " (INCOMPLETE)" } else { "" };
         let mut player = recording::Player::new(
-            path.display().to_string(),
+            format!("{}{note}", path.display()),
             &trace,
             &history,
             pool as u64,

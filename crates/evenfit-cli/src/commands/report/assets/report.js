@@ -404,6 +404,10 @@
   function drawText() {
     $("title").textContent = data.trace.split("/").pop();
     $("subtitle").textContent = `${data.allocator} over ${human(data.region_bytes)}, ${grouped(data.operations)} operations`;
+    if (data.incomplete) {
+      $("incomplete").hidden = false;
+      $("incomplete").textContent = `The recording is incomplete: ${data.incomplete}. The program may need more memory than is seen here.`;
+    }
     $("verdict").textContent = data.fits ? "fits" : `fails at operation ${grouped(done + 1)}`;
     $("verdict").classList.toggle("no", !data.fits);
     const cards = [
