@@ -32,11 +32,14 @@ use std::collections::{HashMap, HashSet};
 
 use crate::builder::TraceBuilder;
 use crate::format::Header;
-use crate::lines::{self, Bounded, Misfit, wrong};
+use crate::lines::{self, Bounded, Misfit, Missing, wrong};
 use crate::{Event, Fault, Record, Site};
 
 pub(crate) const HEADER: Header = Header { tick_hz: 0, default_align_log2: 2, address_shift: 0 };
 
+/// Most records that are told from others, so that no file can take all memory: more than any of
+/// these devices has room for.
+const RECORDS_MAX: u64 = 4 << 20;
 const RECORD: &str = " bytes (@ ";
 const LEAKS: &str = "the heap trace was made in leaks mode, which forgets what is freed; start it with HEAP_TRACE_ALL";
 const OVERFLOWED: &str = "the heap trace's buffer overflowed, and its first records are lost; give \
@@ -159,7 +162,7 @@ pub(crate) struct Importer {
     /// By the innermost caller.
     sites: HashMap<u64, u32>,
     dump: Option<Dump>,
-    missing: Vec<String>,
+    missing: Missing,
 }
 
 impl lines::Importer for Importer {
@@ -174,7 +177,7 @@ impl lines::Importer for Importer {
         match parse(line) {
             Ok(Some(entry)) => {
                 if !in_records {
-                    self.lacks(NO_TITLE);
+                    self.missing.add(NO_TITLE);
                 }
                 return self.record(entry, builder);
             }
@@ -213,6 +216,10 @@ impl Importer {
         if known.is_none() {
             if let Some(live) = self.live.remove(&address) {
                 free(builder, live.id)?;
+            }
+            let most = builder.limits.events.min(RECORDS_MAX);
+            if self.seen.len() as u64 >= most {
+                return Err(Fault::Limit { what: "records of a heap trace", most }.at(size_text));
             }
             let next = self.sites.len() as u32 + 1;
             let site = match caller {
@@ -263,13 +270,13 @@ impl Importer {
             dump.total = dump.total.or_else(|| total(line));
         }
         if line.contains("uffer has overflowed") {
-            self.lacks(OVERFLOWED);
+            self.missing.add(OVERFLOWED);
         }
         if line.contains("New entries were traced while dumping") {
-            self.lacks(DUMPED_LATE);
+            self.missing.add(DUMPED_LATE);
         }
         if line.contains("heap trace linked list is corrupt") {
-            self.lacks(CORRUPT);
+            self.missing.add(CORRUPT);
         }
     }
 
@@ -280,31 +287,25 @@ impl Importer {
         };
         let (announced, found) = (dump.announced, dump.blocks.len() as u64);
         if dump.in_leaks_mode {
-            self.lacks(LEAKS);
+            self.missing.add(LEAKS);
         }
         if found != announced {
-            self.lacks(&format!(
+            self.missing.add(&format!(
                 "a heap trace announces {announced} records and {found} are in the log: lines are missing, or it was \
                  dumped for one kind of memory only"
             ));
         } else if dump.total.is_none() || !dump.has_mode {
-            self.lacks(NO_END);
+            self.missing.add(NO_END);
         }
         match dump.total {
-            Some(total) if total != announced && !dump.in_leaks_mode => self.lacks(&format!(
+            Some(total) if total != announced && !dump.in_leaks_mode => self.missing.add(&format!(
                 "the device traced {total} allocations and has records of {announced}; give \
                  heap_trace_init_standalone a longer buffer"
             )),
             _ => {}
         }
         if dump.repeated < dump.blocks_before {
-            self.lacks(SEVERAL);
-        }
-    }
-
-    fn lacks(&mut self, why: &str) {
-        if !self.missing.iter().any(|known| known == why) {
-            self.missing.push(why.to_owned());
+            self.missing.add(SEVERAL);
         }
     }
 
@@ -313,6 +314,6 @@ impl Importer {
         let sites =
             self.sites.iter().map(|(&address, &id)| Site { id, address, ..Site::default() });
         builder.sites(sites);
-        self.missing.into_iter().for_each(|why| builder.incomplete(why));
+        self.missing.tell(builder);
     }
 }

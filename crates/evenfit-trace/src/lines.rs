@@ -74,6 +74,25 @@ impl Bounded<'_> {
     }
 }
 
+/// Reasons that are kept, so that no file can take all memory.
+const REASONS_MAX: usize = 8;
+
+/// Why a recording is incomplete, each reason once.
+#[derive(Default)]
+pub(crate) struct Missing(Vec<String>);
+
+impl Missing {
+    pub(crate) fn add(&mut self, why: &str) {
+        if self.0.len() < REASONS_MAX && !self.0.iter().any(|known| known == why) {
+            self.0.push(why.to_owned());
+        }
+    }
+
+    pub(crate) fn tell(self, builder: &mut TraceBuilder) {
+        self.0.into_iter().for_each(|why| builder.incomplete(why));
+    }
+}
+
 /// Gives `importer` every line; the first fault with its place.
 pub(crate) fn import(
     lines: &mut Lines,

@@ -18,7 +18,7 @@ use std::collections::HashMap;
 
 use crate::builder::TraceBuilder;
 use crate::format::Header;
-use crate::lines::{self, Bounded, Misfit, NANOSECONDS_HZ, wrong};
+use crate::lines::{self, Bounded, Misfit, Missing, NANOSECONDS_HZ, wrong};
 use crate::places::Places;
 use crate::{Event, Fault, Record, Site};
 
@@ -136,7 +136,9 @@ pub(crate) struct Importer {
     /// Events of this run of the tool.
     events: u64,
     in_report: bool,
-    missing: Vec<String>,
+    /// The report is all there is of this run.
+    has_report_only: bool,
+    missing: Missing,
 }
 
 impl lines::Importer for Importer {
@@ -150,7 +152,7 @@ impl lines::Importer for Importer {
             return self.call(call, builder);
         }
         if line.contains("svOverflow") || line.contains("SYS_OVERFLOW") {
-            self.lacks(OVERFLOWED);
+            self.missing.add(OVERFLOWED);
         }
         self.in_report |= line.contains(REPORT);
         if self.in_report {
@@ -162,8 +164,8 @@ impl lines::Importer for Importer {
 
 impl Importer {
     fn call(&mut self, call: Call, builder: &mut Bounded) -> Result<(), Misfit> {
-        let is_leak = self.in_report && self.missing.iter().any(|why| why == REPORT_ONLY);
-        if self.in_report && !(is_leak && call.size.is_some()) {
+        let is_repeated = !self.has_report_only || call.size.is_none();
+        if self.in_report && is_repeated {
             return Ok(());
         }
         self.events += u64::from(!self.in_report);
@@ -206,9 +208,10 @@ impl Importer {
                 .parse()
                 .map_err(|_| wrong(count, format!("'{count}' is no number of events")))?;
             if events == 0 && count > 0 {
-                self.lacks(REPORT_ONLY);
+                self.has_report_only = true;
+                self.missing.add(REPORT_ONLY);
             } else if events != count {
-                self.lacks(&format!(
+                self.missing.add(&format!(
                     "{count} heap events were processed and {events} are in the text: lines are missing"
                 ));
             }
@@ -216,15 +219,9 @@ impl Importer {
         let is_end = line.contains("OK - Heap errors was not found")
             || line.contains(" leaked bytes in ") && line.starts_with("Found ");
         if is_end {
-            (self.in_report, self.events) = (false, 0);
+            (self.in_report, self.has_report_only, self.events) = (false, false, 0);
         }
         Ok(())
-    }
-
-    fn lacks(&mut self, why: &str) {
-        if !self.missing.iter().any(|known| known == why) {
-            self.missing.push(why.to_owned());
-        }
     }
 
     /// Adds what isn't an event, once the text has ended.
@@ -236,6 +233,6 @@ impl Importer {
                 None => Site { id, location: caller, ..Site::default() },
             }
         }));
-        self.missing.into_iter().for_each(|why| builder.incomplete(why));
+        self.missing.tell(builder);
     }
 }

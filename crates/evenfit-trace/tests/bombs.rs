@@ -57,6 +57,12 @@ fn no_file_takes_much_memory() {
     let noise = zstd::stream::encode_all(std::io::repeat(b'x').take(1 << 30), 3).unwrap();
     let error = Trace::read_with(noise.as_slice(), limits).unwrap_err();
     assert!(matches!(error.fault, Fault::NotATrace), "{error}");
+    // Headings without end, each of which lacks its records.
+    let mut headings = String::new();
+    (0..400_000).for_each(|i| headings.push_str(&format!("Heap Trace: {} records\n", i + 1)));
+    let trace = Trace::read_with(headings.as_bytes(), limits).unwrap();
+    assert!((1..=8).contains(&trace.incomplete().count()));
+    drop(headings);
     let wide = [0x28, 0xb5, 0x2f, 0xfd, 0x00, 0xa8, 0x01, 0x00, 0x00];
     let error = Trace::read_with(wide.as_slice(), limits).unwrap_err();
     assert!(matches!(error.fault, Fault::Unpack(_)), "{error}");
