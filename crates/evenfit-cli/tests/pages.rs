@@ -20,7 +20,10 @@ fn pages_in(folder: &str) -> Vec<PathBuf> {
 }
 
 fn all_pages() -> Vec<PathBuf> {
-    ["", "docs", "traces"].into_iter().flat_map(pages_in).collect()
+    let packages = ["evenfit", "evenfit-trace", "evenfit-bound", "evenfit-cli"];
+    let packages = packages.map(|package| format!("crates/{package}"));
+    let folders = ["", "docs", "traces"].into_iter().chain(packages.iter().map(String::as_str));
+    folders.flat_map(pages_in).collect()
 }
 
 /// The lines of a page outside of its code blocks.
@@ -93,6 +96,9 @@ fn fault(page: &Path, link: &str) -> Option<&'static str> {
     }
     if page.starts_with("docs") && !target.starts_with("docs") {
         return Some("leads out of the book");
+    }
+    if page.starts_with("crates") && !target.starts_with(page.parent().unwrap()) {
+        return Some("leads out of the package");
     }
     let is_known = fragment.is_empty()
         || headings(&read(&target)).into_iter().any(|heading| anchor(heading) == fragment);
@@ -256,6 +262,8 @@ fn these_tests_can_fail() {
     assert_eq!(fault(page, "none.md"), Some("no such file"));
     assert_eq!(fault(page, "../README.md"), Some("leads out of the book"));
     assert_eq!(fault(page, "../../README.md"), Some("leads out of the repository"));
+    let page = Path::new("crates/evenfit/README.md");
+    assert_eq!(fault(page, "../../README.md"), Some("leads out of the package"));
     let free = "crates/evenfit/src/slabs/free.rs";
     assert!(defines(free, "Slabs::free"));
     assert!(!defines(free, "Slabs::fre"));

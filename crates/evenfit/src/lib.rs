@@ -133,10 +133,11 @@ pub use tiers::{Auto, BlocksOnly, Tiers, WithSlabs};
 
 /// The code in the page on Rust is compiled and run with the other examples.
 #[cfg(doctest)]
-#[doc = include_str!("../../../docs/rust.md")]
+#[doc = include_str!("../pages/rust.md")]
 struct RustPage;
 
-/// So is that in the README.
+/// So is that in the repository's README, and in this package's own.
 #[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
-struct Readme;
+#[doc = include_str!("../pages/README.md")]
+#[doc = include_str!("../README.md")]
+struct Readmes;
