@@ -50,7 +50,7 @@ in_pool() {
     "$evenfit" run --pool "$size" --summary "$work/summary" -- "$@"
 }
 
-said() { # NAME: what the last summary says of peak and footprint
+said() { # NAME: what the last summary says of the process with the largest peak
     awk -v name="$1" '/^  (peak|footprint) / { line = line " " $1 " " $2 ","} END { print "     " name ":" line }' "$work/summary"
 }
 
@@ -189,7 +189,7 @@ CXX
     (cd "$work" && g++ "${flags[@]}" -c heavy.cpp -o heavy.o && cksum <heavy.o) >"$work/plain"
     (cd "$work" && in_pool 1GiB g++ "${flags[@]}" -c heavy.cpp -o heavy.o && cksum <heavy.o) >"$work/pooled"
     same "g++ on a template-heavy file, the same object"
-    grep 'largest peak' "$work/summary" | sed 's/^ */     cxx: /'
+    said cxx
 }
 
 # The compiler itself, without rustup's proxy. Debian's uses the system's malloc; the official one brings its own inside the
@@ -214,7 +214,7 @@ check_rust() {
     done
     grep -q 'notes' "$work/plain" || { fail "rust: $(head -3 "$work/plain")" && return; }
     same "rustc and its linker, the same executable"
-    sed -n 's/^ *it started */     rust: it started /p' "$work/summary"
+    said rust
 }
 
 # as_nobody COMMAND...: the command as a user without rights, as some programs ask for.

@@ -21,6 +21,8 @@ pub mod progress;
 pub mod region;
 pub mod replay;
 #[cfg(target_os = "linux")]
+mod session;
+#[cfg(target_os = "linux")]
 mod signals;
 pub mod size;
 pub mod smallest;

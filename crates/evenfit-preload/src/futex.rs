@@ -1,7 +1,7 @@
 //! The pool's lock: nothing but a look at a flag while the process has one thread, one atomic
 //! operation while nobody else wants it, a wait in the kernel otherwise.
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 unsafe extern "C" {
     /// glibc's own answer to "has this process ever more than one thread": non-zero while it has
@@ -13,16 +13,32 @@ const FREE: u32 = 0;
 const HELD: u32 = 1;
 const HELD_AND_WANTED: u32 = 2;
 
+/// How long a thread waits for the end of another's fork, before it goes on without the lock.
+const FORK_PATIENCE: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+
+/// How waiting for the lock ended.
+enum Waited {
+    Acquired,
+    /// This thread holds the lock already, across its fork.
+    IsForking,
+    /// Another thread forks, and it takes long.
+    Forked,
+}
+
+/// Whether the lock was taken, as it must be where there are other threads.
+#[must_use]
+pub struct MustRelease(bool);
+
 pub struct Futex {
     word: AtomicU32,
     /// The thread that holds the lock across its fork, or 0. Fork handlers of other libraries may
     /// still allocate then.
-    forking_thread: AtomicU32,
+    forking_thread: AtomicUsize,
 }
 
 impl Futex {
     pub const fn new() -> Self {
-        Self { word: AtomicU32::new(FREE), forking_thread: AtomicU32::new(0) }
+        Self { word: AtomicU32::new(FREE), forking_thread: AtomicUsize::new(0) }
     }
 
     /// Runs `f` with the lock held. `f` must not start a thread, nor use the lock.
@@ -31,8 +47,7 @@ impl Futex {
         if is_single_threaded() {
             return f();
         }
-        if !self.try_acquire() && !self.wait() {
-            // This thread holds it already, across its fork.
+        if !self.try_acquire() && matches!(self.wait(None), Waited::IsForking) {
             return f();
         }
         let answer = f();
@@ -40,39 +55,68 @@ impl Futex {
         answer
     }
 
-    /// As `hold`, but goes on without the lock if it isn't free soon: a process that ends inside a
-    /// signal handler may have interrupted its own allocation, and must still end. `f` must only
-    /// read, and must work on a heap in any state.
-    pub fn hold_or_not<R>(&self, f: impl FnOnce() -> R) -> R {
-        for _ in 0..1_000 {
+    /// Takes the lock, but doesn't wait for the end of a fork: `None` if one goes on for long. To be
+    /// given to [`release_if`](Self::release_if).
+    #[inline(always)]
+    pub fn acquire_unless_forking(&self) -> Option<MustRelease> {
+        if is_single_threaded() {
+            return Some(MustRelease(false));
+        }
+        if self.try_acquire() {
+            return Some(MustRelease(true));
+        }
+        match self.wait(Some(&FORK_PATIENCE)) {
+            Waited::Acquired => Some(MustRelease(true)),
+            Waited::IsForking => Some(MustRelease(false)),
+            Waited::Forked => None,
+        }
+    }
+
+    #[inline(always)]
+    pub fn release_if(&self, must: MustRelease) {
+        if must.0 {
+            self.release();
+        }
+    }
+
+    /// As `hold`, but gives up if the lock isn't free soon: a process that ends inside a signal
+    /// handler may have interrupted its own allocation, and must still end. `f` must only read, and
+    /// must work on a heap in any state.
+    pub fn hold_if_free<R>(&self, f: impl FnOnce() -> R) -> Option<R> {
+        for _ in 0..100_000 {
             if self.try_acquire() {
                 let answer = f();
                 self.release();
-                return answer;
+                return Some(answer);
             }
-            // SAFETY: takes nothing, and only lets others run.
-            unsafe { libc::sched_yield() };
+            core::hint::spin_loop();
         }
-        f()
+        None
+    }
+
+    /// Whether some thread holds the lock across its fork.
+    pub fn is_forking(&self) -> bool {
+        self.forking_thread.load(Ordering::SeqCst) != 0
     }
 
     /// Takes the lock before a fork, so that the child's copy of the heap is whole.
     pub fn hold_across_fork(&self) {
         if !self.try_acquire() {
-            self.wait();
+            self.wait(None);
         }
-        self.forking_thread.store(thread_id(), Ordering::Relaxed);
+        self.forking_thread.store(this_thread(), Ordering::SeqCst);
     }
 
-    /// Unlocks it after the fork, in the parent.
-    pub fn release_after_fork(&self) {
-        self.forking_thread.store(0, Ordering::Relaxed);
+    /// Unlocks it after the fork, in the parent, after a last look with the lock held.
+    pub fn release_after_fork(&self, f: impl FnOnce()) {
+        self.forking_thread.store(0, Ordering::SeqCst);
+        f();
         self.release();
     }
 
     /// Unlocks it in the child of a fork, which has no other thread; the waiters are in the parent.
     pub fn reset_in_child(&self) {
-        self.forking_thread.store(0, Ordering::Relaxed);
+        self.forking_thread.store(0, Ordering::SeqCst);
         self.word.store(FREE, Ordering::Release);
     }
 
@@ -88,36 +132,42 @@ impl Futex {
         }
     }
 
-    /// Waits for the lock; false if this thread holds it across its fork.
+    /// Waits for the lock; with `patience`, no longer than that while another thread forks.
     #[cold]
     #[inline(never)]
-    fn wait(&self) -> bool {
-        if self.forking_thread.load(Ordering::Relaxed) == thread_id() {
-            return false;
+    fn wait(&self, patience: Option<&libc::timespec>) -> Waited {
+        if self.is_forking() && self.forking_thread.load(Ordering::Relaxed) == this_thread() {
+            return Waited::IsForking;
         }
         // The holder is inside one bounded operation: it is most often gone before the kernel could
         // be asked.
         for _ in 0..100 {
             if self.word.load(Ordering::Relaxed) == FREE && self.try_acquire() {
-                return true;
+                return Waited::Acquired;
             }
             core::hint::spin_loop();
         }
+        let mut was_forking = false;
         while self.word.swap(HELD_AND_WANTED, Ordering::Acquire) != FREE {
-            self.futex(libc::FUTEX_WAIT, HELD_AND_WANTED);
+            if was_forking && self.is_forking() {
+                return Waited::Forked;
+            }
+            was_forking = self.is_forking();
+            self.futex(libc::FUTEX_WAIT, HELD_AND_WANTED, patience);
         }
-        true
+        Waited::Acquired
     }
 
     #[cold]
     #[inline(never)]
     fn wake(&self) {
-        self.futex(libc::FUTEX_WAKE, 1);
+        self.futex(libc::FUTEX_WAKE, 1, None);
     }
 
     /// One futex call that leaves `errno` alone: `free` must not change it.
-    fn futex(&self, operation: libc::c_int, value: u32) {
-        // SAFETY: the word is live; WAIT and WAKE read no further argument than a null timeout.
+    fn futex(&self, operation: libc::c_int, value: u32, timeout: Option<&libc::timespec>) {
+        let timeout = timeout.map_or(core::ptr::null(), |timeout| &raw const *timeout);
+        // SAFETY: the word is live; WAIT and WAKE read no further argument than the timeout.
         unsafe {
             let errno = libc::__errno_location();
             let before = *errno;
@@ -126,7 +176,7 @@ impl Futex {
                 self.word.as_ptr(),
                 operation | libc::FUTEX_PRIVATE_FLAG,
                 value,
-                core::ptr::null::<libc::timespec>(),
+                timeout,
             );
             *errno = before;
         }
@@ -139,7 +189,39 @@ fn is_single_threaded() -> bool {
     unsafe { core::ptr::read_volatile(&raw const __libc_single_threaded) != 0 }
 }
 
-fn thread_id() -> u32 {
-    // SAFETY: takes nothing and can't fail.
-    unsafe { libc::syscall(libc::SYS_gettid) as u32 }
+/// Names a thread while it lives.
+#[inline(always)]
+pub fn this_thread() -> usize {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let pointer: usize;
+        // SAFETY: the thread pointer's own first word, as the ABI has it: reads memory that every
+        // thread has.
+        unsafe {
+            core::arch::asm!(
+                "mov {}, fs:[0]",
+                out(reg) pointer,
+                options(nostack, preserves_flags, readonly, pure)
+            )
+        };
+        pointer
+    }
+    #[cfg(target_arch = "aarch64")]
+    {
+        let pointer: usize;
+        // SAFETY: reads a register.
+        unsafe {
+            core::arch::asm!(
+                "mrs {}, tpidr_el0",
+                out(reg) pointer,
+                options(nostack, preserves_flags, nomem, pure)
+            )
+        };
+        pointer
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    {
+        // SAFETY: takes nothing and can't fail.
+        unsafe { libc::pthread_self() as usize }
+    }
 }

@@ -8,7 +8,8 @@
 //! | `EVENFIT_RECORD` | the file to record into; unset or empty: a pool serves the program |
 //! | `EVENFIT_POOL` | the pool's size: `4096`, `64k`, `512MiB`, `1GiB`; 512 MiB where unset; at most 32 GiB |
 //! | `EVENFIT_LOCK_MEMORY` | `1`: the whole pool is brought into memory at once and stays there (`mlock`) |
-//! | `EVENFIT_SUMMARY` | unset: a summary on file descriptor 2 at the end; `none`; or a file to which one line of JSON is added |
+//! | `EVENFIT_SUMMARY` | unset: a summary on standard error at the end; `none`: no summary |
+//! | `EVENFIT_SESSION` | memory to share with the command, which then writes the summary |
 //! | `EVENFIT_TOP` | `1`: any process of the same user may look at the pool, even where the kernel allows only ancestors to |
 //! | `EVENFIT_MISUSE` | `abort` (default): name a refused pointer and abort; `ignore`: count it and go on |
 //!
@@ -34,6 +35,7 @@ mod out;
 mod process;
 mod record;
 mod serve;
+mod session;
 mod settings;
 
 #[cfg(panic = "abort")]
@@ -41,7 +43,7 @@ evenfit_trace::without_std! {
     /// A panic would be a fault of this library: it says where, and the program ends.
     #[panic_handler]
     fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
-        out::line!("evenfit: {info}\n").write_to(2);
+        out::line!("evenfit: {info}\n").write_to_stderr();
         // SAFETY: ends the process.
         unsafe { libc::abort() }
     }

@@ -2,6 +2,7 @@
 
 use core::sync::atomic::{AtomicU8, Ordering};
 
+use crate::out::STDERR;
 use crate::process;
 use crate::serve::memory::MEMORY;
 
@@ -33,6 +34,7 @@ pub fn mode() -> Mode {
 #[cold]
 #[inline(never)]
 fn choose() -> Mode {
+    STDERR.remember();
     let mode = MEMORY.begin();
     MODE.store(mode as u8, Ordering::Release);
     // May allocate, so it comes last.

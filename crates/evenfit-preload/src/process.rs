@@ -4,11 +4,13 @@ use core::ffi::c_int;
 use core::sync::atomic::{AtomicI32, Ordering};
 
 use crate::mode::{Mode, mode};
-use crate::record::session;
+use crate::record::session as recording;
 use crate::serve::memory::MEMORY;
 use crate::serve::summary;
+use crate::session;
+use crate::settings::{Summary, program_name};
 
-/// The process whose memory this is. A child of `vfork` runs in its parent's, and must not report
+/// The process whose memory this is, for the summary that no command asks for. A child of `vfork` runs in its parent's, and must not report
 /// for it.
 static PROCESS: AtomicI32 = AtomicI32::new(0);
 
@@ -37,30 +39,40 @@ pub fn process_id() -> i32 {
 
 extern "C" fn before_fork() {
     match mode() {
-        Mode::Serve => MEMORY.lock.hold_across_fork(),
-        Mode::Record => session::hold_across_fork(),
+        Mode::Serve => MEMORY.before_fork(),
+        Mode::Record => recording::hold_across_fork(),
     }
 }
 
 extern "C" fn after_fork() {
     match mode() {
-        Mode::Serve => MEMORY.lock.release_after_fork(),
-        Mode::Record => session::release_after_fork(),
+        Mode::Serve => MEMORY.after_fork(),
+        Mode::Record => recording::release_after_fork(),
     }
 }
 
 extern "C" fn in_child() {
+    session::claim_in_child();
+    name();
     match mode() {
-        Mode::Serve => MEMORY.lock.reset_in_child(),
-        Mode::Record => session::restart_in_child(),
+        Mode::Serve => MEMORY.in_child(),
+        Mode::Record => recording::restart_in_child(),
     }
-    PROCESS.store(process_id(), Ordering::Relaxed);
+    if !session::is_watched() {
+        PROCESS.store(process_id(), Ordering::Relaxed);
+    }
     open();
+}
+
+/// Tells the command which program this is.
+fn name() {
+    session::slot().set_name(program_name().to_bytes());
 }
 
 /// Runs among the first constructors: a program that never allocates has a pool and a summary too.
 extern "C" fn at_begin() {
     mode();
+    name();
 }
 
 #[used]
@@ -71,8 +83,13 @@ static AT_BEGIN: extern "C" fn() = at_begin;
 /// served, and not recorded.
 extern "C" fn at_end() {
     match mode() {
-        Mode::Serve => report(),
-        Mode::Record => session::end(),
+        Mode::Serve => {
+            MEMORY.look_at_exit();
+            if !session::is_watched() {
+                report();
+            }
+        }
+        Mode::Record => recording::end(),
     }
 }
 
@@ -82,6 +99,9 @@ static AT_END: extern "C" fn() = at_end;
 
 /// Reports once a process, from the process whose memory it is.
 fn report() {
+    if matches!(MEMORY.settings().summary, Summary::Nowhere) {
+        return;
+    }
     let id = process_id();
     let owner = PROCESS.compare_exchange(id, -id, Ordering::Relaxed, Ordering::Relaxed);
     if owner.is_ok() {

@@ -2,5 +2,6 @@
 
 pub mod family;
 pub mod memory;
+mod reserve;
 pub mod statistics;
 pub mod summary;

@@ -19,8 +19,6 @@ pub enum Summary {
     /// To file descriptor 2, for people.
     Stderr,
     Nowhere,
-    /// One line of JSON is added to this file. The name lies in the environment or in `Text`.
-    File,
 }
 
 pub struct Settings {
@@ -31,13 +29,16 @@ pub struct Settings {
     pub ignore_misuse: bool,
     /// Whether any process of the same user may look at the pool.
     pub is_open: bool,
+    /// Where the summary goes that no command asks for.
     pub summary: Summary,
-    /// The file of `Summary::File`, null-terminated.
-    pub file: [u8; MAX_PATH],
+    /// The file to share with the command, null-terminated; empty if there is no command.
+    pub session: [u8; SESSION_NAME_BYTES],
 }
 
-/// The longest file name that Linux takes, with its end.
-pub const MAX_PATH: usize = 4096;
+/// `/proc/4194304/fd/1000000`, with its end.
+const SESSION_NAME_BYTES: usize = 32;
+/// The longest entry of the environment that is looked at.
+const ENTRY_BYTES_MAX: usize = 4096;
 
 impl Settings {
     pub const DEFAULT: Self = Self {
@@ -47,7 +48,7 @@ impl Settings {
         ignore_misuse: false,
         is_open: false,
         summary: Summary::Stderr,
-        file: [0; MAX_PATH],
+        session: [0; SESSION_NAME_BYTES],
     };
 
     /// Reads the environment. An invalid value ends the program with a message that names it.
@@ -73,18 +74,20 @@ impl Settings {
     /// Reads `/proc/self/environ` in pieces. A variable of ours that is longer than the
     /// buffer has no valid value.
     fn read_from_proc(&mut self) {
-        let mut buffer = [0_u8; MAX_PATH + 64];
+        let mut buffer = [0_u8; ENTRY_BYTES_MAX];
         let mut filled = 0;
+        // System calls as such: a library that wraps the functions may allocate, or not be ready.
+        let name = c"/proc/self/environ".as_ptr();
+        let flags = libc::O_RDONLY | libc::O_CLOEXEC;
         // SAFETY: the name is a C string.
-        let fd =
-            unsafe { libc::open(c"/proc/self/environ".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) };
+        let fd = unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, name, flags) };
         if fd < 0 {
             return;
         }
         loop {
             let room = &mut buffer[filled..];
             // SAFETY: the room is so long.
-            let read = unsafe { libc::read(fd, room.as_mut_ptr().cast(), room.len()) };
+            let read = unsafe { libc::syscall(libc::SYS_read, fd, room.as_mut_ptr(), room.len()) };
             if read <= 0 {
                 break;
             }
@@ -103,7 +106,7 @@ impl Settings {
             filled -= start;
         }
         // SAFETY: opened above.
-        unsafe { libc::close(fd) };
+        unsafe { libc::syscall(libc::SYS_close, fd) };
     }
 
     /// Takes one entry of the environment.
@@ -131,26 +134,23 @@ impl Settings {
                 _ => refuse_to_start!("EVENFIT_MISUSE={}: say abort or ignore", Shown(value)),
             },
             b"TOP" => self.is_open = is_yes("EVENFIT_TOP", value),
-            b"SUMMARY" => self.take_summary(value),
+            b"SUMMARY" => match value {
+                b"" | b"stderr" => self.summary = Summary::Stderr,
+                b"none" => self.summary = Summary::Nowhere,
+                _ => refuse_to_start!(
+                    "EVENFIT_SUMMARY={}: say stderr or none; `evenfit run --summary FILE` writes one to a file",
+                    Shown(value)
+                ),
+            },
+            b"SESSION" if value.len() < SESSION_NAME_BYTES => {
+                self.session[..value.len()].copy_from_slice(value);
+            }
             _ => {}
         }
     }
 
-    fn take_summary(&mut self, value: &[u8]) {
-        match value {
-            b"" | b"stderr" => self.summary = Summary::Stderr,
-            b"none" => self.summary = Summary::Nowhere,
-            path if path.len() < MAX_PATH => {
-                self.summary = Summary::File;
-                self.file = [0; MAX_PATH];
-                self.file[..path.len()].copy_from_slice(path);
-            }
-            _ => refuse_to_start!("EVENFIT_SUMMARY: the name of the file is too long"),
-        }
-    }
-
-    pub fn file(&self) -> &CStr {
-        CStr::from_bytes_until_nul(&self.file).unwrap_or_default()
+    pub fn session(&self) -> &CStr {
+        CStr::from_bytes_until_nul(&self.session).unwrap_or_default()
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
-use serde_json::Value;
+use evenfit_trace::session::{Host, PAGE_BYTES, RUN_SLOTS, Report, VARIABLE};
 
 fn scratch(name: &str) -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
@@ -39,20 +39,26 @@ fn library() -> &'static Path {
     })
 }
 
+/// A test program, compiled.
+fn compiled(name: &str) -> PathBuf {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs");
+    let program = scratch(name);
+    let mut compile = Command::new("cc");
+    compile.args(["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-pthread", "-fno-builtin"]);
+    compile.arg(sources.join(format!("{name}.c"))).arg("-o").arg(&program);
+    succeeds(compile.arg("-ldl"));
+    program
+}
+
 /// The test program and its plugin, compiled once.
 fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
-        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs");
-        let program = scratch("family");
+        let plugin = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs/plugin.c");
         let mut compile = Command::new("cc");
-        compile.args(["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-pthread"]);
-        compile.arg(sources.join("family.c")).arg("-o").arg(&program);
-        succeeds(compile.arg("-ldl"));
-        let mut compile = Command::new("cc");
-        compile.args(["-shared", "-fPIC", "-O1"]).arg(sources.join("plugin.c"));
+        compile.args(["-shared", "-fPIC", "-O1"]).arg(plugin);
         succeeds(compile.arg("-o").arg(scratch("plugin.so")));
-        program
+        compiled("family")
     })
 }
 
@@ -67,16 +73,16 @@ fn preloaded(program: impl AsRef<Path>) -> Command {
     command
 }
 
-/// Runs one part of the test program and returns its output and the reports of all its processes.
-fn reports_of(part: &str, pool: &str) -> (Output, Vec<Value>) {
-    let file = scratch(&format!("report-{part}"));
-    let _ = std::fs::remove_file(&file);
-    let mut command = preloaded(program());
-    command.arg(part).env("EVENFIT_POOL", pool).env("EVENFIT_SUMMARY", &file);
-    let output = command.output().expect("it runs");
-    let text = std::fs::read_to_string(&file).unwrap_or_default();
-    let lines = text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON"));
-    (output, lines.collect())
+/// Runs a program and returns its output and the reports of all its processes.
+fn watched(command: &mut Command) -> (Output, Vec<Report>) {
+    let host = Host::create(RUN_SLOTS, PAGE_BYTES).expect("memory to share");
+    let output = command.env(VARIABLE, host.name()).output().expect("it runs");
+    (output, host.finish().0)
+}
+
+/// As `watched`, for one part of the test program.
+fn reports_of(part: &str, pool: &str) -> (Output, Vec<Report>) {
+    watched(preloaded(program()).arg(part).env("EVENFIT_POOL", pool))
 }
 
 #[test]
@@ -135,14 +141,13 @@ fn a_full_pool_gives_null_and_the_summary_says_so() {
         .expect("it says how many");
     assert!((380..420).contains(&blocks), "{blocks} blocks of 10,000 bytes in 4 MiB");
     let [report] = &reports[..] else { panic!("one process: {reports:?}") };
-    assert_eq!(report["program"], "family");
-    assert_eq!(report["failed_requests"], 1);
-    assert_eq!(report["smallest_failure_bytes"], 10_000);
-    let peak = report["peak_used_bytes"].as_u64().expect("a number");
-    let pool = report["pool_bytes"].as_u64().expect("a number");
-    assert!(peak > blocks * 10_000 && peak <= pool);
-    assert!(report["footprint_bytes"].as_u64() <= Some(4 << 20));
-    assert!(report["largest_free_bytes"].as_u64() > Some(blocks * 9_000));
+    assert_eq!((report.program.as_str(), report.at_exit), ("family", true));
+    let pool = report.pool;
+    assert_eq!((pool.failed_requests, pool.smallest_failure_bytes), (1, 10_000));
+    let peak = pool.peak_used_bytes;
+    assert!(peak > blocks * 10_000 && peak <= pool.pool_bytes);
+    assert!(pool.touched_bytes >= peak && pool.pool_bytes + pool.metadata_bytes <= 4 << 20);
+    assert!(pool.largest_free_bytes > blocks * 9_000);
 }
 
 #[test]
@@ -163,7 +168,7 @@ fn every_way_to_end_is_reported_once() {
     let (output, reports) = reports_of("_exit", "64MiB");
     assert_eq!(output.status.code(), Some(5));
     assert_eq!(reports.len(), 1);
-    assert!(reports[0]["used_bytes"].as_u64() >= Some(123_456));
+    assert!(reports[0].pool.used_bytes >= 123_456);
     // A child of vfork runs in its parent's memory, and must not report for it.
     let (_, reports) = reports_of("vfork", "64MiB");
     assert_eq!(reports.len(), 1);
@@ -212,6 +217,26 @@ fn the_summary_for_people_goes_to_standard_error() {
     );
 }
 
+/// Without a command the summary goes to standard error, and to nothing that came in its place.
+#[test]
+fn the_summary_goes_nowhere_once_standard_error_is_another_file() {
+    let hosts = compiled("hosts");
+    let file = scratch("data");
+    let alone = |arguments: &[&str]| {
+        let mut command = preloaded(&hosts);
+        command.args(arguments).arg(&file).env_remove("EVENFIT_SUMMARY").output().expect("it runs")
+    };
+    assert!(alone(&["stderr"]).status.success());
+    assert_eq!(std::fs::read(&file).expect("written"), b"DATA");
+    // Nor does what is said of a double free.
+    let mut command = preloaded(&hosts);
+    let output = command.arg("stderr").arg(&file).arg("twice").output().expect("it runs");
+    assert_eq!(output.status.code(), None, "it aborts");
+    assert_eq!(std::fs::read(&file).expect("written"), b"DATA");
+    // Where nobody reads it, the program doesn't end by SIGPIPE.
+    assert!(alone(&["pipe"]).status.success());
+}
+
 #[test]
 fn wishes_that_make_no_sense_end_the_program_with_their_name() {
     for (name, value, part) in [
@@ -222,6 +247,7 @@ fn wishes_that_make_no_sense_end_the_program_with_their_name() {
         ("EVENFIT_POOL", "8000000000GiB", "is no size"),
         ("EVENFIT_POOL", "100000GiB", "EVENFIT_POOL: a region of"),
         ("EVENFIT_LOCK_MEMORY", "maybe", "EVENFIT_LOCK_MEMORY=maybe"),
+        ("EVENFIT_SUMMARY", "/tmp/x", "EVENFIT_SUMMARY=/tmp/x: say stderr or none"),
         ("EVENFIT_MISUSE", "shrug", "EVENFIT_MISUSE=shrug: say abort or ignore"),
     ] {
         let output = preloaded(program()).env(name, value).output().expect("it runs");

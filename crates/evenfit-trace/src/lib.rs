@@ -11,6 +11,8 @@
 //!   (`default-features = false`).
 //! - `live` (with that feature, on 64-bit Linux) lets `evenfit top` see the pool of a running
 //!   process.
+//! - `session` (with the same feature) is the memory that `evenfit run` and `evenfit record` share
+//!   with the programs they watch.
 //! - `replay`, behind the feature of that name, runs a trace in an allocator.
 //! - [`mod@format`] holds the format's constants, without `std`; `docs/trace-format.md` describes
 //!   it to the byte.
@@ -45,6 +47,10 @@ pub mod format;
 #[cfg(all(feature = "live", target_os = "linux", target_pointer_width = "64"))]
 pub mod live;
 pub mod recorder;
+// Memory that two processes share is reached by address.
+#[cfg(all(feature = "live", target_os = "linux"))]
+#[allow(unsafe_code)]
+pub mod session;
 // Calls allocators, of which to free and to reallocate are unsafe.
 #[cfg(feature = "replay")]
 #[allow(unsafe_code)]

@@ -6,10 +6,12 @@ use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 
+use evenfit_trace::session::{Report, VARIABLE, footprint_bytes};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::output::{Answer, BAD, InputError, STRONG, Table};
+use crate::session::Session;
 use crate::signals;
 use crate::size::{self, both, counted, grouped};
 
@@ -65,19 +67,19 @@ impl Args {
             )));
         }
         let library = library()?;
-        let reports = ReportFile::create()?;
+        let session = Session::create()?;
         let mut summary = self.open_summary()?;
-        let child = self.start(&library, &reports.path)?;
+        let child = self.start(&library, session.name())?;
         let process_id = child.id();
+        let session = session.watch();
         let status = wait(child)?;
-        let summary_of_all = Summary::new(process_id, reports.read()?, status);
+        let summary_of_all = Summary::new(process_id, session.end(), status);
         let text = if self.json {
             let Answer { text, .. } = Answer::json("run", &summary_of_all, true)?;
             text
         } else {
             summary_of_all.text(self.pool)
         };
-        drop(reports);
         summary
             .write_all(text.as_bytes())
             .map_err(|error| InputError(format!("can't write the summary: {error}")))?;
@@ -96,7 +98,7 @@ impl Args {
         }
     }
 
-    fn start(&self, library: &Path, reports: &Path) -> Result<Child, InputError> {
+    fn start(&self, library: &Path, session: &str) -> Result<Child, InputError> {
         let [program, arguments @ ..] = &self.command[..] else {
             return Err(InputError("no program to run".into()));
         };
@@ -111,11 +113,12 @@ impl Args {
             .arg0(program)
             .env("LD_PRELOAD", preload)
             .env_remove("EVENFIT_RECORD")
+            .env_remove("EVENFIT_SUMMARY")
             .env("EVENFIT_POOL", self.pool.to_string())
             .env("EVENFIT_LOCK_MEMORY", if self.lock_memory { "1" } else { "0" })
             .env("EVENFIT_MISUSE", if self.ignore_misuse { "ignore" } else { "abort" })
             .env("EVENFIT_TOP", if self.top { "1" } else { "0" })
-            .env("EVENFIT_SUMMARY", reports);
+            .env(VARIABLE, session);
         signals::start(&mut command).map_err(|error| {
             InputError(format!("can't run {}: {error}", Path::new(program).display()))
         })
@@ -181,46 +184,9 @@ fn has_separator(path: &OsStr) -> bool {
     path.as_encoded_bytes().iter().any(|byte| b" :\t\n".contains(byte))
 }
 
-/// The file that the processes add their reports to; removed at the end.
-struct ReportFile {
-    path: PathBuf,
-}
-
-impl ReportFile {
-    fn create() -> Result<Self, InputError> {
-        let directory = std::env::temp_dir();
-        let mut last = None;
-        for attempt in 0..100 {
-            let name = format!("evenfit-run-{}-{attempt}", std::process::id());
-            let path = directory.join(name);
-            match std::fs::File::create_new(&path) {
-                Ok(_) => return Ok(Self { path }),
-                Err(error) => last = Some(error),
-            }
-        }
-        let why = last.map_or_else(String::new, |error| format!(": {error}"));
-        Err(InputError(format!("can't create a file in {}{why}", directory.display())))
-    }
-
-    /// The reports in the order in which the processes ended. A line that a killed process left
-    /// unfinished is no report.
-    fn read(&self) -> Result<Vec<Report>, InputError> {
-        let text = std::fs::read_to_string(&self.path)
-            .map_err(|error| InputError(format!("can't read the reports: {error}")))?;
-        let reports = text.lines().map(serde_json::from_str);
-        Ok(reports.filter_map(Result::ok).collect())
-    }
-}
-
-impl Drop for ReportFile {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
-    }
-}
-
-/// What one process said at its end.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
-struct Report {
+/// What one process left. An image that `exec` replaced counts as one of its own.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+struct Process {
     program: String,
     process_id: u32,
     pool_bytes: u64,
@@ -233,75 +199,161 @@ struct Report {
     failed_requests: u64,
     smallest_failure_bytes: Option<u64>,
     refused_frees: u64,
+    /// How it ended. After its exit everything is exact. Else the footprint, what was used and the
+    /// largest free may be up to 256 operations old.
+    ended: Ended,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Ended {
+    /// By its exit.
+    Exit,
+    /// Another program took its place.
+    Exec,
+    /// By a signal, or in another way without exit.
+    Killed,
+}
+
+impl Process {
+    fn new(report: Report) -> Self {
+        let pool = report.pool;
+        Self {
+            program: report.program,
+            process_id: report.process_id,
+            pool_bytes: pool.pool_bytes,
+            metadata_bytes: pool.metadata_bytes,
+            peak_used_bytes: pool.peak_used_bytes,
+            used_bytes: pool.used_bytes,
+            live_blocks: pool.live_blocks,
+            footprint_bytes: footprint_bytes(
+                pool.pool_bytes,
+                pool.metadata_bytes,
+                pool.touched_bytes,
+            ),
+            largest_free_bytes: pool.largest_free_bytes,
+            failed_requests: pool.failed_requests,
+            smallest_failure_bytes: (pool.failed_requests > 0)
+                .then_some(pool.smallest_failure_bytes),
+            refused_frees: pool.refused_frees,
+            ended: match (report.replaced, report.at_exit) {
+                (true, _) => Ended::Exec,
+                (_, true) => Ended::Exit,
+                (_, false) => Ended::Killed,
+            },
+        }
+    }
 }
 
 /// The JSON answer. All sizes in bytes.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct Summary {
     exit_code: i32,
-    /// The process that was started; absent if it ended without a report.
-    process: Option<Report>,
-    /// Those that it started in turn, in the order in which they ended.
-    children: Vec<Report>,
+    /// The process that was started, as the last program that it ran; absent if that never loaded
+    /// the library.
+    process: Option<Process>,
+    /// Those that it started in turn, and the programs that ran before in a process of theirs, in
+    /// the order in which they began.
+    children: Vec<Process>,
+    /// How many processes could not be watched, as too many ran at once.
+    missed: u32,
 }
 
+/// How many processes have a line of their own in the text.
+const LINES_MAX: usize = 20;
+
 impl Summary {
-    fn new(process_id: u32, mut reports: Vec<Report>, status: ExitStatus) -> Self {
-        let own = reports.iter().rposition(|report| report.process_id == process_id);
+    fn new(process_id: u32, (reports, missed): (Vec<Report>, u32), status: ExitStatus) -> Self {
+        let has_pool = |report: &Report| report.pool.pool_bytes > 0;
+        let reports = reports.into_iter().filter(has_pool);
+        let mut children: Vec<_> = reports.map(Process::new).collect();
+        let own = children.iter().rposition(|process| process.process_id == process_id);
         Self {
             exit_code: exit_code(status),
-            process: own.map(|index| reports.remove(index)),
-            children: reports,
+            process: own.map(|index| children.remove(index)),
+            children,
+            missed,
         }
     }
 
+    /// Of all processes, that with the largest peak, and the others after it.
     fn text(&self, region_bytes: usize) -> String {
-        let Some(report) = &self.process else {
+        let mut all: Vec<_> = self.process.iter().chain(&self.children).collect();
+        // The one that was started goes first where peaks are the same.
+        all.sort_by_key(|process| std::cmp::Reverse(process.peak_used_bytes));
+        let [largest, others @ ..] = &all[..] else {
             return self.text_without_report();
         };
         let mut table = Table::default();
         let pool = format!("of a pool of {}", both(region_bytes as u64));
-        table.styled(STRONG, "peak", both(report.peak_used_bytes), pool);
+        table.styled(STRONG, "peak", both(largest.peak_used_bytes), pool);
         table.row(
             "footprint",
-            both(report.footprint_bytes),
+            both(largest.footprint_bytes),
             "the pool that was ever touched, and its map",
         );
-        table.row("largest free", both(report.largest_free_bytes), "at the end");
+        let end = match largest.ended {
+            Ended::Exit => "at the end",
+            Ended::Exec => "before another program took its place",
+            Ended::Killed => "before it was killed, up to 256 operations ago",
+        };
+        table.row("largest free", both(largest.largest_free_bytes), end);
         table.row(
             "never freed",
-            both(report.used_bytes),
-            format!("in {}", counted(report.live_blocks, "block")),
+            both(largest.used_bytes),
+            format!("in {}", counted(largest.live_blocks, "block")),
         );
-        failures(&mut table, report);
-        if let Some(largest) = self.children.iter().max_by_key(|child| child.peak_used_bytes) {
-            let count = counted(self.children.len() as u64, "more process")
-                .replace("processs", "processes");
-            let note =
-                format!("the largest peak: {}, {}", largest.program, both(largest.peak_used_bytes));
-            table.row("it started", count, note);
+        failures(&mut table, largest);
+        for process in others.iter().filter(|process| process.failed_requests > 0) {
+            failures(&mut table, process);
         }
-        for child in self.children.iter().filter(|child| child.failed_requests > 0) {
-            failures(&mut table, child);
+        if self.missed > 0 {
+            let missed =
+                counted(self.missed.into(), "more process").replace("processs", "processes");
+            table.row("not watched", missed, "as too many ran at once");
         }
-        format!("{STRONG}{}{STRONG:#}, process {}\n{table}", report.program, report.process_id)
+        let mut text =
+            format!("{STRONG}{}{STRONG:#}, process {}", largest.program, largest.process_id);
+        if !others.is_empty() {
+            text += &format!(": the largest peak of {} processes", all.len());
+        }
+        text += &format!("\n{table}");
+        if !others.is_empty() {
+            let mut table = Table::default();
+            for process in others.iter().take(LINES_MAX) {
+                let peak = format!("peak {}", both(process.peak_used_bytes));
+                let ended = match process.ended {
+                    Ended::Exit => "",
+                    Ended::Exec => "another program took its place",
+                    Ended::Killed => "killed",
+                };
+                table.row(
+                    &format!("{}, process {}", process.program, process.process_id),
+                    peak,
+                    ended,
+                );
+            }
+            if others.len() > LINES_MAX {
+                let count = counted((others.len() - LINES_MAX) as u64, "more process");
+                table.row("and", count.replace("processs", "processes"), "with lower peaks");
+            }
+            text += &table.to_string();
+        }
+        text
     }
 
     fn text_without_report(&self) -> String {
         let how = if self.exit_code > 128 {
-            "it was killed"
+            "it was killed before it loaded the library, or it is statically linked or set-user-id"
         } else {
-            "it is statically linked, set-user-id, or ended in a way that no library sees"
+            "it is statically linked or set-user-id"
         };
-        let started = counted(self.children.len() as u64, "report");
-        format!(
-            "evenfit: the program left no report: {how} ({started} from processes it started)\n"
-        )
+        format!("evenfit: the program left no report: {how}\n")
     }
 }
 
 /// The rows on what a process was refused.
-fn failures(table: &mut Table, report: &Report) {
+fn failures(table: &mut Table, report: &Process) {
     match report.smallest_failure_bytes {
         None => table.row("failed requests", "0", ""),
         Some(bytes) => {

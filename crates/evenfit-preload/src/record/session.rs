@@ -9,7 +9,7 @@ use evenfit_trace::recorder::Recorder;
 
 use super::file::{self, File};
 use super::table::Table;
-use crate::futex::Futex;
+use crate::futex::{Futex, this_thread};
 
 /// The most bytes that are lost when a program is killed.
 const CHUNK_BYTES: usize = 16 << 10;
@@ -237,43 +237,6 @@ fn microseconds() -> u64 {
     now.tv_sec as u64 * TICK_HZ + now.tv_nsec as u64 / 1000
 }
 
-/// Names a thread while it lives.
-#[inline(always)]
-fn this_thread() -> usize {
-    #[cfg(target_arch = "x86_64")]
-    {
-        let pointer: usize;
-        // SAFETY: the thread pointer's own first word, as the ABI has it: reads memory that every
-        // thread has.
-        unsafe {
-            core::arch::asm!(
-                "mov {}, fs:[0]",
-                out(reg) pointer,
-                options(nostack, preserves_flags, readonly, pure)
-            )
-        };
-        pointer
-    }
-    #[cfg(target_arch = "aarch64")]
-    {
-        let pointer: usize;
-        // SAFETY: reads a register.
-        unsafe {
-            core::arch::asm!(
-                "mrs {}, tpidr_el0",
-                out(reg) pointer,
-                options(nostack, preserves_flags, nomem, pure)
-            )
-        };
-        pointer
-    }
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    {
-        // SAFETY: takes nothing and can't fail.
-        unsafe { libc::pthread_self() as usize }
-    }
-}
-
 /// Before a fork: no thread is recording an event, and the first file is this process's, not
 /// the child's.
 pub(crate) fn hold_across_fork() {
@@ -287,7 +250,7 @@ pub(crate) fn hold_across_fork() {
 
 /// After a fork, in the parent.
 pub(crate) fn release_after_fork() {
-    GLOBAL.lock.release_after_fork();
+    GLOBAL.lock.release_after_fork(|| {});
 }
 
 /// After a fork, in the child: a recording of its own.

@@ -4,7 +4,9 @@ use core::alloc::Layout;
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use evenfit_trace::session::Slot;
 
 use evenfit::{
     Aligned, AllocError, Auto, BlockState, Builder, FreeError, Geometry, ReallocError, Resized,
@@ -14,7 +16,10 @@ use evenfit::{
 use crate::futex::Futex;
 use crate::mode::Mode;
 use crate::out::{line, refuse_to_start};
+use crate::session;
 use crate::settings::Settings;
+
+use super::reserve::Reserve;
 
 /// Every block is aligned for any C type.
 type Heap = evenfit::Heap<'static, Auto, Aligned>;
@@ -23,12 +28,26 @@ pub struct Memory {
     pub lock: Futex,
     heap: UnsafeCell<MaybeUninit<Heap>>,
     settings: UnsafeCell<Settings>,
-    /// The smallest request that failed, in bytes; 0 while none has.
-    smallest_failure_bytes: AtomicUsize,
+    reserve: Reserve,
+    /// The counters that this process's slot had at the last look, for the quick comparison.
+    seen: UnsafeCell<Seen>,
 }
 
+/// What is compared after each operation, so that the slot has each new peak at once.
+struct Seen {
+    /// Where the heap counts the granules in used blocks at their peak.
+    peak: *const usize,
+    peak_seen: usize,
+    operations_until_look: u32,
+    /// Begins with 1 and doubles, so that a short program is seen well too.
+    interval: u32,
+}
+
+/// All that the slot has but the peak is this many operations old at most.
+const OPERATIONS_PER_LOOK: u32 = 256;
+
 // SAFETY: `settings` and `heap` are written once, before the mode is stored, while the program has
-// one thread; after that the heap is touched only with the lock held.
+// one thread; after that the heap and what was seen of it are touched only with the lock held.
 unsafe impl Sync for Memory {}
 
 /// The counters of the pool, and the number of its free blocks.
@@ -41,7 +60,13 @@ pub static MEMORY: Memory = Memory {
     lock: Futex::new(),
     heap: UnsafeCell::new(MaybeUninit::uninit()),
     settings: UnsafeCell::new(Settings::DEFAULT),
-    smallest_failure_bytes: AtomicUsize::new(0),
+    reserve: Reserve::new(),
+    seen: UnsafeCell::new(Seen {
+        peak: core::ptr::null(),
+        peak_seen: 0,
+        interval: 1,
+        operations_until_look: 1,
+    }),
 };
 
 impl Memory {
@@ -53,10 +78,56 @@ impl Memory {
     /// Runs `f` on the heap with the lock held.
     #[inline(always)]
     fn with_heap<R>(&self, f: impl FnOnce(&mut Heap) -> R) -> R {
-        self.lock.hold(|| {
-            // SAFETY: built, as the mode is to serve, and the lock is held.
-            f(unsafe { (*self.heap.get()).assume_init_mut() })
-        })
+        // SAFETY: the lock is held.
+        self.lock.hold(|| f(unsafe { self.heap() }))
+    }
+
+    /// As `with_heap`, for what changes the heap; `None` if a fork holds it for long.
+    #[inline(always)]
+    fn change_heap<R>(&self, may_grow: bool, f: impl FnOnce(&mut Heap) -> R) -> Option<R> {
+        let must_release = self.lock.acquire_unless_forking()?;
+        // SAFETY: the lock is held.
+        let heap = unsafe { self.heap() };
+        let answer = f(heap);
+        // SAFETY: the lock is held.
+        unsafe { self.watch(may_grow) };
+        self.lock.release_if(must_release);
+        Some(answer)
+    }
+
+    /// # Safety
+    /// The mode is to serve, and the lock is held as long as the heap is used.
+    #[inline(always)]
+    #[allow(clippy::mut_from_ref, reason = "the lock is held")]
+    unsafe fn heap(&self) -> &mut Heap {
+        // SAFETY: built, as the mode is to serve.
+        unsafe { (*self.heap.get()).assume_init_mut() }
+    }
+
+    /// Tells the slot what has changed.
+    ///
+    /// # Safety
+    /// The lock is held.
+    #[inline(always)]
+    unsafe fn watch(&self, may_grow: bool) {
+        // SAFETY: as promised by the caller.
+        let seen = unsafe { &mut *self.seen.get() };
+        if may_grow {
+            // SAFETY: the heap's own word, and nobody changes it now.
+            let peak = unsafe { seen.peak.read() };
+            if peak != seen.peak_seen {
+                seen.peak_seen = peak;
+                // SAFETY: the lock is held.
+                at_peak(unsafe { self.heap() }, peak * Aligned::GRANULE_BYTES);
+            }
+        }
+        seen.operations_until_look -= 1;
+        if seen.operations_until_look == 0 {
+            seen.interval = (2 * seen.interval).min(OPERATIONS_PER_LOOK);
+            seen.operations_until_look = seen.interval;
+            // SAFETY: the lock is held.
+            look(unsafe { self.heap() });
+        }
     }
 
     /// Reads the settings, and builds the heap where it is to serve. To be called once, while the
@@ -65,12 +136,19 @@ impl Memory {
         // SAFETY: one thread, and no mode is stored: nobody else looks.
         let settings = unsafe { &mut *self.settings.get() };
         settings.read();
+        if settings.session[0] != 0 {
+            session::join(settings.session());
+        }
         if settings.records {
             return Mode::Record;
         }
         let heap = map_pool(settings);
         // SAFETY: as above.
         let heap = unsafe { (*self.heap.get()).write(heap) };
+        self.reserve.map();
+        look(heap);
+        // SAFETY: as above.
+        unsafe { (*self.seen.get()).peak = peak_counter(heap) };
         // It stays where it is.
         #[cfg(target_pointer_width = "64")]
         evenfit_trace::live::publish(heap);
@@ -80,9 +158,10 @@ impl Memory {
     /// A block of `bytes` bytes, aligned for any C type.
     #[inline(always)]
     pub fn allocate(&self, bytes: usize) -> Result<NonNull<u8>, AllocError> {
-        match self.with_heap(|heap| heap.malloc(bytes)) {
-            Ok(block) => Ok(block.cast()),
-            Err(error) => Err(self.failed(bytes, error)),
+        match self.change_heap(true, |heap| heap.malloc(bytes)) {
+            Some(Ok(block)) => Ok(block.cast()),
+            Some(Err(error)) => Err(self.failed(bytes, error)),
+            None => self.allocate_in_fork(Aligned::ALIGN_BYTES, bytes),
         }
     }
 
@@ -98,9 +177,10 @@ impl Memory {
         }
         let layout =
             Layout::from_size_align(bytes, align_bytes).map_err(|_| AllocError::TooLarge)?;
-        match self.with_heap(|heap| heap.allocate(layout)) {
-            Ok(block) => Ok(block.cast()),
-            Err(error) => Err(self.failed(bytes, error)),
+        match self.change_heap(true, |heap| heap.allocate(layout)) {
+            Some(Ok(block)) => Ok(block.cast()),
+            Some(Err(error)) => Err(self.failed(bytes, error)),
+            None => self.allocate_in_fork(align_bytes, bytes),
         }
     }
 
@@ -108,12 +188,17 @@ impl Memory {
     /// and stays untouched.
     #[inline(always)]
     pub fn allocate_zeroed(&self, bytes: usize) -> Result<NonNull<u8>, AllocError> {
-        let allocated = self.with_heap(|heap| {
+        let allocated = self.change_heap(true, |heap| {
             let fresh = heap.never_used().cast::<u8>();
             heap.malloc(bytes).map(|block| (block.cast::<u8>(), fresh))
         });
-        let (block, fresh) = allocated.map_err(|error| self.failed(bytes, error))?;
-        let used_bytes = fresh.addr().get().saturating_sub(block.addr().get());
+        let (block, used_bytes) = match allocated {
+            Some(Ok((block, fresh))) => {
+                (block, fresh.addr().get().saturating_sub(block.addr().get()))
+            }
+            Some(Err(error)) => return Err(self.failed(bytes, error)),
+            None => (self.allocate_in_fork(Aligned::ALIGN_BYTES, bytes)?, bytes),
+        };
         // SAFETY: the block is new and has at least `bytes` bytes.
         unsafe { block.write_bytes(0, used_bytes.min(bytes)) };
         Ok(block)
@@ -129,8 +214,16 @@ impl Memory {
         ptr: NonNull<u8>,
         bytes: usize,
     ) -> Result<NonNull<u8>, AllocError> {
+        if self.reserve.contains(ptr) {
+            // SAFETY: the caller's block, which is the reserve's.
+            return unsafe { self.move_to_new(ptr, self.reserve.size(ptr), bytes) };
+        }
         // SAFETY: the caller's promise is the one asked for.
-        let resized = self.with_heap(|heap| unsafe { heap.realloc_uncopied(ptr, bytes) });
+        let resized = self.change_heap(true, |heap| unsafe { heap.realloc_uncopied(ptr, bytes) });
+        let Some(resized) = resized else {
+            // SAFETY: the caller's live block.
+            return unsafe { self.move_to_new(ptr, self.usable_size(ptr), bytes) };
+        };
         match resized {
             Ok(Resized::Done(block)) => Ok(block.cast()),
             Ok(Resized::Elsewhere { block, old_bytes }) => {
@@ -152,18 +245,125 @@ impl Memory {
         }
     }
 
+    /// Moves a block with `old_bytes` bytes to a new one of `bytes`.
+    ///
+    /// # Safety
+    /// As for [`reallocate`](Self::reallocate).
+    #[cold]
+    unsafe fn move_to_new(
+        &self,
+        ptr: NonNull<u8>,
+        old_bytes: usize,
+        bytes: usize,
+    ) -> Result<NonNull<u8>, AllocError> {
+        let block = self.allocate_aligned(Aligned::ALIGN_BYTES, bytes)?;
+        // SAFETY: both are live and have so many bytes; the old one is not used from here on.
+        unsafe {
+            block.copy_from_nonoverlapping(ptr, old_bytes.min(bytes));
+            self.free(ptr);
+        }
+        Ok(block)
+    }
+
     /// # Safety
     /// A live block at `ptr` is not used after the call.
     #[inline(always)]
     pub unsafe fn free(&self, ptr: NonNull<u8>) {
         // SAFETY: the caller's promise is the one asked for.
-        if let Err(error) = self.with_heap(|heap| unsafe { heap.try_free(ptr) }) {
+        match self.change_heap(false, |heap| unsafe { heap.try_free(ptr) }) {
+            Some(Ok(())) => {}
+            Some(Err(error)) => self.not_freed(ptr, error),
+            None => self.free_in_fork(ptr),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn not_freed(&self, ptr: NonNull<u8>, error: FreeError) {
+        if self.reserve.contains(ptr) {
+            self.reserve.free();
+        } else {
             self.refused("free", ptr, error);
         }
     }
 
+    /// Allocates while a fork holds the pool.
+    #[cold]
+    #[inline(never)]
+    fn allocate_in_fork(
+        &self,
+        align_bytes: usize,
+        bytes: usize,
+    ) -> Result<NonNull<u8>, AllocError> {
+        if let Some(block) = self.reserve.allocate(align_bytes, bytes) {
+            return Ok(block);
+        }
+        let layout =
+            Layout::from_size_align(bytes, align_bytes).map_err(|_| AllocError::TooLarge)?;
+        let block = self.with_heap(|heap| heap.allocate(layout));
+        block.map(NonNull::cast).map_err(|error| self.failed(bytes, error))
+    }
+
+    /// Frees while a fork holds the pool.
+    #[cold]
+    #[inline(never)]
+    fn free_in_fork(&self, ptr: NonNull<u8>) {
+        if self.reserve.contains(ptr) {
+            self.reserve.free();
+        } else if !self.reserve.free_later(ptr) {
+            // SAFETY: the caller gives the block up.
+            if let Err(error) = self.with_heap(|heap| unsafe { heap.try_free(ptr) }) {
+                self.refused("free", ptr, error);
+            }
+        } else if !self.lock.is_forking() {
+            // The fork is over, and may not have seen the note.
+            self.lock.hold(|| self.free_noted());
+        }
+    }
+
+    /// Frees what was to be freed after a fork. The lock is held.
+    fn free_noted(&self) {
+        self.reserve.take_freed(|block| {
+            // SAFETY: the lock is held, and whoever noted the block has given it up.
+            if let Err(error) = unsafe { self.heap().try_free(block) } {
+                self.refused("free", block, error);
+            }
+        });
+    }
+
+    /// Locks the pool before a fork, so that the child's copy is whole.
+    pub fn before_fork(&self) {
+        self.lock.hold_across_fork();
+    }
+
+    /// Unlocks it in the parent.
+    pub fn after_fork(&self) {
+        self.lock.release_after_fork(|| self.free_noted());
+    }
+
+    /// Unlocks it in the child, whose slot is another.
+    pub fn in_child(&self) {
+        self.lock.reset_in_child();
+        self.lock.hold(|| {
+            self.free_noted();
+            // SAFETY: the lock is held.
+            look(unsafe { self.heap() });
+        });
+    }
+
     pub fn usable_size(&self, ptr: NonNull<u8>) -> usize {
-        match self.with_heap(|heap| heap.usable_size(ptr)) {
+        if self.reserve.contains(ptr) {
+            // SAFETY: the caller's block.
+            return unsafe { self.reserve.size(ptr) };
+        }
+        let must_release = self.lock.acquire_unless_forking();
+        // SAFETY: the lock is held, or a fork holds it and changes nothing. If that ends now, others
+        // may change the heap, but not the marks of this block, which is live.
+        let size = unsafe { (*self.heap.get()).assume_init_ref() }.usable_size(ptr);
+        if let Some(must_release) = must_release {
+            self.lock.release_if(must_release);
+        }
+        match size {
             Ok(bytes) => bytes,
             Err(error) => {
                 self.refused("malloc_usable_size", ptr, error);
@@ -172,17 +372,16 @@ impl Memory {
         }
     }
 
-    /// The counters; how many bytes of the pool were ever used; the largest request that would
-    /// succeed. For the end of a process that has a pool: it never waits long.
-    pub fn state(&self) -> (Stats, usize, usize) {
-        self.lock.hold_or_not(|| {
-            // SAFETY: built before; where the lock can't be had, its holder is this very thread or
-            // about to be ended, and the heap is only read, by functions that bear any state.
-            let heap = unsafe { (*self.heap.get()).assume_init_ref() };
-            let stats = heap.stats();
-            let used_once_bytes = stats.pool_bytes - heap.never_used().len();
-            (stats, used_once_bytes, heap.largest_free())
-        })
+    /// Tells the slot how the pool is at the process's exit.
+    pub fn look_at_exit(&self) {
+        let is_seen = self.lock.hold_if_free(|| {
+            // SAFETY: the lock is held, or its holder is interrupted by the signal handler that
+            // ends the process; the heap is only read, by functions that bear any state.
+            look(unsafe { (*self.heap.get()).assume_init_ref() });
+        });
+        if is_seen.is_some() {
+            session::slot().flags.fetch_or(Slot::AT_EXIT, Ordering::Release);
+        }
     }
 
     /// What the program may ask about its heap. Walks over all blocks, as glibc does, with the lock
@@ -195,21 +394,15 @@ impl Memory {
         })
     }
 
-    /// The smallest request that failed, in bytes, if one has.
-    pub fn smallest_failure_bytes(&self) -> Option<usize> {
-        match self.smallest_failure_bytes.load(Ordering::Relaxed) {
-            0 => None,
-            bytes => Some(bytes),
-        }
-    }
-
     #[cold]
     #[inline(never)]
     fn failed(&self, bytes: usize, error: AllocError) -> AllocError {
-        let smallest = self.smallest_failure_bytes.load(Ordering::Relaxed);
-        if smallest == 0 || bytes < smallest {
-            self.smallest_failure_bytes.store(bytes, Ordering::Relaxed);
+        let counters = &session::slot().pool;
+        let smallest = counters.smallest_failure_bytes.load(Ordering::Relaxed);
+        if smallest == 0 || (bytes as u64) < smallest {
+            counters.smallest_failure_bytes.store(bytes as u64, Ordering::Relaxed);
         }
+        counters.failed_requests.fetch_add(1, Ordering::Relaxed);
         error
     }
 
@@ -218,13 +411,46 @@ impl Memory {
     #[cold]
     #[inline(never)]
     fn refused(&self, function: &str, ptr: NonNull<u8>, error: FreeError) {
+        session::slot().pool.refused_frees.fetch_add(1, Ordering::Relaxed);
         if self.settings().ignore_misuse {
             return;
         }
-        line!("evenfit: {function}({ptr:p}): {error}\n").write_to(2);
+        line!("evenfit: {function}({ptr:p}): {error}\n").write_to_stderr();
         // SAFETY: ends the process.
         unsafe { libc::abort() }
     }
+}
+
+/// Where a heap that stays where it is counts the granules in used blocks at their peak.
+fn peak_counter(heap: &Heap) -> *const usize {
+    let [.., used_peak, _, _] = heap.metadata_addresses().counters;
+    core::ptr::with_exposed_provenance(used_peak as usize)
+}
+
+/// Tells the slot of a new peak.
+#[cold]
+#[inline(never)]
+fn at_peak(heap: &Heap, peak_bytes: usize) {
+    let counters = &session::slot().pool;
+    let touched_bytes = heap.never_used().addr().get() - heap.pool_start().addr();
+    counters.peak_used_bytes.store(peak_bytes as u64, Ordering::Relaxed);
+    counters.touched_bytes.store(touched_bytes as u64, Ordering::Relaxed);
+}
+
+/// Tells the slot how the pool is now.
+#[cold]
+#[inline(never)]
+fn look(heap: &Heap) {
+    let (stats, counters) = (heap.stats(), &session::slot().pool);
+    let touched_bytes = heap.never_used().addr().get() - heap.pool_start().addr();
+    let put = |counter: &AtomicU64, value: usize| counter.store(value as u64, Ordering::Relaxed);
+    put(&counters.pool_bytes, stats.pool_bytes);
+    put(&counters.metadata_bytes, stats.metadata_bytes);
+    put(&counters.peak_used_bytes, stats.peak_used_bytes);
+    put(&counters.touched_bytes, touched_bytes);
+    put(&counters.used_bytes, stats.used_bytes);
+    put(&counters.live_blocks, stats.live_blocks);
+    put(&counters.largest_free_bytes, heap.largest_free());
 }
 
 /// Memory for the pool, from the kernel: reserved now, brought in page by page as it is used.

@@ -57,7 +57,7 @@ pub fn malloc_stats() {
         usage.stats.used_bytes,
         0,
     )
-    .write_to(2);
+    .write();
 }
 
 /// Writes the same to a stream as XML, in the elements of glibc's answer.
