@@ -53,6 +53,7 @@ fn refused(file: &str, page: &str, why: &str) {
 fn nothing_says_how_large_a_pool_must_be_for_an_incomplete_recording() {
     let scratch = Scratch::new("incomplete-refused");
     let (log, page) = (scratch.path("dump.log"), scratch.path("page.html"));
+    let again = scratch.path("again.evt");
     for (text, why) in [(dump("Leaks", ""), "leaks mode"), (dump("All", OVERFLOWED), "overflowed")]
     {
         std::fs::write(&log, text).unwrap();
@@ -60,11 +61,10 @@ fn nothing_says_how_large_a_pool_must_be_for_an_incomplete_recording() {
         // Converted, it is as incomplete as before.
         for name in ["as.evt", "as.csv"] {
             let converted = scratch.path(name);
-            let run = evenfit(&["convert", &log, &converted]);
+            let run = evenfit(&["convert", &log, &converted, "--force"]);
             assert!(run.code == 0 && run.stderr.contains(why), "{}", run.stderr);
             refused(&converted, &page, why);
-            let again = scratch.path("again.evt");
-            assert_eq!(evenfit(&["convert", &converted, &again]).code, 0);
+            assert_eq!(evenfit(&["convert", &converted, &again, "--force"]).code, 0);
             refused(&again, &page, why);
         }
     }
@@ -123,7 +123,8 @@ fn what_was_kept_of_a_recording_that_was_cut_off_stays_incomplete() {
     assert!(!Trace::open(&kept).unwrap().events().is_empty());
     refused(&kept, &scratch.path("page.html"), "the rest of the recording is lost");
     // What was whole is not made incomplete.
-    let run = evenfit(&["convert", "--partial", "traces/csound.evt", &kept]);
+    let same = scratch.path("same.evt");
+    let run = evenfit(&["convert", "--partial", "traces/csound.evt", &same]);
     assert!(run.code == 0 && run.stderr.is_empty(), "{}", run.stderr);
-    assert_eq!(Trace::open(&kept).unwrap().incomplete().count(), 0);
+    assert_eq!(Trace::open(&same).unwrap().incomplete().count(), 0);
 }
