@@ -22,7 +22,7 @@ out=${CARGO_TARGET_DIR:-target}/coverage
 rm -rf "$out/profiles" && mkdir -p "$out/profiles"
 export CARGO_TARGET_DIR=$out RUSTFLAGS=-Cinstrument-coverage LLVM_PROFILE_FILE="$PWD/$out/profiles/%m-%p.profraw"
 case $out in /*) LLVM_PROFILE_FILE="$out/profiles/%m-%p.profraw" ;; esac
-features=lock_api,critical-section,pi-futex,fork,allocator-api2
+features=lock_api,critical-section,pi-futex,fork,allocator-api2,allocator-api2-03,allocator-api2-04
 # Of the tests of evenfit all but those that build other programs; of the evidence those that are quick.
 own=$(cd crates/evenfit/tests && ls ./*.rs | sed 's|./\(.*\)\.rs|\1|' | grep -vE '^(no_panic|nightly)$' | sed 's/^/--test /')
 : >"$out/ran"

@@ -91,8 +91,9 @@
 //! - `move-down`, on by default: as last resort a reallocation moves a block over the free one
 //!   before it.
 //! - `lock_api`, `critical-section`, `pi-futex`: more locks.
-//! - `allocator-api2`, `nightly`: that crate's or the nightly compiler's `Allocator`, for
-//!   references to shared heaps and budgets.
+//! - `allocator-api2`, `allocator-api2-03`, `allocator-api2-04`, `nightly`: `Allocator` of that
+//!   crate's versions 0.2, 0.3 and 0.4, or the nightly compiler's, for references to shared heaps
+//!   and budgets.
 //! - `asan`, `valgrind`: the tool learns which bytes of a pool are live. Slices returned are then
 //!   just as long as the request.
 #![no_std]

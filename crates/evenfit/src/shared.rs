@@ -3,7 +3,12 @@
 //! Each call takes the lock once, for one bounded operation of the heap. Zeroing, the copy of a
 //! reallocation that moves, and the hooks run outside the lock.
 
-#[cfg(any(feature = "allocator-api2", feature = "nightly"))]
+#[cfg(any(
+    feature = "allocator-api2",
+    feature = "allocator-api2-03",
+    feature = "allocator-api2-04",
+    feature = "nightly"
+))]
 mod allocator_api;
 mod budget;
 #[cfg(all(feature = "fork", unix))]

@@ -1,4 +1,4 @@
-//! Standard and foreign collections inside a pool, through both `Allocator` traits.
+//! Collections inside a pool, through the `Allocator` traits of the `allocator-api2` crate.
 
 #![cfg(feature = "allocator-api2")]
 
@@ -47,3 +47,38 @@ fn a_collection_stays_within_its_budget() {
     drop(names);
     assert_eq!(budget.stats().used_bytes, 0);
 }
+
+/// A test that calls the trait of another version of the crate.
+macro_rules! test_of_version {
+    ($feature:literal, $version:ident, $name:ident) => {
+        #[cfg(feature = $feature)]
+        #[test]
+        fn $name() {
+            use core::alloc::Layout;
+            use $version::alloc::Allocator;
+
+            fn fill_and_free(heap: impl Allocator) {
+                let (short, long) = (Layout::new::<[u8; 100]>(), Layout::new::<[u8; 3_000]>());
+                let block = heap.allocate(short).expect("room").cast::<u8>();
+                // SAFETY: `block` has 100 bytes.
+                unsafe { block.write_bytes(7, 100) };
+                // SAFETY: allocated above with this layout; the old pointer isn't used again.
+                let block = unsafe { heap.grow(block, short, long) }.expect("room").cast::<u8>();
+                // SAFETY: the first 100 bytes were written and moved with the block.
+                assert_eq!(unsafe { block.add(99).read() }, 7);
+                assert!(heap.allocate(Layout::new::<[u8; 70_000]>()).is_err());
+                // SAFETY: grown to this layout above, and not used again.
+                unsafe { heap.deallocate(block, long) };
+            }
+
+            static HEAP: StaticHeap<65_536> = StaticHeap::new();
+            fill_and_free(&HEAP);
+            fill_and_free(&HEAP.budget("all", 65_536));
+            assert_eq!(HEAP.stats().used_bytes, 0);
+        }
+    };
+}
+
+test_of_version!("allocator-api2", allocator_api2, version_0_2_serves);
+test_of_version!("allocator-api2-03", allocator_api2_03, version_0_3_serves);
+test_of_version!("allocator-api2-04", allocator_api2_04, version_0_4_serves);

@@ -1,5 +1,10 @@
 //! `Allocator` for shared heaps and budgets, so that collections can use them.
 
+use core::alloc::Layout;
+use core::ptr::NonNull;
+
+use crate::{Budget, Geometry, Lock, LockedHeap, SharedHeap, StaticHeap, Tiers};
+
 /// Implements one crate's `Allocator` for references to shared heaps and budgets.
 ///
 /// For references only: a `StaticHeap` contains its blocks, so it must not move while they live.
@@ -72,28 +77,26 @@ macro_rules! impl_allocator {
     };
 }
 
-/// `Allocator` of the `allocator-api2` crate (feature `allocator-api2`).
 #[cfg(feature = "allocator-api2")]
-mod stable {
-    use core::alloc::Layout;
-    use core::ptr::NonNull;
+impl_allocator!(
+    "allocator-api2",
+    allocator_api2::alloc::Allocator,
+    allocator_api2::alloc::AllocError
+);
 
-    use crate::{Budget, Geometry, Lock, LockedHeap, SharedHeap, StaticHeap, Tiers};
+#[cfg(feature = "allocator-api2-03")]
+impl_allocator!(
+    "allocator-api2-03",
+    allocator_api2_03::alloc::Allocator,
+    allocator_api2_03::alloc::AllocError
+);
 
-    impl_allocator!(
-        "allocator-api2",
-        allocator_api2::alloc::Allocator,
-        allocator_api2::alloc::AllocError
-    );
-}
+#[cfg(feature = "allocator-api2-04")]
+impl_allocator!(
+    "allocator-api2-04",
+    allocator_api2_04::alloc::Allocator,
+    allocator_api2_04::alloc::AllocError
+);
 
-/// `Allocator` of the nightly compiler (feature `nightly`).
 #[cfg(feature = "nightly")]
-mod nightly {
-    use core::alloc::Layout;
-    use core::ptr::NonNull;
-
-    use crate::{Budget, Geometry, Lock, LockedHeap, SharedHeap, StaticHeap, Tiers};
-
-    impl_allocator!("nightly", core::alloc::Allocator, core::alloc::AllocError);
-}
+impl_allocator!("nightly", core::alloc::Allocator, core::alloc::AllocError);
