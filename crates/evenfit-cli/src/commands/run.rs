@@ -67,13 +67,13 @@ impl Args {
             )));
         }
         let library = library()?;
-        let session = Session::create()?;
+        let session = Session::of_pools()?;
         let mut summary = self.open_summary()?;
         let child = self.start(&library, session.name())?;
         let process_id = child.id();
         let session = session.watch();
         let status = wait(child)?;
-        let summary_of_all = Summary::new(process_id, session.end(), status);
+        let summary_of_all = Summary::new(process_id, session.end(true), status);
         let text = if self.json {
             let Answer { text, .. } = Answer::json("run", &summary_of_all, true)?;
             text
