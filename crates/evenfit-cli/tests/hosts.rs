@@ -244,3 +244,45 @@ fn forks_beside_such_threads_are_recorded() {
         Trace::open(scratch.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
     }
 }
+
+/// A daemon has left its parents, its session, its folder and all descriptors.
+#[test]
+fn daemons_are_waited_for_unless_asked_not_to() {
+    let (run, summary) = in_pool(&[hosts(), "daemon"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let all = summary["children"].as_array().expect("a list");
+    let peak = |process: &&Value| process["peak_used_bytes"].as_u64() >= Some(PEAK);
+    let daemon = all.iter().find(peak).unwrap_or_else(|| panic!("{summary}"));
+    assert_eq!((&daemon["program"], &daemon["ended"]), (&"hosts".into(), &"exit".into()));
+
+    let scratch = Scratch::new("hosts-daemon");
+    let (run, _, names) = recorded(&scratch, &[hosts(), "daemon"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let count =
+        |name: &String| allocations(&Trace::open(scratch.path(name)).expect("whole"), 3_000_000);
+    assert_eq!(names.iter().map(count).sum::<usize>(), 1, "{names:?}");
+
+    let begun = std::time::Instant::now();
+    let mut command = command();
+    command.args([
+        "run",
+        "--no-wait",
+        "--json",
+        "--",
+        "sh",
+        "-c",
+        "sleep 60 >/dev/null 2>&1 & echo $!",
+    ]);
+    let run = common::run(command.env("EVENFIT_PRELOAD", preload()));
+    assert!(begun.elapsed().as_secs() < 30);
+    let summary: Value = serde_json::from_str(&run.stderr).expect("JSON");
+    let all = summary["children"].as_array().expect("a list");
+    let sleep = all.iter().find(|child| child["program"] == "sleep").expect("seen");
+    assert_eq!(
+        (&summary["process"]["ended"], &sleep["ended"]),
+        (&"exit".into(), &"running".into())
+    );
+    let process: i32 = run.stdout.trim().parse().expect("a number");
+    // SAFETY: no memory is involved.
+    unsafe { libc::kill(process, libc::SIGKILL) };
+}

@@ -6,7 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Command, ExitStatus};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::{env, fs, io, iter, mem};
 
@@ -22,7 +22,7 @@ use super::run::{exit_code, library, wait};
 use crate::output::{Answer, InputError, STRONG, Table};
 use crate::progress::Progress;
 use crate::session::Session;
-use crate::signals;
+use crate::signals::{self, End, Running};
 use crate::size::{counted, human};
 
 mod unseen;
@@ -45,6 +45,9 @@ pub struct Args {
     /// The recording
     #[arg(short, long, value_name = "OUT.evt")]
     output: PathBuf,
+    /// Don't wait for processes that the program leaves running, such as daemons
+    #[arg(long)]
+    no_wait: bool,
     /// Overwrite OUT.evt if it is there
     #[arg(long)]
     force: bool,
@@ -70,8 +73,8 @@ impl Args {
         let child = self.start(&library, session.name())?;
         let process = child.id();
         let session = session.watch();
-        let status = wait(child)?;
-        let (reports, missed) = session.end(true);
+        let End { status, all_ended } = wait(child, !self.no_wait)?;
+        let (reports, missed) = session.end(all_ended);
         let parts = mem::take(&mut *parts.lock().unwrap_or_else(PoisonError::into_inner));
         let unseen = match seen(process, &reports, &parts) {
             true => None,
@@ -107,7 +110,7 @@ impl Args {
         }
     }
 
-    fn start(&self, library: &Path, session: &str) -> Result<Child, InputError> {
+    fn start(&self, library: &Path, session: &str) -> Result<Running, InputError> {
         let [program, arguments @ ..] = &self.command[..] else {
             return Err(InputError("no program to record".into()));
         };
