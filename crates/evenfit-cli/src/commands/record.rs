@@ -1,7 +1,7 @@
 //! `evenfit record`: what an unmodified program asks of its allocator, as a trace.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, hash_map};
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
 use std::os::unix::process::ExitStatusExt as _;
@@ -162,8 +162,10 @@ impl Args {
         symbols: &mut Symbols,
     ) -> Result<Recording, InputError> {
         let codec = if self.level == 0 { Codec::Stored } else { Codec::Zstd(self.level) };
-        let file = fs::File::open(&part.path)
-            .map_err(|e| InputError(format!("can't read {}: {e}", part.path.display())))?;
+        let file = fs::File::open(&part.path).map_err(|e| {
+            let why = part.failed.as_ref().unwrap_or(&e);
+            InputError(format!("can't write {}: {why}", part.path.display()))
+        })?;
         let (trace, fault) = Trace::recover(file, Limits::default())
             .map_err(|error| file_error("read", &part.path, &error))?;
         let incomplete = match fault {
@@ -201,7 +203,6 @@ struct Parts {
 
 struct Part {
     path: PathBuf,
-    file: fs::File,
     chunks: u16,
     /// Why it could not be written.
     failed: Option<io::Error>,
@@ -221,16 +222,8 @@ impl Parts {
     }
 
     fn add(&mut self, order: u32, events: &[u8]) {
-        if let hash_map::Entry::Vacant(place) = self.parts.entry(order) {
-            match Part::create(&self.output, order) {
-                Ok(part) => _ = place.insert(part),
-                // Tried again with the next chunk.
-                Err(_) => return,
-            }
-        }
-        if let Some(part) = self.parts.get_mut(&order) {
-            part.add(events);
-        }
+        let output = &self.output;
+        self.parts.entry(order).or_insert_with(|| Part::create(output, order)).add(events);
     }
 
     fn has(&self, order: u32) -> bool {
@@ -243,23 +236,29 @@ impl Parts {
 }
 
 impl Part {
-    fn create(output: &Path, order: u32) -> io::Result<Self> {
+    fn create(output: &Path, order: u32) -> Self {
         let mut path = output.as_os_str().to_owned();
         path.push(format!(".{}-{order}.part", std::process::id()));
         let path = PathBuf::from(path);
-        let mut file = fs::File::create_new(&path)?;
-        file.write_all(&HEADER.to_bytes())?;
-        Ok(Self { path, file, chunks: 0, failed: None })
+        let created = fs::File::create_new(&path);
+        let written = created.and_then(|mut file| file.write_all(&HEADER.to_bytes()));
+        Self { path, chunks: 0, failed: written.err() }
     }
 
+    /// Opens the file each time: there may be more processes than descriptors.
     fn add(&mut self, events: &[u8]) {
+        if self.failed.is_some() {
+            return;
+        }
         let (kind, codec) = (format::chunk::ADDRESSED, format::codec::STORED);
         let header = format::chunk_header(kind, codec, self.chunks, events, events.len() as u32);
         self.chunks = self.chunks.wrapping_add(1);
-        if self.failed.is_none() {
-            let written = self.file.write_all(&header).and_then(|()| self.file.write_all(events));
-            self.failed = written.err();
-        }
+        let file = fs::OpenOptions::new().append(true).open(&self.path);
+        let written = file.and_then(|mut file| {
+            file.write_all(&header)?;
+            file.write_all(events)
+        });
+        self.failed = written.err();
     }
 
     /// Why something is missing, if it is.
