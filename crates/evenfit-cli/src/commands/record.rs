@@ -86,7 +86,8 @@ impl Args {
             return Err(InputError(format!("nothing was recorded: {why}")));
         }
         let summary = Summary { process_id: process, recordings, unseen, missed };
-        let text = if self.json { Answer::json("record", &summary, true)?.text } else { summary.text() };
+        let text =
+            if self.json { Answer::json("record", &summary, true)?.text } else { summary.text() };
         // The program's own output goes to standard output.
         let _ = anstream::stderr().write_all(text.as_bytes());
         std::process::exit(exit_code(status))
