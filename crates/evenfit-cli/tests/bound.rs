@@ -162,23 +162,3 @@ fn what_can_not_be_used_is_named() {
     assert_eq!(missing.code, 2);
     assert!(missing.stderr.contains("no-such.toml"), "{}", missing.stderr);
 }
-
-/// A contract may promise more blocks than any memory here holds: the proof needs none of them, and
-/// the worst program is sought among shorter ones.
-#[cfg(target_os = "linux")]
-#[test]
-fn a_contract_of_a_thousand_million_blocks_needs_little_memory() {
-    let scratch = Scratch::new("bound-many");
-    let path = scratch.path("many.toml");
-    let site = "[[site]]\nname = \"a\"\nsize = [8, 4000]\nmost_live = 1000000000\n";
-    std::fs::write(&path, format!("{site}{}", site.replace("\"a\"", "\"b\""))).unwrap();
-    for tiers in ["blocks", "slabs"] {
-        let limited = format!(
-            "ulimit -v 524288; exec {} bound {path} --tiers {tiers} --json",
-            env!("CARGO_BIN_EXE_evenfit")
-        );
-        let run = common::run(std::process::Command::new("sh").args(["-c", &limited]));
-        assert!(run.code == 0 || run.code == 2, "{}", run.stderr);
-        assert!(!run.stderr.contains("panicked") && !run.stderr.contains("memory allocation"));
-    }
-}
