@@ -264,25 +264,22 @@ fn daemons_are_waited_for_unless_asked_not_to() {
 
     let begun = std::time::Instant::now();
     let mut command = command();
-    command.args([
-        "run",
-        "--no-wait",
-        "--json",
-        "--",
-        "sh",
-        "-c",
-        "sleep 60 >/dev/null 2>&1 & echo $!",
-    ]);
+    // The shell ends once the other program is there, and has joined the session.
+    let script = "sleep 60 >/dev/null 2>&1 & p=$!
+        until grep -q sleep /proc/$p/comm && grep -q memfd: /proc/$p/maps; do sleep 0.01; done
+        sleep 0.2; echo $p";
+    command.args(["run", "--no-wait", "--json", "--", "sh", "-c", script]);
     let run = common::run(command.env("EVENFIT_PRELOAD", preload()));
     assert!(begun.elapsed().as_secs() < 30);
     let summary: Value = serde_json::from_str(&run.stderr).expect("JSON");
     let all = summary["children"].as_array().expect("a list");
-    let sleep = all.iter().find(|child| child["program"] == "sleep").expect("seen");
+    let process: i32 = run.stdout.trim().parse().expect("a number");
+    let is_it = |child: &&Value| child["process_id"] == process && child["program"] == "sleep";
+    let sleep = all.iter().find(is_it).unwrap_or_else(|| panic!("{summary}"));
     assert_eq!(
         (&summary["process"]["ended"], &sleep["ended"]),
         (&"exit".into(), &"running".into())
     );
-    let process: i32 = run.stdout.trim().parse().expect("a number");
     // SAFETY: no memory is involved.
     unsafe { libc::kill(process, libc::SIGKILL) };
 }
