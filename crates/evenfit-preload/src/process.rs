@@ -12,8 +12,8 @@ use crate::serve::summary;
 use crate::session;
 use crate::settings::Summary;
 
-/// The process whose memory this is, for the summary that no command asks for. A child of `vfork` runs in its parent's, and must not report
-/// for it.
+/// The process whose memory this is, for the summary that no command asks for. A child of `vfork`
+/// runs in its parent's, and must not report for it.
 static PROCESS: AtomicI32 = AtomicI32::new(0);
 
 /// Watches for forks from here on, once the mode is known. May allocate.

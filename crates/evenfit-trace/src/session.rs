@@ -191,6 +191,17 @@ macro_rules! counters {
             pub fn copy_from(&self, other: &Self) {
                 $(self.$name.store(other.$name.load(Ordering::Relaxed), Ordering::Relaxed);)*
             }
+
+            /// What they are now.
+            pub fn report(&self) -> PoolReport {
+                PoolReport { $($name: self.$name.load(Ordering::Relaxed),)* }
+            }
+        }
+
+        /// The numbers of [`PoolCounters`] at one moment.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct PoolReport {
+            $($(#[$doc])* pub $name: u64,)*
         }
     };
 }

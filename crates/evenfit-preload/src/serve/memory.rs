@@ -228,16 +228,11 @@ impl Memory {
         };
         match resized {
             Ok(Resized::Done(block)) => Ok(block.cast()),
-            Ok(Resized::Elsewhere { block, old_bytes }) => {
-                let block = block.cast::<u8>();
-                // SAFETY: the old block is live with `old_bytes`, the new one ours alone with at
-                // least `bytes`; the old one is not used from here on.
-                unsafe {
-                    block.copy_from_nonoverlapping(ptr, old_bytes.min(bytes));
-                    self.free(ptr);
-                }
-                Ok(block)
-            }
+            // SAFETY: the old block is live with `old_bytes`, the new one ours alone with at least
+            // `bytes`; the old one is not used from here on.
+            Ok(Resized::Elsewhere { block, old_bytes }) => unsafe {
+                Ok(self.move_content(ptr, block.cast(), old_bytes.min(bytes)))
+            },
             Err(ReallocError::Alloc(error)) => Err(self.failed(bytes, error)),
             Err(ReallocError::Free(error)) => {
                 self.refused("realloc", ptr, error);
@@ -260,11 +255,22 @@ impl Memory {
     ) -> Result<NonNull<u8>, AllocError> {
         let block = self.allocate_aligned(Aligned::ALIGN_BYTES, bytes)?;
         // SAFETY: both are live and have so many bytes; the old one is not used from here on.
+        Ok(unsafe { self.move_content(ptr, block, old_bytes.min(bytes)) })
+    }
+
+    /// Copies `bytes` bytes to a new block, and frees the old one.
+    ///
+    /// # Safety
+    /// Both are live, distinct and have at least that many bytes. The old one isn't used after the
+    /// call.
+    #[inline(always)]
+    unsafe fn move_content(&self, old: NonNull<u8>, new: NonNull<u8>, bytes: usize) -> NonNull<u8> {
+        // SAFETY: as promised by the caller.
         unsafe {
-            block.copy_from_nonoverlapping(ptr, old_bytes.min(bytes));
-            self.free(ptr);
+            new.copy_from_nonoverlapping(old, bytes);
+            self.free(old);
         }
-        Ok(block)
+        new
     }
 
     /// # Safety

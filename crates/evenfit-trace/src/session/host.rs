@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
 
-use super::{CHUNK_BYTES, CHUNKS, Header, MODULES_BYTES, PAGE_BYTES, Recording, Slot};
+use super::{CHUNK_BYTES, CHUNKS, Header, MODULES_BYTES, PAGE_BYTES, PoolReport, Recording, Slot};
 
 /// Takes the full chunks of the process with this number of its claim. Called in their order; the
 /// last one may be short.
@@ -105,36 +105,6 @@ pub struct Module {
     pub shift: u64,
     /// Its file.
     pub path: String,
-}
-
-macro_rules! pool_report {
-    ($($name:ident,)*) => {
-        /// A copy of [`PoolCounters`](super::PoolCounters), which see.
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-        #[allow(missing_docs, reason = "as in PoolCounters")]
-        pub struct PoolReport {
-            $(pub $name: u64,)*
-        }
-
-        impl PoolReport {
-            fn of(counters: &super::PoolCounters) -> Self {
-                Self { $($name: counters.$name.load(Ordering::Relaxed),)* }
-            }
-        }
-    };
-}
-
-pool_report! {
-    pool_bytes,
-    metadata_bytes,
-    peak_used_bytes,
-    touched_bytes,
-    used_bytes,
-    live_blocks,
-    largest_free_bytes,
-    failed_requests,
-    smallest_failure_bytes,
-    refused_frees,
 }
 
 impl Host {
@@ -335,7 +305,7 @@ impl Host {
             replaced,
             running,
             lost: slot.flags.load(Ordering::Relaxed) & Slot::LOST != 0,
-            pool: PoolReport::of(&slot.pool),
+            pool: slot.pool.report(),
             sites: self.sites(slot),
             modules: self.modules(slot),
         };
