@@ -172,11 +172,11 @@ fn remove_when_interrupted() {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        let Ok(mut signals) =
-            signal_hook::iterator::Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM])
-        else {
-            return;
-        };
+        let mut ending = vec![SIGHUP, SIGINT, SIGQUIT, SIGTERM];
+        // What is ignored ends nothing.
+        #[cfg(target_os = "linux")]
+        ending.retain(|&signal| !crate::signals::is_ignored(signal).unwrap_or(false));
+        let Ok(mut signals) = signal_hook::iterator::Signals::new(ending) else { return };
         std::thread::spawn(move || {
             for signal in signals.forever() {
                 let unfinished = UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner);

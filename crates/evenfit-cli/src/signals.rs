@@ -69,23 +69,19 @@ pub fn start(command: &mut Command) -> io::Result<Running> {
 /// What came before the program was there, and its `si_code`; the signal 0 is none.
 static EARLY: [AtomicI32; 2] = [AtomicI32::new(0), AtomicI32::new(0)];
 
-/// Notes a signal that comes before the program is there, unless it is ignored, as under `nohup`:
-/// then the program ignores it too.
+/// Notes a signal that comes before the program is there, unless it is ignored: then the program
+/// ignores it too.
 fn note_early(signal: libc::c_int) -> io::Result<()> {
     extern "C" fn note(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
         // SAFETY: the kernel hands over its own record of the signal.
         EARLY[1].store(unsafe { (*info).si_code }, Ordering::SeqCst);
         EARLY[0].store(signal, Ordering::SeqCst);
     }
-    // SAFETY: both actions are initialised, and the handler calls only what a handler may.
+    if is_ignored(signal)? {
+        return Ok(());
+    }
+    // SAFETY: the action is initialised, and the handler calls only what a handler may.
     unsafe {
-        let mut before: libc::sigaction = std::mem::zeroed();
-        if libc::sigaction(signal, std::ptr::null(), &mut before) != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        if before.sa_sigaction == libc::SIG_IGN {
-            return Ok(());
-        }
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = note as *const () as libc::sighandler_t;
         action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART;
@@ -94,6 +90,18 @@ fn note_early(signal: libc::c_int) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether this process was started with the signal ignored, as under `nohup`.
+pub fn is_ignored(signal: libc::c_int) -> io::Result<bool> {
+    // SAFETY: the action is initialised, and only written during the call.
+    unsafe {
+        let mut now: libc::sigaction = std::mem::zeroed();
+        match libc::sigaction(signal, std::ptr::null(), &mut now) {
+            0 => Ok(now.sa_sigaction == libc::SIG_IGN),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
 }
 
 fn set_of_passed_on() -> libc::sigset_t {

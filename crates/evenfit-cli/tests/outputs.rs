@@ -221,3 +221,27 @@ fn interrupted_it_leaves_nothing_behind() {
     }
     panic!("it was never interrupted in the midst of writing");
 }
+
+/// Under `nohup` a hangup doesn't end the command, also not while it writes.
+#[test]
+fn a_signal_that_is_ignored_stays_ignored() {
+    let (scratch, _, _) = inputs("outputs-nohup");
+    let csv = scratch.path("large.csv");
+    let script = format!(
+        "trap '' HUP; exec {} convert {} {csv}",
+        env!("CARGO_BIN_EXE_evenfit"),
+        common::shipped("sqlite")
+    );
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &script]).current_dir(common::root()).stdout(Stdio::null());
+    let mut child = shell.spawn().unwrap();
+    let has_begun = (0..20_000).any(|_| {
+        std::thread::sleep(std::time::Duration::from_micros(500));
+        in_folder(&scratch).iter().any(|name| name.ends_with(".part"))
+    });
+    assert!(has_begun);
+    // SAFETY: a child of this process that was not waited for.
+    unsafe { libc::kill(child.id().cast_signed(), libc::SIGHUP) };
+    assert!(child.wait().unwrap().success());
+    assert!(fs::metadata(&csv).unwrap().len() > 1 << 20);
+}

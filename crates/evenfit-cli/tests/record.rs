@@ -303,6 +303,30 @@ fn a_recording_is_not_overwritten_unasked() {
     assert_eq!(scratch.names(), ["app.evt"]);
 }
 
+/// What a link leads to is replaced, and a device is written through: neither the link nor the
+/// device is.
+#[test]
+fn a_recording_goes_where_links_and_devices_lead() {
+    let scratch = Scratch::new("record-link");
+    let (link, real) = (scratch.path("link.evt"), scratch.path("real.evt"));
+    std::fs::write(&real, "old").unwrap();
+    std::os::unix::fs::symlink("real.evt", &link).unwrap();
+    for output in [&*link, "/dev/full", "/dev/null"] {
+        let mut command = command();
+        command.args(["record", "--force", "-o", output, "--", "sh", "-c", "true"]);
+        let recorded = run(command.env("EVENFIT_PRELOAD", preload()));
+        let code = if output == "/dev/full" { 2 } else { 0 };
+        assert_eq!(recorded.code, code, "{output}: {}", recorded.stderr);
+        assert!(!recorded.stderr.contains("panicked"), "{}", recorded.stderr);
+    }
+    assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert!(Trace::open(&real).unwrap().events().len() > 10);
+    for device in ["/dev/full", "/dev/null"] {
+        let kind = std::fs::metadata(device).unwrap().file_type();
+        assert!(std::os::unix::fs::FileTypeExt::is_char_device(&kind), "{device}");
+    }
+}
+
 /// The true reason, and no guess.
 #[test]
 fn why_nothing_was_recorded_is_said() {

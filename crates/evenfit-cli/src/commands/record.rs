@@ -6,23 +6,24 @@ use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
+use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::{env, fs, io, iter, mem};
 
 use addr2line::{Loader, demangle_auto};
 use evenfit_trace::format::{self, Header};
-use evenfit_trace::session::{Module, Report, Sink, VARIABLE};
+use evenfit_trace::session::{Module, Report, Sink};
 use evenfit_trace::{Codec, Fault, Limits, Site, Trace, TraceBuilder, TraceError};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::file_error;
-use super::run::{exit_code, library, wait};
+use super::run::{self, exit_code, library, wait};
+use super::{file_error, io_error};
 use crate::output::{Answer, InputError, STRONG, Table};
+use crate::output_file;
 use crate::progress::Progress;
 use crate::session::Session;
-use crate::signals::{self, End, Running};
+use crate::signals::{End, Running};
 use crate::size::{counted, human};
 
 mod unseen;
@@ -112,19 +113,9 @@ impl Args {
     }
 
     fn start(&self, library: &Path, session: &str) -> Result<Running, InputError> {
-        let [program, arguments @ ..] = &self.command[..] else {
-            return Err(InputError("no program to record".into()));
-        };
-        let mut preload = library.as_os_str().to_owned();
-        if let Some(others) = env::var_os("LD_PRELOAD").filter(|others| !others.is_empty()) {
-            preload.push(":");
-            preload.push(others);
-        }
-        let mut command = Command::new(program);
-        command.args(arguments).env("LD_PRELOAD", preload);
-        command.env("EVENFIT_RECORD", "1").env(VARIABLE, session).env_remove("EVENFIT_POOL");
-        signals::start(&mut command)
-            .map_err(|e| InputError(format!("can't run {}: {e}", Path::new(program).display())))
+        run::start(&self.command, library, session, |command| {
+            command.env("EVENFIT_RECORD", "1").env_remove("EVENFIT_POOL");
+        })
     }
 
     /// Names call sites and compresses.
@@ -178,7 +169,7 @@ impl Args {
             Some(error) => Some(format!("what was recorded is damaged: {error}")),
         };
         let named = rebuilt(&trace, &self.program(report), &incomplete, symbols, report)?;
-        named.save(path, codec).map_err(|error| file_error("write", path, &error))?;
+        output_file::write(path, |out| named.write(out, codec).map_err(io_error))?;
         Ok(Recording::of(path, &named, report, incomplete))
     }
 

@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
@@ -102,30 +102,39 @@ impl Args {
     }
 
     fn start(&self, library: &Path, session: &str) -> Result<Running, InputError> {
-        let [program, arguments @ ..] = &self.command[..] else {
-            return Err(InputError("no program to run".into()));
-        };
-        let mut preload = library.as_os_str().to_owned();
-        if let Some(others) = std::env::var_os("LD_PRELOAD").filter(|others| !others.is_empty()) {
-            preload.push(":");
-            preload.push(others);
-        }
-        let mut command = Command::new(program);
-        command
-            .args(arguments)
-            .arg0(program)
-            .env("LD_PRELOAD", preload)
-            .env_remove("EVENFIT_RECORD")
-            .env_remove("EVENFIT_SUMMARY")
-            .env("EVENFIT_POOL", self.pool.to_string())
-            .env("EVENFIT_LOCK_MEMORY", if self.lock_memory { "1" } else { "0" })
-            .env("EVENFIT_MISUSE", if self.ignore_misuse { "ignore" } else { "abort" })
-            .env("EVENFIT_TOP", if self.top { "1" } else { "0" })
-            .env(VARIABLE, session);
-        signals::start(&mut command).map_err(|error| {
-            InputError(format!("can't run {}: {error}", Path::new(program).display()))
+        start(&self.command, library, session, |command| {
+            command
+                .env_remove("EVENFIT_RECORD")
+                .env_remove("EVENFIT_SUMMARY")
+                .env("EVENFIT_POOL", self.pool.to_string())
+                .env("EVENFIT_LOCK_MEMORY", if self.lock_memory { "1" } else { "0" })
+                .env("EVENFIT_MISUSE", if self.ignore_misuse { "ignore" } else { "abort" })
+                .env("EVENFIT_TOP", if self.top { "1" } else { "0" });
         })
     }
+}
+
+/// Starts a program, given with its arguments, with the library and the name of the session in its
+/// environment; `set` adds what the library is to do.
+pub(super) fn start(
+    command_line: &[OsString],
+    library: &Path,
+    session: &str,
+    set: impl FnOnce(&mut Command),
+) -> Result<Running, InputError> {
+    let [program, arguments @ ..] = command_line else {
+        return Err(InputError("no program to run".into()));
+    };
+    let mut preload = library.as_os_str().to_owned();
+    if let Some(others) = std::env::var_os("LD_PRELOAD").filter(|others| !others.is_empty()) {
+        preload.push(":");
+        preload.push(others);
+    }
+    let mut command = Command::new(program);
+    command.args(arguments).env("LD_PRELOAD", preload).env(VARIABLE, session);
+    set(&mut command);
+    signals::start(&mut command)
+        .map_err(|error| InputError(format!("can't run {}: {error}", Path::new(program).display())))
 }
 
 /// Waits for the program, which gets the signals sent to this process, and maybe for all that it
