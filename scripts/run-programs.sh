@@ -189,7 +189,6 @@ CXX
     (cd "$work" && g++ "${flags[@]}" -c heavy.cpp -o heavy.o && cksum <heavy.o) >"$work/plain"
     (cd "$work" && in_pool 1GiB g++ "${flags[@]}" -c heavy.cpp -o heavy.o && cksum <heavy.o) >"$work/pooled"
     same "g++ on a template-heavy file, the same object"
-    said cxx
 }
 
 # The compiler itself, without rustup's proxy. Debian's uses the system's malloc; the official one brings its own inside the
@@ -214,7 +213,6 @@ check_rust() {
     done
     grep -q 'notes' "$work/plain" || { fail "rust: $(head -3 "$work/plain")" && return; }
     same "rustc and its linker, the same executable"
-    said rust
 }
 
 # as_nobody COMMAND...: the command as a user without rights, as some programs ask for.

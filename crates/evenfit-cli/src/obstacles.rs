@@ -28,6 +28,12 @@ pub struct Group {
     pub keeps_apart_bytes: u64,
 }
 
+/// What blocks have in common that [`group_name`] calls alike: the call site, or the power of two of
+/// their size where it is unknown.
+pub fn group_key(site: u32, size_bytes: u64) -> (u32, u32) {
+    (site, if site == 0 { size_bytes.max(1).ilog2() } else { 0 })
+}
+
 /// What blocks of this call site are called; by their size where the site is unknown.
 pub fn group_name(trace: &Trace, site: u32, size_bytes: u64) -> String {
     if site != 0 {
@@ -182,14 +188,13 @@ impl Obstacles {
     /// All live blocks of `window`, grouped by what [`group_name`] calls them: first those that keep
     /// most free memory apart, then those that take most.
     pub fn groups(&self, trace: &Trace, window: Range<usize>) -> Vec<Group> {
-        // By site, and by size where no site is known.
         let mut groups: HashMap<(u32, u32), (Group, usize)> = HashMap::new();
         for (run, (obstacles, keeps_apart_bytes)) in self.runs(window).into_iter().enumerate() {
             for obstacle in &self.list[obstacles] {
                 for block in &self.live[obstacle.live.clone()] {
                     let site = trace.record(block.born as usize).map_or(0, |record| record.site);
-                    let class = if site == 0 { block.size_bytes.max(1).ilog2() } else { 0 };
-                    let (group, last_run) = groups.entry((site, class)).or_insert_with(|| {
+                    let key = group_key(site, block.size_bytes);
+                    let (group, last_run) = groups.entry(key).or_insert_with(|| {
                         let name = group_name(trace, site, block.size_bytes);
                         let group = Group { name, blocks: 0, bytes: 0, keeps_apart_bytes: 0 };
                         (group, usize::MAX)

@@ -110,8 +110,9 @@ impl Args {
             ));
         }
         let named = [&self.output, &self.svg, &self.png];
-        let to_stdout = named.into_iter().flatten().filter(|path| output_file::is_stdout(path));
-        if to_stdout.count() + usize::from(self.json) > 1 {
+        let to_stdout =
+            named.into_iter().flatten().filter(|path| output_file::is_stdout(path)).count();
+        if to_stdout + usize::from(self.json) > 1 {
             return Err(InputError(
                 "only one of the page, a picture and the JSON can go to standard output".into(),
             ));
@@ -135,8 +136,7 @@ impl Args {
             write(path, &picture.png()?)?;
         }
         let yes = summary.fits;
-        let written = [&self.output, &self.svg, &self.png];
-        if written.into_iter().flatten().any(|path| output_file::is_stdout(path)) {
+        if to_stdout > 0 {
             return Ok(Answer { text: String::new(), yes });
         }
         if self.json {
@@ -308,7 +308,7 @@ impl Summary {
             peak: moment(history.peak),
             worst: moment(history.worst),
             reach_bytes: history.columns.iter().map(|column| column.reach_bytes).max().unwrap_or(0),
-            longest_request_bytes: Program::of(trace).longest_bytes() as u64,
+            longest_request_bytes: info.largest_size,
             places: history.spans.len() as u64,
             places_shown: places_shown as u64,
             pinning,

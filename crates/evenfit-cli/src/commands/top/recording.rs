@@ -12,7 +12,7 @@ use ratatui::style::Color;
 use super::draw::{self, Cell, Cells, Header, Holder, Screen};
 use crate::commands::report::history::{History, Span};
 use crate::commands::report::picture::doublings;
-use crate::obstacles::group_name;
+use crate::obstacles::{group_key, group_name};
 use crate::output::InputError;
 use crate::size::{counted, grouped, human};
 
@@ -119,11 +119,11 @@ impl<'a> Player<'a> {
     }
 
     fn holders(&self, live: &[&Span]) -> Vec<Holder> {
-        // By site, or by power of two of the size, before names are looked up.
+        // Before names are looked up.
         let mut groups: HashMap<(u32, u32), (&Span, u64, u64)> = HashMap::new();
         for span in live {
-            let class = if span.site == 0 { span.place.size_bytes.max(1).ilog2() } else { 0 };
-            let (_, blocks, bytes) = groups.entry((span.site, class)).or_insert((span, 0, 0));
+            let key = group_key(span.site, span.place.size_bytes);
+            let (_, blocks, bytes) = groups.entry(key).or_insert((span, 0, 0));
             *blocks += 1;
             *bytes += span.place.len_bytes as u64;
         }
