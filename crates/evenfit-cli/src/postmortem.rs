@@ -1,4 +1,5 @@
-//! Why a request failed: what was free, in what pieces, and which live blocks stood between them.
+//! Why a request failed: how much was free, in which pieces, and which live blocks were between
+//! them.
 
 use std::fmt::{self, Write as _};
 use std::ops::Range;
@@ -99,7 +100,7 @@ pub enum Piece {
 }
 
 impl PostMortem {
-    /// Looks at a replay that stopped because a request failed. O(n log n) in the live blocks, and
+    /// Examines a replay that stopped because a request failed. O(n log n) in the live blocks, and
     /// one walk through the trace.
     pub fn of<A: Allocator>(replay: &Replay<A>) -> Self {
         let trace = replay.trace();

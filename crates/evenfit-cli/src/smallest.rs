@@ -257,8 +257,8 @@ mod tests {
 
     use super::*;
 
-    /// Searches where pools serve by `serves`, and surely from `always_region_bytes` on: the edge, and
-    /// every pool tried.
+    /// Searches where pools serve by `serves`, and surely from `always_region_bytes` on: the edge,
+    /// and every pool tried.
     fn search(always_region_bytes: usize, serves: impl Fn(usize) -> bool) -> (Edge, Vec<usize>) {
         let tried = RefCell::new(Vec::new());
         let serves = |bytes: usize| {

@@ -1,4 +1,4 @@
-//! Taking numbers and text out of a buffer that may hold anything.
+//! Reads numbers and text from a buffer with any content.
 
 use crate::Fault;
 

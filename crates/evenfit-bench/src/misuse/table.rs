@@ -12,7 +12,7 @@ use super::outcome::Outcome;
 /// An outcome and, of evenfit, the error that it named.
 pub type Answer = (Outcome, String);
 
-/// What each allocator answered to each case.
+/// The answer of each allocator to each case.
 pub type Answers = BTreeMap<(String, String), Answer>;
 
 /// The document.

@@ -76,7 +76,7 @@ impl Space {
         if let Rule::Buddy = self.rule {
             // The piece is halved again and again, so its remainders are rising powers of two
             // behind the
-        // block.
+            // block.
             let mut half = self.pieces[at].len;
             let mut left = rest;
             while left > 0 {

@@ -210,7 +210,7 @@ fn size(path: &Path, seeds: u64) -> Result<Sized, InputError> {
     })
 }
 
-/// One thing to find out.
+/// One search or replay.
 #[derive(Clone, Copy, PartialEq)]
 enum Task {
     Smallest(Kind),
@@ -285,7 +285,7 @@ impl Task {
     }
 }
 
-/// Does all tasks, as many at once as there are cores, and keeps their order.
+/// Runs all tasks, as many at once as there are cores. The results are in the tasks' order.
 pub(super) fn on_all_cores<T: Sync, R: Send>(
     tasks: &[T],
     run: impl Fn(&T) -> Result<R, InputError> + Sync,

@@ -177,7 +177,7 @@ impl<'a> Player<'a> {
     fn curves(&self, area: Rect, buffer: &mut Buffer) {
         let [live, share] = draw::two(area);
         let columns = &self.history.columns;
-        // Up to now; what comes is not drawn yet.
+        // The curve up to now.
         let bars = |value: &dyn Fn(usize) -> u64, width: usize| -> Vec<u64> {
             let shown = (self.column() + 1) * width / columns.len().max(1);
             (0..shown.max(1))
