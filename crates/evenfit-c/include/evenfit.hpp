@@ -52,7 +52,7 @@ inline void *allocate(evf_heap *heap, std::size_t bytes, std::size_t alignment) 
 
 }  // namespace detail
 
-// A pool as a std::pmr::memory_resource. It does not own its memory, and its destructor frees nothing.
+// A pool as a std::pmr::memory_resource. It does not own its memory; its destructor frees nothing.
 // Threads may share it if the heap has a lock: see evf_set_lock.
 class memory_resource : public std::pmr::memory_resource {
 public:
@@ -105,8 +105,9 @@ private:
     evf_heap *heap_;
 };
 
-// A pool as the allocator of a container: std::vector<int, evenfit::allocator<int>>. It has the size of
-// a pointer; two are equal if they use the same pool. A pointer that the pool refuses ends the program.
+// A pool as the allocator of a container: std::vector<int, evenfit::allocator<int>>. It has the
+// size of a pointer; two are equal if they use the same pool. A pointer that the pool refuses ends
+// the program.
 template <class T>
 class allocator {
 public:

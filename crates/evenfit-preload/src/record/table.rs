@@ -1,4 +1,4 @@
-//! A table of fixed size that numbers keys, and allocates nothing.
+//! A table of fixed size that assigns numbers to keys, and allocates nothing.
 
 /// Numbers keys from 1 in the order in which they come. `N` is a power of two.
 pub(crate) struct Table<const N: usize> {
@@ -18,15 +18,15 @@ impl<const N: usize> Table<N> {
         Self { places: [Place { key: 0, number: 0 }; N], count: 0 }
     }
 
-    /// The key's number, a new one if need be; 0 for the key 0, and once three quarters of the
-    /// places are taken.
+    /// The key's number, a new one if need be; 0 for the key 0, and if three quarters of the
+    /// entries are used.
     #[inline(always)]
     pub(crate) fn number(&mut self, key: u64) -> u32 {
         if key == 0 {
             return 0;
         }
         let mut at = Self::first(key);
-        // A quarter of the places stays free, so every search ends.
+        // A quarter of the entries stays free, so every search ends.
         loop {
             let place = &mut self.places[at % N];
             if place.key == key {
@@ -39,7 +39,7 @@ impl<const N: usize> Table<N> {
         }
     }
 
-    /// The place where the search for a key begins.
+    /// The index at which the search for a key begins.
     #[inline(always)]
     fn first(key: u64) -> usize {
         (key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as usize
