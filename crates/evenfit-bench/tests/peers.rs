@@ -51,7 +51,7 @@ impl Visitor for Checked<'_> {
         // SAFETY: the region outlives the allocator; the load frees each block once, with its size
         // and alignment.
         unsafe {
-            // Not every allocator can have so much.
+            // Not every allocator can manage that much.
             let mut peer = [region.len_bytes(), COMPACT_LEN_BYTES]
                 .into_iter()
                 .find_map(|len_bytes| P::over(region.base(), len_bytes))

@@ -175,7 +175,8 @@ struct Edge {
 
 /// A search for an edge.
 struct Search<F> {
-    /// Whether a pool of so many bytes serves; `None`: it is longer than the allocator can manage.
+    /// Whether a pool of this many bytes serves; `None`: it is longer than the allocator can
+    /// manage.
     serves: F,
     replays: u32,
 }

@@ -26,10 +26,10 @@ impl Verifier {
         Self { region, live: BTreeMap::new() }
     }
 
-    /// Block `id` was handed out, of which the bytes before `kept` must hold its pattern already.
+    /// Block `id` was allocated. Its bytes before `kept` must have its pattern already.
     ///
     /// # Errors
-    /// The block is not where it may be, or has not kept its contents.
+    /// The block is outside the pool or overlaps another, or has not kept its contents.
     ///
     /// # Safety
     /// The block is live and the caller's; the bytes before `kept` are initialised.
@@ -69,7 +69,7 @@ impl Verifier {
         Ok(())
     }
 
-    /// Block `id` was handed out zeroed: as [`born`](Self::born), and checks the zeros.
+    /// Block `id` was allocated zeroed: as [`born`](Self::born), and checks the zeros.
     ///
     /// # Errors
     /// As there, or a byte asked for is not zero.

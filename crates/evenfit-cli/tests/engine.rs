@@ -72,7 +72,7 @@ impl Allocator for Broken<'_> {
     fn allocate_zeroed(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
         let block = self.allocate(layout)?;
         let byte = u8::from(self.defect == Defect::Dirty);
-        // SAFETY: the block was just handed out.
+        // SAFETY: the block was just allocated.
         unsafe { block.cast::<u8>().write_bytes(byte, block.len()) };
         Ok(block)
     }
@@ -94,7 +94,7 @@ impl Allocator for Broken<'_> {
         // SAFETY: the caller's promise.
         let block = unsafe { self.inner.reallocate(ptr, old, new)? };
         if self.defect == Defect::LosesContents {
-            // SAFETY: the block was just handed out.
+            // SAFETY: the block was just allocated.
             unsafe { block.cast::<u8>().write(0xEE) };
         }
         Ok(block)

@@ -87,8 +87,8 @@ fn counted(effort: Effort) -> Record<Steps> {
     record
 }
 
-/// Compares: few states need to reach only so many per cent of what many do, and are too few for
-/// cache lines. Or writes.
+/// Compares the counts with the tables, or writes the tables. Few states need to reach only a part of
+/// the figures, `reached_percent`, and are too few for cache lines.
 fn compare_or_write(effort: Effort, reached_percent: u64) {
     let begin = std::time::Instant::now();
     let record = counted(effort);

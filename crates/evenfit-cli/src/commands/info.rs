@@ -131,7 +131,7 @@ pub(super) struct Info<'a> {
     peak_live_blocks: u64,
     /// Most blocks live at once, at whatever moment.
     most_live_blocks: u64,
-    /// The operation that brought the peak; operations count from 1.
+    /// The operation that reached the peak; operations count from 1.
     peak_operation: u64,
     never_freed_bytes: u64,
     never_freed_blocks: u64,

@@ -211,7 +211,7 @@ pub(super) struct Summary {
     /// Region / peak live bytes.
     footprint: Option<f64>,
     peak: MomentReport,
-    /// When the free memory was most in pieces.
+    /// The most fragmented moment.
     worst: MomentReport,
     /// The end of the highest block that was ever placed.
     reach_bytes: u64,

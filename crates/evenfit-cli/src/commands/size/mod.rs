@@ -118,7 +118,7 @@ struct Sized {
 #[derive(Serialize, JsonSchema)]
 struct Pool {
     allocator: &'static str,
-    /// `None`: it can't manage a pool of the size needed.
+    /// Null if it can't manage a pool of the size needed.
     smallest_region_bytes: Option<u64>,
     /// Every pool of at least this many bytes serves it, if that is known.
     always_region_bytes: Option<u64>,

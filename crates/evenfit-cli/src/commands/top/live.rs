@@ -99,7 +99,7 @@ pub(in crate::commands) struct Now {
     /// In live blocks, as rounded.
     used_bytes: u64,
     live_blocks: u64,
-    /// The most ever taken from the pool at once.
+    /// The most bytes in used blocks at once, as rounded.
     peak_used_bytes: u64,
     free_bytes: u64,
     /// In how many pieces that is.
@@ -108,8 +108,7 @@ pub(in crate::commands) struct Now {
     never_used_bytes: u64,
     failed_requests: u64,
     refused_frees: u64,
-    /// False where the pool was busy whenever it was copied: some of its blocks may be missing
-    /// here.
+    /// False if the heap was changing during every copy: some of its blocks may be missing here.
     whole: bool,
     holders: Vec<Holder>,
 }
