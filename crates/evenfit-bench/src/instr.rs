@@ -50,13 +50,13 @@ impl SharedLoad {
         Ok(shared)
     }
 
-    /// How many operations it holds.
+    /// The number of its operations.
     #[must_use]
     pub fn len(&self) -> usize {
         self.ops
     }
 
-    /// Whether it holds none.
+    /// Whether it has none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.ops == 0
@@ -85,7 +85,7 @@ fn callgrind(name: &str, len_bytes: usize, shared: &SharedLoad, out: &Path) -> i
     Ok(output.status.success())
 }
 
-/// The instructions that replaying `shared` with `name` takes, loop included.
+/// The instructions of a replay of `shared` with `name`, loop included.
 ///
 /// # Errors
 /// The inner: why there is no figure; the outer: callgrind could not be run.

@@ -1,5 +1,5 @@
-//! Every allocator, through its adapter, must be an allocator: aligned blocks that don't overlap
-//! and keep their bytes.
+//! Every allocator works through its adapter: blocks are aligned, don't overlap and keep their
+//! bytes.
 
 use std::alloc::Layout;
 
@@ -35,8 +35,7 @@ fn program() -> Load {
     load.finish("program")
 }
 
-/// Replays a load, filling every block with a byte of its own and looking whether it is still
-/// there.
+/// Replays a load. Fills every block with its own byte, and compares it later.
 struct Checked<'a>(&'a Load);
 
 impl Visitor for Checked<'_> {

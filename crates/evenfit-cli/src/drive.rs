@@ -83,7 +83,7 @@ pub struct Outcome {
     pub metadata_bytes: usize,
 }
 
-/// A block's place in the pool.
+/// A block's position in the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     /// Bytes from the pool's start.

@@ -76,7 +76,7 @@ pub struct Sample {
     pub counters: Counters,
     /// The blocks in address order, the top last.
     pub blocks: Vec<Block>,
-    /// Whether the copy was taken between two operations; else some blocks at the end may be
+    /// Whether the copy was made between two operations. Otherwise some blocks at the end may be
     /// missing.
     pub is_whole: bool,
 }

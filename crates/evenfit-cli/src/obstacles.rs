@@ -109,7 +109,7 @@ impl Obstacles {
         Self { list, live, usable }
     }
 
-    /// Bytes in slabs that no live block takes.
+    /// Bytes in slabs that aren't in live blocks.
     pub fn free_in_slabs(&self) -> usize {
         let slabs = self.list.iter().filter(|it| it.slot_bytes.is_some());
         slabs.map(|it| it.end - it.start - it.live_bytes).sum()

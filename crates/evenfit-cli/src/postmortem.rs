@@ -74,7 +74,7 @@ pub enum Piece {
     },
     /// A live block.
     Live {
-        /// Bytes it takes, with what belongs to it.
+        /// Its length, its header included.
         bytes: u64,
         /// Bytes it asked for.
         requested_bytes: u64,

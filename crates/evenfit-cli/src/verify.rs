@@ -7,7 +7,7 @@ use std::ptr::NonNull;
 
 use evenfit_trace::replay::pattern;
 
-/// Checks that blocks lie in the region, aligned, apart, and keep what was written to them.
+/// Checks that blocks lie in the region, are aligned, don't overlap, and keep their contents.
 ///
 /// All the bytes of a block are patterned, also those beyond what was asked for. O(log n) and the
 /// block's length for each operation.
@@ -21,7 +21,7 @@ pub struct Verifier {
 pub type Fault = String;
 
 impl Verifier {
-    /// Watches blocks that must lie in the addresses `region`.
+    /// Observes blocks that must lie in the addresses `region`.
     pub fn new(region: Range<usize>) -> Self {
         Self { region, live: BTreeMap::new() }
     }

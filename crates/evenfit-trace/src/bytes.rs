@@ -2,7 +2,7 @@
 
 use crate::Fault;
 
-/// A place in a buffer.
+/// A position in a buffer.
 pub(crate) struct Bytes<'a> {
     pub data: &'a [u8],
     pub at: usize,

@@ -136,7 +136,7 @@ impl<R: Read> Chunks<R> {
         &self.data
     }
 
-    /// Names the file's place of the current chunk's byte `at`.
+    /// A fault at byte `at` of the current chunk, with its offset in the file.
     pub fn error_at(&self, fault: Fault, at: usize) -> TraceError {
         if self.packed {
             TraceError {

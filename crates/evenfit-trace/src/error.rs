@@ -2,7 +2,7 @@
 
 use std::{fmt, io};
 
-/// A fault and its place in the file.
+/// A fault and its position in the file.
 #[derive(Debug)]
 pub struct TraceError {
     /// What is wrong.

@@ -34,7 +34,7 @@ pub const PAGE_NAME: &CStr = c"evenfit-pool";
 pub struct Page {
     /// [`Page::MAGIC`].
     pub magic: [u8; 8],
-    /// Where the heap lies.
+    /// The addresses of the heap's metadata and counters.
     pub addresses: MetadataAddresses,
 }
 

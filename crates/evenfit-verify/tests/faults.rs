@@ -1,4 +1,4 @@
-//! What went wrong once, in the fewest steps that show it.
+//! Faults that the heap once had, each in the fewest steps that show it.
 #![cfg(target_pointer_width = "64")]
 
 use core::alloc::Layout;
@@ -15,8 +15,8 @@ fn layout(size: usize) -> Layout {
 
 fn build<T: Tiers>(region: &Region) -> Heap<'static, T, Standard> {
     let builder = Heap::builder().tiers::<T>().geometry::<Standard>();
-    // SAFETY: the region outlives the heap in every test, and nothing else touches it but through
-    // its blocks.
+    // SAFETY: the region outlives the heap in every test, and nothing else accesses it except
+    // through its blocks.
     unsafe { builder.build_raw(region.base(), region.len_bytes()) }.unwrap()
 }
 

@@ -73,8 +73,10 @@ impl Policy {
             Self::BestFit => "the smallest hole that is large enough",
             Self::HalfFit => "bins by powers of two; any hole of the next bin",
             Self::Buddy => "sizes rounded up to powers of two, halves joined with their twin",
-            Self::Tlsf => "32 bins a doubling; requests rounded up to the next bin",
-            Self::Evenfit => "4 bins a doubling; the last remainder first, the untouched end last",
+            Self::Tlsf => "32 bins per doubling; requests rounded up to the next bin",
+            Self::Evenfit => {
+                "4 bins per doubling; the last remainder first, the untouched end last"
+            }
         }
     }
 

@@ -307,7 +307,7 @@ impl<'o, A: Allocator> Stage<'o, A> {
         owner.copied().filter(|_| block.state == BlockState::Used)
     }
 
-    /// The block, used or free, that holds the address, in bytes from the pool's start.
+    /// The block, used or free, that contains the address, in bytes from the pool's start.
     fn extent(&self, ptr: NonNull<u8>) -> Range<usize> {
         let offset = ptr.addr().get() - self.pool_address;
         let blocks: Vec<Piece> = self.allocator.blocks().collect();

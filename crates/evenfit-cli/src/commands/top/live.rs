@@ -316,7 +316,7 @@ impl Watcher {
             is_bad: now.failed_requests > 0 || now.refused_frees > 0,
             lines: [
                 format!(
-                    "used {} in {}, most ever taken {}   largest free {} of {}",
+                    "used {} in {}, most ever used {}   largest free {} of {}",
                     human(now.used_bytes),
                     counted(now.live_blocks, "block"),
                     human(now.peak_used_bytes),

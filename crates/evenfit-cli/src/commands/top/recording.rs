@@ -24,7 +24,7 @@ pub(in crate::commands) struct Now {
     live_blocks: u64,
     largest_free_bytes: u64,
     share_served: f64,
-    /// Who holds most: call sites, or sizes where none were recorded.
+    /// The largest holders: call sites, or sizes if none were recorded.
     holders: Vec<Holder>,
 }
 
