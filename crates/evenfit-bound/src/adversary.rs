@@ -25,6 +25,8 @@ pub struct Witness {
 
 /// Most blocks that an adversary plays with.
 const BLOCKS_MAX: u64 = 1000;
+/// Most blocks live at once, some 120 bytes each: more would only repeat what is seen with these.
+const LIVE_MAX: usize = 100_000;
 /// Most blocks in a row whose holes are moved up: that program grows with the square.
 const ROW_MAX: u64 = 500;
 /// Steps of one random program.
@@ -104,7 +106,7 @@ impl<'a> Game<'a> {
     }
 
     fn may(&self, demand: usize) -> bool {
-        self.count[demand] < self.demands[demand].most_live
+        self.live.len() < LIVE_MAX && self.count[demand] < self.demands[demand].most_live
     }
 
     /// Allocates if the contract allows it; the block's place in `live`.

@@ -6,6 +6,7 @@
 
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -36,7 +37,8 @@ fn succeeds(command: &mut Command) {
 fn is_here(program: &str) -> bool {
     let found = Command::new(program).arg("--version").output().is_ok();
     if !found {
-        eprintln!("skipped: {program} is not installed");
+        // Not by `eprintln!`, whose output is only shown of tests that fail.
+        let _ = writeln!(std::io::stderr(), "skipped: {program} is not installed");
     }
     found
 }
@@ -81,7 +83,7 @@ fn has_address_sanitizer() -> bool {
     compile.arg("-fsanitize=address").arg(&source);
     let built = output(compile.arg("-o").arg(scratch("asan").join("empty")));
     if !built.status.success() {
-        eprintln!("skipped: gcc has no AddressSanitizer here");
+        let _ = writeln!(std::io::stderr(), "skipped: gcc has no AddressSanitizer here");
     }
     built.status.success()
 }

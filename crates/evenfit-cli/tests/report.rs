@@ -5,6 +5,7 @@
 
 mod common;
 
+use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -48,7 +49,8 @@ fn browse_in(width: u32, page: &str, scratch: &Scratch) -> Option<Browsed> {
         Command::new(name).arg("--version").output().is_ok_and(|output| output.status.success())
     });
     let Some(browser) = found else {
-        eprintln!("skipped: this test needs chromium in the PATH");
+        // Not by `eprintln!`, whose output is only shown of tests that fail.
+        let _ = writeln!(std::io::stderr(), "skipped: this test needs chromium in the PATH");
         return None;
     };
     let profile = format!("--user-data-dir={}", scratch.path("profile"));

@@ -111,9 +111,9 @@ fn nothing_is_left_in_the_temporary_folder() {
     assert!(scratch.names().is_empty(), "{:?}", scratch.names());
 }
 
-/// Runs a script, sends `signal` to the command once the script has said `ready`, and gives what
+/// Runs a script, sends `signal` to the command, or to its whole process group, once the script has said `ready`, and gives what
 /// the rest says.
-fn signalled(signal: libc::c_int, script: &str) -> Run {
+fn signalled(signal: libc::c_int, to_group: bool, script: &str) -> Run {
     let mut command = command();
     command.args(["run", "--pool", "16MiB", "--", "sh", "-c", script]);
     command.env("EVENFIT_PRELOAD", preload());
@@ -125,6 +125,7 @@ fn signalled(signal: libc::c_int, script: &str) -> Run {
     };
     // SAFETY: as above.
     unsafe { command.pre_exec(default) };
+    command.process_group(0);
     let mut child =
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command starts");
     let mut ready = [0; 6];
@@ -132,7 +133,7 @@ fn signalled(signal: libc::c_int, script: &str) -> Run {
     stdout.read_exact(&mut ready).expect("the script begins");
     assert_eq!(&ready, b"ready\n");
     // SAFETY: no memory is involved, and the child was not waited for.
-    unsafe { libc::kill(child.id() as i32, signal) };
+    unsafe { libc::kill(if to_group { -(child.id() as i32) } else { child.id() as i32 }, signal) };
     let output = child.wait_with_output().expect("it ends");
     Run {
         code: output.status.code().expect("not killed itself"),
@@ -154,7 +155,7 @@ fn signals_are_passed_on_and_the_summary_is_still_written() {
         ("HUP", libc::SIGHUP),
         ("USR1", libc::SIGUSR1),
     ] {
-        let answer = signalled(signal, &script(name));
+        let answer = signalled(signal, false, &script(name));
         let said = format!("got {name}\n");
         assert_eq!((answer.code, answer.stdout), (3, said), "{}", answer.stderr);
         assert!(answer.stderr.contains("sh, process "), "{}", answer.stderr);
@@ -164,7 +165,19 @@ fn signals_are_passed_on_and_the_summary_is_still_written() {
 
 #[test]
 fn a_program_that_a_signal_ends_is_reported_as_killed() {
-    let answer = signalled(libc::SIGTERM, "echo ready; exec sleep 60");
+    let answer = signalled(libc::SIGTERM, false, "echo ready; exec sleep 60");
     assert_eq!(answer.code, 128 + libc::SIGTERM, "{}", answer.stderr);
     assert!(answer.stderr.contains("before it was killed"), "{}", answer.stderr);
+}
+
+#[test]
+fn a_signal_reaches_the_program_once_whether_sent_to_the_command_or_to_its_group() {
+    let script =
+        "trap 'echo got' USR1; echo ready; n=0; while [ $((n += 1)) -lt 15 ]; do sleep 0.05; done";
+    for to_group in [false, true] {
+        for _ in 0..3 {
+            let answer = signalled(libc::SIGUSR1, to_group, script);
+            assert_eq!((answer.code, answer.stdout.as_str()), (0, "got\n"), "to group: {to_group}");
+        }
+    }
 }

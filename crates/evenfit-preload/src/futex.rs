@@ -163,22 +163,25 @@ impl Futex {
         self.futex(libc::FUTEX_WAKE, 1, None);
     }
 
-    /// One futex call that leaves `errno` alone: `free` must not change it.
     fn futex(&self, operation: libc::c_int, value: u32, timeout: Option<&libc::timespec>) {
-        let timeout = timeout.map_or(core::ptr::null(), |timeout| &raw const *timeout);
-        // SAFETY: the word is live; WAIT and WAKE read no further argument than the timeout.
-        unsafe {
-            let errno = libc::__errno_location();
-            let before = *errno;
-            libc::syscall(
-                libc::SYS_futex,
-                self.word.as_ptr(),
-                operation | libc::FUTEX_PRIVATE_FLAG,
-                value,
-                timeout,
-            );
-            *errno = before;
-        }
+        shared_futex(&self.word, operation | libc::FUTEX_PRIVATE_FLAG, value, timeout);
+    }
+}
+
+/// One futex call that leaves `errno` alone: `free` must not change it.
+pub fn shared_futex(
+    word: &AtomicU32,
+    operation: libc::c_int,
+    value: u32,
+    timeout: Option<&libc::timespec>,
+) {
+    let timeout = timeout.map_or(core::ptr::null(), |timeout| &raw const *timeout);
+    // SAFETY: the word is live; WAIT and WAKE read no further argument than the timeout.
+    unsafe {
+        let errno = libc::__errno_location();
+        let before = *errno;
+        libc::syscall(libc::SYS_futex, word.as_ptr(), operation, value, timeout);
+        *errno = before;
     }
 }
 

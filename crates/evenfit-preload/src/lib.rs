@@ -5,20 +5,16 @@
 //!
 //! | variable | meaning |
 //! |---|---|
-//! | `EVENFIT_RECORD` | the file to record into; unset or empty: a pool serves the program |
 //! | `EVENFIT_POOL` | the pool's size: `4096`, `64k`, `512MiB`, `1GiB`; 512 MiB where unset; at most 32 GiB |
 //! | `EVENFIT_LOCK_MEMORY` | `1`: the whole pool is brought into memory at once and stays there (`mlock`) |
 //! | `EVENFIT_SUMMARY` | unset: a summary on standard error at the end; `none`: no summary |
 //! | `EVENFIT_SESSION` | memory to share with the command, which then writes the summary |
+//! | `EVENFIT_RECORD` | `1`, with a session: the program is recorded, and no pool serves it |
 //! | `EVENFIT_TOP` | `1`: any process of the same user may look at the pool, even where the kernel allows only ancestors to |
 //! | `EVENFIT_MISUSE` | `abort` (default): name a refused pointer and abort; `ignore`: count it and go on |
 //!
 //! Every process has a pool of its own: a child of `fork` a copy, a program started by it a new
 //! one.
-//!
-//! Of a recording, the first process that has something to write creates the file. Every other one
-//! writes to a file of its own beside it: `app.evt` becomes `app.PID.evt`. The file grows by chunks
-//! of 16 KiB: a program that is killed loses what is not yet written, and the rest can be read.
 //!
 //! Built by itself in the release profile it is freestanding but for the C library. A debug build
 //! has the standard library's panic machinery, and so has one that is built at once with what reads

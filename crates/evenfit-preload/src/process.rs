@@ -3,12 +3,14 @@
 use core::ffi::c_int;
 use core::sync::atomic::{AtomicI32, Ordering};
 
+use evenfit_trace::session::Slot;
+
 use crate::mode::{Mode, mode};
-use crate::record::session as recording;
+use crate::record;
 use crate::serve::memory::MEMORY;
 use crate::serve::summary;
 use crate::session;
-use crate::settings::{Summary, program_name};
+use crate::settings::Summary;
 
 /// The process whose memory this is, for the summary without a command. A child of `vfork` runs in
 /// its parent's memory, and must not report for it.
@@ -40,23 +42,22 @@ pub fn process_id() -> i32 {
 extern "C" fn before_fork() {
     match mode() {
         Mode::Serve => MEMORY.before_fork(),
-        Mode::Record => recording::hold_across_fork(),
+        Mode::Record => {}
     }
 }
 
 extern "C" fn after_fork() {
     match mode() {
         Mode::Serve => MEMORY.after_fork(),
-        Mode::Record => recording::release_after_fork(),
+        Mode::Record => {}
     }
 }
 
 extern "C" fn in_child() {
     session::claim_in_child();
-    name();
     match mode() {
         Mode::Serve => MEMORY.in_child(),
-        Mode::Record => recording::restart_in_child(),
+        Mode::Record => {}
     }
     if !session::is_watched() {
         PROCESS.store(process_id(), Ordering::Relaxed);
@@ -64,15 +65,13 @@ extern "C" fn in_child() {
     open();
 }
 
-/// Tells the command which program this is.
-fn name() {
-    session::slot().set_name(program_name().to_bytes());
-}
-
 /// Runs among the first constructors: a program that never allocates has a pool and a summary too.
 extern "C" fn at_begin() {
-    mode();
-    name();
+    let mode = mode();
+    session::name_program();
+    if mode == Mode::Record {
+        record::prepare();
+    }
 }
 
 #[used]
@@ -88,7 +87,9 @@ extern "C" fn at_end() {
                 report();
             }
         }
-        Mode::Record => recording::end(),
+        Mode::Record => {
+            session::slot().flags.fetch_or(Slot::AT_EXIT, Ordering::Release);
+        }
     }
 }
 

@@ -3,13 +3,18 @@
 //! No descriptor stays open, and nothing is asked of the system later. In a child of `fork` the
 //! kernel itself forgets the parent's slot, whatever way the child was made.
 
-use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_int};
 use core::mem::MaybeUninit;
 use core::ptr;
-use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
-use evenfit_trace::session::{self, Header, PAGE_BYTES, Slot};
+use evenfit_trace::session::{self, Header, PAGE_BYTES, Recording, Slot};
+
+use crate::futex::{Futex, shared_futex};
+use crate::settings::program_name;
+
+/// How long a process waits for the command before it looks whether that lives: 10 ms.
+const MOMENT: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 10_000_000 };
 
 /// The session's memory, or null without one.
 static SESSION: AtomicPtr<Header> = AtomicPtr::new(ptr::null_mut());
@@ -19,19 +24,25 @@ static NOBODY: Slot = Slot::unclaimed();
 
 /// A page of which a child of `fork` has zeroes (`MADV_WIPEONFORK`).
 #[repr(C, align(4096))]
-struct Wiped {
+pub struct Wiped {
     /// How far behind `NOBODY` this process's slot lies; 0 is `NOBODY` itself.
     distance: AtomicUsize,
-    rest: UnsafeCell<[u8; PAGE_BYTES - size_of::<usize>()]>,
+    /// Where this process records; null before its first event, and if it doesn't.
+    pub recording: AtomicPtr<Recording>,
+    /// It doesn't record.
+    pub is_off: AtomicBool,
+    /// The lock of the recording. A child must not wait for a thread of its parent.
+    pub lock: Futex,
 }
 
-// SAFETY: `rest` is never touched.
-unsafe impl Sync for Wiped {}
-
-static WIPED: Wiped = Wiped {
+pub static WIPED: Wiped = Wiped {
     distance: AtomicUsize::new(0),
-    rest: UnsafeCell::new([0; PAGE_BYTES - size_of::<usize>()]),
+    recording: AtomicPtr::new(ptr::null_mut()),
+    is_off: AtomicBool::new(false),
+    lock: Futex::new(),
 };
+
+const _: () = assert!(size_of::<Wiped>() == PAGE_BYTES);
 
 /// This process's slot.
 #[inline(always)]
@@ -44,6 +55,51 @@ pub fn slot() -> &'static Slot {
 /// Whether the command reads what is written.
 pub fn is_watched() -> bool {
     !SESSION.load(Ordering::Relaxed).is_null()
+}
+
+/// Whether the command wants a recording.
+pub fn records() -> bool {
+    // SAFETY: null, or mapped and never unmapped.
+    unsafe { SESSION.load(Ordering::Relaxed).as_ref() }.is_some_and(Header::records)
+}
+
+/// Where this process may record; null if it has no slot. A child that the C library doesn't know
+/// of claims its slot here.
+pub fn recording() -> *mut Recording {
+    if !records() {
+        return ptr::null_mut();
+    }
+    if WIPED.distance.load(Ordering::Relaxed) == 0 {
+        // SAFETY: takes nothing and can't fail.
+        claim(unsafe { libc::getpid() } as u32, 0);
+    }
+    if WIPED.distance.load(Ordering::Relaxed) == 0 {
+        return ptr::null_mut();
+    }
+    // SAFETY: the slot lies in a session that records.
+    unsafe { session::recording(slot()) }.cast_mut()
+}
+
+/// Counts a full chunk, and wakes the command if it should hurry.
+pub fn chunk_is_full(hurry: bool) {
+    // SAFETY: mapped, as there is a recording.
+    let header = unsafe { &*SESSION.load(Ordering::Relaxed) };
+    header.full_chunks.fetch_add(1, Ordering::SeqCst);
+    if hurry && header.command_waits.load(Ordering::SeqCst) != 0 {
+        shared_futex(&header.full_chunks, libc::FUTEX_WAKE, 1, None);
+    }
+}
+
+/// Waits until the command has taken a chunk, or for a moment. False if it is dead.
+pub fn wait_for_command(taken: &AtomicU32) -> bool {
+    // SAFETY: mapped, as there is a recording.
+    let header = unsafe { &*SESSION.load(Ordering::Relaxed) };
+    let before = taken.load(Ordering::Acquire);
+    if !header.is_command_alive() {
+        return false;
+    }
+    shared_futex(taken, libc::FUTEX_WAIT, before, Some(&MOMENT));
+    true
 }
 
 /// Maps the session of that name, and claims a slot. Without it the process runs all the same. To
@@ -77,6 +133,12 @@ fn claim(process: u32, flags: u32) {
     let distance =
         slot.map_or(0, |slot| (&raw const *slot).addr().wrapping_sub((&raw const NOBODY).addr()));
     WIPED.distance.store(distance, Ordering::Relaxed);
+    name_program();
+}
+
+/// Tells the command which program this is. At load the C library may not know it yet.
+pub fn name_program() {
+    slot().set_name(program_name().to_bytes());
 }
 
 /// Maps the whole session. System calls as such, since a library that wraps the C library's

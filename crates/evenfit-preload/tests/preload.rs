@@ -2,6 +2,7 @@
 //! system.
 #![cfg(target_os = "linux")]
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
@@ -75,9 +76,10 @@ fn preloaded(program: impl AsRef<Path>) -> Command {
 
 /// Runs a program and returns its output and the reports of all its processes.
 fn watched(command: &mut Command) -> (Output, Vec<Report>) {
-    let host = Host::create(RUN_SLOTS, PAGE_BYTES).expect("memory to share");
+    let none = Box::new(|_, _: &[u8]| {});
+    let mut host = Host::create(RUN_SLOTS, PAGE_BYTES, none).expect("memory to share");
     let output = command.env(VARIABLE, host.name()).output().expect("it runs");
-    (output, host.finish().0)
+    (output, host.finish(true).0)
 }
 
 /// As `watched`, for one part of the test program.
@@ -110,17 +112,6 @@ fn the_heap_answers_what_programs_ask_about_it() {
     let output = succeeds(preloaded(program()).arg("statistics"));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.starts_with("Arena 0:\nsystem bytes     =   "), "{said}");
-    // Recorded, the C library answers of its own heap, and a plugin's calls are recorded too.
-    let recording = scratch("statistics.evt");
-    for part in ["mallinfo", "deepbind"] {
-        let _ = std::fs::remove_file(&recording);
-        let mut command = preloaded(program());
-        command.arg(part).arg(scratch("plugin.so")).env("EVENFIT_RECORD", &recording);
-        succeeds(&mut command);
-    }
-    let bytes = std::fs::read(&recording).expect("it was recorded");
-    let site = "greet";
-    assert!(bytes.windows(site.len()).any(|window| window == site.as_bytes()), "{site}");
 }
 
 #[test]
@@ -286,7 +277,8 @@ create index x on t(b); delete from t where a%3=0; select count(*), max(b) from 
     for (name, arguments) in programs {
         let Ok(plain) = Command::new(name).args(arguments).env("PYTHONMALLOC", "malloc").output()
         else {
-            eprintln!("skipped: {name} is not installed");
+            // Not by `eprintln!`, whose output is only shown of tests that fail.
+            let _ = writeln!(std::io::stderr(), "skipped: {name} is not installed");
             continue;
         };
         let mut command = preloaded(name);

@@ -30,7 +30,7 @@ use crate::format::{
 /// ```
 pub struct Recorder<S: FnMut(&[u8]), const N: usize> {
     sink: S,
-    header: Header,
+    encoder: Encoder,
     /// The chunk being filled, room for its header first.
     chunk: [u8; N],
     len: usize,
@@ -38,9 +38,6 @@ pub struct Recorder<S: FnMut(&[u8]), const N: usize> {
     sequence: u16,
     events: u64,
     allocations: u64,
-    address: u64,
-    written: Place,
-    place: Place,
 }
 
 /// When and where an event happens.
@@ -62,91 +59,60 @@ impl<S: FnMut(&[u8]), const N: usize> Recorder<S, N> {
         sink(&header.to_bytes());
         Recorder {
             sink,
-            header,
+            encoder: Encoder::new(header),
             chunk: [0; N],
             len: CHUNK_HEADER_BYTES,
             kind: chunk::ADDRESSED,
             sequence: 0,
             events: 0,
             allocations: 0,
-            address: 0,
-            written: Place::default(),
-            place: Place::default(),
         }
     }
 
     /// Sets the clock of the following events. If it goes back, the events have the last time.
     #[inline]
     pub fn set_time(&mut self, ticks: u64) {
-        let written = self.written.time;
-        self.place.time = ticks.clamp(written, written.saturating_add(TIME_STEP_MAX));
+        self.encoder.set_time(ticks);
     }
 
     /// Sets the thread of the following events.
     #[inline]
     pub fn set_thread(&mut self, thread: u32) {
-        self.place.thread = thread;
+        self.encoder.set_thread(thread);
     }
 
     /// Sets the call site of the following events: any number, such as the return address; 0 if
     /// unknown.
     #[inline]
     pub fn set_site(&mut self, site: u32) {
-        self.place.site = site;
+        self.encoder.set_site(site);
     }
 
     /// Records that a block of `size` bytes was allocated at `address`; `align` is in bytes, a
     /// power of two. A size that readers would refuse is omitted.
     #[inline]
     pub fn alloc(&mut self, address: u64, size: u64, align: u64) {
-        self.allocated(address, size, align, 0);
+        self.allocations += (size <= format::SIZE_MAX) as u64;
+        self.event(|encoder, room| encoder.alloc(room, address, size, align));
     }
 
     /// As [`Recorder::alloc`], for a block that had to be zero.
     #[inline]
     pub fn alloc_zeroed(&mut self, address: u64, size: u64, align: u64) {
-        self.allocated(address, size, align, format::WITH_ZEROED);
-    }
-
-    #[inline(always)]
-    fn allocated(&mut self, address: u64, size: u64, align: u64, zeroed: u8) {
-        if size > format::SIZE_MAX {
-            return;
-        }
-        let with = align.trailing_zeros().min(format::ALIGN_LOG2_MAX as u32) as u8 | zeroed;
-        let is_default = with == self.header.default_align_log2;
-        let way = self.move_to(address);
-        self.allocations += 1;
-        self.event(|entry| {
-            if is_default {
-                entry.event(event::ALLOC, size);
-            } else {
-                entry.event(event::ALLOC_WITH, size);
-                entry.byte(with);
-            }
-            entry.number(way);
-        });
+        self.allocations += (size <= format::SIZE_MAX) as u64;
+        self.event(|encoder, room| encoder.alloc_zeroed(room, address, size, align));
     }
 
     /// Records that the block at `address` is about to be freed.
     #[inline]
     pub fn free(&mut self, address: u64) {
-        let way = self.move_to(address);
-        self.event(|entry| entry.event(event::FREE, way));
+        self.event(|encoder, room| encoder.free(room, address));
     }
 
     /// Records that the block at `old` has become one of `new_size` bytes at `new`.
     #[inline]
     pub fn realloc(&mut self, old: u64, new: u64, new_size: u64) {
-        if new_size > format::SIZE_MAX {
-            return;
-        }
-        let (from, to) = (self.move_to(old), self.move_to(new));
-        self.event(|entry| {
-            entry.event(event::REALLOC, from);
-            entry.number(new_size);
-            entry.number(to);
-        });
+        self.event(|encoder, room| encoder.realloc(room, old, new, new_size));
     }
 
     /// Names a call site, at any time. Text that is longer than half a chunk is cut.
@@ -203,43 +169,22 @@ impl<S: FnMut(&[u8]), const N: usize> Recorder<S, N> {
         self.flush();
     }
 
-    /// Adds an event, what changed in clock, thread and site before it.
+    /// Adds an event.
     #[inline(always)]
-    fn event(&mut self, encode: impl Fn(&mut Entry)) {
-        let Self { chunk, len, written, place, .. } = self;
-        let begin = |entry: &mut Entry| {
-            if (place.time, place.thread, place.site)
-                != (written.time, written.thread, written.site)
-            {
-                entry.changes(*written, *place);
-            }
-            encode(entry);
-        };
-        let room = chunk.get_mut(*len..).and_then(<[u8]>::first_chunk_mut);
-        if let Some(bytes) = room {
+    fn event(&mut self, encode: impl Fn(&mut Encoder, &mut [u8; ENTRY_BYTES_MAX]) -> usize) {
+        let Self { chunk, len, encoder, .. } = self;
+        let added = if let Some(room) = chunk.get_mut(*len..).and_then(<[u8]>::first_chunk_mut) {
             // The longest event fits: straight into the chunk.
-            let mut entry = Entry { bytes, len: 0 };
-            begin(&mut entry);
-            *len += entry.len;
+            let added = encode(encoder, room);
+            *len += added;
+            added
         } else {
             let mut bytes = [0; ENTRY_BYTES_MAX];
-            let mut entry = Entry { bytes: &mut bytes, len: 0 };
-            begin(&mut entry);
-            let entry_len = entry.len;
-            self.append(&bytes[..entry_len]);
-        }
-        self.written = self.place;
-        self.events += 1;
-    }
-
-    /// The code of the difference from the last address to this one. Both have 60 bits, so that it
-    /// fits beside an event's kind.
-    #[inline(always)]
-    fn move_to(&mut self, address: u64) -> u64 {
-        let address = (address >> self.header.address_shift) & (u64::MAX >> 4);
-        let difference = address.wrapping_sub(self.address) as i64;
-        self.address = address;
-        format::zigzag(difference)
+            let added = encode(encoder, &mut bytes);
+            self.append(&bytes[..added]);
+            added
+        };
+        self.events += (added > 0) as u64;
     }
 
     #[cold]
@@ -273,8 +218,148 @@ fn cut(text: &str, most: usize) -> &str {
     &text[..end]
 }
 
-/// The longest event: clock, thread and site, and the three numbers of a reallocation.
-const ENTRY_BYTES_MAX: usize = 6 * LEB_BYTES_MAX;
+/// The longest event, in bytes: clock, thread and site, and the three numbers of a reallocation.
+pub const ENTRY_BYTES_MAX: usize = 6 * LEB_BYTES_MAX;
+
+/// Encodes events as entries of an [`ADDRESSED`](chunk::ADDRESSED) chunk, into memory of the
+/// caller. [`Recorder`] uses it; use it directly if you write the chunks yourself.
+///
+/// The functions for events return the length of the entries that they wrote: the changes of clock,
+/// thread and site, and the event itself. 0: the event was omitted.
+pub struct Encoder {
+    header: Header,
+    address: u64,
+    written: Place,
+    place: Place,
+}
+
+impl Encoder {
+    /// Begins a recording with this header.
+    pub const fn new(header: Header) -> Self {
+        let place = Place { time: 0, thread: 0, site: 0 };
+        Self { header, address: 0, written: place, place }
+    }
+
+    /// See [`Recorder::set_time`].
+    #[inline]
+    pub fn set_time(&mut self, ticks: u64) {
+        let written = self.written.time;
+        self.place.time = ticks.clamp(written, written.saturating_add(TIME_STEP_MAX));
+    }
+
+    /// See [`Recorder::set_thread`].
+    #[inline]
+    pub fn set_thread(&mut self, thread: u32) {
+        self.place.thread = thread;
+    }
+
+    /// See [`Recorder::set_site`].
+    #[inline]
+    pub fn set_site(&mut self, site: u32) {
+        self.place.site = site;
+    }
+
+    /// See [`Recorder::alloc`].
+    #[inline(always)]
+    pub fn alloc(
+        &mut self,
+        room: &mut [u8; ENTRY_BYTES_MAX],
+        address: u64,
+        size: u64,
+        align: u64,
+    ) -> usize {
+        self.allocated(room, address, size, align, 0)
+    }
+
+    /// See [`Recorder::alloc_zeroed`].
+    #[inline(always)]
+    pub fn alloc_zeroed(
+        &mut self,
+        room: &mut [u8; ENTRY_BYTES_MAX],
+        address: u64,
+        size: u64,
+        align: u64,
+    ) -> usize {
+        self.allocated(room, address, size, align, format::WITH_ZEROED)
+    }
+
+    #[inline(always)]
+    fn allocated(
+        &mut self,
+        room: &mut [u8; ENTRY_BYTES_MAX],
+        address: u64,
+        size: u64,
+        align: u64,
+        zeroed: u8,
+    ) -> usize {
+        if size > format::SIZE_MAX {
+            return 0;
+        }
+        let with = align.trailing_zeros().min(format::ALIGN_LOG2_MAX as u32) as u8 | zeroed;
+        let is_default = with == self.header.default_align_log2;
+        let way = self.move_to(address);
+        let mut entry = self.begin(room);
+        if is_default {
+            entry.event(event::ALLOC, size);
+        } else {
+            entry.event(event::ALLOC_WITH, size);
+            entry.byte(with);
+        }
+        entry.number(way);
+        entry.len
+    }
+
+    /// See [`Recorder::free`].
+    #[inline(always)]
+    pub fn free(&mut self, room: &mut [u8; ENTRY_BYTES_MAX], address: u64) -> usize {
+        let way = self.move_to(address);
+        let mut entry = self.begin(room);
+        entry.event(event::FREE, way);
+        entry.len
+    }
+
+    /// See [`Recorder::realloc`].
+    #[inline(always)]
+    pub fn realloc(
+        &mut self,
+        room: &mut [u8; ENTRY_BYTES_MAX],
+        old: u64,
+        new: u64,
+        new_size: u64,
+    ) -> usize {
+        if new_size > format::SIZE_MAX {
+            return 0;
+        }
+        let (from, to) = (self.move_to(old), self.move_to(new));
+        let mut entry = self.begin(room);
+        entry.event(event::REALLOC, from);
+        entry.number(new_size);
+        entry.number(to);
+        entry.len
+    }
+
+    /// Begins an entry with what has changed in clock, thread and site.
+    #[inline(always)]
+    fn begin<'a>(&mut self, bytes: &'a mut [u8; ENTRY_BYTES_MAX]) -> Entry<'a> {
+        let (place, written) = (self.place, self.written);
+        let mut entry = Entry { bytes, len: 0 };
+        if (place.time, place.thread, place.site) != (written.time, written.thread, written.site) {
+            entry.changes(written, place);
+            self.written = place;
+        }
+        entry
+    }
+
+    /// The code of the difference from the last address to this one. Both have 60 bits, so that it
+    /// fits beside an event's kind.
+    #[inline(always)]
+    fn move_to(&mut self, address: u64) -> u64 {
+        let address = (address >> self.header.address_shift) & (u64::MAX >> 4);
+        let difference = address.wrapping_sub(self.address) as i64;
+        self.address = address;
+        format::zigzag(difference)
+    }
+}
 
 /// An encoded event, which a chunk must not cut.
 struct Entry<'a> {

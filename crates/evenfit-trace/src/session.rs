@@ -7,20 +7,34 @@
 //!
 //! The program can write to this memory too, so the command validates everything in it.
 
+use core::cell::UnsafeCell;
 use core::mem::size_of;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 #[cfg(feature = "std")]
 mod host;
 #[cfg(feature = "std")]
-pub use host::{Host, Report};
+pub use host::{Host, Module, Report, Sink};
 
 /// The environment variable that names the memory: a file that can be opened.
 pub const VARIABLE: &str = "EVENFIT_SESSION";
 /// How many slots there are for programs that run in a pool.
 pub const RUN_SLOTS: u32 = 1024;
+/// How many slots there are for programs that are recorded.
+pub const RECORD_SLOTS: u32 = 128;
 /// Slots begin at multiples of this.
 pub const PAGE_BYTES: usize = 4096;
+/// The length of a chunk of events.
+pub const CHUNK_BYTES: usize = 32 << 10;
+/// How many chunks a process can fill before the command must have taken the first.
+pub const CHUNKS: usize = 8;
+/// How many places there are for call sites.
+pub const SITES: usize = 1 << 15;
+/// The header of what is recorded: malloc aligns for every basic type.
+pub const RECORDING_HEADER: crate::format::Header =
+    crate::format::Header { tick_hz: 1_000_000, default_align_log2: 4, address_shift: 4 };
+/// What can be noted of the modules that call sites lie in.
+pub const MODULES_BYTES: usize = 60 << 10;
 
 /// What stands at the start of the memory.
 #[repr(C)]
@@ -35,11 +49,31 @@ pub struct Header {
     pub claims: AtomicU32,
     /// How many processes found no free slot.
     pub missed: AtomicU32,
+    /// A robust mutex of the C library, held by the command: its first word.
+    pub command: AtomicU32,
+    /// The rest of the mutex.
+    pub mutex: [AtomicU32; 15],
+    /// How many chunks are full and not taken yet. The command waits here.
+    pub full_chunks: AtomicU32,
+    /// Not 0 while the command waits.
+    pub command_waits: AtomicU32,
 }
 
 impl Header {
     /// What the memory begins with. The last character is the number of its form.
     pub const MAGIC: [u8; 8] = *b"evfsess1";
+
+    /// Whether the processes are recorded: else they run in pools.
+    pub fn records(&self) -> bool {
+        self.slot_bytes as usize >= size_of::<Slot>() + size_of::<Recording>()
+    }
+
+    /// Whether the command still lives: the kernel marks the mutex of a thread that has ended.
+    pub fn is_command_alive(&self) -> bool {
+        const FUTEX_OWNER_DIED: u32 = 0x4000_0000;
+        let word = self.command.load(Ordering::Relaxed);
+        word != 0 && word & FUTEX_OWNER_DIED == 0
+    }
 
     /// The length of the whole memory in bytes, if it is what it says.
     pub fn total_bytes(&self) -> Option<usize> {
@@ -50,7 +84,7 @@ impl Header {
 }
 
 /// One image of one process.
-#[repr(C)]
+#[repr(C, align(4096))]
 pub struct Slot {
     /// [`FREE`](Self::FREE) or [`CLAIMED`](Self::CLAIMED).
     pub state: AtomicU32,
@@ -76,6 +110,8 @@ impl Slot {
     pub const AT_EXIT: u32 = 1;
     /// The process's number is the same for the command: they are in one namespace.
     pub const NUMBER_IS_GLOBAL: u32 = 2;
+    /// Not all events could be recorded.
+    pub const LOST: u32 = 4;
 
     /// A slot of nobody, for a process that found none.
     pub const fn unclaimed() -> Self {
@@ -95,6 +131,45 @@ impl Slot {
         for (place, byte) in self.name.iter().zip(ended) {
             place.store(byte, Ordering::Relaxed);
         }
+    }
+}
+
+/// What a process records: follows its slot.
+///
+/// Chunks of events are filled in a ring, up to the last byte that has room for the longest event
+/// behind it. The rest is what the command needs to find out the names of call sites.
+#[repr(C)]
+pub struct Recording {
+    /// How many chunks were filled, in the upper half; in the lower, how many bytes of the next are.
+    pub position: AtomicU64,
+    /// How many chunks the command has taken. A process that needs room waits here.
+    pub taken: AtomicU32,
+    /// How much of `modules` is filled.
+    pub modules_bytes: AtomicU32,
+    /// How many call sites there are.
+    pub sites_used: AtomicU32,
+    /// The lengths of full chunks, by their place in the ring.
+    pub lengths: [AtomicU32; CHUNKS],
+    /// Of each module: where it was loaded from and to, by how much its addresses are shifted, the
+    /// length of its path, each of 64 bits; and its path.
+    pub modules: UnsafeCell<[u8; MODULES_BYTES]>,
+    /// A hash table: the return address in the upper 48 bits, its number in the lower 16.
+    pub sites: [AtomicU64; SITES],
+    /// The chunks.
+    pub chunks: UnsafeCell<[[u8; CHUNK_BYTES]; CHUNKS]>,
+}
+
+// SAFETY: the cells are reached by raw pointers only: a process writes where the command, which
+// goes by `position`, `taken` and `modules_bytes`, doesn't read yet.
+unsafe impl Sync for Recording {}
+
+impl Recording {
+    /// The bits of a place of `sites` that hold the number.
+    pub const NUMBER_BITS: u32 = 16;
+
+    /// A position's full chunks, and the bytes of the next.
+    pub fn split(position: u64) -> (u32, usize) {
+        ((position >> 32) as u32, position as u32 as usize)
     }
 }
 
@@ -161,6 +236,19 @@ pub unsafe fn slot(header: *const Header, at: u32) -> *const Slot {
     }
 }
 
+/// What follows a slot of a session that records.
+///
+/// # Safety
+/// The slot is one of a session whose header says that it records.
+pub unsafe fn recording(slot: &Slot) -> *const Recording {
+    // SAFETY: as promised by the caller, it lies in the same memory.
+    unsafe { (&raw const *slot).add(1).cast() }
+}
+
+/// The length of a slot with its recording, in bytes.
+pub const RECORD_SLOT_BYTES: usize =
+    (size_of::<Slot>() + size_of::<Recording>()).next_multiple_of(PAGE_BYTES);
+
 /// Claims a free slot, if there is one.
 ///
 /// # Safety
@@ -190,4 +278,4 @@ pub unsafe fn claim<'a>(header: *const Header, process: u32, flags: u32) -> Opti
     None
 }
 
-const _: () = assert!(size_of::<Header>() <= PAGE_BYTES && size_of::<Slot>() <= PAGE_BYTES);
+const _: () = assert!(size_of::<Header>() <= PAGE_BYTES && size_of::<Slot>() == PAGE_BYTES);

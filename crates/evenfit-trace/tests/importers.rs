@@ -1,5 +1,6 @@
 //! Recordings of other tools, read.
 
+use std::io::Write as _;
 use std::process::Command;
 
 use evenfit_trace::{Codec, Event, Fault, Limits, Trace};
@@ -109,7 +110,8 @@ fn a_real_recording_of_heaptrack_is_read() {
     };
     let _ = std::fs::remove_dir_all(&directory);
     let Some(trace) = read else {
-        eprintln!("skipped: this test needs heaptrack with zstd");
+        // Not by `eprintln!`, whose output is only shown of tests that fail.
+        let _ = writeln!(std::io::stderr(), "skipped: this test needs heaptrack with zstd");
         return;
     };
     assert!(trace.events().len() > 10);

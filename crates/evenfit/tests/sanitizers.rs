@@ -7,6 +7,7 @@
 
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -88,7 +89,11 @@ fn address_sanitizer_knows_the_pool() {
         Ok(program) => program,
         Err(why) => {
             assert!(why.contains("linking with"), "the program doesn't compile:\n{why}");
-            eprintln!("skipped: AddressSanitizer's runtime is missing here:\n{why}");
+            // Not by `eprintln!`, whose output is only shown of tests that fail.
+            let _ = writeln!(
+                std::io::stderr(),
+                "skipped: AddressSanitizer's runtime is missing here:\n{why}"
+            );
             return;
         }
     };
@@ -105,7 +110,7 @@ fn memcheck_knows_the_pool() {
     // Without Valgrind the requests do nothing.
     Run::of(&mut Command::new(&program), "none").assert_silent();
     if Command::new("valgrind").arg("--version").output().is_err() {
-        eprintln!("skipped: no valgrind here");
+        let _ = writeln!(std::io::stderr(), "skipped: no valgrind here");
         return;
     }
     let memcheck = |flags: &[&str], fault| {

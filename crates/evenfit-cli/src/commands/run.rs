@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Command, ExitStatus};
 
 use evenfit_trace::session::{Report, VARIABLE, footprint_bytes};
 use schemars::JsonSchema;
@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::output::{Answer, BAD, InputError, STRONG, Table};
 use crate::session::Session;
-use crate::signals;
+use crate::signals::{self, End, Running};
 use crate::size::{self, both, counted, grouped};
 
 /// The library that serves the program from a pool, or records it.
@@ -46,6 +46,9 @@ pub struct Args {
     /// (kernel.yama.ptrace_scope = 1)
     #[arg(long)]
     top: bool,
+    /// Don't wait for processes that the program leaves running, such as daemons
+    #[arg(long)]
+    no_wait: bool,
     /// Write the summary to this file instead of standard error
     #[arg(long, value_name = "FILE")]
     summary: Option<PathBuf>,
@@ -67,13 +70,13 @@ impl Args {
             )));
         }
         let library = library()?;
-        let session = Session::create()?;
+        let session = Session::of_pools()?;
         let mut summary = self.open_summary()?;
         let child = self.start(&library, session.name())?;
         let process_id = child.id();
         let session = session.watch();
-        let status = wait(child)?;
-        let summary_of_all = Summary::new(process_id, session.end(), status);
+        let End { status, all_ended } = wait(child, !self.no_wait)?;
+        let summary_of_all = Summary::new(process_id, session.end(all_ended), status);
         let text = if self.json {
             let Answer { text, .. } = Answer::json("run", &summary_of_all, true)?;
             text
@@ -98,7 +101,7 @@ impl Args {
         }
     }
 
-    fn start(&self, library: &Path, session: &str) -> Result<Child, InputError> {
+    fn start(&self, library: &Path, session: &str) -> Result<Running, InputError> {
         let [program, arguments @ ..] = &self.command[..] else {
             return Err(InputError("no program to run".into()));
         };
@@ -125,9 +128,11 @@ impl Args {
     }
 }
 
-/// Waits for the program, which gets the signals sent to this process.
-pub(super) fn wait(child: Child) -> Result<ExitStatus, InputError> {
-    signals::wait(child).map_err(|error| InputError(format!("can't wait for the program: {error}")))
+/// Waits for the program, which gets the signals sent to this process, and maybe for all that it
+/// leaves running.
+pub(super) fn wait(program: Running, for_all: bool) -> Result<End, InputError> {
+    let end = program.wait(for_all);
+    end.map_err(|error| InputError(format!("can't wait for the program: {error}")))
 }
 
 /// The program's own exit code; as shells have it, 128 and the signal's number for one that was
@@ -213,6 +218,8 @@ enum Ended {
     Exec,
     /// By a signal, or in another way without exit.
     Killed,
+    /// It may still run.
+    Running,
 }
 
 impl Process {
@@ -236,10 +243,11 @@ impl Process {
             smallest_failure_bytes: (pool.failed_requests > 0)
                 .then_some(pool.smallest_failure_bytes),
             refused_frees: pool.refused_frees,
-            ended: match (report.replaced, report.at_exit) {
-                (true, _) => Ended::Exec,
-                (_, true) => Ended::Exit,
-                (_, false) => Ended::Killed,
+            ended: match report {
+                Report { replaced: true, .. } => Ended::Exec,
+                Report { at_exit: true, .. } => Ended::Exit,
+                Report { running: true, .. } => Ended::Running,
+                _ => Ended::Killed,
             },
         }
     }
@@ -296,6 +304,7 @@ impl Summary {
             Ended::Exit => "at the end",
             Ended::Exec => "before another program took its place",
             Ended::Killed => "before it was killed, up to 256 operations ago",
+            Ended::Running => "up to 256 operations ago; it still runs",
         };
         table.row("largest free", both(largest.largest_free_bytes), end);
         table.row(
@@ -326,6 +335,7 @@ impl Summary {
                     Ended::Exit => "",
                     Ended::Exec => "another program took its place",
                     Ended::Killed => "killed",
+                    Ended::Running => "it still runs",
                 };
                 table.row(
                     &format!("{}, process {}", process.program, process.process_id),

@@ -5,7 +5,7 @@ use core::ffi::{CStr, c_int, c_void};
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
-use super::session;
+use super::{libc_function, session};
 
 unsafe extern "C" {
     fn __libc_malloc(size: usize) -> *mut c_void;
@@ -21,9 +21,9 @@ const PAGE_BYTES: usize = 4096;
 fn allocated(block: *mut c_void, size: usize, align: usize, site: usize) -> *mut c_void {
     if !block.is_null() {
         session::hold(|session| {
-            if let Some(recorder) = session.recorder(site) {
-                recorder.alloc(block.addr() as u64, size as u64, align as u64);
-            }
+            session.record(site, |encoder, room| {
+                encoder.alloc(room, block.addr() as u64, size as u64, align as u64)
+            });
         });
     }
     block
@@ -40,9 +40,9 @@ pub unsafe fn calloc(count: usize, size: usize, site: usize) -> *mut c_void {
     if !block.is_null() {
         let size = count.wrapping_mul(size) as u64;
         session::hold(|session| {
-            if let Some(recorder) = session.recorder(site) {
-                recorder.alloc_zeroed(block.addr() as u64, size, 16);
-            }
+            session.record(site, |encoder, room| {
+                encoder.alloc_zeroed(room, block.addr() as u64, size, 16)
+            });
         });
     }
     block
@@ -60,14 +60,14 @@ pub unsafe fn realloc(old: *mut c_void, size: usize, site: usize) -> *mut c_void
         if new.is_null() && size != 0 {
             return new;
         }
-        let Some(recorder) = session.recorder(site) else {
-            return new;
-        };
-        if new.is_null() {
-            recorder.free(old.addr() as u64);
-        } else {
-            recorder.realloc(old.addr() as u64, new.addr() as u64, size as u64);
-        }
+        let (from, to) = (old.addr() as u64, new.addr() as u64);
+        session.record(site, |encoder, room| {
+            if new.is_null() {
+                encoder.free(room, from)
+            } else {
+                encoder.realloc(room, from, to, size as u64)
+            }
+        });
         new
     })
 }
@@ -132,9 +132,7 @@ pub unsafe fn free(block: *mut c_void) {
     }
     // Before it is free: once it is, another thread may be given it.
     session::hold(|session| {
-        if let Some(recorder) = session.recorder(0) {
-            recorder.free(block.addr() as u64);
-        }
+        session.record(0, |encoder, room| encoder.free(room, block.addr() as u64));
     });
     // SAFETY: the caller's promise; the C library's own.
     unsafe { __libc_free(block) }
@@ -185,11 +183,7 @@ const NO_MALLINFO2: libc::mallinfo2 = unsafe { core::mem::zeroed() };
 fn of_libc(known: &AtomicPtr<c_void>, name: &CStr) -> *mut c_void {
     let mut function = known.load(Ordering::Relaxed);
     if function.is_null() {
-        // SAFETY: the C library is loaded already; both names are C strings.
-        function = unsafe {
-            let library = libc::dlopen(c"libc.so.6".as_ptr(), libc::RTLD_LAZY | libc::RTLD_NOLOAD);
-            libc::dlsym(library, name.as_ptr())
-        };
+        function = libc_function(name);
         known.store(function, Ordering::Relaxed);
     }
     function

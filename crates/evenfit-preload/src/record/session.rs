@@ -1,43 +1,31 @@
-//! The one recording of this process, behind one lock.
+//! What this process records, written straight into the memory that it shares with the command.
+//!
+//! Nothing here is kept over a fork: the kernel wipes the page that says where to write, and frees
+//! the lock with it. So there is no lock to take before a fork, and the child begins a recording of
+//! its own with its first event.
 
 use core::cell::UnsafeCell;
-use core::ffi::CStr;
-use core::mem::MaybeUninit;
+use core::sync::atomic::Ordering;
 
-use evenfit_trace::format::Header;
-use evenfit_trace::recorder::Recorder;
+use evenfit_trace::recorder::{ENTRY_BYTES_MAX, Encoder};
+use evenfit_trace::session::{CHUNK_BYTES, CHUNKS, RECORDING_HEADER, Recording, Slot};
 
-use super::file::{self, File};
-use super::table::Table;
-use crate::futex::{Futex, this_thread};
+use super::clock;
+use super::modules::Modules;
+use super::sites;
+use super::threads::Threads;
+use crate::futex::this_thread;
+use crate::session::{self, WIPED};
 
-/// The most bytes that are lost when a program is killed.
-const CHUNK_BYTES: usize = 16 << 10;
-/// The size of the tables of call sites and of threads, of which three quarters can be used.
-const SITES: usize = 1 << 16;
-const THREADS: usize = 1 << 10;
 /// Reading the clock takes as long as some allocations, so only one in this many events does it.
 const EVENTS_PER_LOOK: u32 = 16;
-/// Microseconds.
-const TICK_HZ: u64 = 1_000_000;
-
-type Sink = fn(&[u8]);
-
-#[derive(Clone, Copy, PartialEq)]
-enum State {
-    /// Nothing was recorded yet.
-    Fresh,
-    Recording,
-    /// The program has ended, or asked for no recording.
-    Off,
-}
-
 /// See the module.
 pub(crate) struct Session {
-    state: State,
-    recorder: Option<Recorder<Sink, CHUNK_BYTES>>,
-    sites: Table<SITES>,
-    threads: Table<THREADS>,
+    encoder: Encoder,
+    /// As [`Recording::position`].
+    position: u64,
+    threads: Threads,
+    pub(super) modules: Modules,
     /// The thread of the last event.
     last_thread: usize,
     /// The call site of the last event that had one.
@@ -46,124 +34,59 @@ pub(crate) struct Session {
     begun: u64,
 }
 
-struct Global {
-    lock: Futex,
-    session: UnsafeCell<Session>,
-    /// Not part of the session, because the recorder uses it while the session is borrowed.
-    file: UnsafeCell<File>,
-}
+struct Global(UnsafeCell<Session>);
 
-// SAFETY: session and file are touched only under the lock.
+// SAFETY: touched only under the lock.
 unsafe impl Sync for Global {}
 
-static GLOBAL: Global = Global {
-    lock: Futex::new(),
-    session: UnsafeCell::new(Session {
-        state: State::Fresh,
-        recorder: None,
-        sites: Table::new(),
-        threads: Table::new(),
-        last_thread: 0,
-        last_site: 0,
-        events_until_look: 0,
-        begun: 0,
-    }),
-    file: UnsafeCell::new(File::new()),
-};
+static GLOBAL: Global = Global(UnsafeCell::new(Session {
+    encoder: Encoder::new(RECORDING_HEADER),
+    position: 0,
+    threads: Threads::new(),
+    modules: Modules::new(),
+    last_thread: 0,
+    last_site: 0,
+    events_until_look: 0,
+    begun: 0,
+}));
 
 /// Runs `f` on the session with the lock held.
 #[inline(always)]
 pub(crate) fn hold<R>(f: impl FnOnce(&mut Session) -> R) -> R {
-    // SAFETY: the lock is held, and the borrow ends with it. A fork handler that allocates while
-    // its own thread holds the lock comes in too, but not from within `f`, which calls nothing but
-    // the C library's allocator and write.
-    GLOBAL.lock.hold(|| f(unsafe { &mut *GLOBAL.session.get() }))
+    // SAFETY: the lock is held, and the borrow ends with it; `f` calls nothing that comes back here.
+    WIPED.lock.hold(|| f(unsafe { &mut *GLOBAL.0.get() }))
 }
 
-/// Ends the recording, with the names of its call sites where they can be had.
-pub(crate) fn end() {
-    let was_recording = hold(|session| {
-        let before = session.state;
-        session.state = State::Off;
-        before == State::Recording
-    });
-    if !was_recording {
-        return;
-    }
-    // Nothing records any more. Naming asks the dynamic linker, which has locks and memory of its
-    // own: not under ours.
-    name_sites();
-    hold(|session| {
-        if let Some(recorder) = session.recorder.take() {
-            recorder.finish();
-        }
-    });
+/// Where this process records now.
+pub(super) fn current() -> Option<&'static Recording> {
+    // SAFETY: mapped until the process ends.
+    unsafe { WIPED.recording.load(Ordering::Relaxed).as_ref() }
 }
 
-/// The sink: called by the recorder, under the lock.
-fn put(bytes: &[u8]) {
-    // SAFETY: the lock is held, and nobody else has borrowed the file.
-    unsafe { (*GLOBAL.file.get()).put(bytes) };
-}
-
-/// Looks up and writes every call site's name. The recording is off, so the session is this
-/// thread's alone.
-fn name_sites() {
-    for at in 0..SITES {
-        // SAFETY: the recording is off and nobody else ends it: `end` has taken it from `Recording`
-        // under the lock.
-        let session = unsafe { &mut *GLOBAL.session.get() };
-        let (Some((address, id)), Some(recorder)) =
-            (session.sites.entry(at), &mut session.recorder)
-        else {
-            continue;
-        };
-        let mut found = MaybeUninit::<libc::Dl_info>::zeroed();
-        // SAFETY: the address is only looked up; the answer is written to `found`, which is valid
-        // as zeroes too.
-        let found = unsafe {
-            // The call is before the address where it returns to.
-            libc::dladdr((address - 1) as *const _, found.as_mut_ptr());
-            found.assume_init()
-        };
-        let text = |text: *const libc::c_char| {
-            // SAFETY: null or a C string of a library that is loaded.
-            let text = (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) });
-            text.and_then(|text| text.to_str().ok()).unwrap_or("")
-        };
-        // Where the module has no symbol, its name and the place within it.
-        let place = address - found.dli_fbase as u64;
-        recorder.name_site(
-            id,
-            0,
-            if found.dli_fbase.is_null() { address } else { place },
-            text(found.dli_sname),
-            text(found.dli_fname),
-        );
-    }
+/// Runs `f` while this process, which has one thread, records nothing.
+pub(super) fn unrecorded(f: impl FnOnce()) {
+    let recording = WIPED.recording.swap(core::ptr::null_mut(), Ordering::Relaxed);
+    let is_off = WIPED.is_off.swap(true, Ordering::Relaxed);
+    f();
+    WIPED.is_off.store(is_off, Ordering::Relaxed);
+    WIPED.recording.store(recording, Ordering::Relaxed);
 }
 
 impl Session {
-    fn begin(&mut self) {
-        if file::wanted().is_none() {
-            self.state = State::Off;
-            return;
-        }
-        self.state = State::Recording;
-        self.begun = microseconds();
-        // malloc aligns for every basic type.
-        let header = Header { tick_hz: TICK_HZ, default_align_log2: 4, address_shift: 4 };
-        let mut recorder = Recorder::new(put as Sink, header);
-        recorder.set_time(0);
-        self.recorder = Some(recorder);
-    }
-
-    /// The recorder, told when and where the next event happens; `site` is a return address, 0
-    /// where none matters. `None`: nothing is recorded.
+    /// Records an event; `site` is a return address, 0 where none matters. It is encoded into the
+    /// room that it is given.
     #[inline(always)]
-    pub(crate) fn recorder(&mut self, site: usize) -> Option<&mut Recorder<Sink, CHUNK_BYTES>> {
-        if self.state != State::Recording && !self.begins() {
-            return None;
+    pub(crate) fn record(
+        &mut self,
+        site: usize,
+        encode: impl FnOnce(&mut Encoder, &mut [u8; ENTRY_BYTES_MAX]) -> usize,
+    ) {
+        let mut recording = WIPED.recording.load(Ordering::Relaxed);
+        if recording.is_null() {
+            recording = self.begin();
+            if recording.is_null() {
+                return;
+            }
         }
         if self.events_until_look == 0 {
             self.look();
@@ -173,88 +96,89 @@ impl Session {
         if thread != self.last_thread {
             self.change_thread(thread);
         }
+        // SAFETY: mapped until the process ends.
+        let recording = unsafe { &*recording };
         if site != self.last_site && site != 0 {
-            self.change_site(site);
+            self.last_site = site;
+            self.encoder.set_site(sites::number(recording, site, &mut self.modules));
         }
-        self.recorder.as_mut()
+        let (mut filled, mut bytes) = Recording::split(self.position);
+        if bytes > CHUNK_BYTES - ENTRY_BYTES_MAX {
+            if !self.next_chunk(recording) {
+                return;
+            }
+            (filled, bytes) = Recording::split(self.position);
+        }
+        // SAFETY: the chunk is this process's until it is full, the lock is held, and the room lies
+        // in it.
+        let room = unsafe {
+            let chunk = recording.chunks.get().cast::<u8>();
+            &mut *chunk.add(filled as usize % CHUNKS * CHUNK_BYTES + bytes).cast()
+        };
+        self.position += encode(&mut self.encoder, room) as u64;
+        recording.position.store(self.position, Ordering::Release);
     }
 
+    /// Where this process records; null if it doesn't.
     #[cold]
     #[inline(never)]
-    fn begins(&mut self) -> bool {
-        if self.state == State::Fresh {
-            self.begin();
+    fn begin(&mut self) -> *mut Recording {
+        let recording = if WIPED.is_off.load(Ordering::Relaxed) {
+            core::ptr::null_mut()
+        } else {
+            session::recording()
+        };
+        if recording.is_null() {
+            WIPED.is_off.store(true, Ordering::Relaxed);
+            return recording;
         }
-        self.state == State::Recording
+        self.encoder = Encoder::new(RECORDING_HEADER);
+        self.position = 0;
+        self.threads = Threads::new();
+        self.last_thread = 0;
+        self.last_site = 0;
+        self.events_until_look = 0;
+        self.begun = clock::microseconds();
+        // SAFETY: mapped until the process ends.
+        self.modules.copy_to(unsafe { &*recording });
+        WIPED.recording.store(recording, Ordering::Relaxed);
+        recording
     }
 
     #[cold]
     #[inline(never)]
     fn look(&mut self) {
         self.events_until_look = EVENTS_PER_LOOK;
-        if let Some(recorder) = &mut self.recorder {
-            recorder.set_time(microseconds() - self.begun);
-        }
+        self.encoder.set_time(clock::microseconds() - self.begun);
     }
 
     #[cold]
     #[inline(never)]
     fn change_thread(&mut self, thread: usize) {
         self.last_thread = thread;
-        let number = self.threads.number(thread as u64).saturating_sub(1);
-        if let Some(recorder) = &mut self.recorder {
-            recorder.set_thread(number);
-        }
+        let number = self.threads.number(thread);
+        self.encoder.set_thread(number);
     }
 
-    #[inline(always)]
-    fn change_site(&mut self, site: usize) {
-        self.last_site = site;
-        let number = self.sites.number(site as u64);
-        if let Some(recorder) = &mut self.recorder {
-            recorder.set_site(number);
+    /// Goes on in the next chunk, once the command has taken what is in it. False if there is no
+    /// command any more: then nothing more is recorded.
+    #[cold]
+    #[inline(never)]
+    fn next_chunk(&mut self, recording: &Recording) -> bool {
+        let (filled, bytes) = Recording::split(self.position);
+        recording.lengths[filled as usize % CHUNKS].store(bytes as u32, Ordering::Relaxed);
+        self.position = u64::from(filled.wrapping_add(1)) << 32;
+        recording.position.store(self.position, Ordering::Release);
+        let ahead = || filled.wrapping_add(1).wrapping_sub(recording.taken.load(Ordering::Acquire));
+        session::chunk_is_full(ahead() as usize >= CHUNKS / 2);
+        while ahead() as usize >= CHUNKS {
+            if !session::wait_for_command(&recording.taken) {
+                session::slot().flags.fetch_or(Slot::LOST, Ordering::Relaxed);
+                WIPED.is_off.store(true, Ordering::Relaxed);
+                WIPED.recording.store(core::ptr::null_mut(), Ordering::Relaxed);
+                return false;
+            }
         }
+        true
     }
-
-    /// A new recording in a child: the parent writes what was not yet written.
-    fn restart(&mut self) {
-        // SAFETY: the lock is held, and nobody else has borrowed the file.
-        unsafe { (*GLOBAL.file.get()).forget() };
-        self.recorder = None;
-        self.last_thread = 0;
-        self.last_site = 0;
-        self.events_until_look = 0;
-        if self.state == State::Recording {
-            self.state = State::Fresh;
-        }
-    }
-}
-
-fn microseconds() -> u64 {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the clock exists and the answer is written to `now`.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
-    now.tv_sec as u64 * TICK_HZ + now.tv_nsec as u64 / 1000
-}
-
-/// Before a fork: no thread is recording an event, and the first file is this process's, not
-/// the child's.
-pub(crate) fn hold_across_fork() {
-    hold(|session| {
-        if let Some(recorder) = &mut session.recorder {
-            recorder.flush();
-        }
-    });
-    GLOBAL.lock.hold_across_fork();
-}
-
-/// After a fork, in the parent.
-pub(crate) fn release_after_fork() {
-    GLOBAL.lock.release_after_fork(|| {});
-}
-
-/// After a fork, in the child: a recording of its own.
-pub(crate) fn restart_in_child() {
-    GLOBAL.lock.reset_in_child();
-    hold(Session::restart);
 }

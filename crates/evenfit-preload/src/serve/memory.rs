@@ -138,8 +138,10 @@ impl Memory {
         settings.read();
         if settings.session[0] != 0 {
             session::join(settings.session());
+        } else if settings.records {
+            refuse_to_start!("EVENFIT_RECORD: say `evenfit record -o FILE.evt -- PROGRAM`");
         }
-        if settings.records {
+        if settings.records || session::records() {
             return Mode::Record;
         }
         let heap = map_pool(settings);

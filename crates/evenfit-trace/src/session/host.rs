@@ -7,7 +7,11 @@ use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
 
-use super::{Header, PAGE_BYTES, Slot};
+use super::{CHUNK_BYTES, CHUNKS, Header, MODULES_BYTES, PAGE_BYTES, Recording, Slot};
+
+/// Takes the full chunks of the process with this number of its claim. Called in their order; the
+/// last one may be short.
+pub type Sink = Box<dyn FnMut(u32, &[u8]) + Send>;
 
 /// The memory of one session, and the slots that are in use.
 pub struct Host {
@@ -18,6 +22,8 @@ pub struct Host {
     /// By slot: the process that was seen in it.
     processes: HashMap<u32, Process>,
     ended: Vec<Report>,
+    sink: Sink,
+    chunk: Vec<u8>,
 }
 
 // SAFETY: the memory is reached through atomics, and stays mapped as long as the host lives.
@@ -76,8 +82,29 @@ pub struct Report {
     pub at_exit: bool,
     /// Another program took its place (`exec`).
     pub replaced: bool,
+    /// Not all that it did was recorded.
+    pub lost: bool,
+    /// It may still run.
+    pub running: bool,
     /// The pool's counters, in the order of [`PoolCounters`](super::PoolCounters).
     pub pool: PoolReport,
+    /// Call sites: number and return address.
+    pub sites: Vec<(u32, u64)>,
+    /// The modules that were loaded, in the order in which they were met.
+    pub modules: Vec<Module>,
+}
+
+/// A program or library in the memory of a process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Module {
+    /// Its first address.
+    pub start: u64,
+    /// The end of its addresses.
+    pub end: u64,
+    /// What its addresses are more than in its file.
+    pub shift: u64,
+    /// Its file.
+    pub path: String,
 }
 
 macro_rules! pool_report {
@@ -115,7 +142,7 @@ impl Host {
     ///
     /// # Errors
     /// The system refuses.
-    pub fn create(slots: u32, slot_bytes: usize) -> io::Result<Self> {
+    pub fn create(slots: u32, slot_bytes: usize, sink: Sink) -> io::Result<Self> {
         let len = PAGE_BYTES + slots as usize * slot_bytes;
         // SAFETY: the name is a C string; the descriptor is new, and the file's alone.
         let file = unsafe {
@@ -144,7 +171,98 @@ impl Host {
             (*header.as_ptr()).slot_bytes = slot_bytes as u32;
             (*header.as_ptr()).magic = Header::MAGIC;
         }
-        Ok(Self { file, header, slots, slot_bytes, processes: HashMap::new(), ended: Vec::new() })
+        Ok(Self {
+            file,
+            header,
+            slots,
+            slot_bytes,
+            processes: HashMap::new(),
+            ended: Vec::new(),
+            sink,
+            chunk: vec![0; CHUNK_BYTES],
+        })
+    }
+
+    /// Tells the processes that the calling thread is there to take what they record, until it
+    /// ends in whatever way.
+    pub fn attend(&self) {
+        let mut attributes = std::mem::MaybeUninit::<libc::pthread_mutexattr_t>::uninit();
+        const { assert!(size_of::<libc::pthread_mutex_t>() <= 64) };
+        // SAFETY: the header has room for the mutex, which nobody else locks, and lies in shared
+        // memory. Should the thread end, the kernel marks its first word.
+        unsafe {
+            let mutex = (&raw const (*self.header.as_ptr()).command).cast_mut().cast();
+            libc::pthread_mutexattr_init(attributes.as_mut_ptr());
+            libc::pthread_mutexattr_setpshared(
+                attributes.as_mut_ptr(),
+                libc::PTHREAD_PROCESS_SHARED,
+            );
+            libc::pthread_mutexattr_setrobust(attributes.as_mut_ptr(), libc::PTHREAD_MUTEX_ROBUST);
+            libc::pthread_mutex_init(mutex, attributes.as_ptr());
+            libc::pthread_mutex_lock(mutex);
+        }
+    }
+
+    fn header(&self) -> &Header {
+        // SAFETY: mapped as long as `self` lives; what changes in it is atomic.
+        unsafe { self.header.as_ref() }
+    }
+
+    /// Waits until a process has filled many chunks, or for `time`.
+    pub fn wait(&self, time: std::time::Duration) {
+        let Header { full_chunks, command_waits, .. } = self.header();
+        let now = full_chunks.load(Ordering::SeqCst);
+        command_waits.store(1, Ordering::SeqCst);
+        let timeout =
+            libc::timespec { tv_sec: time.as_secs() as i64, tv_nsec: time.subsec_nanos().into() };
+        // SAFETY: the word and the time are live.
+        unsafe {
+            libc::syscall(
+                libc::SYS_futex,
+                full_chunks.as_ptr(),
+                libc::FUTEX_WAIT,
+                now,
+                &raw const timeout,
+            );
+        }
+        command_waits.store(0, Ordering::SeqCst);
+    }
+
+    /// Gives the sink what a process has recorded: full chunks, and the last one if it has ended.
+    fn drain(&mut self, at: u32, order: u32, has_ended: bool) {
+        if !self.header().records() {
+            return;
+        }
+        let slot = &raw const *self.slot(at);
+        // SAFETY: mapped as long as `self` lives, and the session records.
+        let recording = unsafe { &*super::recording(&*slot) };
+        let (filled, bytes) = Recording::split(recording.position.load(Ordering::Acquire));
+        let mut taken = recording.taken.load(Ordering::Relaxed);
+        // A process that overwrites its own recording can't make this loop.
+        while filled.wrapping_sub(taken).wrapping_sub(1) < CHUNKS as u32 {
+            let place = taken as usize % CHUNKS;
+            let bytes = recording.lengths[place].load(Ordering::Relaxed) as usize;
+            self.put(recording, place, order, bytes);
+            taken = taken.wrapping_add(1);
+            recording.taken.store(taken, Ordering::Release);
+            wake(&recording.taken);
+        }
+        if has_ended {
+            self.put(recording, filled as usize % CHUNKS, order, bytes);
+        }
+    }
+
+    fn put(&mut self, recording: &Recording, place: usize, order: u32, bytes: usize) {
+        let bytes = bytes.min(CHUNK_BYTES);
+        // SAFETY: the chunk lies in the recording, and the process doesn't write there now. If it
+        // does all the same, the bytes are wrong.
+        unsafe {
+            let chunk = recording.chunks.get().cast::<u8>().add(place * CHUNK_BYTES);
+            chunk.copy_to_nonoverlapping(self.chunk.as_mut_ptr(), bytes);
+        }
+        if bytes > 0 {
+            (self.sink)(order, &self.chunk[..bytes]);
+        }
     }
 
     /// The value of [`VARIABLE`](super::VARIABLE): a file that can be opened as long as the host's
@@ -166,6 +284,7 @@ impl Host {
     pub fn look(&mut self) {
         let claimed = self.claimed();
         for &Claim { at, process, order, .. } in &claimed {
+            self.drain(at, order, false);
             let replaced = claimed
                 .iter()
                 .any(|other| other.process == process && other.order > order && other.is_global());
@@ -181,7 +300,7 @@ impl Host {
                 Process::Unknown => false,
             };
             if replaced || has_ended {
-                self.take(at, replaced);
+                self.take(at, replaced, false);
             } else if matches!(self.processes[&at], Process::Unknown) {
                 self.processes.remove(&at);
             }
@@ -202,7 +321,8 @@ impl Host {
         claimed
     }
 
-    fn take(&mut self, at: u32, replaced: bool) {
+    fn take(&mut self, at: u32, replaced: bool, running: bool) {
+        self.drain(at, self.slot(at).order.load(Ordering::Relaxed), true);
         let slot = self.slot(at);
         let name: Vec<u8> = slot.name.iter().map(|byte| byte.load(Ordering::Relaxed)).collect();
         let name = name.split(|&byte| byte == 0).next().unwrap_or_default();
@@ -213,11 +333,52 @@ impl Host {
             order: slot.order.load(Ordering::Relaxed),
             at_exit: slot.flags.load(Ordering::Relaxed) & Slot::AT_EXIT != 0,
             replaced,
+            running,
+            lost: slot.flags.load(Ordering::Relaxed) & Slot::LOST != 0,
             pool: PoolReport::of(&slot.pool),
+            sites: self.sites(slot),
+            modules: self.modules(slot),
         };
         self.ended.push(report);
         self.processes.remove(&at);
         self.free(at);
+    }
+
+    fn recording<'a>(&self, slot: &'a Slot) -> Option<&'a Recording> {
+        // SAFETY: the session records, and the slot lies in it.
+        self.header().records().then(|| unsafe { &*super::recording(slot) })
+    }
+
+    fn sites(&self, slot: &Slot) -> Vec<(u32, u64)> {
+        let sites = self.recording(slot).map_or(&[][..], |recording| &recording.sites);
+        let site = |place: &std::sync::atomic::AtomicU64| {
+            let value = place.load(Ordering::Relaxed);
+            let number = value as u32 & ((1 << Recording::NUMBER_BITS) - 1);
+            (number != 0).then_some((number, value >> Recording::NUMBER_BITS))
+        };
+        sites.iter().filter_map(site).collect()
+    }
+
+    fn modules(&self, slot: &Slot) -> Vec<Module> {
+        let Some(recording) = self.recording(slot) else { return Vec::new() };
+        let filled = recording.modules_bytes.load(Ordering::Acquire) as usize;
+        let mut bytes = vec![0; filled.min(MODULES_BYTES)];
+        // SAFETY: the modules lie in the recording, and so much of them is filled.
+        unsafe {
+            let modules = recording.modules.get().cast::<u8>();
+            modules.copy_to_nonoverlapping(bytes.as_mut_ptr(), bytes.len());
+        }
+        let mut rest = &bytes[..];
+        let mut modules = Vec::new();
+        while let Some((words, behind)) = rest.split_at_checked(32) {
+            let (words, _) = words.as_chunks::<8>();
+            let [start, end, shift, len] = [0, 1, 2, 3].map(|at| u64::from_ne_bytes(words[at]));
+            let Some((path, behind)) = behind.split_at_checked(len as usize) else { break };
+            let path = String::from_utf8_lossy(path).into_owned();
+            modules.push(Module { start, end, shift, path });
+            rest = behind;
+        }
+        modules
     }
 
     /// Fills the slot with zeroes: it is free again.
@@ -235,18 +396,16 @@ impl Host {
         }
     }
 
-    /// Takes what all processes left, also those that may still run, and gives all reports in the
-    /// order in which the processes began; and how many processes found no slot.
-    pub fn finish(mut self) -> (Vec<Report>, u32) {
+    /// Takes what all processes left, and gives all reports in the order in which the processes
+    /// began; and how many processes found no slot. `all_ended`: none of them can still run.
+    pub fn finish(&mut self, all_ended: bool) -> (Vec<Report>, u32) {
         self.look();
         for Claim { at, .. } in self.claimed() {
-            self.take(at, false);
+            self.take(at, false, !all_ended);
         }
         let mut reports = std::mem::take(&mut self.ended);
         reports.sort_by_key(|report| report.order);
-        // SAFETY: mapped as long as `self` lives.
-        let missed = unsafe { self.header.as_ref() }.missed.load(Ordering::Relaxed);
-        (reports, missed)
+        (reports, self.header().missed.load(Ordering::Relaxed))
     }
 }
 
@@ -258,6 +417,12 @@ impl Drop for Host {
             libc::munmap(self.header.as_ptr().cast(), len);
         }
     }
+}
+
+/// Wakes who waits at the word, in whatever process.
+fn wake(word: &std::sync::atomic::AtomicU32) {
+    // SAFETY: the word is live.
+    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, i32::MAX) };
 }
 
 fn has_ended(handle: &OwnedFd) -> bool {

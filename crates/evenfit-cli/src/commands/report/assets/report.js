@@ -267,7 +267,7 @@
     }
     context.restore();
   }
-  function frame(s, labels, title) {
+  function frame(s, labels, title, titleAt = 20) {
     const { context, height, plot, width } = s, tall = height - 18;
     context.clearRect(0, 0, width, height);
     context.strokeStyle = style("--line");
@@ -285,7 +285,7 @@
       written.push(y);
     }
     context.textAlign = "left";
-    let x = LEFT + 8, y = 20;
+    let x = LEFT + 8, y = titleAt;
     for (const [text, colour] of title) {
       const wide = context.measureText(text).width;
       if (x > LEFT + 8 && x + wide > LEFT + plot) { x = LEFT + 8; y += 14; }
@@ -305,7 +305,7 @@
     const doublings = (bytes) => Math.log2(Math.max(least, bytes) / least), most = doublings(pool);
     const longest = data.longest_request_bytes;
     frame(fits, [[doublings(longest) / most, human(longest)], [0, human(least)], [1, human(pool)]],
-      [["requests up to this size succeed", style("--good")], ["line: the longest request", style("--faint")]]);
+      [["requests up to this size succeed", style("--good")], ["line: the longest request", style("--faint")]], fits.height - 30);
     drawCurve(fits, column.largest.map(doublings), most, style("--good"), true);
     marker(fits, view.op + 0.5, style("--ink"), []);
   }
