@@ -1,9 +1,10 @@
 #!/bin/sh
 # Fuzzes one target: fuzz/run.sh TARGET SECONDS [libFuzzer options]
-# Targets: blocks slabs compact late_writer garbage trace csv heaptrack esp_idf system_view zephyr shared c. Seeds: fuzz/seeds/TARGET;
-# new inputs go to fuzz/corpus/TARGET, a crash to fuzz/crashes/TARGET. Needs a C++ compiler.
+# Targets: blocks slabs compact late_writer garbage shared c trace csv heaptrack esp_idf system_view
+# zephyr. Needs a C++ compiler. Seeds: fuzz/seeds/TARGET. New inputs go to fuzz/corpus/TARGET, and a
+# crash to fuzz/crashes/TARGET.
 set -eu
-[ $# -ge 2 ] || { sed -n 2,4p "$0" >&2; exit 2; }
+[ $# -ge 2 ] || { sed -n 2,5p "$0" >&2; exit 2; }
 target=$1 seconds=$2
 shift 2
 cd "$(dirname "$0")"

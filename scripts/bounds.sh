@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Counts the operation bound in millions of states, and writes the tables in docs/bounds.md:
-#   scripts/bounds.sh            all of them: on x86-64 some ten minutes, on the emulated Cortex-M as long
-#   scripts/bounds.sh x86-64     or only these; needs x86-64 Linux
-#   scripts/bounds.sh cortex-m   needs what scripts/firmware.sh needs
-# What is counted, and the states that are the worst, are printed.
+#   scripts/bounds.sh            all of them: about ten minutes each on x86-64 and on the Cortex-M
+#   scripts/bounds.sh x86-64     only these; needs x86-64 Linux
+#   scripts/bounds.sh cortex-m   only these; needs what scripts/firmware.sh needs
+# Prints the counts and the worst states.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 case ${1:-} in '' | x86-64 | cortex-m) ;; *) sed -n 2,6p "$0" >&2; exit 2 ;; esac

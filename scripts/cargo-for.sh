@@ -1,7 +1,8 @@
 # Sourced by the scripts that build for another target than this machine's.
 
-# cargo_for LIBRARY TARGET...: which cargo can build for the targets, on what is there of LIBRARY, `core` or `std`. Sets the
-# arrays `cargo`, the command, and `build_std`, what its subcommand is told first. Fails, and sets `missing`, where none can.
+# cargo_for LIBRARY TARGET...: finds a cargo that can build for the targets. They need LIBRARY,
+# `core` or `std`, installed or as sources. Sets the array `cargo` to the command, and the array
+# `build_std` to the first arguments of its subcommand. Fails, and sets `missing`, if there is none.
 cargo_for() {
     local library=$1 target parts
     shift

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Writes the table of code sizes in docs/size.md: bytes of code and constants that the smallest program which allocates,
-# reallocates and frees has more than one whose allocator is a pointer that only moves up; and its bytes of memory beside the pool.
-# `--print` only prints it.
+# Writes the table of docs/size.md: bytes of code and constants of a program that allocates,
+# reallocates and frees, less those of the same program with a bump allocator; and its bytes of
+# memory beside the pool. `--print` only prints the table.
 #
-# Needs `core` for Cortex-M4, Cortex-M0 and WebAssembly: the targets installed, or the sources (Debian: rustc-web cargo-web
-# rust-web-src), readelf and node. Where they are missing it says so and ends with 77.
+# Needs `core` for Cortex-M4, Cortex-M0 and WebAssembly: the targets installed, or the sources
+# (Debian: rustc-web cargo-web rust-web-src), readelf and node. If something is missing, it says
+# what, and exits with 77.
 set -euo pipefail
 shopt -s inherit_errexit
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -37,7 +38,8 @@ elf_bytes() {
     echo $sum
 }
 
-# Memory that is zero at the start, without the pool. All is aligned to 16 bytes, so that a few are padding.
+# Memory that is zero at the start, without the pool. All is aligned to 16 bytes, so that a few are
+# padding.
 state_bytes() {
     local sum=0 kind size
     while read -r _ kind _ _ size _; do
@@ -54,7 +56,8 @@ wasm_bytes() {
         console.log(sum)' "$1"
 }
 
-# The bytes of one allocator at one level of optimisation: Cortex-M4, Cortex-M0, then WebAssembly; and its state on a Cortex-M0.
+# The bytes of one allocator at one level of optimisation: Cortex-M4, Cortex-M0, then WebAssembly;
+# and its state on a Cortex-M0.
 measure() {
     local features=()
     [ "$1" = none ] || features=(--features "$1")

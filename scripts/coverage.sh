@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# How much of crates/evenfit its tests run through, and whether that is less than scripts/coverage.txt says:
+# How much of crates/evenfit its tests cover, compared with scripts/coverage.txt:
 #   scripts/coverage.sh            fails where lines or regions have dropped
 #   scripts/coverage.sh --record   writes what was measured to that file
 #   scripts/coverage.sh --show     also prints the lines that no test reaches
-# Needs llvm-profdata and llvm-cov of the compiler's own LLVM (Debian: llvm-22); without them it says so and passes.
+# Needs llvm-profdata and llvm-cov of the compiler's LLVM (Debian: llvm-22); else it skips.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 mode=${1:-}
@@ -23,7 +23,8 @@ rm -rf "$out/profiles" && mkdir -p "$out/profiles"
 export CARGO_TARGET_DIR=$out RUSTFLAGS=-Cinstrument-coverage LLVM_PROFILE_FILE="$PWD/$out/profiles/%m-%p.profraw"
 case $out in /*) LLVM_PROFILE_FILE="$out/profiles/%m-%p.profraw" ;; esac
 features=lock_api,critical-section,pi-futex,fork,allocator-api2,allocator-api2-03,allocator-api2-04
-# Of the tests of evenfit all but those that build other programs; of the evidence those that are quick.
+# Of the tests of evenfit all but those that build other programs; of the evidence those that are
+# quick.
 own=$(cd crates/evenfit/tests && ls ./*.rs | sed 's|./\(.*\)\.rs|\1|' | grep -vE '^(no_panic|nightly)$' | sed 's/^/--test /')
 : >"$out/ran"
 run() {

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Builds the firmware and runs it in QEMU on a Cortex-M4: the sensor pipeline with its recording read on this machine, the
-# heap's tests, and the operation bound against the table in docs/bounds.md, at the levels 3, s and z, as code for a
-# Cortex-M4 and for a Cortex-M0.
+# Builds the firmware and runs it in QEMU on a Cortex-M4: the sensor pipeline, whose recording is
+# then read on this machine; the heap's tests; and the operation bound, compared with the table in
+# docs/bounds.md, at the levels 3, s and z, as code for a Cortex-M4 and for a Cortex-M0.
 #
-#   scripts/firmware.sh            all of it
-#   scripts/firmware.sh --clippy   lints it only (Debian: rust-web-clippy)
-#   scripts/firmware.sh --bounds   counts the operation bound in many more states and writes the table (scripts/bounds.sh)
+#   scripts/firmware.sh            everything
+#   scripts/firmware.sh --clippy   only clippy (Debian: rust-web-clippy)
+#   scripts/firmware.sh --bounds   counts in many more states, and writes the table: see bounds.sh
 #
-# Needs QEMU (Debian: qemu-system-arm), and `core` and `alloc` for thumbv7em-none-eabi and thumbv6m-none-eabi: either the
-# targets are installed, or their sources are and are compiled (Debian: rustc-web cargo-web rust-web-src). Where they are
-# missing it says so and ends with 77.
+# Needs QEMU (Debian: qemu-system-arm), and `core` and `alloc` for thumbv7em-none-eabi and
+# thumbv6m-none-eabi: the targets installed, or their sources, which are then compiled (Debian:
+# rustc-web cargo-web rust-web-src). If something is missing, it says what, and exits with 77.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 cd "$root"

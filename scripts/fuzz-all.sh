@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Every fuzz target for a number of seconds each, one after the other, and a table of what they did:
 #   scripts/fuzz-all.sh SECONDS [TARGET...]
-# Ends with 1 if a target found something: its input is then in fuzz/crashes/TARGET. Needs a C++ compiler.
+# Exits with 1 if a target found something; the input is then in fuzz/crashes/TARGET. Needs a C++
+# compiler.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=${1:-}
-case $seconds in '' | *[!0-9]*) sed -n 2,4p "$0" >&2; exit 2 ;; esac
+case $seconds in '' | *[!0-9]*) sed -n 2,5p "$0" >&2; exit 2 ;; esac
 shift
 targets=("$@")
 [ ${#targets[@]} -gt 0 ] || targets=(blocks slabs compact late_writer garbage shared c trace csv heaptrack esp_idf system_view zephyr)

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Changes crates/evenfit in every way that cargo-mutants knows, and lists the changes that no test notices:
+# Changes crates/evenfit in every way that cargo-mutants knows; lists changes that no test notices:
 #   scripts/mutants.sh [MODULE...] [-- CARGO-MUTANTS-OPTION...]
 #   scripts/mutants.sh blocks blocks/map           without modules, all of them: hours on one core
 #   scripts/mutants.sh slabs -- --shard 0/10       every tenth change
 #   scripts/mutants.sh heap -- -F largest          what is in functions with that name
-# A module is tried by the tests that are about it, and the first of them that fails decides. They are built again in some
-# seconds: see the profile `mutants`.
-# Results: target/mutants/MODULE/mutants.out. Needs cargo-mutants (`cargo install --locked cargo-mutants`, six minutes).
+# Each change is tested by the tests of its module, up to the first that fails. They are rebuilt in
+# a few seconds: see the profile `mutants`. Results: target/mutants/MODULE/mutants.out. Needs
+# cargo-mutants (`cargo install --locked cargo-mutants`, six minutes).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 command -v cargo-mutants >/dev/null || { echo "cargo-mutants is missing: cargo install --locked cargo-mutants" >&2; exit 2; }
@@ -16,7 +16,8 @@ while [ $# -gt 0 ] && [ "$1" != -- ]; do
     shift
 done
 [ $# -eq 0 ] || shift
-# All but what other programs of the evidence are about: locks under loom, sanitizers, how a word is kept from the optimiser.
+# All modules, except those that other programs of the evidence test: locks under loom, sanitizers,
+# `opaque`.
 [ ${#modules[@]} -gt 0 ] || mapfile -t modules < <(cd crates/evenfit/src && find . -name '*.rs' | sed 's|^./||; s|\.rs$||' \
     | grep -vE '^(lib|opaque|sanitizer|sync)|^shared/lock/' | sort)
 
@@ -35,8 +36,8 @@ for module in "${modules[@]}"; do
     esac
     echo "== $module"
     mkdir -p "target/mutants/$module"
-    # One thread: a change may make a test ask for memory without end. cargo-mutants would look for these tests in the
-    # changed package when it tries them on the unchanged source, so that is done here.
+    # One thread, since a change may make a test allocate without end. The tests are run on the
+    # unchanged source here, since cargo-mutants would look for them in the changed package.
     export RUST_TEST_THREADS=1
     # Newer than what a run before this one has left in a shared CARGO_TARGET_DIR.
     touch "$file"

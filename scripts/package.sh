@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Packages what is to be published, and builds each package from its .crate alone.
 #   scripts/package.sh [OPTION]...   options are those of `cargo package`, such as --allow-dirty
-# The .crate files are then in package/ of the target directory. What has `publish = false` stays behind.
+# The .crate files are then in package/ of the target directory. Packages with `publish = false` are
+# left out.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

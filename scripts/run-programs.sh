@@ -3,10 +3,12 @@
 #
 #   scripts/run-programs.sh [--quick] [--time N] [NAME...]
 #
-# NAMEs: python git sqlite redis cxx rust postgres java node perl bash make fakeroot nginx ffmpeg (all where none is given);
-# a program that is not installed is skipped, and said.
-# --quick: small inputs, for CI. --time N: afterwards, N interleaved runs each way of the single-threaded ones, medians.
-# Needs a release build: cargo build --release -p evenfit-cli, and -p evenfit-preload. EVENFIT says where the command is.
+# NAMEs: python git sqlite redis cxx rust postgres java node perl bash make fakeroot nginx ffmpeg.
+# Without a name, all of them. It skips programs that aren't installed, and says so.
+# --quick: small inputs, for CI.
+# --time N: then runs the single-threaded ones N times each way, interleaved, and prints medians.
+# Needs a release build: cargo build --release -p evenfit-cli, and -p evenfit-preload. The variable
+# EVENFIT may name the command.
 set -euo pipefail
 
 all="python git sqlite redis cxx rust postgres java node perl bash make fakeroot nginx ffmpeg"
@@ -80,7 +82,8 @@ check_python() {
     $quick && tests="test_json test_dict test_list test_gc"
     for module in $tests; do
         "$python" -c "import test.$module" 2>/dev/null || continue
-        # The verdicts only: the order of dots and the times differ by themselves. All memory through malloc.
+        # The verdicts only: the order of dots and the times differ by themselves. All memory
+        # through malloc.
         local verdicts='s/ in [0-9.]*s$//; /^Ran\|^OK\|^FAILED\|^ERROR\|^FAIL/p'
         (cd "$work" && PYTHONMALLOC=malloc "$python" -m unittest "test.$module") 2>&1 | sed -n "$verdicts" >"$work/plain" || true
         (cd "$work" && PYTHONMALLOC=malloc in_pool 1GiB "$python" -m unittest "test.$module") 2>&1 | sed -n "$verdicts" >"$work/pooled" || true
@@ -185,14 +188,16 @@ int main() {
 CXX
     local flags=(-std=c++17 -O2)
     $quick && flags=(-std=c++17 -O0)
-    # No pipes between the compiler's passes, and a fixed file name: the object must be the same to the byte.
+    # No pipes between the compiler's passes, and a fixed file name: the object must be the same to
+    # the byte.
     (cd "$work" && g++ "${flags[@]}" -c heavy.cpp -o heavy.o && cksum <heavy.o) >"$work/plain"
     (cd "$work" && in_pool 1GiB g++ "${flags[@]}" -c heavy.cpp -o heavy.o && cksum <heavy.o) >"$work/pooled"
     same "g++ on a template-heavy file, the same object"
 }
 
-# The compiler itself, without rustup's proxy. Debian's uses the system's malloc; the official one brings its own inside the
-# executable, where no library can reach it: then only the linker's processes are served from pools.
+# The compiler itself, without rustup's proxy. Debian's uses the system's malloc; the official one
+# brings its own inside the executable, where no library can reach it: then only the linker's
+# processes are served from pools.
 rustc=$([ -x /usr/bin/rustc ] && echo /usr || rustc --print sysroot 2>/dev/null || true)/bin/rustc
 
 check_rust() {
@@ -224,7 +229,8 @@ as_nobody() {
     fi
 }
 
-# compared NAME POOL COMMAND...: the command's output and status with and without a pool, each in a new folder of its own.
+# compared NAME POOL COMMAND...: the command's output and status with and without a pool, each in a
+# new folder of its own.
 compared() {
     local name=$1 pool=$2 out
     shift 2

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Builds the library for the targets that it is meant for but this machine isn't: with its default features, without any,
-# and where a target has no threads with critical sections.
+# Builds the library for other targets than this machine's: with the default features, without any,
+# and for targets without threads with critical sections.
 #
-# Needs `core` and `alloc` for them: the targets installed, or the sources (Debian: rustc-web cargo-web rust-web-src).
-# Where they are missing it says so and ends with 77.
+# Needs `core` and `alloc` for them: the targets installed, or the sources (Debian: rustc-web
+# cargo-web rust-web-src). If they are missing, it says so, and exits with 77.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

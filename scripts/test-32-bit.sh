@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# The tests of the heap and of its oracles as 32-bit code: x86, by the processor itself where the kernel allows, else under
-# qemu-i386. Arguments are passed on to `cargo test`.
+# The tests of the heap and of its oracles as 32-bit x86 code: on the processor if the kernel allows
+# that, otherwise under qemu-i386. Arguments are passed on to `cargo test`.
 #
-# Needs the 32-bit standard library: either the target is installed, or its sources are and are compiled (Debian:
-# apt-get install rustc-web cargo-web rust-web-src); and gcc-i686-linux-gnu, libc6-dev-i386-cross and perhaps qemu-user.
-# Where they are missing it says so and ends with 77.
+# Needs the 32-bit standard library: the target installed, or its sources, which are then compiled
+# (Debian: apt-get install rustc-web cargo-web rust-web-src); and gcc-i686-linux-gnu,
+# libc6-dev-i386-cross and perhaps qemu-user. If something is missing, it says so, and exits with
+# 77.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# Builds the WebAssembly example with evenfit and, for its size, with talc, and runs both under Node.
+# Builds the WebAssembly example with evenfit and, to compare its size, with talc. Runs both in
+# Node.
 #
-# Needs wasm32-unknown-unknown's `core` and `alloc`: either the target is installed, or their sources are and are compiled
-# (Debian: apt-get install rustc-web cargo-web rust-web-src). Skips, and says what is missing, where neither is.
+# Needs wasm32-unknown-unknown's `core` and `alloc`: the target installed, or their sources, which
+# are then compiled (Debian: apt-get install rustc-web cargo-web rust-web-src). If it finds neither,
+# it says so and skips.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)

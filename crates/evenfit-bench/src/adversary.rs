@@ -1,9 +1,9 @@
-//! A program that looks at the addresses it gets and frees so that the holes are useless.
+//! A program that sees the addresses of its blocks, and frees some so that the holes are useless.
 //!
 //! The bad program of J. M. Robson, "Bounds for some functions concerning dynamic storage
 //! allocation", JACM 21(3), 1974: in round i it keeps only blocks that cover an address which is f
-//! modulo 2^i, chooses f so that the holes are worst, and spends what it freed on blocks twice as
-//! large. No allocator that can't move blocks escapes it.
+//! modulo 2^i, and chooses f so that the holes are worst. Then it allocates blocks twice as large,
+//! as many as it freed bytes for. It defeats every allocator that can't move blocks.
 
 use crate::load::{Load, LoadBuilder};
 use crate::peers::Peer;
@@ -43,7 +43,7 @@ impl Live {
     }
 }
 
-/// Plays against `peer` and returns what it did; `None` when a request was not served.
+/// Plays against `peer` and returns its operations; `None` if a request was not served.
 ///
 /// # Safety
 /// `peer` is fresh, over a region at `base`, and `slots` has [`SLOTS_MAX`] entries.

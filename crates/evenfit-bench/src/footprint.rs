@@ -6,7 +6,7 @@ use crate::region::Region;
 use crate::table::Cell;
 use crate::workload::{Missing, REPLAY_LIMIT, Workload};
 
-/// How far the bisection goes: to this part of the peak.
+/// The precision of the bisection, as a part of the peak.
 const RESOLUTION: f64 = 0.002;
 
 /// A measured footprint.
@@ -60,7 +60,7 @@ fn smallest_pool<P: Peer>(workload: &Workload) -> Result<usize, Missing> {
     let mut fits = |len_bytes: usize| {
         workload.serves::<P>(&region, len_bytes, &mut slots, REPLAY_LIMIT).ok_or(Missing::TooSlow)
     };
-    // Up from the peak in growing steps, so that most trials are near the answer.
+    // Up from the peak in growing steps, so that most trials are near the result.
     let mut too_small = peak.saturating_sub(1);
     let mut excess = peak / 16 + 1024;
     let mut large_enough = loop {

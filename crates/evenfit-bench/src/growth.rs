@@ -1,5 +1,5 @@
-//! What grows with the number of live blocks: the figures of `uniform_x10` over those of `uniform`,
-//! which differ in nothing but having ten times as many.
+//! What grows with the number of live blocks: the figures of `uniform_x10` over those of `uniform`.
+//! The two loads differ only in this number, which is ten times as large.
 
 use crate::table::{Cell, Table};
 use crate::workload::Missing;

@@ -1,5 +1,5 @@
-//! Does a request cost more the more holes there are? Instructions of one request among 100, 8,000
-//! and 100,000 equal holes, each a little too small for it, when nothing else is left: a full pool
+//! Does a request cost more when there are more holes? Instructions of one request among 100, 8,000
+//! and 100,000 equal holes, each a little too small for it, in a pool that is otherwise full. That
 //! is when a real-time program can least afford a search.
 
 use std::alloc::Layout;
@@ -18,7 +18,7 @@ pub const HOLES: [usize; 3] = [100, 8_000, 100_000];
 const HOLE_BYTES: usize = 1040;
 const SEPARATOR_BYTES: usize = 24;
 const REQUEST_BYTES: usize = 1100;
-/// What the rest of the pool is filled with.
+/// Sizes that fill the rest of the pool.
 const FILL_BYTES: [usize; 5] = [1 << 20, 64 << 10, 8 << 10, 2 << 10, REQUEST_BYTES];
 
 /// The instructions of a request among [`HOLES`], for each of `names`.

@@ -1,6 +1,5 @@
-//! Instructions an operation, exact and robust to the machine's load: a child process of this very
-//! program replays the load under callgrind, which counts inside of `replay` only; the no-op's
-//! count is subtracted.
+//! Instructions per operation, exact on a busy machine too. A child process of this program replays
+//! the load under callgrind, which counts inside of `replay` only; the no-op's count is subtracted.
 
 use std::fs;
 use std::io;
@@ -19,8 +18,8 @@ use crate::workload::{Missing, Workload};
 /// The hidden subcommand that a child runs.
 pub const CHILD: &str = "replay-child";
 
-/// Under callgrind everything takes about fifty times as long, so that a replay must be quicker
-/// than elsewhere.
+/// The limit of a replay is shorter under callgrind, where everything takes about fifty times as
+/// long.
 const LIMIT: Duration = Duration::from_secs(1);
 
 /// A load written where children can read it; removed on drop.
@@ -51,13 +50,13 @@ impl SharedLoad {
         Ok(shared)
     }
 
-    /// How many operations it holds.
+    /// The number of its operations.
     #[must_use]
     pub fn len(&self) -> usize {
         self.ops
     }
 
-    /// Whether it holds none.
+    /// Whether it has none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.ops == 0
@@ -66,7 +65,7 @@ impl SharedLoad {
 
 impl Drop for SharedLoad {
     fn drop(&mut self) {
-        // A file already gone is as good.
+        // It doesn't matter if the file is gone already.
         let _ = fs::remove_file(&self.path);
     }
 }
@@ -86,7 +85,7 @@ fn callgrind(name: &str, len_bytes: usize, shared: &SharedLoad, out: &Path) -> i
     Ok(output.status.success())
 }
 
-/// The instructions that replaying `shared` with `name` takes, loop included.
+/// The instructions of a replay of `shared` with `name`, loop included.
 ///
 /// # Errors
 /// The inner: why there is no figure; the outer: callgrind could not be run.
@@ -116,7 +115,7 @@ pub fn total(
         .ok_or_else(|| io::Error::other("callgrind wrote no summary"))
 }
 
-/// Where the instructions go: `callgrind_annotate`'s listing, sources included.
+/// Which functions and lines execute the instructions: `callgrind_annotate`'s listing with sources.
 ///
 /// # Errors
 /// When callgrind or its annotator can't be run, or the allocator doesn't serve the load.
@@ -137,7 +136,7 @@ pub fn profile(name: &str, workload: &Workload, ops_max: usize) -> Result<String
     Ok(format!("{} operations\n{}", shared.len(), String::from_utf8_lossy(&listing.stdout)))
 }
 
-/// Instructions an operation of each of `names`, in their order, the no-op's subtracted.
+/// Instructions per operation of each of `names`, in their order, less the no-op's.
 ///
 /// # Errors
 /// When callgrind can't be run.
@@ -161,7 +160,7 @@ pub fn measure(names: &[&str], workload: &Workload, ops_max: usize) -> io::Resul
         .collect()
 }
 
-/// What the child does: build the allocator, replay once.
+/// The child's work: it builds the allocator and replays once.
 ///
 /// # Errors
 /// When the load can't be read or isn't served.

@@ -1,8 +1,8 @@
 //! How long single operations take: the least time of each operation over several replays of the
 //! same load.
 //!
-//! An interruption hits other operations in each replay; what is slow in all of them is the
-//! allocator's own doing.
+//! An interruption hits other operations in each replay. If an operation is slow in all of them,
+//! the allocator is the cause.
 
 use std::arch::x86_64::{__rdtscp, _mm_lfence, _rdtsc};
 use std::sync::OnceLock;
@@ -17,18 +17,18 @@ use crate::workload::{Missing, Workload};
 
 /// Time stamps of single operations.
 pub struct Times {
-    /// For each operation its least time in ticks, that of the measuring itself included.
+    /// For each operation its least time in ticks, including that of measuring.
     pub ticks: Vec<u32>,
 }
 
-/// Nanoseconds below which a part of the operations stays.
+/// Nanoseconds that a part of the operations doesn't exceed.
 #[derive(Clone, Copy, Debug)]
 pub struct Percentiles {
     /// Of the parts in [`PARTS`].
     pub ns: [f64; PARTS.len()],
 }
 
-/// The parts of operations that [`Percentiles`] tells: half, .. all.
+/// The parts of operations in [`Percentiles`]: half, .. all.
 pub const PARTS: [f64; 5] = [0.5, 0.99, 0.999, 0.9999, 1.0];
 
 /// Names of [`PARTS`].
@@ -124,7 +124,7 @@ impl Visitor for Timed<'_> {
     }
 }
 
-/// Frees what a load leaves live, where leaving it would leak.
+/// Frees the blocks that a load leaves live, if they would leak.
 ///
 /// # Safety
 /// The whole load was just replayed with `slots`.
@@ -140,7 +140,7 @@ pub unsafe fn free_rest<P: Peer>(peer: &mut P, load: &Load, slots: &mut [*mut u8
     }
 }
 
-/// The time stamp, with everything before it done and nothing after it begun.
+/// The time stamp, after everything before it is done and before anything after it begins.
 #[inline(always)]
 fn before() -> u64 {
     // SAFETY: every x86-64 has these instructions.
@@ -152,7 +152,7 @@ fn before() -> u64 {
     }
 }
 
-/// As [`before`]; waits for what was measured.
+/// As [`before`]; waits for the measured operation.
 #[inline(always)]
 fn after() -> u64 {
     let mut cpu = 0;

@@ -1,18 +1,19 @@
 //! A load: the allocations of a program as an array of operations, ready to be replayed.
 
-/// What an operation does.
+/// The kinds of operations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Kind {
-    /// Asks for a block.
+    /// Allocates a block.
     Alloc,
-    /// Gives a block back.
+    /// Frees a block.
     Free,
     /// Changes the size of a block.
     Realloc,
 }
 
-/// One operation, 16 bytes: everything the call needs, so that replaying looks nothing up.
+/// One operation, 16 bytes. It has everything that the call needs, so that a replay looks nothing
+/// up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Op {
@@ -28,7 +29,7 @@ pub struct Op {
     pub kind: Kind,
 }
 
-/// A named load with what is known of it before any allocator sees it.
+/// A named load, and what is known of it before it is replayed.
 #[derive(Clone, Debug)]
 pub struct Load {
     /// As shown in tables.
@@ -43,7 +44,7 @@ pub struct Load {
     pub peak_live_blocks: usize,
 }
 
-/// Builds a [`Load`] operation by operation, handing out slots.
+/// Builds a [`Load`], operation by operation, and assigns slots.
 #[derive(Default)]
 pub struct LoadBuilder {
     ops: Vec<Op>,

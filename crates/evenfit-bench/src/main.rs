@@ -59,7 +59,7 @@ enum Measure {
     List,
     /// Instructions an operation, by callgrind, the no-op replay subtracted.
     Instr,
-    /// Where the instructions go, by function and line: callgrind's listing.
+    /// Which functions and lines execute the instructions: callgrind's listing.
     Profile,
     /// The smallest pool that serves a load, all metadata counted, over the peak of requested
     /// bytes.
@@ -72,7 +72,7 @@ enum Measure {
     Latency,
     /// Instructions of one request among 100, 8,000 and 100,000 holes that are just too small.
     Holes,
-    /// What each allocator answers to each misuse: the page docs/misuse-matrix.md.
+    /// What each allocator does on each misuse: the page docs/misuse-matrix.md.
     Misuse {
         /// The file to write; else the page is printed.
         file: Option<PathBuf>,
@@ -170,7 +170,7 @@ fn all(names: &[&str], loads: &[Workload], effort: Effort) -> Result<Vec<Table>,
     Ok(tables)
 }
 
-/// Measures recorded programs and made loads apart, since a mean over both would mean nothing.
+/// Measures recorded programs and made loads separately, since a mean over both has no meaning.
 fn by_origin(
     loads: &[Workload],
     measure: impl Fn(&[Workload]) -> Result<Vec<Table>, String>,
@@ -267,8 +267,8 @@ fn synthetic_names() -> impl Iterator<Item = &'static str> {
     synthetic::NAMES.into_iter().chain([adversary::NAME])
 }
 
-/// The loads that were asked for; if none was, the recordings, and with `everything` all others
-/// too.
+/// The loads named on the command line. If there are none, the recordings, and with `everything`
+/// all others too.
 fn loads(chosen: &[String], everything: bool) -> Result<Vec<Workload>, String> {
     let defaults: &[&str] = if everything { &["recorded", "synthetic"] } else { &["recorded"] };
     let chosen: Vec<&str> = chosen.iter().map(String::as_str).collect();

@@ -1,8 +1,8 @@
-//! What allocators answer to misuse and to overwritten memory, evenfit beside its peers.
+//! What allocators do on misuse and when memory was overwritten: evenfit beside its peers.
 //!
 //! Each case runs in a child process: it may hang or crash. The child prints one word of
-//! [`Outcome`](outcome::Outcome); the parent adds what only it can see. Whether an answer was good
-//! is judged from outside, by the bytes of the region and by what a long sequence of requests gets
+//! [`Outcome`](outcome::Outcome); the parent adds crashes and hangs. The outcome is judged from
+//! outside, by the bytes of the region and by the results of a long sequence of requests
 //! afterwards.
 
 pub mod case;

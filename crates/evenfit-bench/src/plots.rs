@@ -1,4 +1,4 @@
-//! Which plots are made of the tables.
+//! The plots that are made of the tables.
 
 use crate::svg::{Bar, Point, Scale, bars, points};
 use crate::table::{Summary, Table};

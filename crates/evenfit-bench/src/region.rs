@@ -1,12 +1,13 @@
-//! Memory for pools: pages mapped once, touched before anything is measured.
+//! Memory for pools: mapped once, and touched before anything is measured.
 
 use std::io;
 use std::ptr::{self, NonNull};
 
 /// Anonymous pages from the operating system, unmapped on drop.
 ///
-/// Always at an address of the same alignment, so that what depends on addresses repeats; and at a
-/// large one, since a buddy allocator can use no pool better than it is aligned.
+/// The address is always a multiple of the same power of two, so that figures which depend on
+/// addresses repeat. The power is large, since a buddy allocator can use a pool only as far as it
+/// is aligned.
 pub struct Region {
     mapping: NonNull<u8>,
     mapping_bytes: usize,
@@ -18,7 +19,7 @@ pub struct Region {
 const ALIGN_BYTES: usize = 64 << 20;
 
 impl Region {
-    /// Maps at least `len_bytes` and touches each page, so that no later measurement pays a page
+    /// Maps at least `len_bytes` and touches each page, so that no measurement includes a page
     /// fault.
     ///
     /// # Errors
@@ -26,8 +27,7 @@ impl Region {
     pub fn new(len_bytes: usize) -> io::Result<Self> {
         let mut region = Self::untouched(len_bytes)?;
         region.bytes().chunks_mut(4096).for_each(|page| page[0] = 0);
-        // Written with something else than zero, or the compiler may drop the store to zeroed
-        // pages.
+        // The compiler may remove a store of zero to zeroed pages.
         region.bytes().chunks_mut(4096).for_each(|page| {
             page[0] = std::hint::black_box(1);
         });

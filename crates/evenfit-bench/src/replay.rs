@@ -1,4 +1,4 @@
-//! The loops that every allocator goes through, one monomorphised copy each.
+//! The replay loops, of which every allocator has a monomorphised copy.
 
 use std::alloc::Layout;
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::load::{Kind, Op};
 use crate::peers::Peer;
 
-/// Replays `ops` and says whether every request was served; stops at the first that was not.
+/// Replays `ops`. Returns whether every request was served; stops at the first that wasn't.
 ///
 /// The first byte of each new block is written, as a program would. Callgrind counts inside this
 /// function only.

@@ -1,5 +1,5 @@
-//! Nanoseconds an operation: rounds over all allocators in turn, the median of each, the no-op's
-//! subtracted.
+//! Nanoseconds per operation: the allocators take turns in rounds; the median of each, less the
+//! no-op's.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use crate::replay::replay;
 use crate::table::Cell;
 use crate::workload::{Missing, REPLAY_LIMIT, Workload};
 
-/// Nanoseconds an operation of each of `names`, in their order, the no-op replay subtracted.
+/// Nanoseconds per operation of each of `names`, in their order, less the no-op's.
 #[must_use]
 pub fn measure(names: &[&str], workload: &Workload, rounds: usize) -> Vec<Cell> {
     let load = match workload.fixed() {
@@ -27,7 +27,7 @@ pub fn measure(names: &[&str], workload: &Workload, rounds: usize) -> Vec<Cell> 
         return vec![Err(Missing::NeverServed); names.len()];
     };
     let mut times = vec![Vec::new(); pools.len()];
-    // One round more than counted: it warms the caches and the operating system's allocators.
+    // One more round, not counted, warms the caches and the operating system's allocators.
     for round in 0..=rounds {
         for (index, (name, pool)) in pools.iter().enumerate() {
             if let Ok(len_bytes) = *pool {
@@ -55,14 +55,14 @@ fn median(values: &mut [f64]) -> f64 {
 
 /// The pool that an allocator gets.
 pub struct Roomy<'a> {
-    /// What it has to serve.
+    /// The load that it must serve.
     pub workload: &'a Workload,
-    /// Within which time.
+    /// The time limit.
     pub limit: Duration,
 }
 
 impl<'a> Roomy<'a> {
-    /// Within the time that any measurement allows.
+    /// A pool for a workload, with the usual time limit.
     #[must_use]
     pub fn new(workload: &'a Workload) -> Self {
         Self { workload, limit: REPLAY_LIMIT }

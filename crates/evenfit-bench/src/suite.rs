@@ -15,7 +15,7 @@ pub struct Effort {
     pub rounds: usize,
     /// Timed replays from which latencies are taken.
     pub replays: usize,
-    /// What is stepped.
+    /// How much is stepped.
     pub sample: worst::Sample,
 }
 
@@ -23,7 +23,7 @@ impl Effort {
     /// For figures to publish.
     pub const FULL: Self =
         Self { instr_ops_max: usize::MAX, rounds: 11, replays: 7, sample: worst::Sample::FULL };
-    /// For a look.
+    /// For a quick look.
     pub const QUICK: Self =
         Self { instr_ops_max: 300_000, rounds: 3, replays: 3, sample: worst::Sample::QUICK };
 }
@@ -79,7 +79,7 @@ pub fn worst(names: &[&str], workloads: &[Workload], effort: Effort) -> [Table; 
         let measured = worst::measure(names, workload, effort.sample);
         let of: [fn(&worst::Worst) -> u64; 3] = [|w| w.alloc, |w| w.free, |w| w.realloc];
         for (table, of) in tables.iter_mut().zip(of) {
-            // A load without operations of a kind has no figure for them.
+            // A load without operations of a kind has no figure for that kind.
             let cell = |worst: &Result<worst::Worst, Missing>| match worst.as_ref().map(of) {
                 Ok(0) => Err(Missing::NotMeasured),
                 Ok(most) => Ok(most as f64),
@@ -122,7 +122,7 @@ pub fn holes(names: &[&str]) -> Table {
     table
 }
 
-/// Says on a terminal what is being done.
+/// Shows on a terminal what is being measured.
 fn progress(measure: &str, load: &str) {
     if std::io::stderr().is_terminal() {
         eprint!("\r\x1b[K{measure}: {load} ");

@@ -44,7 +44,7 @@ const LEFT: i32 = 150;
 const RIGHT: i32 = 90;
 const TOP: i32 = 60;
 const ROW: i32 = 24;
-/// evenfit's own colour, and that of everyone else; both hold on white and on black.
+/// evenfit's colour, and that of all others; both are readable on white and on black.
 const OWN: RGBColor = RGBColor(0xd9, 0x48, 0x0f);
 const OTHERS: RGBColor = RGBColor(0x74, 0x8f, 0xfc);
 const TEXT: RGBColor = RGBColor(0x86, 0x8e, 0x96);
@@ -58,7 +58,8 @@ pub fn bars(title: &str, subtitle: &str, scale: Scale, digits: usize, bars: &[Ba
         a.total_cmp(&b)
     });
     let values = || sorted.iter().filter_map(|bar| bar.value);
-    // A logarithmic bar begins a little below the least value, or that one would have no length.
+    // A logarithmic bar begins a little below the least value, which would have no length
+    // otherwise.
     let origin = values().fold(f64::MAX, f64::min) / 2.0;
     let length = |value: f64| match scale {
         Scale::Linear => value,

@@ -1,9 +1,9 @@
-//! Loads made to be hard, or to isolate one habit of programs.
+//! Loads that are hard on allocators, or isolate one pattern of use.
 
 use crate::load::{Load, LoadBuilder};
 use evenfit_verify::random::Random;
 
-/// Alignment of everything that asks for nothing special: 8.
+/// The usual alignment: 8.
 const ALIGN_LOG2: u8 = 3;
 
 /// The names, in the order of the tables. The adversary is apart: see [`crate::adversary`].
@@ -66,8 +66,8 @@ fn replaced(mut random: Random, live: usize, size: impl Fn(&mut Random) -> u32) 
     load
 }
 
-/// Sizes from 1 byte to 16 KiB, small ones likelier; up to 20,000 blocks, then random replacements
-/// at a number of live blocks that wanders.
+/// Sizes from 1 byte to 16 KiB, small ones more likely. Up to 20,000 blocks, then random
+/// replacements, with a number of live blocks that varies.
 fn ramp_then_random() -> LoadBuilder {
     let mut random = Random::new(2);
     let mut load = LoadBuilder::default();
@@ -117,8 +117,8 @@ fn fifo() -> LoadBuilder {
     load
 }
 
-/// Every second block of a row is freed and something a little larger asked for, at sizes that
-/// grow: holes that nothing fits.
+/// Every second block of a row is freed and something a little larger requested, again and again,
+/// so that nothing fits into the holes.
 fn checkerboard() -> LoadBuilder {
     let mut load = LoadBuilder::default();
     let mut row: Vec<u32> = (0..16_000).map(|_| load.alloc(48, ALIGN_LOG2)).collect();
@@ -133,7 +133,8 @@ fn checkerboard() -> LoadBuilder {
             }
         }
         kept.truncate(kept.len() / 2 * 2);
-        // Half of what is left goes, so that the payload stays about the same while the sizes grow.
+        // Half of the others is freed, so that the payload stays about the same while the sizes
+        // grow.
         let half = kept.split_off(kept.len() / 2);
         half.into_iter().for_each(|slot| load.free(slot));
         row = kept;
@@ -141,8 +142,8 @@ fn checkerboard() -> LoadBuilder {
     load
 }
 
-/// `holes` holes of 1,040 bytes, kept apart by live blocks, and requests of 1,100 bytes: more than
-/// any hole has, yet so near that a coarse bin holds them all.
+/// `holes` holes of 1,040 bytes between live blocks, and requests of 1,100 bytes. No hole is large
+/// enough, but a coarse bin contains them all.
 fn holes_just_too_small(holes: usize) -> LoadBuilder {
     let mut load = LoadBuilder::default();
     let mut to_free = Vec::new();
@@ -196,7 +197,7 @@ fn vec_growth() -> LoadBuilder {
     load
 }
 
-/// What fits a pool of 64 KiB: blocks of 1 to 128 bytes, random ones replaced at 50 KiB of payload.
+/// For a pool of 64 KiB: blocks of 1 to 128 bytes, random ones replaced at 50 KiB of payload.
 fn small_pool() -> LoadBuilder {
     let mut random = Random::new(7);
     let mut load = LoadBuilder::default();
@@ -212,7 +213,7 @@ fn small_pool() -> LoadBuilder {
     load
 }
 
-/// Sizes from 0.5 to 16 KiB, which few of the recorded programs ask for and no slab serves.
+/// Sizes from 0.5 to 16 KiB, which few of the recorded programs request and no slab serves.
 fn large(random: &mut Random) -> u32 {
     random.between(512, 16 << 10)
 }
@@ -222,7 +223,7 @@ fn large_uniform() -> LoadBuilder {
     replaced(Random::new(8), 2_000, large)
 }
 
-/// A queue of 2,000 blocks of 0.5 to 16 KiB: each lives as long as any other.
+/// A queue of 2,000 blocks of 0.5 to 16 KiB, which all have the same lifetime.
 fn large_queue() -> LoadBuilder {
     let mut random = Random::new(9);
     let mut load = LoadBuilder::default();

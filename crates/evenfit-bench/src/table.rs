@@ -7,21 +7,21 @@ use crate::workload::Missing;
 /// A figure, or why there is none.
 pub type Cell = Result<f64, Missing>;
 
-/// What a row comes to.
+/// How a row is summarised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Summary {
     /// The geometric mean over all loads.
     GeometricMean,
     /// The largest figure.
     Max,
-    /// Nothing that could be compared.
+    /// Not at all: its figures can't be compared.
     None,
 }
 
 /// One measure over allocators (rows) and loads (columns).
 #[derive(Clone, Debug)]
 pub struct Table {
-    /// What is measured, with its unit: `ns an operation`.
+    /// The measure with its unit: `nanoseconds an operation`.
     pub title: String,
     /// The measure's short name: the CSV's first column.
     pub measure: String,
@@ -56,7 +56,7 @@ impl Table {
         }
     }
 
-    /// The same figures, said to be over made loads instead of recorded programs.
+    /// The same figures, marked as over made loads instead of recorded programs.
     #[must_use]
     pub fn over_made_loads(mut self) -> Self {
         self.measure.insert_str(0, MADE);
@@ -109,7 +109,7 @@ impl Table {
         }
     }
 
-    /// What a row comes to; `None` where a figure is missing, and for the largest, where all are.
+    /// A row's summary; `None` if a figure is missing, or for the largest, if all are.
     #[must_use]
     pub fn summarized(&self, row: usize) -> Option<f64> {
         let figures = || self.cells[row].iter().filter_map(|cell| cell.ok());
@@ -169,7 +169,7 @@ impl Table {
         self.cells[row].iter().any(Result::is_ok)
     }
 
-    /// The rows that `lines` leaves out, each with the first reason why, as a sentence.
+    /// The rows that `lines` omits, each with the first reason, as a sentence.
     fn without_figures(&self) -> Option<String> {
         let named: Vec<String> = (0..self.rows.len())
             .filter(|&row| !self.has_figures(row))

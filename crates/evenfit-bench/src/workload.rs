@@ -1,5 +1,5 @@
-//! What is run against an allocator: a load that is known before, or an adversary that answers to
-//! what it sees.
+//! What an allocator is measured with: a load that is known before, or an adversary that reacts to
+//! the addresses that it gets.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,8 +10,8 @@ use crate::region::Region;
 use crate::replay::replay_within;
 use crate::{adversary, recorded, synthetic};
 
-/// Longer than this for one replay, and an allocator is left out of a measurement: it is linear in
-/// something.
+/// The time limit of one replay. An allocator that needs longer is linear in something, and isn't
+/// measured.
 pub const REPLAY_LIMIT: Duration = Duration::from_secs(4);
 
 /// Why an allocator has no figure for a load.
@@ -19,7 +19,7 @@ pub const REPLAY_LIMIT: Duration = Duration::from_secs(4);
 pub enum Missing {
     /// One replay took longer than [`REPLAY_LIMIT`].
     TooSlow,
-    /// Not even 64 times the peak served the load.
+    /// A pool of 64 times the peak doesn't serve the load.
     NeverServed,
     /// The measurement makes no sense for this load or an allocator of this kind.
     NotMeasured,
@@ -47,7 +47,7 @@ impl Missing {
     }
 }
 
-/// What is run.
+/// The kinds of workloads.
 #[derive(Clone, Debug)]
 pub enum Workload {
     /// The same operations for everyone.
@@ -83,7 +83,7 @@ impl Workload {
         }
     }
 
-    /// The operations, where they don't depend on the allocator.
+    /// The operations, if they don't depend on the allocator.
     ///
     /// # Errors
     /// [`Missing::NotMeasured`] for the adversary.
@@ -113,8 +113,8 @@ impl Workload {
         vec![std::ptr::null_mut(); slots]
     }
 
-    /// Whether a fresh allocator over the first `len_bytes` of `region` serves it all; `None`: not
-    /// within `limit`.
+    /// Whether a fresh allocator over the first `len_bytes` of `region` serves everything; `None`:
+    /// not within `limit`.
     pub fn serves<P: Peer>(
         &self,
         region: &Region,
@@ -138,8 +138,8 @@ impl Workload {
         }
     }
 
-    /// A pool with room to spare, where its size isn't what is measured: the smallest of 2, 4, 8..
-    /// times the peak (plus 64 KiB) that serves it all, in bytes.
+    /// A pool with room to spare, for measures other than its size: the smallest of 2, 4, 8.. times
+    /// the peak (plus 64 KiB) that serves everything, in bytes.
     ///
     /// # Errors
     /// When none does, or not within `limit`.

@@ -1,8 +1,8 @@
 //! The most instructions in one operation, by stepping it: exact, and the same whatever else the
 //! machine does.
 //!
-//! Stepping everything would take days. Stepped are all operations in windows spread over the load,
-//! and wherever they are, the ones that took longest in several timed replays.
+//! Stepping everything would take days. So all operations are stepped in windows spread over the
+//! load, and everywhere the ones that took longest in several timed replays.
 
 use std::time::{Duration, Instant};
 
@@ -18,8 +18,7 @@ use crate::speed::Roomy;
 use crate::workload::{Missing, Workload};
 use std::alloc::Layout;
 
-/// The most instructions of one operation of each kind, payload copies apart where the C library
-/// makes them.
+/// The most instructions of one operation of each kind, without the C library's copies of payload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Worst {
     /// Of an allocation.
@@ -41,7 +40,7 @@ impl Worst {
         }
     }
 
-    /// Takes the larger of each.
+    /// Keeps the larger of each.
     pub fn merge(&mut self, other: &Self) {
         for kind in [Kind::Alloc, Kind::Free, Kind::Realloc] {
             let mut other = *other;
@@ -70,7 +69,7 @@ impl Sample {
     /// For figures to publish.
     pub const FULL: Self =
         Self { windows: 40, window: 100, slowest: 300, replays: 4, limit: Duration::from_secs(6) };
-    /// For a look.
+    /// For a quick look.
     pub const QUICK: Self =
         Self { windows: 10, window: 50, slowest: 60, replays: 2, limit: Duration::from_secs(1) };
 }
@@ -97,11 +96,11 @@ fn one(name: &str, workload: &Workload, sample: Sample) -> Result<Worst, Missing
     peers::with(name, &mut stepped).expect("a known name")
 }
 
-/// A change of size that moves more payload is not stepped: a copy by one repeated instruction is a
-/// step for each of its turns, and no part of the figure.
+/// A change of size that moves more payload isn't stepped. A copy by one repeated instruction would
+/// be a step for each of its turns, and isn't part of the figure.
 const COPY_BYTES_MAX: u32 = 4096;
 
-/// What is to be stepped: `true` where no limit of time may drop it.
+/// The operations to step: `true` if the time limit doesn't apply.
 fn chosen(load: &Load, ticks: &[u32], sample: Sample) -> Vec<Option<bool>> {
     let mut chosen = vec![None; load.ops.len()];
     let stride = (load.ops.len() / sample.windows).max(1);
@@ -197,7 +196,7 @@ impl Visitor for Stepped<'_> {
     }
 }
 
-/// Does one operation, stepping the call and nothing else; `None` when it was not served.
+/// Performs one operation and steps only the call; `None` if it wasn't served.
 ///
 /// # Safety
 /// As [`step`].

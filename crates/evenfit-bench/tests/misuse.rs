@@ -1,5 +1,5 @@
-//! The goal that the table stands for, as a test: evenfit refuses every misuse with the pool
-//! unchanged and the right error, and no late write leads to harm.
+//! evenfit refuses every misuse of the table with the right error and without changing the pool,
+//! and no write to freed memory leads to harm.
 
 use evenfit::{Aligned, BlocksOnly, Compact, Geometry, Standard, Tiers, WithSlabs};
 use evenfit_bench::misuse::case::{Case, MISUSES, Run};
@@ -26,7 +26,7 @@ const ERRORS: [&str; MISUSES.len()] = [
     "WrongLayout",
 ];
 
-/// One test for all: the hook that names the error is the process's.
+/// One test for all cases, since a process has one hook that names the error.
 #[test]
 fn every_misuse_is_refused_and_no_late_write_does_harm() {
     for peer in ["evenfit-blocks", "evenfit-compact", "evenfit-slabs", "evenfit-aligned"] {
@@ -42,7 +42,7 @@ fn every_misuse_is_refused_and_no_late_write_does_harm() {
     }
 }
 
-/// Every bit of the map, of links and of lengths; what is not looked at means nothing.
+/// `check` names every bit of the map, of links and of lengths. All other bits have no meaning.
 fn check_names_every_flipped_bit<T: Tiers, G: Geometry>() {
     let map = flip_map::<T, G>();
     assert!(map.flips > 500 && map.named == map.flips, "{map:?}");

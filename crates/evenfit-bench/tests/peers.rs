@@ -1,5 +1,5 @@
-//! Every allocator, through its adapter, must be an allocator: aligned blocks that don't overlap
-//! and keep their bytes.
+//! Every allocator works through its adapter: blocks are aligned, don't overlap and keep their
+//! bytes.
 
 use std::alloc::Layout;
 
@@ -35,8 +35,7 @@ fn program() -> Load {
     load.finish("program")
 }
 
-/// Replays a load, filling every block with a byte of its own and looking whether it is still
-/// there.
+/// Replays a load. Fills every block with its own byte, and compares it later.
 struct Checked<'a>(&'a Load);
 
 impl Visitor for Checked<'_> {
@@ -51,7 +50,7 @@ impl Visitor for Checked<'_> {
         // SAFETY: the region outlives the allocator; the load frees each block once, with its size
         // and alignment.
         unsafe {
-            // Not every allocator can have so much.
+            // Not every allocator can manage that much.
             let mut peer = [region.len_bytes(), COMPACT_LEN_BYTES]
                 .into_iter()
                 .find_map(|len_bytes| P::over(region.base(), len_bytes))

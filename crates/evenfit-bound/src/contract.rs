@@ -1,4 +1,4 @@
-//! What a program promises of its allocations, as a TOML file.
+//! A contract: limits that a program declares for its allocations, as a TOML file.
 
 use std::fmt;
 
@@ -7,10 +7,10 @@ use serde::Deserialize;
 use crate::geometry::Cut;
 use crate::safe::Demand;
 
-/// What one part of a program allocates.
+/// The limits of one part of a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Site {
-    /// What to call it.
+    /// Its name.
     pub name: String,
     /// Smallest size in bytes.
     pub min_bytes: u64,
@@ -20,12 +20,12 @@ pub struct Site {
     pub align_bytes: u64,
     /// Most blocks live at once.
     pub most_live: u64,
-    /// Whether its blocks are reallocated to larger sizes: for the time of the move there is one
-    /// block more.
+    /// Whether its blocks are reallocated to larger sizes. During such a move there is one block
+    /// more.
     pub grows: bool,
 }
 
-/// What a whole program allocates, and in which geometry: `standard` (unless named), `aligned`,
+/// The sites of a program, and the geometry of its heap: `standard` (the default), `aligned`,
 /// `wide` or `compact`.
 ///
 /// ```
@@ -63,7 +63,7 @@ impl std::error::Error for ContractError {}
 #[serde(deny_unknown_fields)]
 struct File {
     geometry: Option<String>,
-    /// What named the geometry once: now two have the same granule.
+    /// An old key, which named the geometry when each had a different granule.
     granule: Option<Bytes>,
     #[serde(default)]
     site: Vec<FileSite>,
@@ -94,7 +94,7 @@ enum Bytes {
     Text(String),
 }
 
-/// Larger blocks and counts than any machine's, so that sums can't overflow.
+/// Limits beyond any machine's memory, such that sums can't overflow.
 const BYTES_MAX: u64 = 1 << 48;
 const COUNT_MAX: u64 = 1 << 40;
 const SITES_MAX: usize = 256;
@@ -164,7 +164,7 @@ impl Contract {
 }
 
 impl Site {
-    /// What the site asks of a heap.
+    /// The site's demand on a heap.
     pub fn demand(&self, cut: Cut) -> Demand {
         Demand {
             min: cut.granules(self.min_bytes),

@@ -32,8 +32,8 @@ pub enum Rule {
     FirstFit,
     /// The smallest free piece that is large enough, the lowest of several.
     BestFit,
-    /// o1heap's half fit: a block is a power of two of granules, so many of them its header; bins
-    /// by powers of two.
+    /// o1heap's half fit: a block has a power of two of granules, its header included; bins by
+    /// powers of two.
     HalfFit {
         /// Granules of a block that aren't the program's.
         header: u64,

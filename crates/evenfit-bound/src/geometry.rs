@@ -1,8 +1,8 @@
-//! How a heap cuts its pool and searches it.
+//! How a heap divides its pool and searches it.
 
 /// The granule and the bins of a heap: all that its bounds depend on.
 ///
-/// Those named are the heap's on 64-bit machines. On 32-bit ones `Compact` is the same, and the
+/// The constants are those of 64-bit machines. On 32-bit machines `Compact` is the same, and the
 /// others have shorter bins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cut {
@@ -58,9 +58,9 @@ impl Cut {
         rounded.max(Self::BLOCK_MIN)
     }
 
-    /// Granules that an alignment may cost beside the block: none up to what every block is aligned
-    /// to. What is left before the block is none or a block, so where it would be one granule, it
-    /// is as much more as the alignment.
+    /// Granules that an alignment may cost beside the block: none up to the alignment of all
+    /// blocks. The granules left over before the block must be none or a block; if they would be
+    /// one, they are one and the alignment.
     pub fn slack(self, align_bytes: u64) -> u64 {
         if align_bytes <= self.granule_bytes * self.align_granules {
             0
@@ -74,7 +74,7 @@ impl Cut {
         slack.saturating_sub(1).max(1)
     }
 
-    /// Whether a granule may be left alone, which then stays with the block before it.
+    /// Whether a single granule may be left over, which the block before it then absorbs.
     pub fn absorbs(self) -> bool {
         self.align_granules < Self::BLOCK_MIN
     }
@@ -101,16 +101,16 @@ impl Cut {
         (parts + above % parts) << (log2 - self.division_log2)
     }
 
-    /// The length at which a free block is surely found for `granules`: R(r) of the proof.
+    /// The length from which on any free block is found for `granules`: R(r) of the proof.
     pub fn surely(self, granules: u64) -> u64 {
         let bin = self.bin(granules);
         if self.smallest(bin) == granules { granules } else { self.smallest(bin + 1) }
     }
 
-    /// Bytes of a region, based at a multiple of what blocks are aligned to, whose pool has at
-    /// least `granules`. `None`: more than 64 bits count. The directory has 32 bits for each
-    /// `short_end` granules begun and one more (`Compact`: 16), the map one bit for each granule
-    /// and 64 more.
+    /// Bytes of a region whose pool has at least `granules`, if it starts at a multiple of the
+    /// blocks' alignment. `None`: more than 64 bits count. The directory has 32 bits
+    /// (`Compact`: 16) for each `short_end` granules, rounded up, and 32 (16) more; the map one bit
+    /// for each granule and 64 more.
     pub fn region_bytes(self, granules: u64) -> Option<u64> {
         self.region_bytes_with(granules, 0)
     }

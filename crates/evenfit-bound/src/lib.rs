@@ -1,14 +1,13 @@
 //! How large must a pool be so that no request of a program can ever fail?
 //!
-//! - [`Contract`]: what a program promises, site by site: sizes, alignment, most live blocks.
-//! - [`safe`]: the pool that can never fail, and why; [`slabs`]: the same for a heap with slabs;
-//!   [`robson`]: what no allocator can promise to undercut.
+//! - [`Contract`]: what a program may allocate, site by site: sizes, alignment, most live blocks.
+//! - [`safe`]: the pool in which no request fails; [`slabs`]: the same for a heap with slabs;
+//!   [`robson`]: the size below which no allocator can guarantee that.
 //! - [`exhaustive`]: the exact answer for small contracts, by trying every program.
 //! - [`adversary`], [`slab_adversary`]: programs that need nearly that much, for large ones.
 //! - [`Monitor`]: the contract compiled into a firmware, which reports the first violation.
 //!
-//! The proofs are in `docs/bounds.md`. Everything counts in granules unless a name ends in
-//! `_bytes`.
+//! The proofs are in `docs/bounds.md`. Lengths are in granules unless a name ends in `_bytes`.
 #![cfg_attr(not(feature = "std"), no_std)]
 #![forbid(unsafe_code)]
 

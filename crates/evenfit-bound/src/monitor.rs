@@ -1,9 +1,9 @@
-//! The contract, kept while the program runs.
+//! Checks a contract while the program runs.
 
 use core::alloc::Layout;
 use core::fmt;
 
-/// What one site of a contract promises.
+/// One site of a contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Class {
     /// The site's name.
@@ -23,22 +23,22 @@ pub struct Class {
 pub enum ViolationKind {
     /// One block more than the site may have live.
     TooMany,
-    /// A smaller or larger size than promised.
+    /// A size outside the site's range.
     Size,
-    /// A larger alignment than promised.
+    /// A larger alignment than the site's.
     Align,
     /// More blocks freed than were allocated.
     FreedTooOften,
 }
 
-/// The first time that a site broke its promise.
+/// The first violation of a site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// Which class of the contract, by its place.
+    /// The index of the class in the contract.
     pub class: usize,
     /// Its name.
     pub name: &'static str,
-    /// What it did.
+    /// How it violated the contract.
     pub kind: ViolationKind,
     /// The size that was asked for, in bytes; 0 for a block that was freed.
     pub size_bytes: usize,
@@ -64,10 +64,10 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Watches a contract with one counter a class. Every call is O(1) and allocates nothing.
+/// Monitors a contract with one counter for each class. Every call is O(1) and allocates nothing.
 ///
-/// As long as [`first_violation`](Self::first_violation) is `None`, the contract's pool can't have
-/// failed.
+/// As long as [`first_violation`](Self::first_violation) is `None`, no request can have failed in
+/// the contract's safe pool.
 ///
 /// ```
 /// use core::alloc::Layout;
@@ -92,13 +92,14 @@ pub struct Monitor<const CLASSES: usize> {
 }
 
 impl<const CLASSES: usize> Monitor<CLASSES> {
-    /// Nothing is live yet.
+    /// A monitor of a heap without live blocks.
     pub const fn new(classes: [Class; CLASSES]) -> Self {
         Self { classes, live: [0; CLASSES], first: None }
     }
 
-    /// A block of `class` was allocated, or a reallocation may be moving one to `layout`: then
-    /// [`freed`](Self::freed) follows for the old one. A class that the contract lacks is ignored.
+    /// Counts an allocation of `class`. Call it also before a reallocation to `layout`, which may
+    /// move the block, and [`freed`](Self::freed) after it for the old block. A class that isn't in
+    /// the contract is ignored.
     pub fn allocated(&mut self, class: usize, layout: Layout) {
         let (Some(promise), Some(live)) = (self.classes.get(class), self.live.get_mut(class))
         else {
@@ -120,7 +121,7 @@ impl<const CLASSES: usize> Monitor<CLASSES> {
         }
     }
 
-    /// A block of `class` was freed.
+    /// Counts a free of a block of `class`.
     pub fn freed(&mut self, class: usize) {
         let Some(live) = self.live.get_mut(class) else {
             return;

@@ -1,15 +1,15 @@
-//! What has been published on worst-case fragmentation: a floor that holds, and two ceilings that
-//! don't.
+//! Published bounds on worst-case fragmentation: a floor that is right, and two sizes said to be
+//! enough that are not.
 //!
 //! J. M. Robson, "Bounds for some functions concerning dynamic storage allocation", Journal of the
 //! ACM 21 (1974).
 
-/// No allocator, whatever its policy, can serve every program whose live blocks total `most`
-/// granules and reach `largest` granules each from a smaller pool: Robson's
-/// `M (1 + log2(n) / 2) - n + 1`.
+/// The pool below which no allocator, whatever its policy, can serve every program with up to
+/// `most` live granules in blocks of up to `largest` granules: Robson's `M (1 + log2(n) / 2) - n +
+/// 1`.
 ///
-/// The theorem is for `n` a power of two and `M` a multiple of it, so both are rounded down: a
-/// program of the larger figures may behave as one of the smaller.
+/// The theorem is for `n` a power of two and `M` a multiple of it, so both are rounded down. A
+/// program with the larger figures may behave like one with the smaller.
 pub fn floor(most: u64, largest: u64) -> u64 {
     if largest == 0 || most == 0 {
         return most;
@@ -21,8 +21,8 @@ pub fn floor(most: u64, largest: u64) -> u64 {
     (m + m * log / 2 + 1 - n).max(most)
 }
 
-/// The same number taken for a pool that *suffices* for a power-of-two allocator, as SQLite's
-/// manual does (`malloc.html`, section 4): unsound. For `M = 8, n = 4` it claims 13, and some
+/// The same number used as a pool that *suffices* for a power-of-two allocator, as in SQLite's
+/// manual (`malloc.html`, section 4). This is unsound. For `M = 8, n = 4` it claims 13, and some
 /// program needs more.
 pub fn sqlite_claim(most: u64, largest: u64) -> u64 {
     let log = u64::from(largest.max(1).next_power_of_two().ilog2());
@@ -30,9 +30,9 @@ pub fn sqlite_claim(most: u64, largest: u64) -> u64 {
 }
 
 /// o1heap's sizing formula `H_b(M, n, l, a)` in bytes, from its README: most bytes live, largest
-/// and smallest request, and the overhead of a block. Unsound: it charges the overhead beside a
-/// block's power of two, where it may be what pushes the block to the next one. For ten blocks of
-/// 64 B it gives 960 B; the ten take 1,280 B.
+/// and smallest request, and the overhead of a block. It is unsound: it adds the overhead to a
+/// block's power of two, but the overhead may raise the block to the next power of two. For ten
+/// blocks of 64 B it gives 960 B; the ten take 1,280 B.
 pub fn o1heap_claim(
     most_bytes: u64,
     largest_bytes: u64,

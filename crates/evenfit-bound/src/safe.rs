@@ -1,14 +1,14 @@
 //! The pool that can never fail: the theorem of `docs/bounds.md`, "The theorem".
 //!
-//! It looks only at the moment of a failure. Then every gap below the top is too short to be surely
-//! found for the request, the first of the request's own bin and the top are too short for it,
-//! there are no more gaps below the top than live blocks, and each of these may have a granule more
-//! than it asked for. So the pool is shorter than what these add up to; a pool that long never
-//! fails.
+//! It looks only at the moment of a failure. Then every gap below the top is so short that the
+//! search may miss it, and the first gap of the request's own bin and the top are too short for the
+//! request. There are no more gaps below the top than live blocks, and each of these may have a
+//! granule more than it asked for. So the pool is shorter than the sum of these; in a pool of that
+//! sum no request fails.
 
 use crate::geometry::Cut;
 
-/// What one site asks of a heap, in granules.
+/// The demand of one site, in granules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Demand {
     /// Smallest block.
@@ -21,22 +21,22 @@ pub struct Demand {
     pub most_live: u64,
 }
 
-/// A pool that never fails, and the terms its size is made of.
+/// A safe pool, and the terms of its size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Safe {
     /// The pool.
     pub granules: u64,
-    /// Most granules asked for by live blocks.
+    /// Most granules that live blocks ask for.
     pub live: u64,
     /// Granules that a live block may have beyond what it asked for: 0 or 1.
     pub absorbed: u64,
     /// Most gaps below the top when a request fails, and most blocks then live.
     pub gaps: u64,
-    /// The longest that each of the gaps can be, but for one.
+    /// The greatest length of the gaps, except one.
     pub gap: u64,
-    /// The longest that this one can be: the first of the request's own bin.
+    /// The greatest length of that one, the first of the request's own bin.
     pub head_gap: u64,
-    /// Of which demand the failing request would be.
+    /// The demand of the failing request.
     pub binding: usize,
     /// All blocks and gaps are multiples of this.
     pub divisor: u64,
@@ -89,14 +89,14 @@ pub fn pool_for_maxima(cut: Cut, live: u64, blocks: u64, sizes: &[(u64, u64)]) -
     safe
 }
 
-/// What may be free below the top when a request fails.
+/// The free memory that there may be below the top when a request fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Missed {
     /// The longest gap that the search may miss.
     pub(crate) gap: u64,
-    /// The longest that the first of the request's own bin can be.
+    /// The greatest length of the first gap of the request's own bin.
     pub(crate) head_gap: u64,
-    /// What a live block may have absorbed.
+    /// The granules that a live block may have absorbed.
     pub(crate) absorbed: u64,
     cut: Cut,
     divisor: u64,
@@ -107,7 +107,7 @@ impl Missed {
     /// `divisor`.
     pub(crate) fn by(cut: Cut, granules: u64, divisor: u64) -> Self {
         let smallest_of_bin = cut.smallest(cut.bin(granules));
-        // If nothing too short can be in the request's own bin, its first block is enough.
+        // If no gap in the request's own bin can be too short, the search finds its first block.
         let surely = if smallest_of_bin.next_multiple_of(divisor) >= granules {
             granules
         } else {
@@ -120,7 +120,7 @@ impl Missed {
         Self {
             gap: below(surely),
             head_gap: below(granules),
-            // A granule is never left alone where all is a multiple of two.
+            // If all lengths are multiples of two, a single granule is never left over.
             absorbed: u64::from(cut.absorbs() && divisor == 1),
             cut,
             divisor,
@@ -128,7 +128,7 @@ impl Missed {
     }
 
     /// One granule more than the longest pool in which the request may fail while `others` blocks
-    /// are live, where its own granules count among the `live`.
+    /// are live. `live` includes the request's own granules.
     pub(crate) fn pool(self, live: u64, slack: u64, others: u64, binding: usize) -> Option<Safe> {
         let beside_each = self.gap + self.absorbed;
         let one_is_first = if others > 0 { self.gap - self.head_gap } else { 0 };
@@ -150,8 +150,8 @@ impl Missed {
     }
 }
 
-/// What divides every block: all that the geometry aligns to, and more where sizes are fixed and no
-/// alignment interferes.
+/// The common divisor of all blocks: that of the geometry, or a multiple if all sizes are fixed and
+/// nothing is aligned higher.
 fn common_divisor(cut: Cut, demands: &[Demand]) -> u64 {
     let is_fixed = demands.iter().all(|demand| demand.min == demand.max);
     if !is_fixed {
@@ -161,7 +161,7 @@ fn common_divisor(cut: Cut, demands: &[Demand]) -> u64 {
     divisor_of_fixed(cut, sizes)
 }
 
-/// The same for all lengths that are ever asked for, each with its slack.
+/// The same for a list of all requested lengths, each with its slack.
 pub(crate) fn divisor_of_fixed(cut: Cut, sizes: impl Iterator<Item = (u64, u64)>) -> u64 {
     let divisor =
         sizes.fold(0, |divisor, (size, slack)| gcd(divisor, if slack == 0 { size } else { 1 }));
@@ -172,7 +172,7 @@ fn gcd(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
-/// One pool of several: which demands share it, and how large it is.
+/// One pool of several: the demands that share it, and its size.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Share {
     /// Indices of the demands.
@@ -184,8 +184,8 @@ pub struct Share {
 /// Divides the demands, ordered by size, among pools so that all together need the fewest bytes,
 /// metadata included.
 ///
-/// One pool for everything is safe only at most-live times largest; blocks of like size fragment
-/// far less. `None`: more granules than 64 bits count even apart. O(demands^3).
+/// The size of one pool for everything grows with most-live times largest; blocks of similar sizes
+/// fragment far less. `None`: more granules than 64 bits count even then. O(demands^3).
 pub fn divided(cut: Cut, demands: &[Demand]) -> Option<Vec<Share>> {
     let mut order: Vec<usize> = (0..demands.len()).collect();
     order.sort_by_key(|&index| (demands[index].max, demands[index].slack));
@@ -242,7 +242,7 @@ mod tests {
         let safe = pool(Cut::STANDARD, &demands).unwrap();
         assert_eq!((safe.gap, safe.head_gap, safe.gaps), (127, 127, 11));
         assert_eq!(safe.granules, 286 + 11 * (127 + 1));
-        // 129 is not: the search may miss what isn't in a higher bin, but for the first of its own.
+        // 129 isn't: of its own bin the search sees only the first block.
         let demands = [demand(3, 3, 0, 10), demand(128, 129, 0, 2)];
         let safe = pool(Cut::STANDARD, &demands).unwrap();
         assert_eq!((safe.gap, safe.head_gap), (159, 128));
@@ -255,7 +255,7 @@ mod tests {
         let safe = pool(Cut::STANDARD, &demands).unwrap();
         assert_eq!((safe.divisor, safe.gap, safe.absorbed), (4, 4, 0));
         assert_eq!(safe.granules, 36 + 5 * 4);
-        // `Aligned` has even blocks only, whatever is asked for.
+        // `Aligned` has only even blocks, whatever the request.
         let demands = [demand(2, 8, 0, 3)];
         let safe = pool(Cut::ALIGNED, &demands).unwrap();
         assert_eq!((safe.divisor, safe.gap, safe.absorbed), (2, 6, 0));

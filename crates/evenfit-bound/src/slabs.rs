@@ -1,10 +1,10 @@
 //! The pool that can never fail, for a heap with slabs: the theorem of `docs/bounds.md`, "With
 //! slabs".
 //!
-//! Each live block of a program stands in the block tier as a block of its own, or as what keeps a
-//! slab from being freed, or as nothing, where another slot of its slab stands for it. The
-//! bound takes the worst of these for each, as far as each class can have slabs; gaps and absorbed
-//! granules then cost what they cost without slabs.
+//! To each live block of a program corresponds in the block tier a block of its own, or a slab that
+//! it keeps from being freed, or nothing, if another slot keeps its slab. The bound assumes the
+//! worst of these for each, with as many slabs as each class can have. Gaps and absorbed granules
+//! then count as without slabs.
 
 use std::collections::BTreeMap;
 
@@ -13,14 +13,14 @@ use crate::geometry::Cut;
 use crate::safe::{Missed, Safe, divisor_of_fixed};
 use crate::slots::{SlotClass, slot_classes};
 
-/// What one site asks of a heap with slabs.
+/// The demand of one site on a heap with slabs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlabDemand {
     /// The classes of its small requests.
     pub classes: Vec<SlotClass>,
     /// Its requests that no slot serves.
     pub blocks: Option<Blocks>,
-    /// The longest block that a small request takes where no slab can be had, in granules.
+    /// The longest block that serves a small request if there is no slab for it, in granules.
     pub fallback: u64,
     /// Most live at once, one that a reallocation is moving counted twice.
     pub most_live: u64,
@@ -38,7 +38,7 @@ pub struct Blocks {
 }
 
 impl SlabDemand {
-    /// What `site` asks of a heap with slabs.
+    /// The demand of `site` on a heap with slabs.
     pub fn of(cut: Cut, site: &Site) -> Self {
         let most_small = site.max_bytes.min(cut.slot_bytes_max());
         let all_aligned = cut.granule_bytes * cut.align_granules;
@@ -73,7 +73,7 @@ impl SlabDemand {
     }
 }
 
-/// A pool that never fails, and the terms its size is made of.
+/// A safe pool, and the terms of its size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SafeWithSlabs {
     /// As without slabs; `live` counts slabs as the blocks that they are.
@@ -95,8 +95,8 @@ pub enum Binding {
 
 /// The safe pool for these demands. `None`: more granules than 64 bits count. O(demands^2).
 ///
-/// The shorter of two that are both safe: one in which slabs can always be had, and one in which
-/// small requests may have to take blocks instead.
+/// The shorter of two that are both safe: one in which there is memory for every slab, and one in
+/// which blocks may serve small requests instead.
 pub fn pool(cut: Cut, demands: &[SlabDemand]) -> Option<SafeWithSlabs> {
     let always = Standing::of(cut, demands, false)?.pool()?;
     let fallback = Standing::of(cut, demands, true).and_then(|standing| standing.pool());
@@ -106,9 +106,8 @@ pub fn pool(cut: Cut, demands: &[SlabDemand]) -> Option<SafeWithSlabs> {
     })
 }
 
-/// What is known of a program by its observed maxima only, none of which need be at the same
-/// moment. A block that a reallocation is moving counts twice; one that shrank to what slots serve
-/// stays a block.
+/// The observed maxima of a program, which may be of different moments. A block that a reallocation
+/// is moving counts twice; a block that shrank to a slot's size stays a block.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Maxima {
     /// By class: most slots live.
@@ -132,7 +131,7 @@ pub fn pool_for_maxima(cut: Cut, maxima: &Maxima) -> Option<SafeWithSlabs> {
     let slabs = of_class
         .map(|(class, live)| live.div_ceil(class.slots))
         .try_fold(0_u64, u64::checked_add)?
-        // Each holds a live slot.
+        // Each has a live slot.
         .min(maxima.all_slots);
     let live = maxima.block_granules.checked_add(slabs.checked_mul(cut.slab_granules())?)?;
     let slab = (slabs > 0).then_some((cut.slab_granules(), 0));
@@ -174,11 +173,11 @@ fn most_slabs(demands: &[SlabDemand]) -> BTreeMap<SlotClass, u64> {
     live.into_iter().map(|(class, live)| (class, live.div_ceil(class.slots))).collect()
 }
 
-/// The live blocks, as they stand in the block tier.
+/// The live blocks, as the block tier sees them.
 struct Standing<'a> {
     cut: Cut,
     demands: &'a [SlabDemand],
-    /// Whether small requests may take blocks.
+    /// Whether blocks may serve small requests.
     falls_back: bool,
     /// By demand: the longest block of its own that each of its live blocks may be; 0 if none.
     block: Vec<u64>,
@@ -251,7 +250,7 @@ impl<'a> Standing<'a> {
     /// fail.
     fn failing(&self, binding: Binding, granules: u64, slack: u64) -> Option<SafeWithSlabs> {
         let slab = self.cut.slab_granules();
-        // Every live block as a block of its own, where it may be one.
+        // First every live block has its own block, if it may.
         let (mut live, mut pieces) = (0_u64, 0_u64);
         let mut gains = Vec::new();
         for (at, demand) in self.demands.iter().enumerate() {
@@ -264,8 +263,8 @@ impl<'a> Standing<'a> {
                 gains.push((slab, 1, self.keepers[at]));
             }
         }
-        // Then as many slabs as there may be, in place of what they lengthen most. One that is also
-        // a piece more gains most.
+        // Then those that gain most become keepers of slabs, as many as there may be. One that had
+        // no block gains most, since it also adds a gap.
         gains.sort_unstable_by_key(|&(gain, piece, _)| std::cmp::Reverse((piece, gain)));
         let mut slabs = 0;
         for (gain, piece, keepers) in gains {
@@ -290,8 +289,8 @@ impl<'a> Standing<'a> {
     }
 }
 
-/// What divides every block and slab: all that the geometry aligns to, and more where sizes are
-/// fixed and no alignment interferes. A block that shrinks to what slots serve stays a block, so a
+/// The common divisor of all blocks and slabs: that of the geometry, or a multiple if all sizes are
+/// fixed and nothing is aligned higher. A block that shrinks to a slot's size stays a block, so a
 /// site with both kinds has no fixed size.
 fn common_divisor(cut: Cut, demands: &[SlabDemand]) -> u64 {
     let mut sizes = Vec::new();

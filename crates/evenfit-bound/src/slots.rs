@@ -4,14 +4,14 @@ use crate::geometry::Cut;
 
 /// The longest request that slabs serve, in bytes.
 const REQUEST_BYTES_MAX: u64 = 512;
-/// A slab has no more slots: it has as many free bits.
+/// Most slots of a slab: it has this many free bits.
 const SLOTS_MAX: u64 = 128;
-/// Classes that there is room for, that of no slab included.
+/// Most classes, including the one that has no slab.
 const CLASSES_MAX: u64 = 28;
 /// Bytes of a class's head in the metadata.
 const HEAD_BYTES: u64 = 32;
 
-/// What the slabs of a class are cut into.
+/// A size class: the slots of its slabs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SlotClass {
     /// A slot's length, and the longest request that it serves.
@@ -21,7 +21,8 @@ pub struct SlotClass {
 }
 
 /// The classes of a heap with slabs, the shortest first: each multiple of the alignment up to 16
-/// granules; above, the longest of which so many fit into a slab, 16 bytes apart at least.
+/// granules; above, for each number of slots the longest that fit into a slab, at least 16 bytes
+/// apart.
 pub fn slot_classes(cut: Cut) -> Vec<SlotClass> {
     let slab_bytes = cut.slab_granules() * cut.granule_bytes;
     let step = cut.granule_bytes * cut.align_granules;

@@ -1,4 +1,4 @@
-//! The safe pool against every program there is, on small parameters.
+//! The safe pool against every possible program, with small parameters.
 
 use evenfit_bound::exhaustive::{Exact, Programs, Rule, Step, failing, smallest};
 use evenfit_bound::safe::{self, Demand, Safe};
@@ -10,7 +10,7 @@ fn demand(min: u64, max: u64, slack: u64, most_live: u64) -> Demand {
     Demand { min, max, slack, most_live }
 }
 
-/// Bins so short and few that tiny pools have both short and long blocks.
+/// Short and few bins, so that tiny pools have both short and long blocks.
 fn cut(short_end: u64, division_log2: u32) -> Cut {
     Cut { short_end, division_log2, ..Cut::STANDARD }
 }
@@ -94,7 +94,7 @@ fn grid() -> Vec<Case> {
 
 type Formula = fn(&Case) -> u64;
 
-/// The bound with one mistake each.
+/// Bounds with one mistake each.
 const WRONG: [(&str, Formula); 7] = [
     ("the absorbed granule forgotten", |case| {
         let safe = case.safe();
@@ -207,8 +207,8 @@ fn a_granule_alone_before_an_aligned_block_costs_the_alignment_once_more() {
     assert!(case.failing(10).is_none());
 }
 
-/// From the shortest pool that serves all programs on, every longer one does, up to the safe one.
-/// Not proved: it holds for what could be searched, now that the top is what is tried last.
+/// All pools from the shortest that serves all programs up to the safe one serve all programs. This
+/// isn't proved: it holds for all that could be searched, since the top is tried last.
 #[test]
 fn a_longer_pool_serves_what_a_shorter_one_does() {
     let case = |slacks: [u64; 2], large, counts: [u64; 2]| Case {

@@ -1,4 +1,4 @@
-//! The contract as generated source, watched.
+//! The monitor of a contract in generated source.
 
 use std::alloc::Layout;
 

@@ -1,6 +1,6 @@
-//! The simulated policies: evenfit's against the heap itself, others and evenfit's against their
-//! simplest forms, all against a shadow model.
-#![allow(clippy::undocumented_unsafe_blocks)] // All blocks of a program are its own, and freed once.
+//! The simulated policies: evenfit's is compared with the heap itself, all with their simplest
+//! forms, and all with a shadow model.
+#![allow(clippy::undocumented_unsafe_blocks)] // A program owns its blocks and frees them once.
 
 mod heap;
 
@@ -23,7 +23,7 @@ struct Live {
     handle: Handle,
 }
 
-/// The same program in both.
+/// Runs the same program in both.
 struct Both<'a, G: Geometry> {
     cut: Cut,
     heap: Heap<'a, BlocksOnly, G>,

@@ -1,6 +1,5 @@
-//! The safe pool with slabs, against the heap itself: programs that keep a contract and do their
-//! worst never fail in it, and formulas that forget a part of the argument are refuted by the same
-//! programs.
+//! The safe pool with slabs, against the heap itself. The worst programs that keep a contract never
+//! fail in it, and the same programs refute formulas that leave out a part of the proof.
 #![allow(clippy::undocumented_unsafe_blocks)] // All blocks of a game are its own, and freed once.
 
 mod heap;
@@ -187,8 +186,8 @@ impl<'a, G: Known> Game<'a, G> {
         Ok(())
     }
 
-    /// Takes the longest blocks, then pins slabs behind them, then frees the blocks: what is left
-    /// before the slabs is a gap.
+    /// Allocates the longest blocks, then pins slabs behind them, then frees the blocks, so that
+    /// there is a gap before each slab.
     fn gaps(&mut self, blocks: usize, small: usize) -> Result<(), Failed> {
         let Site { max_bytes, .. } = self.sites[blocks];
         let shorter = max_bytes - self.below(20 * 16).min(max_bytes - self.sites[blocks].min_bytes);

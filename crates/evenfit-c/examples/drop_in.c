@@ -1,4 +1,5 @@
-/* The three functions of a teaching allocator, on evenfit: same names, same shape, same 1024 bytes to hand out. */
+/* The three functions of a teaching allocator, on evenfit: the same names, the same types, and the
+ * same 1024 bytes of pool. */
 #include <evenfit.h>
 
 static unsigned char memory[1024 + 1024];

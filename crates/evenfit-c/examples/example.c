@@ -53,7 +53,7 @@ static bool add_up(void *context, size_t offset_bytes, size_t bytes, evf_state s
     return true;
 }
 
-/* Why there is no block: a full pool is told from one that was overwritten. */
+/* The status tells a full pool from one that was overwritten. */
 static void statuses(void) {
     struct counts counts = {0, 0, 0, 0, EVF_OK, NULL};
     void *block = &counts, *neighbour = NULL, *none = &counts;
@@ -128,7 +128,7 @@ static void small_blocks(void) {
     EXPECT(evf_check(heap) == EVF_OK);
 }
 
-/* In a full pool a block still becomes shorter, and grows into what is free before it. */
+/* In a full pool a block can still shrink, and grow into free memory before it. */
 static void full_pool(evf_heap *heap) {
     unsigned char *before = evf_alloc(heap, 10000), *block = evf_alloc(heap, 20000), *grown;
     size_t aligned = evf_largest_free_aligned(heap, 4096);
@@ -145,7 +145,7 @@ static void full_pool(evf_heap *heap) {
     EXPECT(evf_reset(heap) == EVF_OK);
 }
 
-/* The next bank of memory is there when it is needed. */
+/* A second bank of memory is added when the first is full. */
 static bool add_bank(void *context, evf_heap *heap, size_t bytes, uint32_t retries) {
     (void)bytes;
     return retries == 0 && evf_extend(heap, *(size_t *)context) > 0;
@@ -178,7 +178,7 @@ static void out_of_memory(evf_heap *heap, struct counts *counts) {
     EXPECT(evf_free(heap, block) == EVF_OK);
 }
 
-/* Choices are read as far as they are told, and refused where they make no sense. */
+/* Options are read up to `struct_bytes`, and refused if they are invalid. */
 static void options(void) {
     evf_options_t options = {sizeof(evf_options_t), EVF_BLOCKS_ONLY, 0};
     struct {

@@ -1,4 +1,4 @@
-// evenfit for C++17 and later: header only, over the functions of evenfit.h.
+// evenfit for C++17 and later: a header-only wrapper of evenfit.h.
 //
 //     alignas(16) static unsigned char memory[65536];
 //     evenfit::memory_resource pool(memory, sizeof memory);
@@ -52,14 +52,15 @@ inline void *allocate(evf_heap *heap, std::size_t bytes, std::size_t alignment) 
 
 }  // namespace detail
 
-// A pool as a std::pmr::memory_resource. It does not own its memory, frees nothing when it ends, and is as safe
-// to share between threads as the heap: see evf_set_lock.
+// A pool as a std::pmr::memory_resource. It does not own its memory; its destructor frees nothing.
+// Threads may share it if the heap has a lock: see evf_set_lock.
 class memory_resource : public std::pmr::memory_resource {
 public:
-    // Builds a heap in `bytes` bytes at `memory`. Throws std::invalid_argument where that can't be.
-    memory_resource(void *memory, std::size_t bytes) : heap_(detail::build(memory, bytes, nullptr)) {}
+    // Builds a heap in `bytes` bytes at `memory`. Throws std::invalid_argument if that fails.
+    memory_resource(void *memory, std::size_t bytes)
+        : heap_(detail::build(memory, bytes, nullptr)) {}
 
-    // As above, with choices: blocks only, or a pool that `evf_extend(pool.heap(), ...)` makes longer.
+    // As above, with options: blocks only, or a pool that `evf_extend(pool.heap(), ...)` extends.
     memory_resource(void *memory, std::size_t bytes, const evf_options_t &options)
         : heap_(detail::build(memory, bytes, &options)) {}
 
@@ -72,8 +73,8 @@ public:
     evf_heap *heap() const noexcept { return heap_; }
 
 protected:
-    // Called with a pointer that was refused: no live block of this pool, or one of another size or alignment.
-    // Ends the program unless overridden; if it returns, the call has had no effect.
+    // Called with a pointer that was refused: no live block of this pool, or one of another size or
+    // alignment. Ends the program unless overridden. If it returns, the call has had no effect.
     virtual void refused(void *pointer, evf_status status) {
         (void)pointer;
         (void)status;
@@ -89,7 +90,7 @@ protected:
         if (status != EVF_OK) refused(pointer, status);
     }
 
-    // Two resources are equal if they serve the same pool.
+    // Two resources are equal if they use the same pool.
     bool do_is_equal(const std::pmr::memory_resource &other) const noexcept override {
         if (this == &other) return true;
 #if defined(__cpp_rtti)
@@ -104,8 +105,9 @@ private:
     evf_heap *heap_;
 };
 
-// A pool as the allocator of a container: std::vector<int, evenfit::allocator<int>>. One pointer wide; equal by pool.
-// A pointer that the pool refuses ends the program.
+// A pool as the allocator of a container: std::vector<int, evenfit::allocator<int>>. It has the
+// size of a pointer; two are equal if they use the same pool. A pointer that the pool refuses ends
+// the program.
 template <class T>
 class allocator {
 public:
@@ -126,7 +128,9 @@ public:
     }
 
     void deallocate(T *pointer, std::size_t count) noexcept {
-        if (evf_free_aligned_sized(heap_, pointer, alignof(T), count * sizeof(T)) != EVF_OK) std::terminate();
+        const evf_status status =
+            evf_free_aligned_sized(heap_, pointer, alignof(T), count * sizeof(T));
+        if (status != EVF_OK) std::terminate();
     }
 
     evf_heap *heap() const noexcept { return heap_; }

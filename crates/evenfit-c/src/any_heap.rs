@@ -1,4 +1,4 @@
-//! A heap of one of two types, by the machine and the options.
+//! A heap of one of two types, chosen by the machine and the options.
 
 use core::alloc::Layout;
 use core::ptr::NonNull;
@@ -24,12 +24,12 @@ pub(crate) type LargeHeap = Heap<'static, WithSlabs, Aligned>;
 /// For little memory: narrow metadata. All blocks are aligned for any C type.
 #[cfg(not(target_pointer_width = "64"))]
 pub(crate) type SmallHeap = Heap<'static, BlocksOnly, Compact>;
-/// For more memory than the narrow metadata can number. No slabs: their code is more than devices
-/// have room for.
+/// For more memory than the narrow metadata can number. It has no slabs, since their code is too
+/// large for devices.
 #[cfg(not(target_pointer_width = "64"))]
 pub(crate) type LargeHeap = Heap<'static, BlocksOnly, Standard>;
 
-/// Which type a heap has.
+/// The type of a heap.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Small,
@@ -59,8 +59,8 @@ impl Kind {
     }
 }
 
-/// What the C functions ask of a heap, whatever its type. Each method is the one of the same name
-/// of [`Heap`].
+/// The methods of both types that the C functions use. Each is the method of [`Heap`] with the same
+/// name.
 #[allow(clippy::missing_safety_doc)]
 pub(crate) trait AnyHeap {
     fn allocate(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError>;
@@ -79,7 +79,7 @@ pub(crate) trait AnyHeap {
     fn is_sound(&self) -> bool;
     fn reset(&mut self);
     unsafe fn extend(&mut self, added_bytes: usize) -> usize;
-    /// Until `visit` returns false.
+    /// Calls `visit` until it returns false.
     fn walk(&self, visit: &mut dyn FnMut(Block) -> bool);
 }
 

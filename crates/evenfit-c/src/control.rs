@@ -9,24 +9,25 @@ use crate::Status;
 use crate::any_heap::{AnyHeap, Kind, LargeHeap, SmallHeap};
 use crate::options::{Choices, OptionsV1, TierChoice};
 
-/// What every block is aligned to: enough for any C type, as with `malloc`.
+/// The alignment of every block: enough for any C type, as with `malloc`.
 pub(crate) const ALIGN_BYTES: usize = 2 * size_of::<usize>();
 
 /// Marks memory in which `evf_init` built a heap: "evenfit1".
 const MAGIC: u64 = u64::from_be_bytes(*b"evenfit1");
 
-/// How to let one caller at a time into a heap. `context` is handed to both functions.
+/// A lock, by which one thread at a time uses a heap. `context` is passed to both functions.
 ///
-/// The lock is never acquired twice by one thread; it is held for one bounded heap operation, not
-/// while payload is zeroed or copied (but see `evf_realloc`) nor while a callback runs.
+/// A thread that holds it never acquires it again. It is held for one bounded heap operation, but
+/// not while payload is zeroed or copied (see `evf_realloc` for an exception), and not while a
+/// callback runs.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct LockTable {
-    /// Waits until no one else holds the lock, and acquires it.
+    /// Waits until the lock is free, and acquires it.
     pub acquire: Option<unsafe extern "C" fn(context: *mut c_void)>,
     /// Releases it.
     pub release: Option<unsafe extern "C" fn(context: *mut c_void)>,
-    /// Yours.
+    /// A pointer of your choice.
     pub context: *mut c_void,
 }
 
@@ -44,7 +45,7 @@ type OutOfMemory = unsafe extern "C" fn(
     retries: u32,
 ) -> bool;
 
-/// A callback and the pointer that is handed to it.
+/// A callback and the pointer that is passed to it.
 #[derive(Clone, Copy)]
 struct Callback<F> {
     function: F,
@@ -114,7 +115,7 @@ impl Handle {
         }
     }
 
-    /// Tells the misuse callback, and answers with the status. Outside the lock.
+    /// Calls the misuse callback, and returns the status. Outside the lock.
     #[cold]
     pub(crate) fn refuse(self, pointer: *mut c_void, status: Status) -> Status {
         if let Some(callback) = self.head().misuse {
@@ -124,7 +125,7 @@ impl Handle {
         status
     }
 
-    /// Whether a request that found no room shall be tried again. Outside the lock.
+    /// Whether a request that found no memory shall be tried again. Outside the lock.
     #[cold]
     pub(crate) fn retry(self, bytes: usize, retries: u32) -> bool {
         self.head().out_of_memory.is_some_and(|callback| {
@@ -156,9 +157,10 @@ impl Drop for Locked<'_> {
     }
 }
 
-/// How many of `bytes` bytes given to `evf_init` the control structure takes, beyond the metadata
-/// of the pool (1/32 to 1/30; of `max_bytes`, where that is chosen): about 0.8 KiB, or 2.4 KiB from
-/// 1 MiB on; on 32-bit machines 0.4 KiB, or 0.7 KiB above 512 KiB.
+/// The size of the control structure that `evf_init` builds in `bytes` bytes of memory: about 0.8
+/// KiB, or 2.4 KiB from 1 MiB on; on 32-bit machines 0.4 KiB, or 0.7 KiB above 512 KiB. The
+/// metadata of the pool is not included (1/32 to 1/30 of the memory, or of `max_bytes` if that is
+/// set).
 #[unsafe(no_mangle)]
 pub extern "C" fn evf_control_bytes(bytes: usize) -> usize {
     Kind::of(bytes, TierChoice::EVF_TIERS_AUTO).map_or(0, control_bytes)
@@ -166,12 +168,12 @@ pub extern "C" fn evf_control_bytes(bytes: usize) -> usize {
         - 1
 }
 
-/// Builds a heap in `bytes` bytes at `memory` and writes where it is to `*heap`. The memory may
-/// have any alignment and content; it belongs to the heap until the caller stops using it. There is
-/// nothing to close.
+/// Builds a heap in `bytes` bytes at `memory` and writes its address to `*heap`. The memory may
+/// have any alignment and content. It belongs to the heap until the caller stops using the heap,
+/// which needn't be closed.
 ///
-/// EVF_REGION_TOO_SMALL, EVF_REGION_TOO_LARGE, EVF_BAD_ARGUMENT for null pointers; `*heap` is then
-/// null.
+/// Errors: EVF_REGION_TOO_SMALL, EVF_REGION_TOO_LARGE, EVF_BAD_ARGUMENT for null pointers; `*heap`
+/// is then null.
 ///
 /// # Safety
 /// `memory` is null or valid for `bytes` bytes, `heap` null or writable.
@@ -187,9 +189,9 @@ pub unsafe extern "C" fn evf_init(
     unsafe { evf_init_with(memory, bytes, core::ptr::null(), heap) }
 }
 
-/// As `evf_init`, with choices; null `options` are the defaults. EVF_BAD_ARGUMENT also for options
-/// that make no sense, or that this library doesn't know; EVF_NO_SLABS where slabs are asked for
-/// and it has none.
+/// As `evf_init`, with options; null means the defaults. EVF_BAD_ARGUMENT also for options that are
+/// invalid or that this library doesn't know; EVF_NO_SLABS if `options` ask for slabs and this
+/// library has none.
 ///
 /// # Safety
 /// As `evf_init`; `options` is null or has `options->struct_bytes` bytes.
@@ -278,8 +280,8 @@ unsafe fn build_heap<T: Tiers, G: Geometry>(
     Ok(unsafe { builder.build_raw(region, len_bytes) }?)
 }
 
-/// Lets a lock guard the heap; null removes it. Without one, one thread at a time may use the heap.
-/// The table is copied. EVF_BAD_ARGUMENT where one of its functions is missing.
+/// Sets the lock of the heap; null removes it. Without a lock, one thread at a time may use the
+/// heap. The table is copied. EVF_BAD_ARGUMENT if one of its functions is missing.
 ///
 /// # Safety
 /// `heap` came from `evf_init`; no other thread uses it during the call.
@@ -294,10 +296,10 @@ pub unsafe extern "C" fn evf_set_lock(heap: *mut HeapInMemory, lock: *const Lock
     unsafe { change(heap, |control| control.lock = lock) }
 }
 
-/// Sets the function to call with every pointer that is refused, and with EVF_CORRUPT where a
-/// request found free memory overwritten (the pointer is then null, or the one to be reallocated);
-/// null removes it. It runs outside the lock and may end the program. If it returns, the call
-/// answers with its status.
+/// Sets the function to call with every pointer that is refused, and with EVF_CORRUPT if a request
+/// found free memory overwritten; the pointer is then null, or the one to be reallocated. Null
+/// removes the function. It runs outside the lock and may end the program. If it returns, the call
+/// that refused returns its status.
 ///
 /// # Safety
 /// `heap` came from `evf_init`; no other thread uses it during the call.
@@ -320,8 +322,8 @@ pub unsafe extern "C" fn evf_set_misuse(
 }
 
 /// Sets the function to ask when a request for `bytes` finds no free block; null removes it. It
-/// runs outside the lock, may free blocks or make the pool longer, and returns true to have the
-/// request tried once more. `retries` counts how often this request was tried again.
+/// runs outside the lock and may free blocks or extend the pool. If it returns true, the request is
+/// tried once more. `retries` counts how often this request was tried again.
 ///
 /// # Safety
 /// `heap` came from `evf_init`; no other thread uses it during the call.

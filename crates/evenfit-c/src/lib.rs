@@ -28,7 +28,7 @@ pub use operations::{
 pub use options::{OptionsV1, TierChoice};
 pub use status::{Status, evf_message};
 
-/// No panic is reachable from the functions above; the compiler still asks where one would go.
+/// No panic is reachable from the functions above, but the compiler requires a handler.
 #[cfg(all(panic = "abort", not(test)))]
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {

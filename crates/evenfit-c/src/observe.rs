@@ -1,4 +1,4 @@
-//! Looking at a heap.
+//! Inspecting a heap.
 
 use core::ffi::c_void;
 use core::ptr::NonNull;
@@ -8,16 +8,16 @@ use evenfit::BlockState;
 use crate::control::Handle;
 use crate::{HeapInMemory, Status};
 
-/// A heap's counters. Set `struct_bytes` to `sizeof(evf_stats_t)` before the call: a newer library
-/// then fills no more than you have room for, and sets it to what it filled.
+/// A heap's counters. Set `struct_bytes` to `sizeof(evf_stats_t)` before the call. A newer library
+/// then doesn't write beyond it, and sets it to the bytes that it wrote.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StatsV1 {
-    /// In: the room there is. Out: the bytes filled.
+    /// In: the size of this structure. Out: the bytes written.
     pub struct_bytes: usize,
     /// Bytes that blocks can be cut from.
     pub pool_bytes: usize,
-    /// Bytes of metadata, and lost to alignment, without the control structure.
+    /// Bytes of metadata and of padding, without the control structure.
     pub metadata_bytes: usize,
     /// Bytes in live blocks, as the heap rounds them.
     pub used_bytes: usize,
@@ -33,7 +33,7 @@ pub struct StatsV1 {
     pub refused_frees: u64,
 }
 
-/// What a piece of the pool holds.
+/// The state of a piece of the pool.
 #[allow(non_camel_case_types)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
@@ -48,8 +48,8 @@ pub enum State {
     EVF_SLAB = 3,
 }
 
-/// How many bytes may be used at `pointer`; 0 where no live block of this heap starts there. In a
-/// library built for AddressSanitizer or Valgrind: as many as were asked for.
+/// How many bytes may be used at `pointer`; 0 if no live block of this heap starts there. In a
+/// library built for AddressSanitizer or Valgrind this is the requested size.
 ///
 /// # Safety
 /// `heap` came from `evf_init`.
@@ -63,8 +63,8 @@ pub unsafe extern "C" fn evf_usable_size(heap: *mut HeapInMemory, pointer: *mut 
     control.with_heap(|heap| heap.usable_size(ptr).unwrap_or(0))
 }
 
-/// The largest request that succeeds now by `evf_alloc`, in bytes, exact; 0 for what is no heap.
-/// The next call may change it, even a request that fails.
+/// The largest request that succeeds now by `evf_alloc`, in bytes, exact; 0 if `heap` isn't a heap.
+/// The next call may change it.
 ///
 /// # Safety
 /// `heap` came from `evf_init`.
@@ -76,8 +76,7 @@ pub unsafe extern "C" fn evf_largest_free(heap: *mut HeapInMemory) -> usize {
 }
 
 /// The largest request that succeeds now by `evf_alloc_aligned` at this alignment, in bytes, exact;
-/// 0 where the alignment is no power of two, and for what is no heap. Gives the empty slab that is
-/// kept, where there is one, back to the pool.
+/// 0 if the alignment is no power of two, or `heap` isn't a heap.
 ///
 /// # Safety
 /// `heap` came from `evf_init`.
@@ -91,8 +90,8 @@ pub unsafe extern "C" fn evf_largest_free_aligned(
         .map_or(0, |control| control.with_heap(|heap| heap.largest_free_aligned(alignment)))
 }
 
-/// Fills `*stats` in constant time. EVF_BAD_ARGUMENT where it is null or has room for less than
-/// `struct_bytes` itself.
+/// Fills `*stats` in constant time. EVF_BAD_ARGUMENT if it is null, or has less room than
+/// `struct_bytes` itself needs.
 ///
 /// # Safety
 /// `heap` came from `evf_init`; `stats` is null or has `stats->struct_bytes` bytes.
@@ -124,7 +123,7 @@ pub unsafe extern "C" fn evf_stats(heap: *mut HeapInMemory, stats: *mut StatsV1)
         failed_requests: now.failed_requests,
         refused_frees: now.refused_frees,
     };
-    // SAFETY: `filled_bytes` are no more than `now` has and than the caller has room for.
+    // SAFETY: `filled_bytes` is at most the size of `now` and the caller's room.
     unsafe {
         core::ptr::copy_nonoverlapping(
             (&raw const now).cast::<u8>(),
@@ -176,8 +175,8 @@ pub unsafe extern "C" fn evf_walk(
     Status::EVF_OK
 }
 
-/// Checks the whole heap: EVF_OK, or EVF_CORRUPT. Reads only, whatever bytes the pool holds. Linear
-/// in the pool.
+/// Checks the whole heap: EVF_OK, or EVF_CORRUPT. It only reads, whatever bytes the pool contains.
+/// Linear in the pool.
 ///
 /// # Safety
 /// `heap` came from `evf_init`.

@@ -10,8 +10,8 @@ use crate::any_heap::AnyHeap;
 use crate::control::{ALIGN_BYTES, Handle};
 use crate::{HeapInMemory, Status};
 
-/// Allocates `bytes` bytes, aligned for any C type; null where there is no room. Zero bytes give a
-/// block of their own.
+/// Allocates `bytes` bytes, aligned for any C type; null if there is no memory. A request of zero
+/// bytes gets a block of its own.
 ///
 /// # Safety
 /// `heap` came from `evf_init`.
@@ -23,10 +23,10 @@ pub unsafe extern "C" fn evf_alloc(heap: *mut HeapInMemory, bytes: usize) -> *mu
     as_c(unsafe { allocate(heap, 0, bytes) })
 }
 
-/// Allocates `bytes` bytes at a multiple of `alignment`, a power of two or 0 for any C type, writes
-/// the block's address to `block`, and says why where there is none: EVF_OUT_OF_MEMORY for a full
-/// pool, EVF_TOO_LARGE, EVF_CORRUPT where free memory was overwritten, EVF_BAD_ARGUMENT,
-/// EVF_NOT_A_HEAP. `*block` is then null.
+/// Allocates `bytes` bytes at a multiple of `alignment`, a power of two or 0 for any C type, and
+/// writes the block's address to `block`. On an error `*block` is null: EVF_OUT_OF_MEMORY for a
+/// full pool, EVF_TOO_LARGE, EVF_CORRUPT if free memory was overwritten, EVF_BAD_ARGUMENT,
+/// EVF_NOT_A_HEAP.
 ///
 /// # Safety
 /// `heap` came from `evf_init`; `block` is null or can be written to.
@@ -46,8 +46,8 @@ pub unsafe extern "C" fn evf_try_alloc(
     unsafe { answer(block, allocate(heap, alignment, bytes)) }
 }
 
-/// Allocates `bytes` bytes at a multiple of `alignment`, a power of two; null where there is no
-/// room or the alignment is no power of two. Freed like any other block.
+/// Allocates `bytes` bytes at a multiple of `alignment`, a power of two; null if there is no memory
+/// or the alignment is no power of two. The block is freed like any other.
 ///
 /// # Safety
 /// `heap` came from `evf_init`.
@@ -66,7 +66,7 @@ pub unsafe extern "C" fn evf_alloc_aligned(
     as_c(unsafe { allocate(heap, alignment, bytes) })
 }
 
-/// Allocates `count * bytes` zeroed bytes; null where there is no room or the product overflows.
+/// Allocates `count * bytes` zeroed bytes; null if there is no memory or the product overflows.
 ///
 /// # Safety
 /// `heap` came from `evf_init`.
@@ -90,11 +90,11 @@ pub unsafe extern "C" fn evf_calloc(
     block
 }
 
-/// Gives a block `bytes` bytes: in place where it can, else in a new block, copied outside the
-/// lock; where there is no room for one, moved into free memory before it, with the lock held. A
-/// null `pointer` allocates. Null where there is no room or the pointer is refused: the old block
-/// is then as it was. Zero bytes shrink the block; they do not free it. To shrink a block never
-/// fails.
+/// Resizes a block to `bytes` bytes: in place if possible, otherwise in a new block, to which it is
+/// copied outside the lock. If there is no memory for that, the block moves into free memory before
+/// it, with the lock held. A null `pointer` allocates. Returns null if there is no memory or the
+/// pointer is refused; the old block is then unchanged. Shrinking never fails. Zero bytes shrink
+/// the block and don't free it.
 ///
 /// # Safety
 /// `heap` came from `evf_init`; a live block at `pointer` is not used by others during the call,
@@ -111,8 +111,8 @@ pub unsafe extern "C" fn evf_realloc(
     as_c(unsafe { reallocate(heap, pointer, bytes) })
 }
 
-/// As `evf_realloc`; writes the block's address to `block`, and says why where there is none, as
-/// `evf_try_alloc` and `evf_free` do. `*block` is then null, and the old block as it was.
+/// As `evf_realloc`, but writes the block's address to `block` and returns a status as
+/// `evf_try_alloc` and `evf_free` do. On an error `*block` is null, and the old block is unchanged.
 ///
 /// # Safety
 /// As `evf_realloc`; `block` is null or can be written to.
@@ -151,7 +151,8 @@ unsafe fn reallocate(
     });
     let block = match resized {
         Ok(Resized::Done(block)) => Ok(block),
-        // SAFETY: the new block is ours alone, the old one the caller's, and both have at least this length.
+        // SAFETY: the new block is ours alone, the old one the caller's, and both have at least
+        // this length.
         Ok(Resized::Elsewhere { block, old_bytes }) => unsafe {
             move_to(control, block, old, old_bytes.min(bytes))
         },
@@ -160,8 +161,8 @@ unsafe fn reallocate(
     block.map_err(|error| explain(control, pointer, error))
 }
 
-/// Copies the content of an old block into a new one and frees the old one. Where that is refused,
-/// since what surrounds it was overwritten, it stays, and the new one goes.
+/// Copies the content of an old block into a new one and frees the old one. If the free is refused,
+/// since memory beside the block was overwritten, the new one is freed instead.
 ///
 /// # Safety
 /// Both are live, and have `bytes` bytes. The old one isn't used after success.
@@ -185,8 +186,8 @@ unsafe fn move_to(
     Ok(block)
 }
 
-/// Frees a block; null is fine. Anything else that is no live block of this heap is refused, told
-/// to the misuse callback, and named in the answer.
+/// Frees a block; null is ignored. Any other pointer that is no live block of this heap is refused.
+/// The misuse callback is called, and the status says what is wrong.
 ///
 /// # Safety
 /// `heap` came from `evf_init`; a live block at `pointer` is not used after the call.
@@ -196,8 +197,8 @@ pub unsafe extern "C" fn evf_free(heap: *mut HeapInMemory, pointer: *mut c_void)
     unsafe { free_with(heap, pointer, |heap, ptr| heap.try_free(ptr)) }
 }
 
-/// Frees a block that was asked for with `bytes`: also refuses a size that it was not allocated
-/// with, as far as the rounding can tell. For blocks of `evf_alloc`, `evf_calloc`, `evf_realloc`.
+/// Frees a block of `evf_alloc`, `evf_calloc` or `evf_realloc` that was requested with `bytes`.
+/// Refuses other sizes too, unless they round to the same.
 ///
 /// # Safety
 /// As `evf_free`.
@@ -211,8 +212,8 @@ pub unsafe extern "C" fn evf_free_sized(
     unsafe { evf_free_aligned_sized(heap, pointer, ALIGN_BYTES, bytes) }
 }
 
-/// Frees a block of `evf_alloc_aligned`, and refuses a size or alignment that it was not allocated
-/// with.
+/// Frees a block of `evf_alloc_aligned`. Refuses other sizes and alignments too, as
+/// `evf_free_sized` does.
 ///
 /// # Safety
 /// As `evf_free`.
@@ -230,9 +231,9 @@ pub unsafe extern "C" fn evf_free_aligned_sized(
     unsafe { free_with(heap, pointer, |heap, ptr| heap.try_deallocate(ptr, layout)) }
 }
 
-/// Makes the pool longer by the `added_bytes` that follow its memory, as far as `max_bytes` of
-/// `evf_init_with` allows. By how many bytes it has grown: whole granules only, and 0 for a pool
-/// that may not grow or what is no heap. Constant time.
+/// Extends the pool by the `added_bytes` that follow its memory, up to `max_bytes` of
+/// `evf_init_with`. Returns by how many bytes the pool has grown: whole granules only, and 0 if it
+/// may not grow or `heap` isn't a heap. Constant time.
 ///
 /// # Safety
 /// `heap` came from `evf_init_with`; the bytes right behind its memory are the heap's from here on.
@@ -262,7 +263,7 @@ pub unsafe extern "C" fn evf_reset(heap: *mut HeapInMemory) -> Status {
 }
 
 /// # Safety
-/// As `evf_free`; `free` has no other promise to keep.
+/// As `evf_free`; `free` requires nothing else.
 unsafe fn free_with(
     heap: *mut HeapInMemory,
     pointer: *mut c_void,
@@ -307,8 +308,8 @@ unsafe fn allocate(
     block.map_err(|error| explain(control, ptr::null_mut(), error))
 }
 
-/// The status of a request that failed. A refused pointer and overwritten memory reach the misuse
-/// callback too, also where the caller can't see the status.
+/// The status of a request that failed. Calls the misuse callback for a refused pointer and for
+/// overwritten memory, since some callers can't see the status.
 #[cold]
 fn explain(control: Handle, pointer: *mut c_void, error: ReallocError) -> Status {
     match error {
@@ -331,7 +332,7 @@ unsafe fn answer(out: NonNull<*mut c_void>, block: Result<NonNull<[u8]>, Status>
     block.err().unwrap_or(Status::EVF_OK)
 }
 
-/// Runs `request`, again as often as the out-of-memory callback asks for it.
+/// Runs `request`, and again as often as the out-of-memory callback returns true.
 fn ask_while_full<T>(
     control: Handle,
     bytes: usize,

@@ -1,4 +1,4 @@
-//! What can be chosen when a heap is built.
+//! The options of a heap.
 
 use core::ffi::c_int;
 
@@ -13,16 +13,15 @@ pub enum TierChoice {
     /// machines.
     #[default]
     EVF_TIERS_AUTO = 0,
-    /// Blocks only: slower for small requests, and the tightest.
+    /// Blocks only: slower for small requests, but with the smallest footprint.
     EVF_BLOCKS_ONLY = 1,
-    /// Slabs whatever the length of the memory. Not on 32-bit machines, where this library has
-    /// none.
+    /// Slabs, however long the memory is. A library for a 32-bit machine has none.
     EVF_WITH_SLABS = 2,
 }
 
-/// What can be chosen when a heap is built; zero is the default of every field. Set `struct_bytes`
-/// to `sizeof(evf_options_t)`: fields that your program doesn't know then have their default, and
-/// ones that an older library doesn't know are refused unless they are zero.
+/// The options of a heap; zero is the default of every field. Set `struct_bytes` to
+/// `sizeof(evf_options_t)`. Fields that your program doesn't know then have their defaults, and an
+/// older library refuses fields that it doesn't know, unless they are zero.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OptionsV1 {
@@ -30,12 +29,12 @@ pub struct OptionsV1 {
     pub struct_bytes: usize,
     /// An `evf_tiers`.
     pub tiers: c_int,
-    /// How many bytes `memory` may become by `evf_extend`; 0 where it stays as it is. The metadata
-    /// is made for so many.
+    /// The length in bytes that the memory may reach by `evf_extend`; 0 if it stays as it is. The
+    /// metadata is made for this length.
     pub max_bytes: usize,
 }
 
-/// The choices, understood.
+/// The options, validated.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Choices {
     pub(crate) tiers: TierChoice,
@@ -60,8 +59,8 @@ impl Choices {
         let known_bytes = told_bytes.min(size_of::<OptionsV1>());
         let mut known = OptionsV1::default();
         let bytes = options.cast::<u8>();
-        // SAFETY: the caller promises that the bytes can be read, the structure has no fewer, and any bytes are
-        // one.
+        // SAFETY: the caller promises that the bytes can be read, the structure has at least as
+        // many, and any bytes are valid for it.
         unsafe { bytes.copy_to_nonoverlapping((&raw mut known).cast(), known_bytes) };
         // SAFETY: as promised by the caller.
         let is_unknown = |at| unsafe { bytes.add(at).read() } != 0;

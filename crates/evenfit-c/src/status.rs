@@ -1,23 +1,23 @@
-//! What a call answers.
+//! The status that a call returns.
 
 use core::ffi::{CStr, c_char};
 
 use evenfit::{AllocError, FreeError, InitError, ReallocError};
 
-/// What a call answers. Everything but EVF_OK leaves the heap as it was.
+/// The result of a call. Unless it is EVF_OK, the call has not changed the heap.
 #[allow(non_camel_case_types)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub enum Status {
     /// Done.
     EVF_OK = 0,
-    /// A null pointer, or memory without a heap in it, was handed in as the heap.
+    /// The heap is a null pointer, or memory without a heap in it.
     EVF_NOT_A_HEAP = 1,
-    /// A pointer or number that the call can't work with, as an alignment that is no power of two.
+    /// An invalid pointer or number, for example an alignment that is no power of two.
     EVF_BAD_ARGUMENT = 2,
     /// The memory is too small for the control structure, the pool's metadata and one block.
     EVF_REGION_TOO_SMALL = 3,
-    /// The memory is larger than the links can number.
+    /// The memory is larger than a heap can manage.
     EVF_REGION_TOO_LARGE = 4,
     /// No free block is large enough now.
     EVF_OUT_OF_MEMORY = 5,
@@ -44,9 +44,9 @@ impl Status {
             Self::EVF_NOT_A_HEAP => {
                 c"not a heap: a null pointer, or evf_init was not called on this memory"
             }
-            Self::EVF_BAD_ARGUMENT => c"an argument that can't be worked with",
+            Self::EVF_BAD_ARGUMENT => c"an invalid argument",
             Self::EVF_REGION_TOO_SMALL => c"the memory is too small for a pool",
-            Self::EVF_REGION_TOO_LARGE => c"the memory is larger than the links can number",
+            Self::EVF_REGION_TOO_LARGE => c"the memory is larger than a heap can manage",
             Self::EVF_OUT_OF_MEMORY => c"no free block is large enough for the request",
             Self::EVF_TOO_LARGE => c"the request is larger than the whole pool",
             Self::EVF_OUTSIDE_POOL => c"the pointer is not inside this pool",

@@ -9,7 +9,7 @@ use evenfit_trace::replay::Allocator;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-/// Which allocator. The heap's geometry is the program's: see
+/// An allocator. The heap's geometry is the program's: see
 /// [`Program::cut`](crate::drive::Program::cut).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
@@ -51,7 +51,7 @@ impl Kind {
 }
 
 impl Kind {
-    /// How long a region is, if it begins at a page, whose pool has at least `pool_bytes`, in the
+    /// The length of a region at a page boundary whose pool has at least `pool_bytes`, in the
     /// geometry `cut`. `None`: more than this machine can address.
     pub fn region_bytes(self, cut: Cut, pool_bytes: usize) -> Option<usize> {
         let granules = |cut: Cut| (pool_bytes as u64).div_ceil(cut.granule_bytes);
@@ -73,18 +73,18 @@ impl Kind {
     }
 }
 
-/// Something to do with an allocator, whichever it is: see [`Kind::build`].
+/// A computation that is generic over the allocator: see [`Kind::build`].
 pub trait Visit {
-    /// What comes of it.
+    /// The result.
     type Output;
 
-    /// Does it.
+    /// Runs with the allocator.
     fn visit<A: Allocator>(self, allocator: A) -> Self::Output;
 }
 
 impl Kind {
-    /// Builds the allocator over `region`, in the geometry `cut` if it has several, and hands it to
-    /// `visitor`.
+    /// Builds the allocator over `region`, in the geometry `cut` if it has several, and passes it
+    /// to `visitor`.
     ///
     /// # Errors
     /// The region is too small or too large for it.

@@ -1,5 +1,5 @@
-//! Running events in an allocator as fast as can be, with someone watching: for searches over many
-//! pools, and for pictures of one.
+//! Runs events in an allocator as fast as possible, with a [`Watch`]: for searches over many pools,
+//! and for pictures of one.
 
 use evenfit_bound::Cut;
 use evenfit_trace::replay::{Allocator, Engine, Live, Stop, Watch};
@@ -28,7 +28,7 @@ pub struct Program<'a> {
 }
 
 impl<'a> Program<'a> {
-    /// A recorded one, as it was.
+    /// The program as recorded.
     pub fn of(trace: &'a Trace) -> Self {
         Self {
             events: trace.events(),
@@ -47,7 +47,7 @@ impl<'a> Program<'a> {
         sizes.max().unwrap_or(0)
     }
 
-    /// The highest alignment that it asks for, in bytes.
+    /// The highest alignment that it requests, in bytes.
     pub fn align_bytes(&self) -> usize {
         let aligns = self.events.iter().map(|event| match *event {
             Event::Alloc { align_log2, .. } => 1 << align_log2.min(62),
@@ -70,7 +70,7 @@ fn cut_of(trace: &Trace) -> Cut {
     if aligned.sum::<i64>() > 0 { Cut::ALIGNED } else { Cut::STANDARD }
 }
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
     /// The pool up to the end of the furthest block, in bytes.
@@ -79,16 +79,16 @@ pub struct Outcome {
     pub done: usize,
     /// The pool's bytes, and the region's that aren't the pool's.
     pub pool_bytes: usize,
-    /// Metadata and what is lost to alignment.
+    /// Metadata and padding.
     pub metadata_bytes: usize,
 }
 
-/// A block's place in the pool.
+/// A block's position in the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     /// Bytes from the pool's start.
     pub offset_bytes: usize,
-    /// Bytes the allocator gave.
+    /// Bytes that the allocator provided.
     pub len_bytes: usize,
     /// Bytes asked for.
     pub size_bytes: u64,
@@ -110,7 +110,7 @@ impl Place {
 /// `None`: this kind of allocator can't manage that many bytes.
 ///
 /// # Errors
-/// The machine can't give the memory, or the allocator is wrong.
+/// The machine hasn't the memory, or the allocator did something wrong.
 pub fn drive(
     kind: Kind,
     program: Program,
@@ -176,7 +176,7 @@ pub struct Tightest {
 }
 
 impl Default for Tightest {
-    /// Nothing was asked for.
+    /// No request yet.
     fn default() -> Self {
         Self { spare_bytes: usize::MAX, event: 0, size_bytes: 0 }
     }

@@ -1,7 +1,7 @@
-//! What the `evenfit` command is made of: replaying recorded programs, sizes, tables, progress.
+//! The parts of the `evenfit` command: replaying recorded programs, sizes, tables, progress.
 //!
-//! Each subcommand is one file in `commands`. What they share is here, for other tools too:
-//! [`replay::Replay`] runs a trace in any [`Allocator`](evenfit_trace::replay::Allocator);
+//! Each subcommand is one file in `commands`. The parts that they share can be used by other tools
+//! too: [`replay::Replay`] runs a trace in any [`Allocator`](evenfit_trace::replay::Allocator);
 //! [`postmortem`] says why it stopped; [`smallest`] finds the smallest pool that serves it.
 
 use std::process::ExitCode;
@@ -32,7 +32,7 @@ pub use allocator::Kind;
 pub use commands::schemas;
 pub use output::{Answer, InputError};
 
-/// The `evenfit` command: reads the command line, answers, and gives the exit code.
+/// The `evenfit` command: reads the command line, prints the result, and returns the exit code.
 pub fn main() -> ExitCode {
     match commands::CommandLine::try_parse() {
         Ok(command_line) => output::finish(command_line.run()),

@@ -1,5 +1,5 @@
 //! The pools of running processes, as they publish them (see `evenfit_trace::live`): found in
-//! `/proc`, copied out, never stopped.
+//! `/proc` and copied, without stopping the process.
 
 use std::fs;
 use std::io;
@@ -8,7 +8,7 @@ use evenfit::observe::{Counters, MemoryRange, MetadataAddresses, layout_hash, wa
 use evenfit::{Block, BlockState};
 use evenfit_trace::live::{PAGE_NAME, Page};
 
-/// Copies taken in a row until one is whole.
+/// The most attempts at a consistent copy.
 const TRIES: usize = 8;
 
 /// Why a process's pool can't be seen.
@@ -18,9 +18,9 @@ pub enum Unseen {
     NoProcess,
     /// It has published none.
     NoPool,
-    /// The kernel forbids to look.
+    /// The kernel doesn't allow it.
     Forbidden,
-    /// Its library lays its metadata out in another way.
+    /// Its library has another layout of the metadata.
     OtherVersion,
     /// Anything else.
     Io(io::Error),
@@ -76,7 +76,7 @@ pub struct Sample {
     pub counters: Counters,
     /// The blocks in address order, the top last.
     pub blocks: Vec<Block>,
-    /// Whether the copy was taken between two operations; else some blocks at the end may be
+    /// Whether the copy was made between two operations. Otherwise some blocks at the end may be
     /// missing.
     pub is_whole: bool,
 }
@@ -129,7 +129,7 @@ impl Process {
     /// # Errors
     /// The process has ended or runs another program.
     pub fn counters(&self) -> Result<Counters, Unseen> {
-        // What the page says now: another program in the same process has it elsewhere.
+        // Reads the page again: another program in the same process has its pool elsewhere.
         if read_page(self.id, self.page)? != self.addresses {
             return Err(Unseen::NoPool);
         }
@@ -142,7 +142,7 @@ impl Process {
         Ok(Counters::from_words(counters))
     }
 
-    /// Copies counters and metadata, some times over while the heap moves on underneath.
+    /// Copies counters and metadata, again if the heap changed meanwhile.
     ///
     /// # Errors
     /// The process has ended or runs another program.
@@ -186,7 +186,7 @@ fn name(id: u32) -> String {
     name.trim_end().replace(char::is_control, "?")
 }
 
-/// Where the pages of a process lie that say where a pool is.
+/// The addresses of the pages in which a process publishes pools.
 fn pages(id: u32) -> Result<Vec<u64>, Unseen> {
     let maps = fs::read(format!("/proc/{id}/maps")).map_err(Unseen::of)?;
     let name = format!("/memfd:{}", PAGE_NAME.to_string_lossy());
@@ -240,7 +240,7 @@ fn copy_out<T: Word>(id: u32, ranges: &[MemoryRange], room: &mut [T]) -> Result<
     }
 }
 
-/// What any bytes are one of.
+/// A type of which any bytes are a value.
 trait Word {}
 impl Word for u32 {}
 impl Word for u64 {}

@@ -1,4 +1,4 @@
-//! What stands between the free pieces of a pool: live blocks and slabs, and whose they are.
+//! The live blocks and slabs between the free pieces of a pool, and their call sites.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -72,20 +72,21 @@ pub struct LiveBlock {
     pub born: u64,
 }
 
-/// What is not free, in address order, closed by something empty at the pool's end, so that before
-/// each there is a gap, perhaps an empty one. A window is a range of them without the last.
+/// Everything that isn't free, in address order. Before each obstacle there is a gap, perhaps an
+/// empty one; so the last obstacle is an empty one at the pool's end. A window is a range of
+/// obstacles without that one.
 pub struct Obstacles {
     /// The obstacles, and the end.
     pub list: Vec<Obstacle>,
     /// In address order.
     pub live: Vec<LiveBlock>,
-    /// What the shortest request of the program needs, in bytes. Free pieces that are shorter serve
-    /// nobody, so they separate nothing.
+    /// What the shortest request of the program needs, in bytes. Shorter free pieces serve no
+    /// request, so they don't count as free.
     pub usable: usize,
 }
 
 impl Obstacles {
-    /// Those of the moment at which `replay` stands. O(n log n) in the live blocks, and one walk
+    /// The obstacles at the current moment of `replay`. O(n log n) in the live blocks, and one walk
     /// through the trace.
     pub fn of<A: Allocator>(replay: &Replay<A>) -> Self {
         let allocator = replay.allocator();
@@ -114,7 +115,7 @@ impl Obstacles {
         Self { list, live, usable }
     }
 
-    /// Bytes in slabs that no live block takes.
+    /// Bytes in slabs that aren't in live blocks.
     pub fn free_in_slabs(&self) -> usize {
         let slabs = self.list.iter().filter(|it| it.slot_bytes.is_some());
         slabs.map(|it| it.end - it.start - it.live_bytes).sum()
@@ -130,13 +131,13 @@ impl Obstacles {
         self.list[index].start - self.gap_start(index)
     }
 
-    /// What would be free in one piece if the obstacles of `window` were.
+    /// The bytes that would be free in one piece if the obstacles of `window` were free.
     fn span(&self, window: &Range<usize>) -> usize {
         self.list[window.end].start - self.gap_start(window.start)
     }
 
-    /// The neighbours in which live blocks take the fewest bytes, and without which `need` bytes
-    /// would be free in one piece. `None` if not even the whole pool would do. O(obstacles).
+    /// The window with the fewest live bytes without which `need` bytes would be free in one piece.
+    /// `None` if not even the whole pool is long enough. O(obstacles).
     pub fn cheapest_window(&self, need: usize) -> Option<Range<usize>> {
         let closing = self.list.len() - 1;
         let mut best: Option<(usize, Range<usize>)> = None;
@@ -185,8 +186,8 @@ impl Obstacles {
         cuts.windows(2).map(|pair| (pair[0]..pair[1], shorter(pair))).collect()
     }
 
-    /// All live blocks of `window`, grouped by what [`group_name`] calls them: first those that keep
-    /// most free memory apart, then those that take most.
+    /// All live blocks of `window`, grouped by what [`group_name`] calls them: first those that
+    /// keep most free memory apart, then those that take most.
     pub fn groups(&self, trace: &Trace, window: Range<usize>) -> Vec<Group> {
         let mut groups: HashMap<(u32, u32), (Group, usize)> = HashMap::new();
         for (run, (obstacles, keeps_apart_bytes)) in self.runs(window).into_iter().enumerate() {

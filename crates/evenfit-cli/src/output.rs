@@ -1,4 +1,4 @@
-//! What a command answers, and how it reaches the terminal or the next program.
+//! The output of a command, for the terminal or for the next program.
 
 use std::fmt::{self, Write as _};
 use std::io::{self, ErrorKind, Write as _};
@@ -163,7 +163,7 @@ pub fn bar(share: f64, width: usize) -> String {
     format!("{}{}", "█".repeat(eighths / 8), EIGHTHS[eighths % 8])
 }
 
-/// `word` as a shell takes it for one word.
+/// `word`, quoted such that a shell reads one word.
 pub fn shell_word(word: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "_-./+=:@%,".contains(c);
     if word.chars().all(plain) {

@@ -7,7 +7,7 @@ use std::sync::{Mutex, Once, PoisonError};
 
 use crate::output::InputError;
 
-/// More links than any real chain has: a circle.
+/// The most symbolic links that are followed; a longer chain is a circle.
 const LINKS_MAX: usize = 40;
 
 /// Whether this name means standard output.
@@ -17,9 +17,9 @@ pub fn is_stdout(path: &Path) -> bool {
 
 /// Writes the file at `path`.
 ///
-/// A regular file, also one that a symbolic link leads to, is written beside its place and renamed,
-/// so that it is there whole or as it was; its permissions and the link stay. Devices, pipes and
-/// sockets are written through. `-` and `/dev/stdout` are standard output.
+/// A regular file, also one that a symbolic link leads to, is written beside the old one and
+/// renamed. So it is either complete or unchanged. Its permissions and the link stay. Devices,
+/// pipes and sockets are written directly. `-` and `/dev/stdout` are standard output.
 ///
 /// # Errors
 /// A sentence that names the file and what the operating system says.
@@ -28,7 +28,7 @@ pub fn write(
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), InputError> {
     match try_write(path, write) {
-        // Whoever reads it has seen enough.
+        // The reader has closed the pipe.
         Err(error) if error.kind() == ErrorKind::BrokenPipe && is_stdout(path) => Ok(()),
         Err(error) => Err(InputError(format!("can't write {}: {error}", path.display()))),
         Ok(()) => Ok(()),
@@ -86,7 +86,7 @@ fn is_descriptor(path: &Path) -> bool {
     [path, &target].iter().any(|path| path.starts_with("/dev/fd") || path.starts_with("/proc"))
 }
 
-/// What is no regular file, opened for writing.
+/// Opens something that isn't a regular file for writing.
 fn through(path: &Path, existing: &fs::Metadata) -> io::Result<Box<dyn Write>> {
     #[cfg(unix)]
     if std::os::unix::fs::FileTypeExt::is_socket(&existing.file_type()) {
@@ -112,7 +112,7 @@ fn replace(
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> io::Result<()> {
     if existing.is_some() {
-        // A file that may not be written must not be replaced either.
+        // A file that must not be written must not be replaced either.
         OpenOptions::new().append(true).open(path)?;
     }
     let folder = match path.parent() {
@@ -183,7 +183,7 @@ fn remove_when_interrupted() {
                 if let Some(path) = &*unfinished {
                     let _ = fs::remove_file(path);
                 }
-                // The lock stays: nothing is renamed any more.
+                // The lock stays acquired, so that nothing is renamed any more.
                 let _ = signal_hook::low_level::emulate_default_handler(signal);
             }
         });

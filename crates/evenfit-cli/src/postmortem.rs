@@ -1,4 +1,5 @@
-//! Why a request failed: what was free, in what pieces, and which live blocks stood between them.
+//! Why a request failed: how much was free, in which pieces, and which live blocks were between
+//! them.
 
 use std::fmt::{self, Write as _};
 use std::ops::Range;
@@ -16,7 +17,7 @@ use crate::size::{both, counted, grouped};
 /// Blocks and slabs shown of those in the way; the rest are counted.
 const SHOWN_MAX: usize = 8;
 
-/// What was found at the operation that failed. Sizes are in bytes, operations count from 1.
+/// The state at the operation that failed. Sizes are in bytes, operations count from 1.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct PostMortem {
     /// The operation that failed.
@@ -39,18 +40,17 @@ pub struct PostMortem {
     pub free_in_slabs_bytes: u64,
     /// The largest request that would have succeeded.
     pub largest_free_bytes: u64,
-    /// Live blocks that stand between free parts which in one piece would have served the request:
-    /// of all such neighbours, those that take the fewest bytes. 0 if a free block was long enough
-    /// all the same, or the whole pool is too small.
+    /// Live blocks between free pieces that in one piece would have served the request: of all such
+    /// neighbours, those with the fewest bytes. 0 if a free block was long enough but could not be
+    /// used, or if the whole pool is too small.
     pub in_the_way_blocks: u64,
     /// Bytes they take.
     pub in_the_way_bytes: u64,
     /// All of them, by call site or size: those that keep most free memory apart first.
     pub in_the_way: Vec<Group>,
-    /// They and the free parts beside them, in address order: at most 8 blocks or slabs, then it
-    /// breaks off.
+    /// They and the free pieces beside them, in address order, up to 8 blocks or slabs.
     pub window: Vec<Piece>,
-    /// How many of the blocks in the way `window` leaves out.
+    /// How many of the blocks in the way `window` omits.
     pub more_in_the_way_blocks: u64,
 }
 
@@ -74,7 +74,7 @@ pub enum Piece {
     },
     /// A live block.
     Live {
-        /// Bytes it takes, with what belongs to it.
+        /// Its length, its header included.
         bytes: u64,
         /// Bytes it asked for.
         requested_bytes: u64,
@@ -99,7 +99,7 @@ pub enum Piece {
 }
 
 impl PostMortem {
-    /// Looks at a replay that stopped because a request failed. O(n log n) in the live blocks, and
+    /// Examines a replay that stopped because a request failed. O(n log n) in the live blocks, and
     /// one walk through the trace.
     pub fn of<A: Allocator>(replay: &Replay<A>) -> Self {
         let trace = replay.trace();

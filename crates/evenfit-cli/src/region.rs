@@ -6,7 +6,7 @@ use std::ops::Range;
 use crate::InputError;
 use crate::size;
 
-/// What every region starts at a multiple of, so that a replay doesn't depend on where it is.
+/// The alignment of every region, so that a replay doesn't depend on its address.
 pub const REGION_ALIGN: usize = 4096;
 
 /// A region of memory, page-aligned.
@@ -19,7 +19,7 @@ impl Region {
     /// Reserves `len` bytes.
     ///
     /// # Errors
-    /// The machine can't give that much.
+    /// The machine hasn't that much memory.
     pub fn new(len: usize) -> Result<Self, InputError> {
         let mut memory = Vec::new();
         len.checked_add(REGION_ALIGN - 1)

@@ -17,7 +17,7 @@ const STRIDE: usize = 4096;
 /// What to check on the way.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Checks {
-    /// Pattern every byte of every block, and look at it again before the block goes.
+    /// Fill every byte of every block with a pattern, and check it before the block is freed.
     pub verify: bool,
     /// Run the allocator's full integrity check every this many operations, and at the end.
     pub check_every: Option<NonZeroU64>,
@@ -161,12 +161,13 @@ struct Examiner {
     live_bytes: u64,
     live_blocks: u64,
     peak: Peak,
-    /// The peak is now, and what was free then is not yet noted.
+    /// The peak is now, and the free bytes at the peak aren't noted yet.
     at_peak: bool,
 }
 
 impl Examiner {
-    /// Notes what is free at the peak. Done only before what may end it: asking costs time.
+    /// Notes the free bytes at the peak. Called only before an event that may end the peak, since
+    /// it takes time.
     fn note_peak(&mut self, pool: &impl Allocator) {
         if std::mem::take(&mut self.at_peak) {
             self.peak.free_bytes = pool.stats().free_bytes;
@@ -208,7 +209,7 @@ impl Watch for Examiner {
     ) -> Result<(), Fault> {
         let Live { block, layout } = live;
         if let Some(verifier) = &mut self.verifier {
-            // SAFETY: the block was just handed out to this replay alone, with what it holds.
+            // SAFETY: the block was just allocated for this replay alone, with its content.
             unsafe {
                 match contents {
                     Contents::Anything => verifier.born(id, block, layout, 0),

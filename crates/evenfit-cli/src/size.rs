@@ -36,8 +36,9 @@ impl std::error::Error for SizeError {}
 
 /// Bytes in a text: a number, perhaps with a fraction, and perhaps a unit.
 ///
-/// Or a hexadecimal number of bytes behind `0x`. `k`, `KiB`, `M`, `MiB`, .. `TiB` are powers of 1024, `kB`, `MB`, .. `TB` powers of 1000;
-/// capitals don't matter. A fraction of a byte is dropped.
+/// Or a hexadecimal number of bytes behind `0x`. `k`, `KiB`, `M`, `MiB`, .. `TiB` are powers of
+/// 1024, `kB`, `MB`, .. `TB` powers of 1000; capitals don't matter. A fraction of a byte is
+/// dropped.
 ///
 /// # Errors
 /// What was wrong and how a size reads.

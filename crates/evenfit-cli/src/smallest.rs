@@ -1,11 +1,11 @@
-//! Finding the smallest pool that serves a program, to the granule, and the pool from which on
-//! every one does.
+//! Finds the smallest pool that serves a program, to the granule, and the size from which on every
+//! pool serves it.
 //!
-//! A longer pool may fail a program that a shorter one serves: a request that finds the pool's
-//! untouched end too short may still be served elsewhere: moved, or cut from a longer hole. From
-//! then on blocks lie elsewhere. So a pool that serves, and a shorter one that fails, say nothing
-//! of a third. What surely holds: a run in which no request found the end too short is the same in
-//! every pool that reaches as far, if blocks of high alignment fall alike.
+//! A program may fail in a longer pool than one that serves it. A request that finds the unused end
+//! of the pool too short may still be served, by a move or from a longer hole, and from then on
+//! blocks have other addresses. So from a pool that serves and a shorter one that fails, nothing
+//! follows for a third. But if no request finds the end too short, the run is the same in every
+//! longer pool, as long as aligned blocks fall alike.
 
 use evenfit::{Auto, Tiers};
 use evenfit_bound::Cut;
@@ -126,12 +126,11 @@ pub fn enough(kind: Kind, program: Program) -> Result<Option<usize>, InputError>
     Ok(reach_bytes.and_then(|bytes| kind.region_bytes(program.cut, bytes)).map(round_up))
 }
 
-/// Finds the smallest pool: from one that surely serves by doubling steps to one that fails, then
-/// by halving. A few of those between are then tried too; where one fails, the smallest lies above
-/// it.
+/// Finds the smallest pool: first in doubling steps from one that serves to one that fails, then by
+/// halving. Then a few pools between are tried too; if one fails, the smallest lies above it.
 ///
-/// `trying` is told of each pool that is tried: at most some 70. `None`: this kind can't manage a
-/// pool so large.
+/// `trying` is called for each pool that is tried, at most about 70 times. `None`: this kind can't
+/// manage a pool of that size.
 ///
 /// # Errors
 /// The machine can't give the memory, or the allocator is wrong.
@@ -175,7 +174,8 @@ struct Edge {
 
 /// A search for an edge.
 struct Search<F> {
-    /// Whether a pool of so many bytes serves; `None`: it is longer than the allocator can manage.
+    /// Whether a pool of this many bytes serves; `None`: it is longer than the allocator can
+    /// manage.
     serves: F,
     replays: u32,
 }
@@ -257,8 +257,8 @@ mod tests {
 
     use super::*;
 
-    /// Searches where pools serve by `serves`, and surely from `always_region_bytes` on: the edge, and
-    /// every pool tried.
+    /// Searches where pools serve by `serves`, and surely from `always_region_bytes` on: the edge,
+    /// and every pool tried.
     fn search(always_region_bytes: usize, serves: impl Fn(usize) -> bool) -> (Edge, Vec<usize>) {
         let tried = RefCell::new(Vec::new());
         let serves = |bytes: usize| {

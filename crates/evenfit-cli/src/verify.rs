@@ -7,7 +7,7 @@ use std::ptr::NonNull;
 
 use evenfit_trace::replay::pattern;
 
-/// Checks that blocks lie in the region, aligned, apart, and keep what was written to them.
+/// Checks that blocks lie in the region, are aligned, don't overlap, and keep their contents.
 ///
 /// All the bytes of a block are patterned, also those beyond what was asked for. O(log n) and the
 /// block's length for each operation.
@@ -21,15 +21,15 @@ pub struct Verifier {
 pub type Fault = String;
 
 impl Verifier {
-    /// Watches blocks that must lie in the addresses `region`.
+    /// Observes blocks that must lie in the addresses `region`.
     pub fn new(region: Range<usize>) -> Self {
         Self { region, live: BTreeMap::new() }
     }
 
-    /// Block `id` was handed out, of which the bytes before `kept` must hold its pattern already.
+    /// Block `id` was allocated. Its bytes before `kept` must have its pattern already.
     ///
     /// # Errors
-    /// The block is not where it may be, or has not kept its contents.
+    /// The block is outside the pool or overlaps another, or has not kept its contents.
     ///
     /// # Safety
     /// The block is live and the caller's; the bytes before `kept` are initialised.
@@ -69,7 +69,7 @@ impl Verifier {
         Ok(())
     }
 
-    /// Block `id` was handed out zeroed: as [`born`](Self::born), and checks the zeros.
+    /// Block `id` was allocated zeroed: as [`born`](Self::born), and checks the zeros.
     ///
     /// # Errors
     /// As there, or a byte asked for is not zero.

@@ -1,4 +1,4 @@
-//! The replay engine must notice an allocator that is wrong. Each test breaks one in one way.
+//! The replay engine notices a faulty allocator. Each test has an allocator with one fault.
 
 mod common;
 
@@ -15,19 +15,19 @@ use evenfit_trace::{Event, Trace, TraceBuilder};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Defect {
     None,
-    /// Hands the same block out again.
+    /// Allocates the same block again.
     Overlap,
-    /// Hands out a block one byte too short.
+    /// Allocates a block one byte too short.
     Short,
-    /// Hands out a block one byte off.
+    /// Allocates a block one byte off.
     Misaligned,
-    /// Hands out memory of somebody else's.
+    /// Allocates memory outside its pool.
     Foreign,
     /// Writes into the payload of the block before.
     Scribble,
     /// Forgets to copy when it reallocates.
     LosesContents,
-    /// Gives ones where zeros were asked for.
+    /// Returns ones where zeros were requested.
     Dirty,
     /// Refuses a live block.
     Refuses,
@@ -61,7 +61,7 @@ impl Allocator for Broken<'_> {
             (Defect::Foreign, Some(_)) => NonNull::from(&mut self.elsewhere[..layout.size()]),
             (Defect::Scribble, Some(last)) => {
                 let ptr = last.cast::<u8>();
-                // SAFETY: the block is live; nobody holds a reference to it.
+                // SAFETY: the block is live, and nobody has a reference to it.
                 unsafe { ptr.write(!ptr.read()) };
                 block
             }
@@ -72,7 +72,7 @@ impl Allocator for Broken<'_> {
     fn allocate_zeroed(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
         let block = self.allocate(layout)?;
         let byte = u8::from(self.defect == Defect::Dirty);
-        // SAFETY: the block was just handed out.
+        // SAFETY: the block was just allocated.
         unsafe { block.cast::<u8>().write_bytes(byte, block.len()) };
         Ok(block)
     }
@@ -94,7 +94,7 @@ impl Allocator for Broken<'_> {
         // SAFETY: the caller's promise.
         let block = unsafe { self.inner.reallocate(ptr, old, new)? };
         if self.defect == Defect::LosesContents {
-            // SAFETY: the block was just handed out.
+            // SAFETY: the block was just allocated.
             unsafe { block.cast::<u8>().write(0xEE) };
         }
         Ok(block)

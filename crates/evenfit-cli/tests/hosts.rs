@@ -98,7 +98,7 @@ fn a_pool_is_seen_to_its_end_whatever_the_program_changes() {
         let peak = own["peak_used_bytes"].as_u64().expect("a number");
         assert!((PEAK..PEAK + 10_000).contains(&peak), "{part}: {summary}");
         assert!(own["footprint_bytes"].as_u64() >= Some(PEAK), "{part}: {summary}");
-        // Else the block of so many bytes may be among the last operations.
+        // Otherwise the free of the large block may be among the last operations.
         assert!(ended != "exit" || own["used_bytes"].as_u64() < Some(100_000), "{part}: {summary}");
     }
 }

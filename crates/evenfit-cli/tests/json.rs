@@ -77,13 +77,15 @@ fn page() -> String {
 
 <!-- Written by `EVENFIT_BLESS=1 cargo test -p evenfit-cli --test json`. -->
 
-For scripts that read what `--json` prints. Every answer is one object with the fields `schema` (which of
-those below) and `schema_version`. The version rises when a field is renamed, is removed or changes its
-meaning; new fields may come at any time. The same as JSON Schema: [json-schema.json](json-schema.json).
+For scripts that read what `--json` prints. Every answer is one object with the fields `schema`
+(which of those below) and `schema_version`. The version rises when a field is renamed, is removed
+or changes its meaning; new fields may come at any time. The same as JSON Schema:
+[json-schema.json](json-schema.json).
 
-In every answer a *region* is the memory handed to an allocator, its metadata included: what `--pool`
-names. A *pool* is the part of it that blocks are cut from. Sizes are in bytes where the name says so;
-operations count from 1. The exit code is 0 for yes, 1 for no, 2 for bad flags or files.
+In every answer a *region* is the memory handed to an allocator, its metadata included: what
+`--pool` names. A *pool* is the part of it that blocks are cut from. Sizes are in bytes where the
+name says so; operations count from 1. The exit code is 0 for yes, 1 for no, 2 for bad flags or
+files.
 ",
     );
     for answer in schemas::all() {

@@ -1,4 +1,4 @@
-//! What the command writes is written whole, where it was told to, and nothing else is touched.
+//! The command writes its outputs completely, where it was told to, and changes no other file.
 #![cfg(target_os = "linux")]
 
 mod common;
@@ -59,7 +59,7 @@ fn a_link_stays_and_what_it_leads_to_is_replaced_whole() {
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink(), "{args:?}");
         let written = fs::metadata(&target).unwrap();
         assert!(written.len() > 100 && written.mode() & 0o777 == 0o640, "{args:?}");
-        // What a link leads to may not be there yet.
+        // The target of a link may not exist yet.
         fs::remove_file(&target).unwrap();
         let run = evenfit(&[&args[..], &[&*link]].concat());
         assert_eq!(run.code, 0, "{}", run.stderr);

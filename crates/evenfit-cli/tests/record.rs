@@ -1,4 +1,4 @@
-//! `evenfit record`: unmodified programs, their threads, children and violent ends.
+//! `evenfit record`: unmodified programs, their threads and children, and programs that are killed.
 //!
 //! The C programs need a C compiler, `cc`, as the build does.
 #![cfg(target_os = "linux")]
@@ -177,7 +177,7 @@ fn a_forked_child_has_a_recording_of_its_own() {
     assert_eq!((count(&parent, 1001), count(&parent, 2002)), (3000, 0));
     assert_eq!((count(&child, 1001), count(&child, 2002)), (0, 3000));
     assert_eq!((count(&parent, 90_001), count(&child, 90_001)), (1, 0));
-    // The block that the child has from its parent is freed there too: mended, not a fault.
+    // The child also frees a block of its parent: that is repaired, and is no fault.
     assert!(child.repairs().unknown_frees <= 1);
 }
 

@@ -1,4 +1,4 @@
-//! `evenfit run`: a program in a pool, its summary, its exit code, and every way to ask wrongly.
+//! `evenfit run`: a program in a pool, its summary, its exit code, and wrong arguments.
 #![cfg(target_os = "linux")]
 
 mod common;

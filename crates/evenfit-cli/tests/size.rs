@@ -39,7 +39,7 @@ fn a_step_less_than_the_smallest_pool_fails() {
     }
 }
 
-/// How far the trace reaches in a pool of so many granules, blocks only; `None`: it isn't served.
+/// How far the trace reaches in a pool of `granules`, blocks only; `None`: it isn't served.
 fn reach(trace: &Trace, granules: u64) -> Option<u64> {
     let cut = Cut::STANDARD;
     let mut pool = Evenfit::new(cut, granules);

@@ -1,4 +1,4 @@
-//! The malloc family, as the program calls it: served or recorded, as this process is to be.
+//! The malloc family that the program calls: served from a pool or recorded, by the process's mode.
 #![allow(clippy::missing_safety_doc)] // The contracts are those of the C standard and POSIX.
 
 use core::ffi::{c_int, c_void};
@@ -8,8 +8,8 @@ use crate::record::family as record;
 use crate::serve::family as serve;
 use crate::serve::statistics;
 
-/// Functions that are told where they are called from: the address that they return to, as one
-/// argument more, in this register on x86-64 and in this one on AArch64.
+/// Functions that get their return address as one more argument, in the first register on x86-64
+/// and in the second on AArch64.
 macro_rules! told_their_call_site {
     ($(
         $name:ident => $to:ident($($argument:ident: $type:ty),*) -> $result:ty,
@@ -44,7 +44,7 @@ macro_rules! told_their_call_site {
                 );
             }
 
-            /// Elsewhere nothing is known of the call site.
+            /// On other machines the call site is unknown.
             #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
             #[unsafe(no_mangle)]
             unsafe extern "C" fn $name($($argument: $type),*) -> $result {
@@ -94,7 +94,7 @@ unsafe extern "C" fn free_aligned_sized(block: *mut c_void, _alignment: usize, _
     unsafe { free(block) }
 }
 
-/// Functions about the heap instead of a block.
+/// Functions about the whole heap.
 macro_rules! about_the_heap {
     ($(fn $name:ident($($argument:ident: $type:ty),*) $(-> $result:ty)? = $served:expr;)*) => {$(
         #[unsafe(no_mangle)]

@@ -1,11 +1,10 @@
-//! The pool's lock: nothing but a look at a flag while the process has one thread, one atomic
-//! operation while nobody else wants it, a wait in the kernel otherwise.
+//! The pool's lock. It only tests a flag while the process has one thread, needs one atomic
+//! operation when no other thread wants it, and otherwise waits in the kernel.
 
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 unsafe extern "C" {
-    /// glibc's own answer to "has this process ever more than one thread": non-zero while it has
-    /// one.
+    /// glibc's flag, which is non-zero while the process has one thread.
     static __libc_single_threaded: libc::c_char;
 }
 
@@ -55,8 +54,8 @@ impl Futex {
         answer
     }
 
-    /// Takes the lock, but doesn't wait for the end of a fork: `None` if one goes on for long. To be
-    /// given to [`release_if`](Self::release_if).
+    /// Takes the lock, but doesn't wait for the end of a fork: `None` if one goes on for long. To
+    /// be given to [`release_if`](Self::release_if).
     #[inline(always)]
     pub fn acquire_unless_forking(&self) -> Option<MustRelease> {
         if is_single_threaded() {
@@ -99,7 +98,7 @@ impl Futex {
         self.forking_thread.load(Ordering::SeqCst) != 0
     }
 
-    /// Takes the lock before a fork, so that the child's copy of the heap is whole.
+    /// Acquires the lock before a fork, so that the child's copy of the heap is consistent.
     pub fn hold_across_fork(&self) {
         if !self.try_acquire() {
             self.wait(None);

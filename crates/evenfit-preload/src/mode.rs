@@ -1,4 +1,4 @@
-//! What the library does in this process: the environment says it, and the first call looks.
+//! What the library does in this process. The first call reads it from the environment.
 
 use core::sync::atomic::{AtomicU8, Ordering};
 

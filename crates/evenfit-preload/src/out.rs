@@ -1,4 +1,4 @@
-//! Writing without allocating, and to nothing but what was standard error when the program began.
+//! Writes without allocating, and only to the file that was standard error when the program began.
 
 use core::fmt;
 use core::mem::MaybeUninit;
@@ -75,8 +75,7 @@ impl Stderr {
     }
 }
 
-/// Writes with the signals blocked that a write can bring about, and takes back the one that it
-/// did.
+/// Writes with the signals blocked that a write may raise, and removes one that it raised.
 fn without_signals(write: impl FnOnce() -> isize) {
     let mut signals = MaybeUninit::<libc::sigset_t>::uninit();
     let (mut before, mut pending) = (signals, signals);

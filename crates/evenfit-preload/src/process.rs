@@ -12,11 +12,11 @@ use crate::serve::summary;
 use crate::session;
 use crate::settings::Summary;
 
-/// The process whose memory this is, for the summary that no command asks for. A child of `vfork`
-/// runs in its parent's, and must not report for it.
+/// The process whose memory this is, for the summary without a command. A child of `vfork` runs in
+/// its parent's memory, and must not report for it.
 static PROCESS: AtomicI32 = AtomicI32::new(0);
 
-/// Watches for forks from here on, once the mode is known. May allocate.
+/// Registers the fork handlers, once the mode is known. May allocate.
 pub fn watch() {
     PROCESS.store(process_id(), Ordering::Relaxed);
     // SAFETY: the three functions live as long as the program. Without memory for the registration
@@ -26,7 +26,7 @@ pub fn watch() {
     open();
 }
 
-/// Lets `evenfit top` look at the pool, where that was asked for.
+/// Allows `evenfit top` to watch the pool, if the settings say so.
 fn open() {
     #[cfg(target_pointer_width = "64")]
     if mode() == Mode::Serve && MEMORY.settings().is_open {
@@ -78,8 +78,7 @@ extern "C" fn at_begin() {
 #[unsafe(link_section = ".init_array")]
 static AT_BEGIN: extern "C" fn() = at_begin;
 
-/// Runs among the last destructors of the program. What is allocated or freed after it is still
-/// served, and not recorded.
+/// Runs among the last destructors of the program. Later calls are still served, but not recorded.
 extern "C" fn at_end() {
     match mode() {
         Mode::Serve => {

@@ -1,4 +1,4 @@
-//! What the environment asks for.
+//! The settings in the environment.
 //!
 //! The first allocation may come before the C library knows its environment; it is then read from
 //! `/proc`.
@@ -29,7 +29,7 @@ pub struct Settings {
     pub ignore_misuse: bool,
     /// Whether any process of the same user may look at the pool.
     pub is_open: bool,
-    /// Where the summary goes that no command asks for.
+    /// Where the summary goes without a command.
     pub summary: Summary,
     /// The file to share with the command, null-terminated; empty if there is no command.
     pub session: [u8; SESSION_NAME_BYTES],
@@ -86,7 +86,7 @@ impl Settings {
         }
         loop {
             let room = &mut buffer[filled..];
-            // SAFETY: the room is so long.
+            // SAFETY: `room` has that length.
             let read = unsafe { libc::syscall(libc::SYS_read, fd, room.as_mut_ptr(), room.len()) };
             if read <= 0 {
                 break;
@@ -109,7 +109,7 @@ impl Settings {
         unsafe { libc::syscall(libc::SYS_close, fd) };
     }
 
-    /// Takes one entry of the environment.
+    /// Applies one entry of the environment.
     fn take(&mut self, entry: &[u8]) {
         let Some(entry) = entry.strip_prefix(b"EVENFIT_") else {
             return;

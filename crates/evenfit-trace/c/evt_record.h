@@ -1,8 +1,10 @@
-/* Records what a program asks of its allocator as an .evt file (docs/trace-format.md), sent chunk by chunk to any
- * sink of bytes. C99, no allocation; memory: this structure and one buffer of at least EVT_BUFFER_MIN bytes.
+/* Records a program's calls to its allocator as an .evt file (docs/trace-format.md), which is sent
+ * chunk by chunk to any sink of bytes. C99, no allocation. Its memory is this structure and one
+ * buffer of at least EVT_BUFFER_MIN bytes.
  *
- * Call evt_alloc right after an allocation and evt_free right before a free, under one lock where there are threads.
- * Addresses go in as numbers, so that the old address of a reallocation may be named after it is gone.
+ * Call evt_alloc right after an allocation and evt_free right before a free. With threads, do both
+ * under one lock. Addresses are passed as numbers, so that the old address of a reallocation may be
+ * passed after the block has moved.
  */
 #ifndef EVT_RECORD_H
 #define EVT_RECORD_H
@@ -77,10 +79,11 @@ static inline void evt_send(evt_recorder *r, uint8_t kind) {
     r->len = EVT_CHUNK_HEADER;
 }
 
-/* Sends what is recorded so far, so that it survives whatever comes. */
+/* Sends the events so far, so that they aren't lost if the program is killed. */
 static inline void evt_flush(evt_recorder *r) { evt_send(r, EVT_ADDRESSED); }
 
-/* Begins a recording: sends the file header. `capacity` is at least EVT_BUFFER_MIN and at most 4 MiB. */
+/* Begins a recording: sends the file header. `capacity` is at least EVT_BUFFER_MIN and at most
+ * 4 MiB. */
 static inline void evt_begin(evt_recorder *r, evt_sink *sink, void *context, void *buffer, size_t capacity,
                              uint64_t tick_hz) {
     uint8_t header[24] = {0x89, 'E', 'V', 'T', '\r', '\n', 0x1a, '\n', 1, 0, EVT_DEFAULT_ALIGN_LOG2, 0};
@@ -105,7 +108,8 @@ static inline void evt_append(evt_recorder *r, const evt_entry *entry) {
     evt_put(r, entry->bytes, entry->len);
 }
 
-/* When and where the events after this happen; 0 for what is not known. A clock that goes back stands still. */
+/* Sets the time, thread and call site of the following events; 0 for unknown. If the clock goes back,
+ * the events have the last time. */
 static inline void evt_place(evt_recorder *r, uint64_t ticks, uint32_t thread, uint32_t site) {
     r->time = ticks;
     r->thread = thread;
@@ -126,14 +130,15 @@ static inline evt_entry evt_entry_begin(evt_recorder *r) {
     return entry;
 }
 
-/* The way from the address named last, 0, -1, 1, -2, ... coded as 0, 1, 2, 3, ... */
+/* The difference to the address before it: 0, -1, 1, -2, ... as 0, 1, 2, 3, ... */
 static inline uint64_t evt_way(evt_recorder *r, uintptr_t address) {
     uint64_t to = (uint64_t)address & (UINT64_MAX >> 4), difference = to - r->address;
     r->address = to;
     return (difference << 1) ^ (0 - (difference >> 63));
 }
 
-/* A block of `size` bytes was allocated at `address`; `align` is a power of two; `zeroed` is 1 for calloc. */
+/* Records that a block of `size` bytes was allocated at `address`; `align` is a power of two;
+ * `zeroed` is 1 for calloc. */
 static inline void evt_alloc(evt_recorder *r, uintptr_t address, size_t size, size_t align, int zeroed) {
     evt_entry entry = evt_entry_begin(r);
     uint8_t align_log2 = 0;
@@ -149,14 +154,14 @@ static inline void evt_alloc(evt_recorder *r, uintptr_t address, size_t size, si
     evt_append(r, &entry);
 }
 
-/* The block at `address` is about to be freed. */
+/* Records that the block at `address` is about to be freed. */
 static inline void evt_free(evt_recorder *r, uintptr_t address) {
     evt_entry entry = evt_entry_begin(r);
     evt_first(&entry, EVT_FREE, evt_way(r, address));
     evt_append(r, &entry);
 }
 
-/* The block at `from` has become one of `size` bytes at `to`. */
+/* Records that the block at `from` has become one of `size` bytes at `to`. */
 static inline void evt_realloc(evt_recorder *r, uintptr_t from, uintptr_t to, size_t size) {
     evt_entry entry = evt_entry_begin(r);
     evt_first(&entry, EVT_REALLOC, evt_way(r, from));
@@ -165,7 +170,8 @@ static inline void evt_realloc(evt_recorder *r, uintptr_t from, uintptr_t to, si
     evt_append(r, &entry);
 }
 
-/* Sends `start` and two texts as a chunk; 1, or 0 and nothing sent where the buffer can't hold them. */
+/* Sends `start` and two texts as a chunk. Returns 1, or 0 if the buffer is too short; then nothing is
+ * sent. */
 static inline int evt_notes(evt_recorder *r, uint8_t kind, const evt_entry *start, const char *a, const char *b) {
     evt_entry a_len = {{0}, 0}, b_len = {{0}, 0};
     size_t room = r->capacity - EVT_CHUNK_HEADER - start->len - 20, used = strlen(a);
@@ -182,13 +188,14 @@ static inline int evt_notes(evt_recorder *r, uint8_t kind, const evt_entry *star
     return 1;
 }
 
-/* A key and its value about the recording, UTF-8; 0 where the buffer is too short for them. */
+/* Adds a key and its value about the recording, in UTF-8. Returns 0 if the buffer is too short. */
 static inline int evt_fact(evt_recorder *r, const char *key, const char *value) {
     evt_entry none = {{0}, 0};
     return evt_notes(r, EVT_FACTS, &none, key, value);
 }
 
-/* Names a call site, UTF-8; 0 where the buffer is too short. `parent` is the site that called it, 0 where unknown. */
+/* Names a call site, in UTF-8. Returns 0 if the buffer is too short. `parent` is the site that called
+ * it, or 0 if unknown. */
 static inline int evt_name_site(evt_recorder *r, uint32_t site, uint32_t parent, uintptr_t address, const char *name,
                                 const char *location) {
     evt_entry entry = {{0}, 0};
@@ -198,7 +205,7 @@ static inline int evt_name_site(evt_recorder *r, uint32_t site, uint32_t parent,
     return evt_notes(r, EVT_SITES, &entry, name, location);
 }
 
-/* Sends the rest and the end mark. */
+/* Sends the remaining events and the end mark. */
 static inline void evt_finish(evt_recorder *r) {
     evt_entry totals = {{0}, 0};
     evt_flush(r);

@@ -4,7 +4,7 @@ use crate::format::{self, Header};
 use crate::ledger::Ledger;
 use crate::{Event, Fault, Record, Repairs, Site, Trace};
 
-/// Makes a [`Trace`] and lets nothing invalid into it: for importers, generators and tests.
+/// Builds a [`Trace`] and refuses invalid events: for importers, generators and tests.
 ///
 /// ```
 /// use evenfit_trace::TraceBuilder;
@@ -35,7 +35,7 @@ impl TraceBuilder {
     /// Adds a record.
     ///
     /// # Errors
-    /// A record that can't follow those before; the trace stays as it was.
+    /// A record that can't follow those before; the trace is unchanged.
     pub fn push(&mut self, record: impl Into<Record>) -> Result<(), Fault> {
         let record = record.into();
         if record.time < self.time {
@@ -55,7 +55,7 @@ impl TraceBuilder {
         Ok(())
     }
 
-    /// Live bytes once `event` has happened. An event the ledger will refuse gets any answer.
+    /// Live bytes after `event`; any number for an event that the ledger will refuse.
     fn live_bytes_after(&self, event: Event) -> Result<u64, Fault> {
         let (plus, minus) = match event {
             Event::Alloc { size, .. } => (size, 0),

@@ -1,8 +1,8 @@
-//! Taking numbers and text out of a buffer that may hold anything.
+//! Reads numbers and text from a buffer with any content.
 
 use crate::Fault;
 
-/// A place in a buffer.
+/// A position in a buffer.
 pub(crate) struct Bytes<'a> {
     pub data: &'a [u8],
     pub at: usize,

@@ -1,5 +1,4 @@
-//! The file header and the chunks: framing, checksums, unpacking. What the data means is
-//! `reader`'s.
+//! The file header and the chunks: framing, checksums, unpacking. `reader` interprets the data.
 
 use std::io::{BufReader, Read};
 
@@ -98,8 +97,8 @@ impl<R: Read> Chunks<R> {
         Ok(kind)
     }
 
-    /// Reads the chunk's stored bytes; what is allocated grows with what is there, not with what is
-    /// claimed.
+    /// Reads the chunk's stored bytes. Allocates for the bytes that are there, not for those that
+    /// the header claims.
     fn read_stored(&mut self, len: u32) -> Result<(), TraceError> {
         self.stored.clear();
         let result = self.input.by_ref().take(len as u64).read_to_end(&mut self.stored);
@@ -137,7 +136,7 @@ impl<R: Read> Chunks<R> {
         &self.data
     }
 
-    /// Names the file's place of the current chunk's byte `at`.
+    /// A fault at byte `at` of the current chunk, with its offset in the file.
     pub fn error_at(&self, fault: Fault, at: usize) -> TraceError {
         if self.packed {
             TraceError {
@@ -152,7 +151,7 @@ impl<R: Read> Chunks<R> {
         }
     }
 
-    /// Where the current chunk begins.
+    /// The offset at which the current chunk begins.
     pub fn chunk_offset(&self) -> u64 {
         self.data_offset - CHUNK_HEADER_BYTES as u64
     }

@@ -5,17 +5,17 @@
 //!
 //! - `op`: `alloc`, `free` or `realloc`
 //! - `block`: which block, by any word without commas: its number, its address
-//! - `to`: of a reallocation, the block's word from then on; the same where empty
+//! - `to`: the block's word after a reallocation; the same if empty
 //! - `size`: bytes, of an allocation or reallocation
-//! - `align`: bytes, a power of two; 8 where empty
-//! - `zeroed`: 1 or 0; 0 where empty
-//! - `time_ns`: nanoseconds since the beginning; as before where empty
-//! - `thread`, `site`: numbers; 0 where empty
+//! - `align`: bytes, a power of two; 8 if empty
+//! - `zeroed`: 1 or 0; 0 if empty
+//! - `time_ns`: nanoseconds since the beginning; as before if empty
+//! - `thread`, `site`: numbers; 0 if empty
 //!
-//! A line that begins with `#` is a comment; `# incomplete: ` and what is missing says that the
-//! recording is not whole.
+//! A line that begins with `#` is a comment; `# incomplete: ` and a sentence say what is missing
+//! from the recording.
 //!
-//! As a word may be an address that is used again, the same things are mended as in recordings by
+//! A word may be an address that is used again, so the same errors are repaired as in recordings by
 //! address.
 
 use std::io::{self, BufRead, Write};
@@ -31,7 +31,7 @@ const COLUMNS: [&str; 9] =
     ["op", "block", "to", "size", "align", "zeroed", "time_ns", "thread", "site"];
 const LINE_BYTES_MAX: usize = 4096;
 const INCOMPLETE: &str = "# incomplete: ";
-/// Of a sentence in a comment: no line may be longer than can be read.
+/// Most bytes of a sentence in a comment, so that its line can be read again.
 const SENTENCE_CHARACTERS_MAX: usize = 800;
 
 /// Whether these first bytes are those of a CSV trace.
@@ -57,7 +57,7 @@ pub(crate) fn read(
     Ok((builder.finish(), fault))
 }
 
-/// Which cell of a line holds which column.
+/// Which cell of a line belongs to which column.
 struct Columns {
     cells: usize,
     of: [Option<usize>; COLUMNS.len()],
@@ -106,7 +106,7 @@ impl<'a> Row<'a> {
                 cells.len(),
                 columns.cells
             );
-            // The first cell too many, or the end.
+            // The first superfluous cell, or the end.
             return Err(wrong(cells.get(columns.cells).unwrap_or(&&line[line.len()..]), why));
         }
         Ok(Row { columns, cells })
@@ -157,7 +157,7 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// The cell that a refused event is refused for.
+    /// The cell because of which an event is refused.
     fn blamed(&self, fault: Fault) -> Misfit {
         let name = match fault {
             Fault::Size(_) | Fault::LiveBytes => "size",
@@ -229,7 +229,7 @@ impl lines::Importer for Importer {
     }
 }
 
-/// Writes the columns that hold anything.
+/// Writes the columns that have values.
 pub(crate) fn write(trace: &Trace, out: impl Write) -> io::Result<()> {
     let mut out = io::BufWriter::new(out);
     let hz = trace.header().tick_hz;

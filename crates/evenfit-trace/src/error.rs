@@ -2,14 +2,14 @@
 
 use std::{fmt, io};
 
-/// A fault and its place in the file.
+/// A fault and its position in the file.
 #[derive(Debug)]
 pub struct TraceError {
     /// What is wrong.
     pub fault: Fault,
     /// Byte offset in the file. Inside compressed data: of the chunk's data.
     pub offset: u64,
-    /// Byte offset in the unpacked data, where the fault lies inside compressed data.
+    /// Byte offset in the unpacked data, if the fault is inside compressed data.
     pub unpacked_offset: Option<u64>,
     /// Number of the line, from 1, in a file of text.
     pub line: Option<u64>,
@@ -54,7 +54,7 @@ pub enum Fault {
     EventKind(u8),
     /// A number of more than 64 bits.
     Number,
-    /// An event or entry is cut by its chunk's end.
+    /// An event or entry is cut off by its chunk's end.
     Cut,
     /// A size above [`SIZE_MAX`](crate::format::SIZE_MAX).
     Size(u64),

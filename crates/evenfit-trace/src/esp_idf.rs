@@ -23,10 +23,10 @@
 //! ================================
 //! ```
 //!
-//! The records come in the order of allocation. A dump says *that* a block was freed, not when:
-//! here it is freed at the end, or where its address is allocated again. So a pool found for such a
-//! trace is large enough, and perhaps too large. A dump that is printed again and again while the
-//! trace goes on has its first records each time; they are known by address, size and cycle count.
+//! The records are in the order of allocation. A dump doesn't say when a block was freed. It is
+//! read as freed at the end, or where its address is allocated again. So a pool found for such a
+//! trace is large enough, and perhaps too large. A dump that is printed again while the trace goes
+//! on repeats its first records; they are recognised by address, size and cycle count.
 
 use std::collections::{HashMap, HashSet};
 
@@ -37,8 +37,8 @@ use crate::{Event, Fault, Record, Site};
 
 pub(crate) const HEADER: Header = Header { tick_hz: 0, default_align_log2: 2, address_shift: 0 };
 
-/// Most records that are told from others, so that no file can take all memory: more than any of
-/// these devices has room for.
+/// Most records that are kept apart, so that no file can use all memory. No such device has room
+/// for that many.
 const RECORDS_MAX: u64 = 4 << 20;
 const RECORD: &str = " bytes (@ ";
 const LEAKS: &str = "the heap trace was made in leaks mode, which forgets what is freed; start it with HEAP_TRACE_ALL";
@@ -80,7 +80,7 @@ fn last_word(text: &str) -> &str {
     text.rsplit(' ').next().unwrap_or_default()
 }
 
-/// A record, as it stands in its line.
+/// A record, as parts of its line.
 #[derive(Clone, Copy)]
 struct Entry<'a> {
     size: u64,
@@ -101,7 +101,7 @@ fn parse(line: &str) -> Result<Option<Entry<'_>>, Misfit> {
     let Some((place, rest)) = rest.split_once(") allocated") else {
         return Ok(None);
     };
-    // A log puts its own words in front.
+    // A log may have its own words before it.
     let size_text = last_word(before);
     let size = size_text
         .parse()
@@ -134,13 +134,13 @@ struct Live {
     is_freed: bool,
 }
 
-/// What is known of the dump that is being read.
+/// The state of the dump that is being read.
 #[derive(Default)]
 struct Dump {
     announced: u64,
-    /// The blocks that it has records of.
+    /// The blocks of its records.
     blocks: HashSet<u32>,
-    /// How many blocks the dumps before it had records of, and how many of those it has too.
+    /// How many blocks had records in the dumps before it, and how many of those it repeats.
     blocks_before: usize,
     repeated: usize,
     /// Whether its records are over.
@@ -157,7 +157,7 @@ pub(crate) struct Importer {
     live: HashMap<u64, Live>,
     /// The block of the record read last.
     last: Option<(u64, u32)>,
-    /// Every record that can be told from others: address, size, cycle count.
+    /// Every record, by address, size and cycle count.
     seen: HashMap<(u64, u64, u64), u32>,
     /// By the innermost caller.
     sites: HashMap<u64, u32>,
@@ -252,7 +252,7 @@ impl Importer {
         }
     }
 
-    /// What stands behind a dump's records.
+    /// Reads a line behind a dump's records.
     fn summary(&mut self, line: &str) {
         let Some(dump) = &mut self.dump else {
             return;
@@ -280,7 +280,7 @@ impl Importer {
         }
     }
 
-    /// The dump is over: was it whole?
+    /// Checks at the end of a dump whether it is complete.
     fn close(&mut self) {
         let Some(dump) = self.dump.take() else {
             return;

@@ -2,7 +2,7 @@
 
 use core::alloc::Layout;
 
-/// What the program asked of its allocator. Blocks are named by `id`: 0, 1, 2, ... in the order of
+/// A call of the program to its allocator. Blocks are named by `id`: 0, 1, 2, ... in the order of
 /// their allocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -79,12 +79,12 @@ impl From<Event> for Record {
 pub struct Site {
     /// The number events use; not 0.
     pub id: u32,
-    /// The site that called this one; 0 where unknown.
+    /// The site that called this one; 0 if unknown.
     pub parent: u32,
-    /// The return address in the program; 0 where unknown.
+    /// The return address in the program; 0 if unknown.
     pub address: u64,
-    /// The function's name; empty where unknown.
+    /// The function's name; empty if unknown.
     pub name: String,
-    /// File and line or the like; empty where unknown.
+    /// File and line or the like; empty if unknown.
     pub location: String,
 }

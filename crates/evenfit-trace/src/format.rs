@@ -1,7 +1,7 @@
-//! The constants and the small codes of the `.evt` format, shared by every reader and writer of it.
-//! `docs/trace-format.md` is the same in prose; nothing here needs an allocator or `std`.
+//! The constants and the small codes of the `.evt` format, for every reader and writer of it.
+//! `docs/trace-format.md` describes the format. Nothing here needs an allocator or `std`.
 
-/// The first eight bytes of a file. The line ends in it show a serial line that changed the bytes.
+/// The first eight bytes of a file. Its line ends reveal a transfer that changed line ends.
 pub const MAGIC: [u8; 8] = *b"\x89EVT\r\n\x1a\n";
 /// The only version so far.
 pub const VERSION: u16 = 1;
@@ -16,7 +16,7 @@ pub const SIZE_MAX: u64 = (1 << 48) - 1;
 /// Largest alignment, as a power of two.
 pub const ALIGN_LOG2_MAX: u8 = 31;
 
-/// Most ticks by which the clock may advance at once: a step shares its 64 bits with its kind.
+/// Most ticks by which the clock may advance at once: a step has 64 bits, including its kind.
 pub const TIME_STEP_MAX: u64 = u64::MAX >> 3;
 
 /// Chunk kinds. A reader skips an unknown kind of 128 or more and refuses one below.
@@ -35,7 +35,7 @@ pub mod chunk {
     pub const SKIPPABLE: u8 = 128;
 }
 
-/// The key of a fact that says that something is missing from the recording; its value is what.
+/// The key of the fact whose value says what is missing from the recording.
 pub const INCOMPLETE: &str = "incomplete";
 
 /// How a chunk's bytes are stored.
@@ -67,10 +67,10 @@ pub mod event {
 /// The bit of an `ALLOC_WITH` byte that says "zeroed"; the bits below are log2 of the alignment.
 pub const WITH_ZEROED: u8 = 0x40;
 
-/// Most bytes a LEB128 number takes.
+/// Most bytes of a LEB128 number.
 pub const LEB_BYTES_MAX: usize = 10;
 
-/// Writes `value` as LEB128 into `out` and returns how many bytes it took.
+/// Writes `value` as LEB128 into `out` and returns the number of bytes.
 pub fn leb128(mut value: u64, out: &mut [u8; LEB_BYTES_MAX]) -> usize {
     let mut len = 0;
     for byte in out.iter_mut() {
@@ -137,7 +137,7 @@ const fn zeros(mut crc: u32, bits: u32) -> u32 {
     crc
 }
 
-/// Four steps of the CRC at once; 64 bytes is what a small device can spare.
+/// The table for four bits of the CRC at once; its 64 bytes suit a small device.
 const NIBBLES: [u32; 16] = {
     let mut table = [0; 16];
     let mut i = 0;
@@ -164,11 +164,11 @@ static PLACES: [[u32; 256]; 8] = {
 /// The file header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// Ticks of the clock a second; 0 where no time was recorded.
+    /// Ticks of the clock per second; 0 if no time was recorded.
     pub tick_hz: u64,
-    /// Alignment, as a power of two, of every block whose event states none.
+    /// Alignment as log2, of every block whose event has none.
     pub default_align_log2: u8,
-    /// Addresses are written shifted right by this.
+    /// Addresses are shifted right by this many bits.
     pub address_shift: u8,
 }
 

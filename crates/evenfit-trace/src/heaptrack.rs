@@ -1,4 +1,4 @@
-//! Importing what heaptrack recorded: `heaptrack.PROGRAM.PID.zst` or `.gz`, or its text unpacked.
+//! Imports heaptrack's recordings: `heaptrack.PROGRAM.PID.zst` or `.gz`, or the text in them.
 //!
 //! One line an entry, its kind and hexadecimal numbers; strings, instruction pointers, call paths
 //! and kinds of allocation are numbered from 1 (kinds from 0) in the order in which they come:
@@ -15,10 +15,10 @@
 //! | `c MILLISECONDS` | the clock |
 //! | `A` | heaptrack was attached to a program that had run for a while |
 //!
-//! A free names the kind, not the block: of several live blocks of one size and call path the
-//! newest is taken. A reallocation is there as an allocation and a free. Alignments were not
-//! recorded; 16 is taken. What `heaptrack --raw` writes has lines of other kinds (`x`, `m`), and
-//! must be interpreted by heaptrack first.
+//! A free names the kind, not the block. Of several live blocks of one size and call path the
+//! newest is freed. A reallocation is recorded as an allocation and a free. Alignments aren't
+//! recorded; 16 is assumed. The output of `heaptrack --raw` has lines of other kinds (`x`, `m`),
+//! and must be interpreted by heaptrack first.
 
 use std::io::BufRead;
 
@@ -30,7 +30,7 @@ use crate::{Event, Fault, Limits, Record, Repairs, Site, Trace, TraceError};
 const LINE_BYTES_MAX: usize = 1 << 20;
 const ALIGN_LOG2: u8 = 4;
 const MILLISECONDS_HZ: u64 = 1000;
-/// Most strings, pointers, paths and kinds, each: so that no file can take all memory.
+/// Most strings, pointers, paths and kinds, each, so that no file can use all memory.
 const ENTRIES_MAX: u64 = 4 << 20;
 const ATTACHED: &str = "heaptrack was attached to the running program, and what that had allocated before is not \
                         in it; start the program by heaptrack";
@@ -97,7 +97,7 @@ struct Kind {
 struct Numbers<'a> {
     line: &'a str,
     numbers: std::str::SplitAsciiWhitespace<'a>,
-    /// The number taken last.
+    /// The number read last.
     last: &'a str,
 }
 
@@ -239,8 +239,8 @@ impl Importer {
         builder.push(Record { event, time: self.time, thread: 0, site: kind.path })
     }
 
-    /// Every call path as a site; without names once those would take more than the limit, as many
-    /// paths may share one.
+    /// Every call path as a site. Paths may share names, so sites have none once these exceed the
+    /// limit.
     fn sites(&self) -> Vec<Site> {
         let string = |number: usize| {
             let string = number.checked_sub(1).and_then(|at| self.strings.get(at));

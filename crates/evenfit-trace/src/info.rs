@@ -33,7 +33,7 @@ pub struct TraceInfo {
     pub leaked_bytes: u64,
     /// Blocks live after the last event.
     pub leaked_blocks: u64,
-    /// Bytes asked for in all, reallocations counted with what they add.
+    /// Bytes requested in all; a reallocation counts with the bytes that it adds.
     pub total_bytes: u128,
     /// Largest size asked for.
     pub largest_size: u64,
@@ -48,7 +48,7 @@ pub struct TraceInfo {
     pub threads: u64,
     /// Call sites that events came from; 0 where none were recorded.
     pub sites_seen: u64,
-    /// Ticks from the recording's begin to its last event; 0 where no time was recorded.
+    /// Ticks from the beginning of the recording to its last event; 0 if no time was recorded.
     pub ticks: u64,
 }
 
@@ -103,7 +103,7 @@ impl TraceInfo {
     }
 }
 
-/// What is live, while the events go by.
+/// The live blocks, while the events are read.
 #[derive(Default)]
 struct Tally {
     info: TraceInfo,

@@ -1,8 +1,8 @@
-//! Which blocks are live: one bit an allocation.
+//! Which blocks are live: one bit for each allocation.
 
 use crate::{Event, Fault, format};
 
-/// Checks events one by one. Memory: one bit an allocation.
+/// Checks events one by one. Memory: one bit for each allocation.
 #[derive(Default)]
 pub(crate) struct Ledger {
     live: Vec<u64>,
@@ -30,7 +30,7 @@ impl Ledger {
         Ok(allocations - 1 - back as u32)
     }
 
-    /// Takes in one event, or refuses it and stays as it was.
+    /// Applies one event, or refuses it and doesn't change.
     pub fn apply(&mut self, event: Event) -> Result<(), Fault> {
         match event {
             Event::Alloc { id, size, align_log2, .. } => {

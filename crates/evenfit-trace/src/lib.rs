@@ -1,8 +1,8 @@
 //! Recorded allocations of real programs: the `.evt` format, its reader and writer, and importers.
 //!
-//! A recorded program is the list of what it asked of its allocator: sizes, alignments, order,
-//! thread, and where recorded also time and call site. Replayed in a pool, it tells whether the
-//! pool suffices.
+//! A recording is the list of a program's calls to its allocator, in order: sizes, alignments,
+//! thread, and if recorded also time and call site. Replayed in a pool, it shows whether the pool
+//! suffices.
 //!
 //! - [`Trace`] is a whole recording in memory: [`Trace::open`], [`Trace::events`], [`Trace::info`].
 //! - [`Reader`] and [`Writer`] stream records of any number.
@@ -14,8 +14,8 @@
 //! - `session` (with the same feature) is the memory that `evenfit run` and `evenfit record` share
 //!   with the programs they watch.
 //! - `replay`, behind the feature of that name, runs a trace in an allocator.
-//! - [`mod@format`] holds the format's constants, without `std`; `docs/trace-format.md` describes
-//!   it to the byte.
+//! - [`mod@format`] has the format's constants, without `std`; `docs/trace-format.md` describes the
+//!   format to the byte.
 //!
 //! ```
 //! use evenfit_trace::{Codec, Event, Trace, TraceBuilder};
@@ -99,8 +99,8 @@ mod writer;
 #[cfg(feature = "std")]
 mod zephyr;
 
-/// What a library without the standard library needs, and one with it must not have: its panic
-/// handler. Other packages of the same build decide whether this crate has the standard library.
+/// The panic handler. A library without the standard library needs one, and one with it must not
+/// have it. Other packages of the same build decide whether this crate has the standard library.
 #[doc(hidden)]
 #[cfg(not(feature = "std"))]
 #[macro_export]

@@ -8,12 +8,12 @@ use crate::{Fault, Limits, Record, TraceError, unpack};
 
 /// The clock of CSV, in ticks a second.
 pub(crate) const NANOSECONDS_HZ: u64 = 1_000_000_000;
-/// What some programs put in front of UTF-8.
+/// The byte order mark that some programs write before UTF-8.
 pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// What makes events of lines.
+/// An importer: makes events of lines.
 pub(crate) trait Importer {
-    /// Takes one line that isn't empty.
+    /// Reads one line that isn't empty.
     fn line(&mut self, line: &str, builder: &mut Bounded) -> Result<(), Misfit>;
 
     /// The end of the input.
@@ -25,7 +25,7 @@ pub(crate) trait Importer {
 /// A fault in a line, and where in it.
 pub(crate) struct Misfit {
     pub(crate) fault: Fault,
-    /// The address of the part of the line that is wrong; unknown: the whole line.
+    /// The address of the part of the line that is wrong; without one, the whole line is.
     part: Option<usize>,
 }
 
@@ -42,12 +42,12 @@ impl Fault {
     }
 }
 
-/// A line that makes no sense, because of `part` of it.
+/// An invalid line, because of `part` of it.
 pub(crate) fn wrong(part: &str, why: impl Into<String>) -> Misfit {
     Fault::Line(why.into()).at(part)
 }
 
-/// What stands in `line` behind `part` of it.
+/// The text in `line` behind `part` of it.
 pub(crate) fn behind<'a>(line: &'a str, part: &str) -> &'a str {
     let start = (part.as_ptr() as usize).wrapping_sub(line.as_ptr() as usize);
     line.get(start.wrapping_add(part.len())..).unwrap_or_default()
@@ -67,14 +67,14 @@ impl Bounded<'_> {
         self.builder.push(record)
     }
 
-    /// Whether names that take so many bytes in all may be kept.
+    /// Whether names of this many bytes in all may be kept.
     pub(crate) fn room_for_names(&self, bytes: u64) -> Result<(), Fault> {
         let most = self.limits.notes_bytes;
         if bytes > most { Err(Fault::Limit { what: "bytes of names", most }) } else { Ok(()) }
     }
 }
 
-/// Reasons that are kept, so that no file can take all memory.
+/// Most reasons that are kept, so that no file can use all memory.
 const REASONS_MAX: usize = 8;
 
 /// Why a recording is incomplete, each reason once.
@@ -93,7 +93,7 @@ impl Missing {
     }
 }
 
-/// Gives `importer` every line; the first fault with its place.
+/// Passes every line to `importer`. Returns the first fault with its position.
 pub(crate) fn import(
     lines: &mut Lines,
     importer: &mut impl Importer,
@@ -108,8 +108,8 @@ pub(crate) fn import(
     importer.end(&mut builder).map_err(|misfit| lines.error(misfit))
 }
 
-/// A clock that can be written again, in `.evt` and as nanoseconds in CSV. Later than that, 73
-/// years, is refused; `field` says where `text` stood.
+/// Refuses a time that can't be written again, in `.evt` and as nanoseconds in CSV: more than 73
+/// years. `field` names the field of `text`.
 pub(crate) fn clock(ticks: u64, tick_hz: u64, field: &str, text: &str) -> Result<u64, Misfit> {
     let most = u128::from(TIME_STEP_MAX) * u128::from(tick_hz) / u128::from(NANOSECONDS_HZ);
     if u128::from(ticks) > most {
@@ -123,18 +123,19 @@ pub(crate) fn clock(ticks: u64, tick_hz: u64, field: &str, text: &str) -> Result
     Ok(ticks)
 }
 
-/// What is done with lines that are no text, too long, or cut off by the end of the file.
+/// How to treat lines that aren't text, are too long, or are cut off by the end of the file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Accept {
-    /// The first two are faults: another program wrote every line.
+    /// The first two are faults, since a program wrote every line.
     Text,
-    /// All three are faults: so it did, and ended each.
+    /// All three are faults, since a program wrote and ended every line.
     WholeLines,
-    /// None is, as in logs of devices: what is no UTF-8 is replaced, a long line comes in pieces.
+    /// None is a fault, as in logs of devices: invalid UTF-8 is replaced, and a long line is read
+    /// in pieces.
     Anything,
 }
 
-/// The lines of a file, each with its place; none longer than a limit.
+/// The lines of a file with their positions; none is longer than a limit.
 pub(crate) struct Lines<'a> {
     input: &'a mut dyn BufRead,
     most: usize,

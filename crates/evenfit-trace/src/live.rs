@@ -1,12 +1,12 @@
 //! Lets `evenfit top` see the pool of a running process.
 //!
-//! A process *publishes* its heap: one page of memory, under a name that shows in `/proc/PID/maps`,
-//! says where the heap's metadata and counters lie. That is all. A viewer of the same user finds
-//! the page, and copies them out of the process (`process_vm_readv`) as often as it likes. Nobody
-//! is stopped, no thread or signal is added, no operation of the heap takes an instruction more,
-//! and nothing is left behind when the process ends, however it does.
+//! A process *publishes* its heap: it writes the addresses of the heap's metadata and counters into
+//! one page of memory, which has a name in `/proc/PID/maps`. A viewer of the same user finds the
+//! page, and copies metadata and counters from the process (`process_vm_readv`) as often as it
+//! likes. No thread is stopped, no thread or signal is added, and no operation of the heap executes
+//! an instruction more. Nothing is left behind when the process ends, in whatever way.
 //!
-//! After `fork` the child's page says where the child's own copy of the heap lies: the same
+//! After `fork` the child's page is valid for the child's own copy of the heap, which has the same
 //! addresses.
 //!
 //! ```
@@ -28,26 +28,26 @@ use evenfit::{Geometry, Heap, Tiers};
 /// The page's name: `/memfd:evenfit-pool` in `/proc/PID/maps`.
 pub const PAGE_NAME: &CStr = c"evenfit-pool";
 
-/// What the page holds, from its first byte on.
+/// The content of the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Page {
     /// [`Page::MAGIC`].
     pub magic: [u8; 8],
-    /// Where the heap lies.
+    /// The addresses of the heap's metadata and counters.
     pub addresses: MetadataAddresses,
 }
 
 impl Page {
-    /// What every such page begins with. The last character is the number of its form.
+    /// The first bytes of every such page. The last character is the version of its layout.
     pub const MAGIC: [u8; 8] = *b"evfpool2";
 }
 
-/// Says where `heap` lies, to whoever looks, until the process ends. The heap must stay where it
-/// is: once it is moved or dropped, a viewer sees nonsense.
+/// Publishes the address of `heap` until the process ends. The heap must not be moved or dropped:
+/// afterwards a viewer would read something else.
 ///
-/// False where the kernel can't make the page; the process then goes on unseen. Call it once a
-/// heap, outside of hot paths: six system calls. Allocates nothing.
+/// Returns false if the kernel can't make the page; the process can't be watched then. Call it once
+/// for each heap, outside of hot paths: it makes six system calls. It allocates nothing.
 pub fn publish<T: Tiers, G: Geometry>(heap: &Heap<'_, T, G>) -> bool {
     let page = Page { magic: Page::MAGIC, addresses: heap.metadata_addresses() };
     // SAFETY: the name is a C string, and the file is closed below.
@@ -73,8 +73,8 @@ pub fn publish<T: Tiers, G: Geometry>(heap: &Heap<'_, T, G>) -> bool {
     }
 }
 
-/// Lets any process of the same user look, where the kernel else allows that to a process's
-/// ancestors only (`kernel.yama.ptrace_scope` = 1). To be called in a child of `fork` again.
+/// Allows any process of the same user to watch, if the kernel otherwise allows only a process's
+/// ancestors (`kernel.yama.ptrace_scope` = 1). Call it again in a child of `fork`.
 pub fn let_anyone_look() {
     // SAFETY: changes who may look into this process, and nothing else. Kernels without Yama
     // refuse, and need it not.

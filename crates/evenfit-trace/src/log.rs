@@ -1,5 +1,5 @@
-//! Importing what a device printed into a log, wherever in it that begins. A line tells which of
-//! the formats it is; all lines before are passed over, whatever they are.
+//! Imports events that a device printed into a log, wherever in it they begin. A line shows which
+//! of the formats it is; all lines before are skipped.
 
 use std::io::BufRead;
 
@@ -47,15 +47,15 @@ struct Log {
     format: Format,
     /// Zephyr's frees before its first allocation.
     unknown_frees: u64,
-    /// What was wrong with the first line before that which may have been one.
+    /// The fault of the first line before that may have been an event.
     unread: Option<String>,
     /// Messages that Zephyr's logging dropped.
     dropped: u64,
 }
 
 impl Log {
-    /// Whether this line tells which format it is. Lines like those of Zephyr's listeners may stand
-    /// in other logs too, so both others take precedence.
+    /// Whether this line shows which format it is. Lines like those of Zephyr's listeners may also
+    /// be in other logs, so the two other formats are tried first.
     fn know(&mut self, line: &str, builder: &mut Bounded) {
         if matches!(self.format, Format::EspIdf(_) | Format::SystemView(_)) {
             return;

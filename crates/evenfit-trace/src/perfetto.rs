@@ -84,7 +84,7 @@ pub(crate) fn write(trace: &Trace, out: impl Write) -> io::Result<()> {
         }
     }
     for (id, &life) in lives.iter().enumerate() {
-        // What was never freed lives to the end.
+        // Blocks that were never freed live to the end.
         events.span(id, life, now)?;
     }
     writeln!(events.out, "\n]}}")?;
@@ -102,14 +102,14 @@ impl<W: Write> Events<'_, W> {
         self.push(&json!({"ph": "C", "pid": 1, "name": name, "ts": ts, "args": values}))
     }
 
-    /// A block's life, if it is large enough to be shown.
+    /// A block's lifetime, if it is large enough to be shown.
     fn span(&mut self, id: usize, life: Life, now_us: f64) -> io::Result<()> {
         if life.size == 0 || life.size < self.size_min {
             return Ok(());
         }
         let site = self.trace.site(life.site).map_or("", |site| &site.name);
         let name = format!("{} bytes {site}", life.size);
-        // Spans that overlap and don't nest need a track each: asynchronous ones have it.
+        // Spans that overlap without nesting need separate tracks, which asynchronous spans have.
         for (phase, at_us) in [("b", life.born_us), ("e", now_us)] {
             self.push(&json!({
                 "ph": phase, "cat": "block", "pid": 1, "tid": life.thread, "id": id,

@@ -1,14 +1,14 @@
-//! From places to ids: for recordings that name a block by where it is.
+//! From addresses to ids: for recordings that name a block by its address.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 
 use crate::{Event, Repairs};
 
-/// Which block lives where.
+/// Which block is live at which address.
 ///
-/// A recorder that started late, or missed a call, sees frees of blocks it doesn't know, and blocks
-/// where another still lives. The first are dropped; for the second the old block is taken as freed
+/// If a recorder started late or missed a call, there are frees of unknown blocks, and blocks at
+/// the address of a live one. The former are dropped; for the latter the old block counts as freed
 /// just before. Both are counted.
 pub(crate) struct Places<P> {
     live: HashMap<P, u32>,
@@ -25,7 +25,7 @@ impl<P> Default for Places<P> {
 }
 
 impl<P: Eq + Hash> Places<P> {
-    /// The block at `place` is freed; `None` where none is known there.
+    /// The block at `place` is freed; `None` if no block is known there.
     pub fn free(&mut self, place: &P) -> Option<Event> {
         let id = self.live.remove(place);
         self.repairs.unknown_frees += id.is_none() as u64;
@@ -39,8 +39,8 @@ impl<P: Eq + Hash> Places<P> {
         (before.map(|id| Event::Free { id }), event)
     }
 
-    /// The block at `old` becomes one of `new_size` bytes at `new`; where none is known at `old`,
-    /// an allocation with the id `next` and this alignment.
+    /// The block at `old` becomes one of `new_size` bytes at `new`. If no block is known at `old`,
+    /// it is an allocation with the id `next` and this alignment.
     pub fn realloc(
         &mut self,
         old: &P,

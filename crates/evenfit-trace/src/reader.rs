@@ -12,12 +12,11 @@ use crate::{Event, Fault, Limits, Record, Repairs, Site, TraceError};
 /// Streams the records of an `.evt` file.
 ///
 /// Every record yielded is valid: ids are dense, a block that is freed or resized is live, sizes
-/// and alignments are in range. The first fault is the last item; what came before it is what could
-/// be read.
+/// and alignments are in range. The first fault is the last item; the records before it are valid.
 ///
-/// Memory: two chunks, one bit an allocation, and the names of the sites, all bounded by
-/// [`Limits`]; 16 bytes and a hash table's share for each live block where the file names blocks by
-/// address.
+/// Memory: two chunks, one bit for each allocation, and the names of the sites, all bounded by
+/// [`Limits`]. If the file names blocks by address, also 16 bytes and a part of a hash table for
+/// each live block.
 pub struct Reader<R: Read> {
     chunks: Chunks<R>,
     header: Header,
@@ -48,7 +47,7 @@ struct State {
     places: Places<u64>,
 }
 
-/// What one entry of an events chunk amounts to.
+/// The meaning of an entry of an events chunk.
 enum Step {
     Nothing,
     One(Event),
@@ -92,17 +91,17 @@ impl<R: Read> Reader<R> {
         self.header
     }
 
-    /// The sites met so far; they may stand anywhere in the file, so all are known only at its end.
+    /// The sites read so far. They may be anywhere in the file, so all are known only at its end.
     pub fn sites(&self) -> &[Site] {
         &self.sites
     }
 
-    /// Keys and values about the recording met so far.
+    /// Keys and values about the recording, as far as read.
     pub fn facts(&self) -> &[(String, String)] {
         &self.facts
     }
 
-    /// What was mended so far.
+    /// The repairs so far.
     pub fn repairs(&self) -> Repairs {
         self.state.places.repairs
     }
@@ -180,7 +179,7 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    /// Reads one chunk's sites or facts with `read`, each returning what it takes in memory.
+    /// Reads one chunk's sites or facts with `read`, which returns the memory that each needs.
     fn read_notes(
         &mut self,
         read: fn(&mut Self, &mut Bytes) -> Result<u64, Fault>,
@@ -257,7 +256,7 @@ impl State {
         Record { event, time: self.time, thread: self.thread, site: self.site }
     }
 
-    /// Takes one entry in.
+    /// Applies one entry.
     fn step(&mut self, bytes: &mut Bytes, chunk_kind: u8, header: &Header) -> Result<Step, Fault> {
         let first = bytes.number()?;
         let operand = first >> 3;
@@ -359,7 +358,7 @@ impl State {
         })
     }
 
-    /// The address an entry names by its difference to the last one.
+    /// The address that an entry names by its difference to the last one.
     fn move_address(&mut self, difference: u64) -> u64 {
         self.address = self.address.wrapping_add_signed(format::unzigzag(difference));
         self.address

@@ -4,15 +4,16 @@ use crate::format::{
     self, CHUNK_BYTES_MAX, CHUNK_HEADER_BYTES, Header, LEB_BYTES_MAX, TIME_STEP_MAX, chunk, event,
 };
 
-/// Records what a program asks of its allocator, as an `.evt` file sent to `S` chunk by chunk.
+/// Records a program's calls to its allocator, as an `.evt` file that is sent to `S` chunk by
+/// chunk.
 ///
 /// Blocks are named by address, so no table of live blocks is kept. `N` is the length of a chunk
-/// with its header, at least [`Recorder::BYTES_MIN`]: the recorder's memory, and what is lost at
-/// most where the program dies. Every chunk reaches the sink in one call. What the sink loses on
-/// its way is noticed by the reader.
+/// with its header, at least [`Recorder::BYTES_MIN`]: the recorder's memory, and the most that is
+/// lost if the program is killed. Every chunk is sent in one call. The reader notices chunks that
+/// the sink loses.
 ///
-/// Call it right after an allocation and right *before* a free, under one lock where there are
-/// threads: else another thread's allocation at the same address may be recorded first.
+/// Call it right after an allocation and right *before* a free. With threads, do both under one
+/// lock: otherwise another thread's allocation at the same address may be recorded first.
 ///
 /// ```
 /// use evenfit_trace::format::Header;
@@ -68,28 +69,27 @@ impl<S: FnMut(&[u8]), const N: usize> Recorder<S, N> {
         }
     }
 
-    /// The events after this happen at `ticks` of the clock. A clock that goes back is taken as
-    /// standing still.
+    /// Sets the clock of the following events. If it goes back, the events have the last time.
     #[inline]
     pub fn set_time(&mut self, ticks: u64) {
         self.encoder.set_time(ticks);
     }
 
-    /// The events after this are of `thread`.
+    /// Sets the thread of the following events.
     #[inline]
     pub fn set_thread(&mut self, thread: u32) {
         self.encoder.set_thread(thread);
     }
 
-    /// The events after this are of call site `site`: any number, such as the return address; 0
-    /// where unknown.
+    /// Sets the call site of the following events: any number, such as the return address; 0 if
+    /// unknown.
     #[inline]
     pub fn set_site(&mut self, site: u32) {
         self.encoder.set_site(site);
     }
 
-    /// A block of `size` bytes was allocated at `address`; `align` is in bytes, a power of two. A
-    /// size that no machine has is left out, as readers would refuse it.
+    /// Records that a block of `size` bytes was allocated at `address`; `align` is in bytes, a
+    /// power of two. A size that readers would refuse is omitted.
     #[inline]
     pub fn alloc(&mut self, address: u64, size: u64, align: u64) {
         self.allocations += (size <= format::SIZE_MAX) as u64;
@@ -103,13 +103,13 @@ impl<S: FnMut(&[u8]), const N: usize> Recorder<S, N> {
         self.event(|encoder, room| encoder.alloc_zeroed(room, address, size, align));
     }
 
-    /// The block at `address` is about to be freed.
+    /// Records that the block at `address` is about to be freed.
     #[inline]
     pub fn free(&mut self, address: u64) {
         self.event(|encoder, room| encoder.free(room, address));
     }
 
-    /// The block at `old` has become one of `new_size` bytes at `new`.
+    /// Records that the block at `old` has become one of `new_size` bytes at `new`.
     #[inline]
     pub fn realloc(&mut self, old: u64, new: u64, new_size: u64) {
         self.event(|encoder, room| encoder.realloc(room, old, new, new_size));
@@ -126,7 +126,7 @@ impl<S: FnMut(&[u8]), const N: usize> Recorder<S, N> {
         self.notes(chunk::FACTS, &[], key, value);
     }
 
-    /// Sends a chunk of its own: numbers and two texts.
+    /// Sends numbers and two texts as a chunk.
     fn notes(&mut self, kind: u8, numbers: &[u64], first: &str, second: &str) {
         self.flush();
         numbers.iter().for_each(|&number| self.put_number(number));
@@ -140,7 +140,7 @@ impl<S: FnMut(&[u8]), const N: usize> Recorder<S, N> {
         self.flush();
     }
 
-    /// Sends what is recorded so far, so that it survives whatever comes.
+    /// Sends the events so far, so that they aren't lost if the program is killed.
     pub fn flush(&mut self) {
         let (header, data) = self.chunk[..self.len].split_at_mut(CHUNK_HEADER_BYTES);
         if data.is_empty() {
@@ -196,7 +196,7 @@ impl<S: FnMut(&[u8]), const N: usize> Recorder<S, N> {
         self.put(entry);
     }
 
-    /// Puts bytes that are known to fit.
+    /// Appends bytes that are known to fit.
     fn put(&mut self, bytes: &[u8]) {
         self.chunk[self.len..self.len + bytes.len()].copy_from_slice(bytes);
         self.len += bytes.len();
@@ -222,10 +222,10 @@ fn cut(text: &str, most: usize) -> &str {
 pub const ENTRY_BYTES_MAX: usize = 6 * LEB_BYTES_MAX;
 
 /// Encodes events as entries of an [`ADDRESSED`](chunk::ADDRESSED) chunk, into memory of the
-/// caller's. What a [`Recorder`] is made of; for those who have chunks of their own.
+/// caller. [`Recorder`] uses it; use it directly if you write the chunks yourself.
 ///
-/// The functions for events return the length of the entries that they wrote: what has changed of
-/// clock, thread and site, and the event itself. 0: the event was left out.
+/// The functions for events return the length of the entries that they wrote: the changes of clock,
+/// thread and site, and the event itself. 0: the event was omitted.
 pub struct Encoder {
     header: Header,
     address: u64,
@@ -350,8 +350,8 @@ impl Encoder {
         entry
     }
 
-    /// The code of the way from the last address to this one; of 60 bits each, so that it fits
-    /// beside an event's kind.
+    /// The code of the difference from the last address to this one. Both have 60 bits, so that it
+    /// fits beside an event's kind.
     #[inline(always)]
     fn move_to(&mut self, address: u64) -> u64 {
         let address = (address >> self.header.address_shift) & (u64::MAX >> 4);
@@ -361,7 +361,7 @@ impl Encoder {
     }
 }
 
-/// An event on its way into a chunk, which may not cut it.
+/// An encoded event, which a chunk must not cut.
 struct Entry<'a> {
     bytes: &'a mut [u8; ENTRY_BYTES_MAX],
     len: usize,

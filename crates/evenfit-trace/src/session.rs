@@ -5,8 +5,7 @@
 //! know. A child of `fork` claims the next free slot without a system call, since all of them are
 //! mapped. The command reads the slots, also after the process has ended in whatever way.
 //!
-//! The memory belongs to the program as much as to the command, so the command takes nothing in it
-//! for granted.
+//! The program can write to this memory too, so the command validates everything in it.
 
 use core::cell::UnsafeCell;
 use core::mem::size_of;
@@ -209,7 +208,7 @@ macro_rules! counters {
 counters! {
     /// What blocks can be cut from; 0 until there is a pool.
     pool_bytes,
-    /// What the metadata takes beside it.
+    /// The bytes of the metadata beside it.
     metadata_bytes,
     /// The most that was ever in used blocks.
     peak_used_bytes,

@@ -1,5 +1,5 @@
-//! Importing what ESP-IDF's `sysviewtrace_proc.py --print-events` prints of a SystemView trace with
-//! heap tracing (`CONFIG_HEAP_TRACING_TOHOST`), from a log with other lines in it:
+//! Imports the output of ESP-IDF's `sysviewtrace_proc.py --print-events` for a SystemView trace
+//! with heap tracing (`CONFIG_HEAP_TRACING_TOHOST`), also from a log with other lines:
 //!
 //! ```text
 //! [0.002272225] HEAP: Allocated 8 bytes @ 0x3ffaff6c from task "main" on core 0 by:
@@ -11,8 +11,8 @@
 //! OK - Heap errors was not found.
 //! ```
 //!
-//! Callers are addresses, or lines of source where the program's ELF file was named. The report
-//! repeats the allocations that were not freed; without `--print-events` it is all there is.
+//! Callers are addresses, or source lines if the program's ELF file was given. The report repeats
+//! the allocations that were not freed; without `--print-events` there is nothing else.
 
 use std::collections::HashMap;
 
@@ -37,10 +37,10 @@ pub(crate) fn begins(line: &str) -> bool {
     line.contains(REPORT) || !matches!(Call::of(line), Ok(None))
 }
 
-/// An event, as it stands in its line.
+/// An event, as parts of its line.
 struct Call<'a> {
     time: u64,
-    /// Of an allocation, and as text.
+    /// The size of an allocation, as a number and as text.
     size: Option<(u64, &'a str)>,
     address: u64,
     /// The task, or what else allocated.
@@ -136,7 +136,7 @@ pub(crate) struct Importer {
     /// Events of this run of the tool.
     events: u64,
     in_report: bool,
-    /// The report is all there is of this run.
+    /// This run has only the report.
     has_report_only: bool,
     missing: Missing,
 }

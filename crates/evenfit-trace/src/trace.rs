@@ -13,10 +13,10 @@ use crate::{
     heaptrack, lines, log, perfetto,
 };
 
-/// The beginning by which a file's format is known.
+/// How many first bytes identify a file's format.
 const LOOK_BYTES: u64 = 256;
 
-/// How much a file may hold, so that no file can take all memory.
+/// How much a file may have, so that no file can use all memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Most events. In a [`Trace`] an event takes 16 bytes, up to 32 with thread, time and site.
@@ -32,19 +32,19 @@ impl Default for Limits {
     }
 }
 
-/// What a reader mended in a recording that names blocks by address.
+/// The repairs of a reader in a recording that names blocks by address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Repairs {
     /// Frees of unknown blocks, dropped.
     pub unknown_frees: u64,
-    /// Reallocations of unknown blocks, taken as allocations.
+    /// Reallocations of unknown blocks, read as allocations.
     pub unknown_reallocs: u64,
-    /// Blocks taken as freed because another was allocated in their place.
+    /// Blocks counted as freed because another was allocated at their address.
     pub assumed_frees: u64,
 }
 
 impl Repairs {
-    /// A sentence for people; `None` where nothing was mended.
+    /// A sentence for people; `None` if nothing was repaired.
     pub fn describe(&self) -> Option<String> {
         if *self == Repairs::default() {
             return None;
@@ -60,8 +60,8 @@ impl Repairs {
 /// A recorded program: its events in order, valid by construction.
 ///
 /// Ids are dense and in order of allocation; a block that is freed or resized is live; sizes,
-/// alignments and the sum of all live sizes are in range. So a replay needs no checks of its own: a
-/// table of [`allocations`](Trace::allocations) places, indexed by id, is enough.
+/// alignments and the sum of all live sizes are in range. So a replay needs no checks: a table with
+/// [`allocations`](Trace::allocations) entries, indexed by id, is enough.
 #[derive(Clone, Debug, Default)]
 pub struct Trace {
     pub(crate) header: Header,
@@ -74,7 +74,7 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// Reads a file whole; `.evt`, CSV and what is imported are told apart by their first bytes.
+    /// Reads a whole file; its first bytes show whether it is `.evt`, CSV or another format.
     ///
     /// # Errors
     /// The first fault, with its byte offset. See [`Trace::recover`] for files cut short.
@@ -109,11 +109,11 @@ impl Trace {
         }
     }
 
-    /// Reads what can be read: everything before the first fault, and the fault. This is how the
-    /// recording of a program that was killed is read: its fault is [`Fault::Truncated`].
+    /// Reads everything before the first fault, and returns the fault too. Use it for the recording
+    /// of a program that was killed: its fault is [`Fault::Truncated`].
     ///
     /// # Errors
-    /// Where not even the file's header can be read.
+    /// If not even the file's header can be read.
     pub fn recover(
         input: impl Read,
         limits: Limits,
@@ -131,7 +131,7 @@ impl Trace {
         input: &mut dyn BufRead,
         limits: Limits,
     ) -> Result<(Trace, Option<TraceError>), TraceError> {
-        // First, as the notes in it may hold whatever words the text formats are known by.
+        // First, since its facts may contain the words that identify text formats.
         if start.starts_with(&MAGIC) || MAGIC.starts_with(start) {
             return Self::recover_evt(input, limits);
         }
@@ -222,8 +222,8 @@ impl Trace {
         &self.facts
     }
 
-    /// What is missing from the recording, as far as whoever wrote it knew: a sentence each. From
-    /// an incomplete recording nothing can be told of the memory that the program needs.
+    /// What is missing from the recording, as far as its writer knew: a sentence each. An
+    /// incomplete recording doesn't show how much memory the program needs.
     pub fn incomplete(&self) -> impl Iterator<Item = &str> {
         let facts = self.facts.iter().filter(|(key, _)| key == format::INCOMPLETE);
         facts.map(|(_, why)| why.as_str())
@@ -239,7 +239,7 @@ impl Trace {
         self.facts.push((key.into(), value.into()));
     }
 
-    /// What the reader mended.
+    /// The reader's repairs.
     pub fn repairs(&self) -> Repairs {
         self.repairs
     }
@@ -252,7 +252,7 @@ impl Trace {
     /// Writes the whole as `.evt`.
     ///
     /// # Errors
-    /// What the sink says.
+    /// The sink's.
     pub fn write(&self, out: impl Write, codec: Codec) -> Result<(), TraceError> {
         let options = WriteOptions { header: self.header, codec, ..WriteOptions::default() };
         let mut writer = Writer::new(out, options)?;
@@ -272,7 +272,7 @@ impl Trace {
     /// Names of sites and facts are left out; time is in whole nanoseconds.
     ///
     /// # Errors
-    /// What the sink says.
+    /// The sink's.
     pub fn write_csv(&self, out: impl Write) -> std::io::Result<()> {
         csv::write(self, out)
     }
@@ -280,16 +280,16 @@ impl Trace {
     /// Writes Chrome's trace events in JSON: see [`Trace::save_perfetto`].
     ///
     /// # Errors
-    /// What the operating system says.
+    /// The operating system's.
     pub fn write_perfetto(&self, out: impl Write) -> std::io::Result<()> {
         perfetto::write(self, out)
     }
 
-    /// Writes the whole to a file: to a new one beside it first, so that nothing half-written takes
-    /// its place.
+    /// Writes the whole to a file: first to a new one beside it, so that the file is never
+    /// incomplete.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// The operating system's.
     pub fn save(&self, path: impl AsRef<Path>, codec: Codec) -> Result<(), TraceError> {
         replace(path.as_ref(), |file| self.write(file, codec))
     }
@@ -298,7 +298,7 @@ impl Trace {
     /// blocks over time, and the lives of the larger blocks.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// The operating system's.
     pub fn save_perfetto(&self, path: impl AsRef<Path>) -> Result<(), TraceError> {
         replace(path.as_ref(), |file| self.write_perfetto(file).map_err(io_error))
     }
@@ -306,13 +306,13 @@ impl Trace {
     /// As [`Trace::save`], as CSV.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// The operating system's.
     pub fn save_csv(&self, path: impl AsRef<Path>) -> Result<(), TraceError> {
         replace(path.as_ref(), |file| self.write_csv(file).map_err(io_error))
     }
 }
 
-/// Puts what `write` writes in the place of the file at `path`, whole or not at all.
+/// Replaces the file at `path` by the output of `write`, completely or not at all.
 fn replace(
     path: &Path,
     write: impl FnOnce(BufWriter<File>) -> Result<(), TraceError>,

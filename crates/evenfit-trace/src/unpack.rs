@@ -1,4 +1,4 @@
-//! Text packed by gzip or zstd, unpacked while it is read.
+//! Unpacks text that is compressed by gzip or zstd, while it is read.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 
@@ -13,7 +13,7 @@ const WINDOW_LOG2_MAX: u32 = 27;
 /// Most bytes that a file may unpack to: some hundred for each event that a trace may have.
 const UNPACKED_BYTES_MAX: u64 = 16 << 30;
 
-/// What packed a file.
+/// The compression of a file.
 #[derive(Clone, Copy)]
 pub(crate) enum Packer {
     Gzip,
@@ -51,7 +51,7 @@ fn zstd<R: BufRead>(packed: R) -> io::Result<zstd::stream::read::Decoder<'static
     Ok(decoder)
 }
 
-/// Unpacked data up to a limit, behind which it is an error.
+/// Unpacked data up to a limit; more is an error.
 struct Bounded<R> {
     unpacked: R,
     room: u64,
@@ -67,7 +67,7 @@ impl<R: Read> Read for Bounded<R> {
     }
 }
 
-/// What an error while reading means: only those of the operating system have a number.
+/// The fault of a read error. Only errors of the operating system have a number.
 pub(crate) fn fault(error: io::Error) -> Fault {
     match error.kind() {
         ErrorKind::UnexpectedEof => Fault::Truncated,

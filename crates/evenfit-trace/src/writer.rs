@@ -22,8 +22,8 @@ pub struct WriteOptions {
     pub header: Header,
     /// How chunks are stored.
     pub codec: Codec,
-    /// A chunk is written when it holds this many bytes: fewer lose less when the writing program
-    /// dies, more pack better. Taken as between 64 bytes and [`CHUNK_BYTES_MAX`].
+    /// A chunk is written when it has this many bytes. With fewer bytes less is lost if the writing
+    /// program is killed; more are compressed better. Limited to 64 bytes to [`CHUNK_BYTES_MAX`].
     pub chunk_bytes: u32,
 }
 
@@ -39,7 +39,7 @@ impl Default for WriteOptions {
 }
 
 /// Streams records into an `.evt` file. A file without [`Writer::finish`] can be read up to the
-/// last whole chunk.
+/// last complete chunk.
 pub struct Writer<W: Write> {
     out: W,
     options: WriteOptions,
@@ -59,7 +59,7 @@ impl<W: Write> Writer<W> {
     /// Writes the file header.
     ///
     /// # Errors
-    /// What the sink says; a header out of range.
+    /// The sink's; a header out of range.
     pub fn new(out: W, options: WriteOptions) -> Result<Self, TraceError> {
         let mut writer = Writer {
             out,
@@ -85,9 +85,8 @@ impl<W: Write> Writer<W> {
     /// Writes one record.
     ///
     /// # Errors
-    /// What the sink says; a record that can't follow those before: an id that isn't the next, a
-    /// block that isn't live, a clock that goes back, a size out of range. The file stays as it was
-    /// then.
+    /// The sink's; a record that can't follow those before: an id that isn't the next, a block that
+    /// isn't live, a clock that goes back, a size out of range. The file is then unchanged.
     pub fn write(&mut self, record: impl Into<Record>) -> Result<(), TraceError> {
         let record = record.into();
         if record.time < self.time {
@@ -106,7 +105,7 @@ impl<W: Write> Writer<W> {
         Ok(())
     }
 
-    /// Tells what changed in clock, thread and site.
+    /// Writes the changes of clock, thread and site.
     fn place(&mut self, record: &Record) {
         if record.time != self.time {
             self.number((record.time - self.time) << 3 | event::TIME as u64);
@@ -123,7 +122,7 @@ impl<W: Write> Writer<W> {
     }
 
     fn entry(&mut self, event: Event) {
-        // The ledger has taken the event in: an allocation's id is its newest.
+        // The ledger has the event already, so an allocation's id is its newest.
         let back = self.ledger.allocations().wrapping_sub(1).wrapping_sub(event.id()) as u64;
         match event {
             Event::Alloc { size, align_log2, zeroed, .. } => {
@@ -150,7 +149,7 @@ impl<W: Write> Writer<W> {
     /// needed.
     ///
     /// # Errors
-    /// What the sink says; a name longer than a chunk.
+    /// The sink's; a name longer than a chunk.
     pub fn sites(&mut self, sites: &[Site]) -> Result<(), TraceError> {
         let mut notes = Vec::new();
         for site in sites {
@@ -168,7 +167,7 @@ impl<W: Write> Writer<W> {
     /// Writes keys and values about the recording, such as `program` and `source`.
     ///
     /// # Errors
-    /// What the sink says; a value longer than a chunk.
+    /// The sink's; a value longer than a chunk.
     pub fn facts(&mut self, facts: &[(String, String)]) -> Result<(), TraceError> {
         let mut notes = Vec::new();
         for (key, value) in facts {
@@ -180,7 +179,7 @@ impl<W: Write> Writer<W> {
         self.write_notes(chunk::FACTS, &notes)
     }
 
-    /// Writes what came before `start` where the chunk would grow too long otherwise.
+    /// Writes the entries before `start` if the chunk would otherwise be too long.
     fn cut_notes(&mut self, kind: u8, notes: &mut Vec<u8>, start: usize) -> Result<(), TraceError> {
         let most = CHUNK_BYTES_MAX as usize;
         if notes.len() - start > most {
@@ -201,10 +200,10 @@ impl<W: Write> Writer<W> {
         self.put_chunk(kind, notes)
     }
 
-    /// Writes the events so far as a chunk of their own, so that they survive whatever comes.
+    /// Writes the events so far as a chunk, so that they aren't lost if the program is killed.
     ///
     /// # Errors
-    /// What the sink says.
+    /// The sink's.
     pub fn flush(&mut self) -> Result<(), TraceError> {
         self.flush_events()?;
         self.out.flush().map_err(|e| self.error(Fault::Io(e)))
@@ -251,10 +250,10 @@ impl<W: Write> Writer<W> {
         Ok(())
     }
 
-    /// Writes what is left and the end mark, and hands the sink back.
+    /// Writes the remaining events and the end mark, and returns the sink.
     ///
     /// # Errors
-    /// What the sink says.
+    /// The sink's.
     pub fn finish(mut self) -> Result<W, TraceError> {
         self.flush_events()?;
         let mut totals = Vec::new();

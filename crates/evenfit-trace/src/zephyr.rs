@@ -1,8 +1,8 @@
-//! Importing what Zephyr's heap listeners print, from a log with other lines in it.
+//! Imports the output of Zephyr's heap listeners, also from a log with other lines.
 //!
 //! Zephyr calls a listener with an address and a size for each allocation and each free
-//! (`CONFIG_SYS_HEAP_LISTENER`); the listener prints them in its own words. Known are the words of
-//! Zephyr's documentation, of its tests and of the nRF modem library, and everything like them:
+//! (`CONFIG_SYS_HEAP_LISTENER`); the listener prints them in its own words. Lines like those in
+//! Zephyr's documentation, in its tests and of the nRF modem library are read:
 //!
 //! ```text
 //! [00:00:01.250,000] <inf> app: Memory allocated at 0x20001a40, size 40
@@ -13,15 +13,15 @@
 //! ```
 //!
 //! That is: `alloc`, `allocated`, `free` or `freed` as a word; after it the address, beginning with
-//! `0x`; and for an allocation `size` or `bytes` and a number. The time is that of Zephyr's
-//! logging, if there is one. Other lines are passed over.
+//! `0x`; and for an allocation `size` or `bytes` and a number. The time is that of Zephyr's log, if
+//! it has one. Other lines are skipped.
 //!
-//! Sizes are those of the chunks that Zephyr's heap gave, which it rounds to 4 or 8 bytes. A block
-//! that it resizes in place is told as allocated at its address anew and then freed with its old
-//! size: this is read as a reallocation.
+//! Sizes are those of the chunks in Zephyr's heap, which are multiples of 4 or 8 bytes. When Zephyr
+//! resizes a block in place, it logs an allocation at the same address and then a free with the old
+//! size; both together are read as a reallocation.
 //!
-//! Where its messages come faster than they can be printed, Zephyr's logging drops some and says
-//! so: `--- 12 messages dropped ---`.
+//! If messages come faster than they can be printed, Zephyr's logging drops some, and prints
+//! `--- 12 messages dropped ---`.
 
 use std::collections::HashMap;
 
@@ -50,7 +50,7 @@ pub(crate) enum Call {
         address: u64,
         size: u64,
     },
-    /// Some print no size here.
+    /// Some listeners print no size for a free.
     Free {
         address: u64,
         size: Option<u64>,
@@ -76,7 +76,7 @@ impl Call {
         let mut names_size = false;
         for word in words {
             if let Some(digits) = word.strip_prefix("0x") {
-                // A heap's own address may stand before the block's.
+                // The address of the heap may come before that of the block.
                 address_text = word;
                 address = Some(
                     u64::from_str_radix(digits, 16)
@@ -101,7 +101,7 @@ impl Call {
     }
 }
 
-/// Whether the number `word` is all that stands there: a damaged digit would cut it short.
+/// Whether the number `word` ends as a number must: a damaged digit would cut it short.
 fn ends(line: &str, word: &str) -> Result<(), Misfit> {
     let rest = lines::behind(line, word);
     let may_follow = |c: char| c.is_ascii_whitespace() || ",;:.)]}\u{1b}".contains(c);
@@ -120,7 +120,7 @@ fn time(line: &str) -> Option<Result<u64, Misfit>> {
     let (minutes, rest) = rest.split_once(':')?;
     let (seconds, fraction) = rest.split_once('.')?;
     let (milliseconds, microseconds) = fraction.split_once(',')?;
-    // What is too large stays so, to be refused.
+    // A number that is too large stays so, and is refused later.
     let number = |text: &str, unit: u64| {
         let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         is_number.then(|| text.parse().unwrap_or(u64::MAX).saturating_mul(unit))
@@ -140,7 +140,8 @@ fn time(line: &str) -> Option<Result<u64, Misfit>> {
 struct Live {
     id: u32,
     size: u64,
-    /// Its size before it was told as allocated anew, until the free that belongs to that.
+    /// Its size before a second allocation at its address was logged, until the free that belongs
+    /// to that.
     before: Option<u64>,
 }
 
@@ -156,7 +157,7 @@ impl lines::Importer for Importer {
         let Some(call) = Call::of(line)? else {
             return Ok(());
         };
-        // A clock that goes back is a device that began anew: its time stands still here.
+        // A clock that goes back belongs to a device that was restarted: the time stays as it was.
         let time = time(line).transpose()?;
         self.time = self.time.max(time.unwrap_or(self.time));
         match call {
@@ -204,8 +205,8 @@ impl Importer {
             self.repairs.unknown_frees += 1;
             return Ok(());
         };
-        // The second half of a resize in place; one that has no size can't be told from a free, and
-        // is taken as one half too.
+        // The second half of a resize in place. A line without a size may be a free instead; it is
+        // read as such a half too.
         let belongs =
             live.before.take().is_some_and(|before| size.is_none_or(|size| size == before));
         if belongs {

@@ -1,5 +1,5 @@
-//! Files that unpack without end are refused within little memory: alone in its process, so that
-//! its peak can be read.
+//! Files that unpack without end are refused within little memory. This test has its own process,
+//! so that its peak memory can be read.
 #![cfg(target_os = "linux")]
 
 mod common;

@@ -1,4 +1,4 @@
-//! Traces as CSV: there and back, and lines that make no sense.
+//! Traces as CSV: written and read again, and invalid lines.
 
 mod common;
 

@@ -1,4 +1,4 @@
-//! Files as they come from the field: behind boot logs, packed, with other line ends, incomplete.
+//! Files from the field: behind boot logs, compressed, with other line ends, incomplete.
 
 use std::fmt::Write as _;
 use std::io::{Read, Write};

@@ -1,5 +1,4 @@
-//! Files that are cut, damaged or made to harm: every one gives an error with the right byte
-//! offset.
+//! Files that are cut off, damaged or malicious: each gives an error with the right byte offset.
 
 mod common;
 
@@ -144,7 +143,7 @@ fn hostile_events_are_refused_at_their_byte() {
         let error = fault(&bytes);
         assert!(expected(&error.fault), "{error} for {entries:x?}");
         let at = match error.fault {
-            // The ninth advance is the one too many.
+            // The ninth advance is one too many.
             Fault::Range("clock") => 8 * entry(event::TIME, u64::MAX >> 3).len(),
             _ => entries[..entries.len() - 1].concat().len(),
         };
@@ -285,7 +284,7 @@ fn addresses_are_followed_and_gaps_mended() {
     );
     let repairs = trace.repairs();
     assert_eq!((repairs.unknown_frees, repairs.unknown_reallocs, repairs.assumed_frees), (1, 1, 1));
-    // A trace that was mended says so when written anew.
+    // A trace that was repaired says so when it is written again.
     let mut again = Vec::new();
     trace.write(&mut again, Codec::Stored).unwrap();
     let again = Trace::read(again.as_slice()).unwrap();

@@ -1,8 +1,8 @@
-//! Five hundred damaged files of each format that is imported, always the same ones: each is
-//! refused with its line and column, or read as what it says.
+//! Five hundred damaged files of each imported format, always the same ones. Each is refused with
+//! its line and column, or read correctly.
 //!
-//! What it says is told by a second reading, below, that is as simple as possible. Alone in its
-//! process, so that its peak of memory can be read.
+//! A second reader below, which is as simple as possible, decides what is correct. This test has
+//! its own process, so that its peak memory can be read.
 
 mod common;
 

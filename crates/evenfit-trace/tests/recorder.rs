@@ -1,4 +1,4 @@
-//! What the recorder for devices sends is what happened, whatever its buffer's length.
+//! The recorder for devices sends exactly what happened, with any length of its buffer.
 
 mod common;
 

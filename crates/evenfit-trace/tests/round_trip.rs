@@ -1,4 +1,4 @@
-//! What is written is what is read.
+//! A trace that is written and read again is the same.
 
 mod common;
 

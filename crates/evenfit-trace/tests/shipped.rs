@@ -1,4 +1,4 @@
-//! The recorded programs in `traces/` are what their table says.
+//! The recorded programs in `traces/` agree with their table.
 
 use std::path::PathBuf;
 

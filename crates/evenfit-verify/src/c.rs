@@ -1,4 +1,4 @@
-//! The C library, used as C allows: any pointer, any number, null and garbage for handles.
+//! Calls the C library as C code may: with any pointer and number, and null or garbage as handles.
 
 use std::alloc::Layout;
 use std::cell::Cell;
@@ -16,10 +16,10 @@ use evenfit_c::{
 use crate::client::{Client, Interface};
 use crate::{Bytes, Placement, Region};
 
-/// What C aligns every block to, but for those too small for such a type.
+/// The alignment of C's blocks, except those too small for a type that needs it.
 const C_ALIGN: usize = 2 * size_of::<usize>();
 
-/// What the callbacks have seen.
+/// What the callbacks were called with.
 #[derive(Default)]
 struct Seen {
     locked: Cell<bool>,
@@ -62,7 +62,7 @@ unsafe extern "C" fn out_of_memory(
     retries < 2
 }
 
-/// A heap as C has it.
+/// A heap as C code sees it.
 struct CHeap<'seen> {
     heap: *mut HeapInMemory,
     seen: &'seen Seen,
@@ -106,7 +106,7 @@ impl Interface for CHeap<'_> {
     fn allocate_zeroed(&self, layout: Layout) -> Option<NonNull<u8>> {
         if !Self::is_plain(layout) {
             let block = self.allocate(layout)?;
-            // SAFETY: a new block of so many bytes.
+            // SAFETY: a new block of that many bytes.
             unsafe { block.write_bytes(0, layout.size()) };
             return Some(block);
         }
@@ -244,10 +244,10 @@ fn refused_arguments(c: &CHeap<'_>, bytes: &mut Bytes<'_>) {
     assert_eq!((after.live_blocks, after.used_bytes), (before.live_blocks, before.used_bytes));
 }
 
-/// Runs the program that the bytes stand for: its memory, its callbacks, its calls.
+/// Runs the program that the bytes encode: its memory, its callbacks, its calls.
 ///
 /// # Panics
-/// Where the library breaks a promise.
+/// If the library does something wrong.
 pub fn run(bytes: &[u8]) {
     let mut bytes = Bytes::new(bytes);
     let options = bytes.byte();
@@ -324,9 +324,7 @@ pub fn run(bytes: &[u8]) {
     assert!(memory.surroundings_intact());
 }
 
-/// The largest request succeeds, plain and aligned; a larger one doesn't. (A failed one may have
-/// given an empty slab back, which may now stand before a longer block of its bin: so the largest
-/// is asked again.)
+/// The largest request succeeds, plain and aligned; a larger one fails and changes nothing.
 fn exhaust(c: &CHeap<'_>, alignment: usize) {
     // SAFETY: the heap is one.
     unsafe {
@@ -339,7 +337,7 @@ fn exhaust(c: &CHeap<'_>, alignment: usize) {
         let largest = evf_largest_free_aligned(c.heap, alignment);
         assert!(evf_alloc_aligned(c.heap, alignment, largest + 1).is_null());
         let largest_again = evf_largest_free_aligned(c.heap, alignment);
-        assert_eq!(largest_again, largest, "no slab was kept back");
+        assert_eq!(largest_again, largest, "a failed request changes nothing");
         if largest > 0 {
             assert!(!evf_alloc_aligned(c.heap, alignment, largest).is_null());
         }

@@ -1,9 +1,9 @@
 //! A client that allocates and frees through one of a heap's interfaces: a program, a thread, a C
 //! caller.
 //!
-//! These interfaces answer less than [`Heap`](evenfit::Heap) itself, so the oracle is smaller than
-//! [`Model`](crate::Model): blocks are aligned, apart, inside the memory, and keep their content;
-//! what is no block is refused and changes nothing.
+//! These interfaces return less than [`Heap`](evenfit::Heap) itself, so the oracle is smaller than
+//! [`Model`](crate::Model). Blocks are aligned, don't overlap, lie in the memory, and keep their
+//! content. A pointer that is no block is refused and changes nothing.
 
 use alloc::vec::Vec;
 use core::alloc::Layout;
@@ -23,7 +23,7 @@ pub trait Interface {
     /// Frees a block.
     ///
     /// # Safety
-    /// A live block that starts at `ptr` is the caller's, and not used any more if this succeeds.
+    /// If a live block starts at `ptr`, the caller owns it, and doesn't use it after success.
     unsafe fn free(&self, ptr: NonNull<u8>, layout: Layout) -> bool;
     /// Changes a block's size; the alignment stays what [`resized`](Self::resized) says.
     ///
@@ -38,7 +38,7 @@ pub trait Interface {
     fn usable_bytes(&self, ptr: NonNull<u8>) -> Option<usize>;
     /// How many blocks are live.
     fn live_blocks(&self) -> usize;
-    /// The largest request that succeeds now, in bytes, where the interface says so exactly.
+    /// The largest request that succeeds now, in bytes, if the interface knows it exactly.
     fn largest_free(&self) -> Option<usize>;
     /// Whether the interface's own check finds nothing wrong.
     fn is_sound(&self) -> bool;
@@ -59,7 +59,7 @@ impl Live {
     }
 
     fn bytes(&mut self) -> &mut [u8] {
-        // SAFETY: a live block of this client's, of so many bytes that were written when it was
+        // SAFETY: a live block of this client, of which that many bytes were written when it was
         // allocated.
         unsafe { core::slice::from_raw_parts_mut(self.ptr.as_ptr(), self.layout.size()) }
     }
@@ -70,7 +70,8 @@ pub struct Client<'heap, I: Interface> {
     heap: &'heap I,
     /// Where all blocks must lie.
     memory: Range<usize>,
-    /// Whether nobody else uses the heap, so that its counters and stale pointers can be foretold.
+    /// Whether nobody else uses the heap. Only then its counters and stale pointers are
+    /// predictable.
     is_alone: bool,
     live: Vec<Live>,
     stale: Vec<(NonNull<u8>, Layout)>,
@@ -78,15 +79,15 @@ pub struct Client<'heap, I: Interface> {
 }
 
 impl<'heap, I: Interface> Client<'heap, I> {
-    /// `seed` tells its blocks' contents from those of others.
+    /// `seed` makes the contents of its blocks differ from those of others.
     pub fn new(heap: &'heap I, memory: Range<usize>, is_alone: bool, seed: u64) -> Self {
         Self { heap, memory, is_alone, live: Vec::new(), stale: Vec::new(), seed: seed << 32 }
     }
 
-    /// Does what the bytes say, and at the end frees everything.
+    /// Performs the operations that the bytes encode, and at the end frees everything.
     ///
     /// # Panics
-    /// Where the heap breaks a promise.
+    /// If the heap does something wrong.
     pub fn run(mut self, bytes: &mut Bytes<'_>) {
         while !bytes.is_empty() {
             self.step(bytes);
@@ -160,11 +161,11 @@ impl<'heap, I: Interface> Client<'heap, I> {
         let mut block = Live { ptr, layout, seed: self.seed };
         self.expect_apart(block);
         if zeroed {
-            // SAFETY: a new block of so many bytes, and they were written.
+            // SAFETY: a new block of that many bytes, and they were written.
             let bytes = unsafe { core::slice::from_raw_parts(ptr.as_ptr(), layout.size()) };
             assert!(bytes.iter().all(|&byte| byte == 0), "not zeroed");
         }
-        // SAFETY: a new block of so many bytes.
+        // SAFETY: a new block of that many bytes.
         unsafe { ptr.write_bytes(0, layout.size()) };
         let seed = block.seed;
         pattern::fill(block.bytes(), seed);
@@ -219,8 +220,8 @@ impl<'heap, I: Interface> Client<'heap, I> {
         let mut block = Live { ptr: moved, layout: new, seed };
         self.expect_apart(block);
         let kept = old.size().min(new.size());
-        // SAFETY: the block is live and so long; what was moved is initialised, the rest is written
-        // here.
+        // SAFETY: the block is live and has that length. Moved bytes are initialised, the others
+        // are written here.
         unsafe { moved.add(kept).write_bytes(0, new.size() - kept) };
         assert_eq!(
             pattern::first_difference(&block.bytes()[..kept], seed),
@@ -231,7 +232,7 @@ impl<'heap, I: Interface> Client<'heap, I> {
         self.live.push(block);
     }
 
-    /// Hands in what is no block: refused by every call.
+    /// Passes a pointer that is no block: every call refuses it.
     fn misuse(&mut self, bytes: &mut Bytes<'_>) {
         let choice = bytes.byte() % 4;
         let number = bytes.number(4);
@@ -274,7 +275,7 @@ impl<'heap, I: Interface> Client<'heap, I> {
         }
     }
 
-    /// Nothing larger than the largest request succeeds; and that does.
+    /// The largest request succeeds, and no larger one does.
     fn exhaust(&mut self) {
         if !self.is_alone {
             return;

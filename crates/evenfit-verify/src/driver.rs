@@ -21,7 +21,7 @@ use crate::subject::{Piece, Subject};
 /// How many freed pointers are remembered for double frees.
 const STALE_MAX: usize = 64;
 
-/// Free runs that one operation may look at on average, to see whether a refusal was right.
+/// Free runs that one operation may examine on average, to see whether a refusal was right.
 const SEARCHED_RUNS_PER_OP: usize = 16;
 
 /// Enough for a small region to be compared at every refusal.
@@ -60,7 +60,7 @@ pub struct Driver<S: Subject> {
     subject: S,
     model: Model,
     region: Region,
-    /// A live block of another heap, and the memory that keeps it so.
+    /// A live block of another heap, and that heap's memory.
     other: (NonNull<u8>, Layout, Region),
     stale: Vec<(usize, Layout)>,
     stale_next: usize,
@@ -150,7 +150,7 @@ impl<S: Subject> Driver<S> {
         self.expected
     }
 
-    /// The heap's own walk.
+    /// The heap's walk over its blocks.
     pub fn pieces(&self) -> impl Iterator<Item = Piece> + '_ {
         self.subject.blocks()
     }
@@ -163,7 +163,7 @@ impl<S: Subject> Driver<S> {
     /// Applies one operation.
     ///
     /// # Panics
-    /// If the heap's answer, its counters or the pool's bytes are not what they must be.
+    /// If the heap's result, its counters or the pool's bytes are wrong.
     pub fn apply(&mut self, op: &Op) {
         self.begin();
         match *op {
@@ -274,10 +274,10 @@ impl<S: Subject> Driver<S> {
         }
     }
 
-    /// A request was refused: that must be right and have changed nothing.
+    /// A request was refused. That must be right, and must have changed nothing.
     fn refused_request(&mut self, layout: Layout, error: AllocError) {
-        // To look at every free run takes time: in a pool of many, one refusal in some is looked
-        // at.
+        // Examining every free run takes time. In a pool that has many, only some refusals are
+        // examined.
         if self.search_credit >= self.model.live_count() {
             self.search_credit -= self.model.live_count();
             let fits = self.model.must_fit(layout);
@@ -297,7 +297,7 @@ impl<S: Subject> Driver<S> {
         self.assert_region_unchanged();
     }
 
-    /// Records a block just handed out, and checks what the heap says of it.
+    /// Records a block just allocated, and checks what the heap says of it.
     fn adopt(&mut self, block: NonNull<[u8]>, layout: Layout) -> Live {
         let address = block.cast::<u8>().as_ptr() as usize;
         self.seed += 1;
@@ -305,7 +305,7 @@ impl<S: Subject> Driver<S> {
         self.model.insert(address, usable, layout, self.seed)
     }
 
-    /// The usable size of a block just handed out for `layout`.
+    /// The usable size of a block just allocated for `layout`.
     fn usable(&self, block: NonNull<[u8]>, layout: Layout) -> usize {
         let usable = self.subject.usable_size(block.cast()).expect("usable size of a live block");
         assert!(
@@ -385,7 +385,8 @@ impl<S: Subject> Driver<S> {
         self.expected.peak_used_bytes = self.peak_at_least(self.expected.peak_used_bytes.max(now));
     }
 
-    /// The peak that must be said where it is at least `peak`: with slabs, their free slots count.
+    /// The peak that the heap must report if it is at least `peak`. With slabs, their free slots
+    /// count.
     fn peak_at_least(&self, peak: usize) -> usize {
         if S::HAS_SLABS { peak.max(self.subject.stats().peak_used_bytes) } else { peak }
     }
@@ -396,7 +397,7 @@ impl<S: Subject> Driver<S> {
         self.expected.live_blocks = self.model.live_count();
     }
 
-    /// Copies the region where the budget allows it; a small region is copied every time.
+    /// Copies the region if the budget allows it; a small region is copied every time.
     fn take_snapshot(&mut self) {
         self.snapshot.clear();
         if self.region.len_bytes() <= self.compare_credit {

@@ -1,4 +1,4 @@
-//! Recorded programs and adversaries, run for as long as it is told, every content verified.
+//! Long runs of recorded programs and adversaries, with all contents verified.
 
 use core::alloc::Layout;
 
@@ -10,7 +10,8 @@ use crate::random::Random;
 use crate::region::Placement;
 use crate::subject::Subject;
 
-/// Bytes of region comparison an operation may spend: long runs compare now and then.
+/// Bytes of the region that are compared per operation on average, so that long runs compare only
+/// now and then.
 const COMPARE_BYTES_PER_OP: usize = 16;
 
 /// What was run.
@@ -39,14 +40,14 @@ impl Tally {
     }
 }
 
-/// A way of using a pool that has hurt an allocator before.
+/// A pattern of use that has been a problem for some allocator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Adversary {
     /// Any operation of the fuzzer's language, misuse included.
     Anything,
     /// Equal blocks, every other one freed, then slightly larger requests.
     Comb,
-    /// Sizes next to the borders of the size classes, in a pool that is always nearly full.
+    /// Sizes next to the limits of size classes, in a pool that is always nearly full.
     Borders,
     /// Alignments up to a page, sizes below them.
     Aligned,
@@ -106,7 +107,7 @@ fn anything<S: Subject>(driver: &mut Driver<S>, random: &mut Random) {
     let mut bytes = Bytes::new(&script);
     while !bytes.is_empty() {
         let op = Op::decode(&mut bytes, driver.model().pool_bytes());
-        // The pool is emptied too often otherwise to fill up at all.
+        // Otherwise the pool is emptied too often to become full.
         if !matches!(op, Op::FreeAll { .. } | Op::Check) || random.below(50) == 0 {
             driver.apply(&op);
         }
@@ -197,7 +198,7 @@ fn stack<S: Subject>(driver: &mut Driver<S>, random: &mut Random) {
 }
 
 /// Replays a recorded program once, with `check` every `check_every` operations, in a pool of
-/// `len_bytes`: what doesn't fit is refused and left out.
+/// `len_bytes`. Requests that don't fit are refused and skipped.
 ///
 /// # Panics
 /// Where heap and model differ.

@@ -1,8 +1,9 @@
 //! Every reachable state of a small pool, every operation from every state.
 //!
-//! A state is what decides a heap's future answers: the blocks, and the links in the free ones
-//! (which give the order of every bin). A state is reached again by replaying the operations that
-//! first led to it; from there each operation runs on a bitwise copy of heap and region.
+//! A state is everything that decides a heap's future results: the blocks, and the links in the
+//! free ones, which give the order of every bin. A state is reached again by replaying the
+//! operations that first led to it. From there each operation runs on a bitwise copy of heap and
+//! region.
 
 mod assertions;
 mod plan;
@@ -34,7 +35,7 @@ pub struct Report {
     pub transitions: u64,
     /// Of these, the ones that had to be refused.
     pub refusals: u64,
-    /// The longest shortest way to a state, in operations.
+    /// The most operations that a state needs, by its shortest way.
     pub depth_max: u32,
     /// Whether every reachable state was visited.
     pub complete: bool,
@@ -43,7 +44,7 @@ pub struct Report {
 /// The links at the start of a free block.
 const LINKS_BYTES: usize = 8;
 
-/// A change of state, named without reference to the state.
+/// An operation that changes the state, described independently of the state.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Allocate { size: usize, align: usize },
@@ -175,9 +176,9 @@ impl<S: Subject> Explorer<S> {
         }
     }
 
-    /// What decides the future: the walk, and the links in every free block, or that it is the
-    /// rest. With slabs also directory and map, which hold their lists, and which slab is the first
-    /// of its list.
+    /// The state's key: the walk, and the links in every free block, or that it is the rest. With
+    /// slabs also the directory and the map, which contain their lists, and the first slab of each
+    /// list.
     fn key(&mut self) -> Vec<u8> {
         let granule = S::GRANULE_BYTES;
         let pool_at = self.model.pool_base() - self.region.base().as_ptr() as usize;
@@ -211,8 +212,8 @@ impl<S: Subject> Explorer<S> {
         key
     }
 
-    /// Whether the free block that ends `end` bytes from the region's start is in no list: then the
-    /// integrity check says nothing of a footer that was overwritten.
+    /// Whether the free block that ends `end` bytes from the region's start is in no list. Then it
+    /// has no footer, and the integrity check doesn't report an overwritten one.
     fn is_rest(&self, end: usize) -> bool {
         let flip_footer = || {
             // SAFETY: no operation runs meanwhile.
@@ -303,12 +304,12 @@ impl<S: Subject> Explorer<S> {
     }
 
     fn layout_of(size: usize, align: usize) -> Layout {
-        // No slot is aligned higher than all are.
+        // Slots have only the alignment that all blocks have.
         let unit = if S::HAS_SLABS { S::RULES.align_bytes } else { S::GRANULE_BYTES };
         layout(size * S::GRANULE_BYTES, align * unit)
     }
 
-    /// Applies a step to heap and model alike, and says whether it changed anything.
+    /// Applies a step to heap and model. Returns whether it changed anything.
     fn apply(&mut self, step: Step) -> bool {
         match step {
             Step::Allocate { size, align } => {

@@ -1,5 +1,5 @@
-//! What the coverage-guided targets in `fuzz/` do with their bytes. Ordinary tests call the same
-//! functions, with the seeds that are kept and with random bytes.
+//! The functions of the coverage-guided targets in `fuzz/`. Ordinary tests call them too, with the
+//! stored seeds and with random bytes.
 
 use evenfit_trace::format::{MAGIC, TIME_STEP_MAX};
 use evenfit_trace::{Codec, Limits, Trace};
@@ -15,7 +15,7 @@ use crate::subject::{
 /// The longest region a target builds, in bytes.
 const LEN_BYTES_MAX: usize = 1 << 20;
 
-/// A name, and what is done with the bytes.
+/// A name, and the function that is called with the bytes.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
@@ -55,7 +55,7 @@ pub fn compact(bytes: &[u8]) {
     heap::<CompactBlocks>(bytes);
 }
 
-/// Operations on a heap, right and wrong ones, against the model.
+/// Correct and wrong calls of a heap, compared with the model.
 pub fn heap<S: Subject>(bytes: &[u8]) {
     let mut bytes = Bytes::new(bytes);
     let config = Config::decode(&mut bytes, LEN_BYTES_MAX);
@@ -78,7 +78,7 @@ pub fn late_writer(bytes: &[u8]) {
     );
 }
 
-/// Garbage over the whole region, in any of the heaps.
+/// Random bytes in the whole region, in any of the heaps.
 pub fn garbage(bytes: &[u8]) {
     hostile(
         &[
@@ -110,8 +110,7 @@ pub fn trace(bytes: &[u8]) {
     let Ok(trace) = Trace::read(bytes) else {
         return;
     };
-    // A recording in .evt may run for longer than can be written at once; importers refuse what
-    // can't be.
+    // A recording in .evt may last longer than a writer allows; importers refuse such times.
     if !bytes.starts_with(&MAGIC) || trace.records().all(|record| fits(record.time, &trace)) {
         survives(&trace);
     }
@@ -153,7 +152,7 @@ pub fn zephyr(bytes: &[u8]) {
     import("Heap 0x20000b80, alloc 0x20001b00, size 16\n", bytes);
 }
 
-/// What was imported is a trace like any other; what was not is told with its place.
+/// The imported trace is valid, or the error names where it is.
 fn import(start: &str, rest: &[u8]) {
     let text = [start.as_bytes(), rest].concat();
     trace(&text);
@@ -166,7 +165,7 @@ fn import(start: &str, rest: &[u8]) {
     }
 }
 
-/// Whether a clock is one that an importer takes: in ticks, and in nanoseconds as CSV has it.
+/// Whether importers accept this time: in ticks, and in nanoseconds as in CSV.
 fn fits(time: u64, trace: &Trace) -> bool {
     let nanoseconds = match trace.header().tick_hz {
         0 => 0,

@@ -1,10 +1,10 @@
 //! A pool that is written to behind the heap's back.
 //!
-//! Two powers are told apart. A *late writer* writes only to free memory, as a program does that
-//! uses a block after freeing it: no block may then overlap another, leave the pool or lose its
-//! contents. *Garbage* goes anywhere in the region, the map included: then every question must
-//! have an answer, without a panic and without an access outside the region. (The map is what the
-//! heap believes: no promise is made for allocating from a pool whose map was overwritten.)
+//! There are two kinds. A *late writer* writes only to free memory, as a program does that uses a
+//! block after freeing it. Then no block may overlap another, leave the pool or lose its contents.
+//! *Garbage* is written anywhere in the region, the map included. Then every method that doesn't
+//! change the heap must return, without a panic and without an access outside the region. (The heap
+//! relies on its map, so allocating after the map was overwritten isn't tested.)
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -20,19 +20,19 @@ use crate::op::{Bytes, layout};
 use crate::region::Region;
 use crate::subject::Subject;
 
-/// A heap, the model beside it, and the memory that both powers write to.
+/// A heap, the model beside it, and the memory that is overwritten.
 pub struct Hostile<S: Subject> {
     subject: S,
     model: Model,
     region: Region,
     seed: u64,
     corrupted: bool,
-    /// Answers of `Corrupt` so far.
+    /// How often `Corrupt` was returned so far.
     pub noticed: u64,
 }
 
 impl<S: Subject> Hostile<S> {
-    /// Builds a heap where `config` says; none where the region is refused.
+    /// Builds a heap as `config` says; none if the region is refused.
     pub fn new(config: Config) -> Option<Self> {
         let region = Region::new(config.len_bytes, config.placement);
         let (subject, base, pool_bytes) = build::<S>(&region).ok()?;
@@ -189,7 +189,7 @@ impl<S: Subject> Hostile<S> {
         self.write(start, &bytes[..len]);
     }
 
-    /// Writes to free memory; not if that forges a pair of links, which is believed.
+    /// Writes to free memory, except if that forges a pair of links, which the heap would follow.
     fn write(&mut self, offset: usize, bytes: &[u8]) {
         let at = self.pointer(offset);
         let before = self.pairs();
@@ -218,8 +218,7 @@ impl<S: Subject> Hostile<S> {
         }
     }
 
-    /// Writes a free block's first bytes so that they read as numbers of other free blocks, as
-    /// links do.
+    /// Overwrites a free block's links with numbers of other free blocks.
     fn forge(&mut self, at: usize, next: usize, prev: usize) {
         let gaps: Vec<_> = self.model.gaps().map(|(start, _)| start).collect();
         let Some(start) = gaps.get(at % gaps.len().max(1)).copied() else {
@@ -231,7 +230,8 @@ impl<S: Subject> Hostile<S> {
         self.write(start, links.as_flattened());
     }
 
-    /// The pairs of free blocks that lead to each other, by number: as next, and as the one before.
+    /// The pairs of free blocks whose links point to each other, one as the next and one as the
+    /// previous block.
     fn pairs(&self) -> Vec<(usize, usize)> {
         let link = |of: usize, place: usize| {
             let link = self.pointer(of * S::GRANULE_BYTES + place).cast::<u32>();
@@ -248,7 +248,7 @@ impl<S: Subject> Hostile<S> {
         pairs.filter(|(start, next)| start != next).collect()
     }
 
-    /// Writes where a free run ends, as if a free block of another length ended there: one that
+    /// Overwrites the end of a free run as if a free block of another length ended there: one that
     /// begins `distance` before, rounded.
     fn forge_footer(&mut self, at: usize, distance: usize) {
         let gaps: Vec<_> = self.model.gaps().collect();
@@ -264,7 +264,7 @@ impl<S: Subject> Hostile<S> {
         self.write(end - 8, &(granules as u32).to_le_bytes());
     }
 
-    /// Whatever was written to free memory, every live block is as its owner left it.
+    /// Every live block still has its content, whatever was written to free memory.
     fn assert_unharmed(&self) {
         for live in self.model.live() {
             let wrong = pattern::first_difference(self.contents(live), live.seed);
@@ -275,7 +275,7 @@ impl<S: Subject> Hostile<S> {
         assert!(self.region.surroundings_intact(), "a byte outside the region was written");
     }
 
-    /// Overwrites the region from places and with lengths that `bytes` give, then wholly.
+    /// Overwrites parts of the region, at offsets and of lengths that `bytes` give, then all of it.
     fn overwrite(&mut self, bytes: &mut Bytes) {
         self.corrupted = true;
         // SAFETY: no call is running, and no block is used any more.
@@ -296,7 +296,7 @@ impl<S: Subject> Hostile<S> {
         }
     }
 
-    /// Asks everything that can be asked without changing the heap; any answer will do.
+    /// Calls everything that doesn't change the heap; any result is accepted.
     fn ask_everything(&self) {
         let _ = self.subject.check();
         assert!(self.subject.blocks().count() <= self.model.pool_bytes());

@@ -1,19 +1,20 @@
-//! Evidence for `evenfit`: everything here is an oracle that knows the promises and nothing of
-//! how the library keeps them.
+//! Evidence for `evenfit`: oracles that know what the library must do, and nothing of how it does
+//! it.
 //!
-//! - [`Model`] holds what a correct heap would hold: ranges used and free, in bytes.
+//! - [`Model`] knows what a correct heap would: which ranges of bytes are used and free.
 //! - [`Driver`] applies [`Op`]s to a heap and to the model, and panics where they differ.
 //! - [`Op`]s are decoded from arbitrary bytes, so one driver serves the property tests and the
 //!   coverage-guided fuzzer.
 //! - [`exhaustive`] visits every reachable state of a small pool.
 //! - [`hostile`] overwrites the pool and asks the heap about it.
-//! - [`client::Client`] uses an interface of a heap (shared, budgeted, C) and verifies everything that
-//!   it returns.
-//! - [`endurance`] runs recorded programs and adversaries for as long as it is told.
-//! - [`states`] builds the states in which an operation has most to do, and `stepping` (x86-64
-//!   Linux) counts the exact instructions of one call: together they test the operation bound.
+//! - [`client::Client`] uses an interface of a heap (shared, budgeted, C) and verifies everything
+//!   that it returns.
+//! - [`endurance`] makes long runs of recorded programs and adversaries.
+//! - [`states`] builds the states in which an operation executes most instructions, and `stepping`
+//!   (x86-64 Linux) counts the exact instructions of one call. Together they test the operation
+//!   bound.
 //!
-//! Without the feature `std` it needs an allocator only, so that the same oracles run on a device.
+//! Without the feature `std` only an allocator is needed, so that the same oracles run on a device.
 #![cfg_attr(not(any(feature = "std", feature = "stepping")), no_std)]
 #![cfg_attr(
     not(feature = "std"),

@@ -138,7 +138,7 @@ fn main() -> ExitCode {
 }
 
 fn visit<S: Subject>(granules: usize, unit: usize) {
-    // Where blocks are aligned to two granules a pool has an even number.
+    // If blocks are aligned to two granules, a pool has an even number of them.
     let granules = granules.next_multiple_of(S::RULES.align_bytes / S::GRANULE_BYTES);
     let plan = match unit {
         1 => Plan::every_size(granules),
@@ -218,7 +218,7 @@ fn run<S: Subject>(kind: Kind, round: u64, len_bytes: usize) -> Tally {
     }
 }
 
-/// A run of a trace in a pool of so many bytes, or of an adversary; the round chooses the heap.
+/// A run of a trace in a pool of this length, or of an adversary; the round chooses the heap.
 fn take_turn(kind: Kind, round: u64, len_bytes: usize) -> Tally {
     match (&kind, round % 7) {
         (Kind::Adversary(_), 0) => {
@@ -243,7 +243,7 @@ fn worker(operations: u64, traces: &[Trace], seed: u64, done: &AtomicU64) -> Tal
         }
         let turn = if !traces.is_empty() && of_traces * 2 <= tally.operations {
             let trace = &traces[round as usize % traces.len()];
-            // From far too small to ample: most runs meet refusals.
+            // From far too small to ample, so that requests are refused in most runs.
             let len_bytes =
                 trace.info().peak_live_bytes as usize / 100 * (60 + round as usize % 12 * 10);
             let turn = take_turn(Kind::Trace(trace), round, len_bytes.max(8192));

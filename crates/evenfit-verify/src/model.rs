@@ -1,4 +1,4 @@
-//! What a correct heap would hold: ranges of bytes, and nothing else.
+//! The state of a correct heap, as ranges of bytes and nothing else.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -13,26 +13,26 @@ use crate::subject::{GRANULES_MIN, Rules, SLOT_BYTES_MAX, SlabRules, Subject};
 pub struct Live {
     /// Where it starts, in bytes from the pool's first granule.
     pub offset: usize,
-    /// How long it is: what was asked, as the heap rounds it.
+    /// Its length: the requested size as the heap rounds it.
     pub len: usize,
-    /// What was asked.
+    /// The request.
     pub layout: Layout,
-    /// Names its contents.
+    /// Determines its contents.
     pub seed: u64,
 }
 
-/// What a heap must answer to a pointer.
+/// What a heap must return for a pointer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// A live block starts there and the layout fits it.
     Valid,
     /// It must be refused with this error.
     Refuse(FreeError),
-    /// It points into free memory, yet not at the start of a free block: it must be refused,
-    /// as an interior pointer or as free already, which are both true.
+    /// It points into free memory, but not at the start of a free block. It must be refused, as an
+    /// interior pointer or as already free, which are both true.
     RefuseInFree,
-    /// No live block starts there, and a slab may lie there, whose slots have sizes of their own:
-    /// it must be refused, as any of free already, interior, or of another layout.
+    /// No live block starts there, but there may be a slab. It must be refused, as already free, as
+    /// an interior pointer, or as of another layout.
     RefuseInSlab,
     /// The model can't tell whether the layout fits: a request for a slab may have been served by
     /// a block of the same length, or its slot be one of a slab that accepts smaller sizes.
@@ -57,8 +57,8 @@ impl Verdict {
     }
 }
 
-/// The size, in granules, of which a free block surely serves a request of `granules` without a
-/// walk along a list: exact below `exact_end`, and four sizes to a doubling above.
+/// The length, in granules, from which on any free block serves a request of `granules` without a
+/// walk along a list: exact below `exact_end`, and above it one of four per doubling.
 pub fn search_rounding(granules: usize, exact_end: usize) -> usize {
     if granules < exact_end {
         return granules;
@@ -79,8 +79,8 @@ pub struct Model {
     picks: Vec<usize>,
     place_in_picks: BTreeMap<usize, usize>,
     used_bytes: usize,
-    /// By a slot's length, the smallest slot that would have done for a request that was left in
-    /// one.
+    /// By a slot's length: the smallest slot that would have served a request that was kept in
+    /// such a slot.
     kept: BTreeMap<usize, usize>,
 }
 
@@ -134,7 +134,7 @@ impl Model {
         rounded <= len && len - rounded <= over_max
     }
 
-    /// The slot that a request is rounded to, where it may be one.
+    /// The length of the slot that may serve a request; none if a block must.
     fn slot_for(&self, size: usize) -> Option<usize> {
         (self.rules.slabs?.slot_bytes)(size)
     }
@@ -154,7 +154,7 @@ impl Model {
         self.live.values()
     }
 
-    /// The `k`-th live block, counted round and round.
+    /// The live block number `k` modulo their count.
     pub fn pick(&self, k: usize) -> Option<Live> {
         let offset = self.picks.get(k % self.picks.len().max(1))?;
         Some(self.live[offset])
@@ -165,7 +165,7 @@ impl Model {
         self.live.get(&offset).copied()
     }
 
-    /// Where the free run around `[start, end)` starts and ends, the range itself counted free.
+    /// The start and end of the free run around `[start, end)`, if that were free.
     fn free_around(&self, start: usize, end: usize) -> (usize, usize) {
         let before = self.live.range(..start).next_back();
         let after = self.live.range(end..).next();
@@ -210,7 +210,7 @@ impl Model {
             .filter(|(start, end)| start < end)
     }
 
-    /// Records a block of `len` bytes handed out at `address`.
+    /// Records a block of `len` bytes allocated at `address`.
     ///
     /// # Panics
     /// If it is misaligned, not within the pool, of a length that the request is not rounded to,
@@ -266,8 +266,7 @@ impl Model {
         !self.is_block_for(size, len) && self.slot_for(size).is_some_and(|slot| slot < len)
     }
 
-    /// Leaves a block or slot where it is, for another layout: one that a smaller slot would do for
-    /// too.
+    /// Changes the layout of a block or slot in place, to one that a smaller slot would serve too.
     ///
     /// # Panics
     /// If the request has no such layout.
@@ -286,8 +285,8 @@ impl Model {
         self.record(self.pool_base + live.offset, len, layout, seed)
     }
 
-    /// Whether a request must succeed: some free run holds it however the search rounds and
-    /// wherever the run lies.
+    /// Whether a request must succeed: some free run has room for it, however the search rounds and
+    /// at whatever address the run lies.
     pub fn must_fit(&self, layout: Layout) -> bool {
         let Some(granules) = self.granules_searched(layout) else {
             return false;
@@ -309,7 +308,7 @@ impl Model {
             })
     }
 
-    /// How long the block of a slab may be; 0 without slabs.
+    /// The greatest length of a slab's block; 0 without slabs.
     fn slab_bytes_max(&self) -> usize {
         let over_max = self.rules.granules_over_max * self.rules.granule_bytes;
         let slab = |slabs: SlabRules| slabs.slab_bytes + over_max;
@@ -326,12 +325,12 @@ impl Model {
         before <= end - start && self.rounded(layout.size()) <= end - start - before
     }
 
-    /// Whether a block or slot must become one for `new`, if need be where it is or just before it.
+    /// Whether a reallocation to `new` must succeed, in place or just before the block if need be.
     pub fn must_resize(&self, live: &Live, new: Layout) -> bool {
         let rounded = self.rounded(new.size());
         let is_aligned = |offset: usize| (self.pool_base + offset).is_multiple_of(new.align());
         if self.rules.slabs.is_some() {
-            // What lies around a block may be a slab's.
+            // The memory around a block may belong to a slab.
             return new.size() <= live.len && is_aligned(live.offset);
         }
         let (start, end) = self.gap_without(live);
@@ -340,11 +339,11 @@ impl Model {
         forwards || aligned && rounded <= end - start
     }
 
-    /// Whether a block must become one for `new` just where it is.
+    /// Whether a block must be resized to `new` in place.
     pub fn must_resize_in_place(&self, live: &Live, new: Layout) -> bool {
         let is_aligned = (self.pool_base + live.offset).is_multiple_of(new.align());
         let end = match self.rules.slabs {
-            // What isn't a slot can always be made shorter; a slot is of one size.
+            // A block can always be shrunk; a slot has one size.
             Some(_) if live.len > SLOT_BYTES_MAX => live.offset + live.len,
             Some(_) => live.offset,
             None => self.gap_without(live).1,
@@ -357,7 +356,7 @@ impl Model {
         self.gap_at(self.pool_bytes - 1)
     }
 
-    /// Whether a request can possibly succeed: some free run holds it at its alignment.
+    /// Whether a request can possibly succeed: some free run has room for it at its alignment.
     pub fn may_fit(&self, layout: Layout) -> bool {
         let rounded = self.rounded(layout.size());
         self.gaps().any(|(start, end)| {
@@ -369,8 +368,8 @@ impl Model {
         })
     }
 
-    /// What a search for the layout asks of a block of unknown place, in granules: its size and
-    /// all the granules that alignment may cost. What stays before it must be a block too.
+    /// The length that a search for the layout needs at any address, in granules: its size and all
+    /// the granules that alignment may cost. What stays before it must be a block too.
     fn granules_searched(&self, layout: Layout) -> Option<usize> {
         let rules = &self.rules;
         let granules = self.rounded(layout.size()) / rules.granule_bytes;
@@ -385,8 +384,7 @@ impl Model {
         self.rounded(layout.size()) > self.pool_bytes
     }
 
-    /// Whether a slot of `len` bytes serves `layout`; none where a slab of such slots may accept
-    /// it.
+    /// Whether a slot of `len` bytes serves `layout`; none if a slab of such slots may accept it.
     fn may_be_slot(&self, layout: Layout, len: usize) -> Option<bool> {
         let Some(slot) = self.slot_for(layout.size()) else {
             return Some(false);
@@ -395,8 +393,8 @@ impl Model {
         if is_kept { None } else { Some(len == slot) }
     }
 
-    /// Whether `told` is a layout for the live block; none where it depends on whether it is a
-    /// slot, which the model can't know.
+    /// Whether `told` is a layout of the live block; none if that depends on whether it is a slot,
+    /// which the model can't know.
     fn fits(&self, live: &Live, told: Layout, address: usize) -> Option<bool> {
         if !address.is_multiple_of(told.align()) {
             return Some(false);
@@ -415,7 +413,7 @@ impl Model {
         }
     }
 
-    /// What must be answered to `address`, with a layout or (as C's `free`) without.
+    /// What must be returned for `address`, with a layout or (as for C's `free`) without.
     pub fn verdict(&self, address: usize, layout: Option<Layout>) -> Verdict {
         let offset = address.wrapping_sub(self.pool_base);
         if offset >= self.pool_bytes {
@@ -429,7 +427,7 @@ impl Model {
             };
         }
         match self.gap_at(offset) {
-            // Whether the layout or the place is looked at first is the slabs' own affair.
+            // The slabs may validate the layout or the address first.
             _ if self.rules.slabs.is_some() && layout.is_some() => Verdict::RefuseInSlab,
             Some(_) if self.rules.slabs.is_some() => Verdict::RefuseInFree,
             Some((start, _)) if start == offset => Verdict::Refuse(FreeError::AlreadyFree),

@@ -2,7 +2,7 @@
 
 use core::alloc::Layout;
 
-/// A wrong thing to hand to a heap.
+/// A wrong argument of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Misuse {
     /// A pointer that was freed before, with the layout it had.
@@ -119,7 +119,7 @@ pub enum Op {
         /// The new layout.
         new: Layout,
     },
-    /// Free everything live, in an order that `k` picks.
+    /// Free all live blocks, in an order that `k` determines.
     FreeAll {
         /// Which live block goes first.
         k: usize,
@@ -203,14 +203,14 @@ fn align(bytes: &mut Bytes, pool_bytes: usize) -> usize {
     }
 }
 
-/// What `malloc` and `realloc` of so many bytes ask for; none where the language allows no such
+/// The layout that `malloc` and `realloc` of `bytes` ask for; none if the language allows no such
 /// layout.
 pub fn malloc_layout(size_bytes: usize) -> Option<Layout> {
     let align = if size_bytes <= 8 { 8 } else { 2 * size_of::<usize>() };
     Layout::from_size_align(size_bytes, align).ok()
 }
 
-/// The layout nearest to what was asked that the language allows.
+/// The layout nearest to the request that the language allows.
 pub fn layout(size: usize, align: usize) -> Layout {
     let largest = isize::MAX as usize - (align - 1);
     Layout::from_size_align(size.min(largest), align).expect("the size is capped for the alignment")

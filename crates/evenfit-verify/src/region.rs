@@ -1,4 +1,4 @@
-//! Memory for a pool whose surroundings notice a stray access.
+//! Memory for a pool, with surroundings that detect stray accesses.
 
 use core::ptr::NonNull;
 
@@ -20,7 +20,7 @@ pub enum Placement {
     BeforeGuard(usize),
 }
 
-/// A region with an inaccessible page on each side, where there are such pages (feature `std`).
+/// A region with an inaccessible page on each side, if there can be such pages (feature `std`).
 ///
 /// An access beyond the pages stops the process; a write to the few bytes between the region and
 /// a page is found by [`Region::surroundings_intact`].
@@ -48,13 +48,14 @@ impl Region {
         };
         let region = Self { pages, start, len_bytes };
         for (from, to) in region.margins() {
-            // SAFETY: the margins lie in the open pages and outside the region.
+            // SAFETY: the margins lie in the accessible pages and outside the region.
             unsafe { region.pages.base().add(from).write_bytes(CANARY, to - from) };
         }
         region
     }
 
-    /// The open bytes before and after the region, at most a page of each, as offsets in the map.
+    /// The accessible bytes before and after the region, at most a page of each, as offsets in the
+    /// mapping.
     fn margins(&self) -> [(usize, usize); 2] {
         let end = self.start + self.len_bytes;
         let open = self.pages.open();
@@ -94,10 +95,10 @@ impl Region {
         unsafe { core::slice::from_raw_parts_mut(self.base().as_ptr(), self.len_bytes) }
     }
 
-    /// Whether the bytes just outside the region still hold what was put there.
+    /// Whether the bytes just outside the region are unchanged.
     pub fn surroundings_intact(&self) -> bool {
         self.margins().into_iter().all(|(from, to)| {
-            // SAFETY: open, initialised bytes of the mapping that no heap was given.
+            // SAFETY: accessible, initialised bytes of the mapping that no heap has.
             let margin = unsafe {
                 core::slice::from_raw_parts(self.pages.base().add(from).as_ptr(), to - from)
             };
@@ -122,7 +123,7 @@ mod tests {
                 Placement::AfterGuard(_) => 1001,
                 Placement::BeforeGuard(_) => -1,
             };
-            // SAFETY: a byte of the open page next to the region.
+            // SAFETY: a byte of the accessible page next to the region.
             unsafe { region.base().as_ptr().offset(margin).write(0) };
             assert!(!region.surroundings_intact());
         }

@@ -1,10 +1,10 @@
-//! Programs run under AddressSanitizer or Valgrind, and what these report of them.
+//! Runs programs under AddressSanitizer or Valgrind, and reads the reports.
 
 use std::process::Command;
 
-/// What a run printed, and what was reported.
+/// The output of a run, and the report.
 pub struct Run {
-    /// Whether the program ended well.
+    /// Whether the program exited with 0.
     pub success: bool,
     /// Its standard output.
     pub printed: String,
@@ -16,7 +16,7 @@ impl Run {
     /// Runs `command`, which commits the fault that is its last argument.
     ///
     /// # Panics
-    /// It can't be run.
+    /// If it can't be run.
     pub fn of(command: &mut Command, fault: &str) -> Self {
         let output = command.arg(fault).output();
         let output = output.unwrap_or_else(|error| panic!("{command:?} can't be run: {error}"));
@@ -28,21 +28,21 @@ impl Run {
         }
     }
 
-    /// A right program: it says so, and nothing is reported.
+    /// Checks that the program did nothing wrong: it says so, and nothing is reported.
     ///
     /// # Panics
-    /// It isn't so.
+    /// If it isn't so.
     pub fn assert_silent(&self) {
         assert!(self.success, "{}{}", self.printed, self.report);
         let seen = (&*self.printed, &*self.report);
         assert_eq!(seen, ("silent\n", ""), "nothing to report");
     }
 
-    /// The report has `title`, and behind `words` the address that the program printed before it
-    /// touched it.
+    /// Checks that the report has `title`, and behind `words` the address that the program printed
+    /// before it accessed it.
     ///
     /// # Panics
-    /// It isn't so.
+    /// If it isn't so.
     pub fn assert_reported(&self, fault: &str, title: &str, words: &str) {
         assert!(!self.success, "{fault} went unnoticed");
         let mut printed = self.printed.lines();

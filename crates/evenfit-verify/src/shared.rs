@@ -1,4 +1,4 @@
-//! Heaps behind a lock, `StaticHeap`, `LockedHeap` and `Budget`, used by one thread or by three.
+//! Shared heaps, `StaticHeap`, `LockedHeap` and `Budget`, used by one thread or by three.
 
 use core::alloc::Layout;
 use core::cell::Cell;
@@ -22,7 +22,7 @@ trait Shared: Interface + Sync {
     /// The addresses of the pool.
     fn pool(&self) -> Range<usize>;
     fn stats(&self) -> Stats;
-    /// Asks a hook that has nothing to give.
+    /// Asks an out-of-memory hook that provides nothing.
     fn set_futile_hook(&self);
 }
 
@@ -89,7 +89,7 @@ std::thread_local! {
 /// A heap that budgets share.
 type SharedOut<'pool, T> = LockedHeap<'pool, SpinLock, T, Standard>;
 
-/// A budget: its refusals are told to the hook alone.
+/// A budget; only the hook learns of its refusals.
 struct Budgeted<'budget, 'heap, 'pool, T: Tiers>(
     &'budget Budget<'heap, SharedOut<'pool, T>>,
     &'heap SharedOut<'pool, T>,
@@ -133,7 +133,7 @@ pub const HEAPS: u8 = 9;
 /// Uses one of the heaps as the bytes say.
 ///
 /// # Panics
-/// Where it breaks a promise.
+/// If it does something wrong.
 pub fn run(bytes: &[u8]) {
     set_misuse_hook(|_| REFUSED.set(true));
     let mut bytes = Bytes::new(bytes);
@@ -170,7 +170,7 @@ fn with_region<T: Tiers, G: Geometry>(region_bytes: usize, hook: bool, bytes: &m
     }
 }
 
-/// One that has nothing to give, and must be asked only so often.
+/// A hook that provides nothing, and may be called only a limited number of times.
 fn give_up_later(request: &OutOfMemory) -> WhenFull {
     if request.retries < 2 { WhenFull::Retry } else { WhenFull::Fail }
 }

@@ -1,14 +1,13 @@
-//! The states in which an operation of the heap has most to do.
+//! The states in which an operation of the heap executes most instructions.
 //!
-//! An operation has no loop that depends on the heap's content, so what it executes is decided by
-//! its branches: which neighbours are free, how long they are, where they stand in their lists,
-//! what a request finds. A *family* is a function that builds a state from `Picks`, one for each of
-//! these, and counts an operation in it. A `Search` tries combinations of picks, and climbs: it
-//! changes one pick at a time as long as the operation gets more to do.
+//! An operation has no loop that depends on the heap's content, so its branches alone decide what
+//! it executes: which neighbours are free, how long they are, where they are in their lists, what a
+//! request finds. A *family* is a function that builds a state from `Picks`, one for each of these,
+//! and counts an operation in it. A `Search` tries combinations of picks, and climbs: it changes
+//! one pick at a time as long as the count rises.
 //!
-//! A [`Probe`] counts what an operation costs in each state, however the target counts: by single
-//! steps on x86-64, by the emulator's clock on a Cortex-M. [`table`] compares the most with
-//! `docs/bounds.md`.
+//! A [`Probe`] counts what an operation costs in a state: by single steps on x86-64, by the
+//! emulator's clock on a Cortex-M. [`table`] compares the largest counts with `docs/bounds.md`.
 //!
 //! `no_std`, with an allocator; 64 KiB of stack suffice.
 mod aligned;
@@ -38,7 +37,7 @@ use evenfit::{Geometry, Tiers};
 
 use search::Search;
 
-/// Tries all families, in a pool whose kind has this name.
+/// Tries all families, and records them for the kind of pool with this name.
 pub fn all<T: Tiers, G: Geometry, P: Probe>(
     record: &mut Record<P>,
     name: &'static str,

@@ -1,10 +1,10 @@
-//! Counts exactly what one call executes: its instructions, the cache lines it touches, the turns
+//! Counts exactly what one call executes: its instructions, the cache lines it accesses, the turns
 //! of its loops.
 //!
 //! The processor's trap flag makes it raise a debug exception after each instruction; Linux turns
-//! that into `SIGTRAP` and a handler in this process counts. No other process, no performance
-//! counter, no sampling: the same call in the same state gives the same number, on a busy machine
-//! too. A step takes a few microseconds.
+//! that into `SIGTRAP`, and a handler in this process counts. Nothing is sampled and no performance
+//! counter is used, so the same call in the same state gives the same number, also on a busy
+//! machine. A step takes a few microseconds.
 //!
 //! For x86-64 Linux only.
 //!

@@ -1,4 +1,4 @@
-//! What is driven: any allocator behind one small trait.
+//! The heap under test, behind one small trait.
 
 mod heap;
 
@@ -18,7 +18,7 @@ pub const GRANULES_MIN: usize = 2;
 /// The largest request that a slab serves.
 pub const SLOT_BYTES_MAX: usize = 512;
 
-/// What a heap promises about lengths, places and searches. The model expects just that.
+/// The rules of a heap for lengths, addresses and searches, which the model expects.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
     /// The unit that the pool is cut into, in bytes.
@@ -28,27 +28,27 @@ pub struct Rules {
     /// The most granules by which a block may be longer than its rounded request; it may then be
     /// freed with any size between.
     pub granules_over_max: usize,
-    /// The search misses no free block that is long enough for a request of fewer granules. From
+    /// For requests of fewer granules the search finds every free block that is long enough. From
     /// there on it divides each doubling into four size classes.
     pub exact_end: usize,
     /// Small requests may come from slabs.
     pub slabs: Option<SlabRules>,
 }
 
-/// What a heap promises about its slabs.
+/// The rules of a heap's slabs.
 #[derive(Clone, Copy, Debug)]
 pub struct SlabRules {
-    /// The length of a slab in bytes, of which each slot is a part.
+    /// The length of a slab in bytes.
     pub slab_bytes: usize,
-    /// The slot that a request of a size is rounded to; none where it is a block for sure.
+    /// The length of the slot that serves a size; none if a block always does.
     pub slot_bytes: fn(usize) -> Option<usize>,
 }
 
-/// A heap as the driver sees it. The answers are passed on unchanged, never interpreted here.
+/// A heap as the driver sees it. Results are passed on unchanged.
 pub trait Subject: Allocator + Sized {
     /// Its name in messages.
     const NAME: &'static str;
-    /// What it promises.
+    /// Its rules.
     const RULES: Rules;
     /// Whether small requests may come from slabs.
     const HAS_SLABS: bool = Self::RULES.slabs.is_some();

@@ -1,4 +1,4 @@
-//! What went wrong once, in the fewest steps that show it.
+//! Faults that the heap once had, each in the fewest steps that show it.
 #![cfg(target_pointer_width = "64")]
 
 use core::alloc::Layout;
@@ -15,8 +15,8 @@ fn layout(size: usize) -> Layout {
 
 fn build<T: Tiers>(region: &Region) -> Heap<'static, T, Standard> {
     let builder = Heap::builder().tiers::<T>().geometry::<Standard>();
-    // SAFETY: the region outlives the heap in every test, and nothing else touches it but through
-    // its blocks.
+    // SAFETY: the region outlives the heap in every test, and nothing else accesses it except
+    // through its blocks.
     unsafe { builder.build_raw(region.base(), region.len_bytes()) }.unwrap()
 }
 
@@ -97,8 +97,8 @@ fn no_request_longer_than_largest_free_succeeds() {
     assert!(more.is_err(), "largest_free said {largest}, and one byte more was had");
 }
 
-/// Two free blocks whose links were forged to lead to each other are believed, so a list may hold a
-/// block of another list's length. It must not be handed out to a request that is longer.
+/// The heap follows forged links of two free blocks that point to each other, so a list may have a
+/// block of another list's length. It must not be allocated for a longer request.
 #[test]
 fn a_block_in_a_wrong_list_is_not_mistaken_for_a_longer_one() {
     let region = region(64 << 10);
@@ -133,7 +133,7 @@ fn a_block_in_a_wrong_list_is_not_mistaken_for_a_longer_one() {
     if let Ok(block) = heap.allocate(layout(82 * GRANULE)) {
         let end = block.cast::<u8>().addr().get() + 82 * GRANULE;
         let overlaps = block.cast() < neighbour && neighbour.addr().get() < end;
-        assert!(!overlaps, "a live block was handed out once more");
+        assert!(!overlaps, "a live block was allocated once more");
     }
 }
 

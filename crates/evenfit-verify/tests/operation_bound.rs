@@ -1,6 +1,6 @@
-//! The operation bound: counts every operation in the states in which it has most to do
-//! (`evenfit_verify::states`), and compares with the tables in `docs/bounds.md` for the level of
-//! optimisation that this is built with.
+//! The operation bound: counts every operation in the states that cost it most
+//! (`evenfit_verify::states`), and compares with the tables in `docs/bounds.md` for the `opt-level`
+//! of this build.
 //!
 //! ```sh
 //! alias bound="cargo test --release -p evenfit-verify --no-default-features --features stepping \
@@ -9,9 +9,9 @@
 //! bound -- --ignored        # millions
 //! CARGO_PROFILE_RELEASE_OPT_LEVEL=s ...    # optimised for size, or z
 //! EVENFIT_WRITE_BOUNDS=1 ...               # writes the tables instead
-//! EVENFIT_BREAKDOWN=1 ... --nocapture      # where the instructions go, by line
+//! EVENFIT_BREAKDOWN=1 ... --nocapture      # the instructions by source line
 //! ```
-//! Without `--release` only the cost among holes is tried.
+//! Without `--release` only the cost among holes is tested.
 #![cfg(all(feature = "stepping", target_arch = "x86_64", target_os = "linux"))]
 
 use std::collections::BTreeMap;
@@ -24,13 +24,14 @@ use evenfit_verify::stepping::{Stepper, Translator, breakdown};
 const OPT_LEVEL: &str = env!("EVENFIT_OPT_LEVEL");
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/bounds.md");
 
-/// No instruction of a call is executed more often: a routine may be called by several parts of an
-/// operation, and that is all. Optimised for size, the smallest routines aren't inlined.
+/// How often an instruction of a call is executed at most, as a function may be called by several
+/// parts of an operation. Optimised for size, the smallest functions aren't inlined.
 fn turns_max() -> usize {
     if OPT_LEVEL == "3" { 12 } else { 24 }
 }
 
-/// The tables are made of what many states reach; the code may have become a little better since.
+/// The part of the tables' figures that many states must reach: the code may have improved a little
+/// since they were written.
 const MANY_REACH_PERCENT: u64 = 90;
 
 /// Counts by copies, which is fast, and steps in the worst states.
@@ -87,8 +88,8 @@ fn counted(effort: Effort) -> Record<Steps> {
     record
 }
 
-/// Compares: few states need to reach only so many per cent of what many do, and are too few for
-/// cache lines. Or writes.
+/// Compares the counts with the tables, or writes the tables. Few states need to reach only a part
+/// of the figures, `reached_percent`, and are too few for cache lines.
 fn compare_or_write(effort: Effort, reached_percent: u64) {
     let begin = std::time::Instant::now();
     let record = counted(effort);
@@ -104,7 +105,7 @@ fn compare_or_write(effort: Effort, reached_percent: u64) {
     }
 }
 
-/// The tables of this build, and what they say.
+/// The tables of this build, with their figures.
 fn tables() -> Vec<(String, Figure)> {
     let mut tables = vec![(format!("x86-64 at {OPT_LEVEL}"), Figure::Instructions)];
     if OPT_LEVEL == "3" {
@@ -132,8 +133,8 @@ fn compare(most: &Mosts, reached_percent: u64) {
     assert!(different.is_empty(), "{}", different.join("\n"));
 }
 
-/// The worst state of each family and operation; if asked, where its instructions go, and what no
-/// state executes.
+/// Prints the worst state of each family and operation; on request also its instructions by line,
+/// and the lines that no state executes.
 fn print(record: &Record<Steps>) {
     println!(
         "| operation | tier | states | instructions | turns | the worst |\n|---|---|---|--:|--:|---|"

@@ -1,4 +1,4 @@
-//! The oracle itself on trial: a plain, correct heap passes, and each planted fault is noticed.
+//! The oracle itself under test: it accepts a simple, correct heap, and notices each planted fault.
 
 use core::alloc::Layout;
 use core::ptr::NonNull;
@@ -39,8 +39,8 @@ mod fault {
     pub const MALLOC_MISALIGNS: u8 = 23;
 }
 
-/// A heap that keeps its blocks in a vector: first fit, exact coalescing. A remainder that is
-/// too short for a block stays with the one it is cut from.
+/// A heap with its blocks in a vector: first fit, exact coalescing. A remainder that is too short
+/// for a block stays with the block that it would be cut from.
 struct Plain<const FAULT: u8> {
     base: usize,
     ptr: NonNull<u8>,

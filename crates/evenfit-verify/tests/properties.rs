@@ -1,4 +1,4 @@
-//! Random operations, right and wrong ones, against the model: any pool, any region.
+//! Random operations, correct and wrong ones, against the model: any pool, any region.
 
 use evenfit_verify::subject::{
     AlignedBlocks, AlignedSlabs, Blocks, CompactBlocks, Slabs, WideBlocks, WideSlabs,
@@ -109,7 +109,7 @@ proptest! {
     }
 }
 
-/// What the tests above mean by slabs is there.
+/// The heaps of the tests above do have slabs.
 fn small_requests_are_served_from_slabs<S: Subject>(slabs_min: usize) {
     let config = Config { len_bytes: 64 << 10, placement: Placement::AfterGuard(0) };
     let mut driver = Driver::<S>::new(config).unwrap();
@@ -130,8 +130,8 @@ fn small_requests_are_served_from_slabs_in_each_geometry() {
     small_requests_are_served_from_slabs::<WideSlabs>(6);
 }
 
-/// Every region from none to a few pairs of map, at every address modulo a line: built or refused
-/// with a length that suffices, and then driven a little.
+/// Every short length of a region, at every address modulo a cache line: a heap is built and used a
+/// little, or refused with a length that suffices.
 fn every_small_region<S: Subject>() {
     let script: Vec<u8> =
         (0..240_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 23) as u8).collect();

@@ -5,7 +5,7 @@
 //! avoid: a header on every block, and loops that grow with the pool.
 //!
 //! The pool is always tiled by blocks, used and free, without a gap. Each starts with a header
-//! of two words; a pointer handed out is the address just after it:
+//! of two words; the caller's pointer is the address just after it:
 //!
 //! ```text
 //! offset    0           64                  144          208                                1024

@@ -143,7 +143,7 @@ fn all_of_a_zeroed_block_is_zero() {
         budget.deallocate(used.cast(), odd);
     }
     let zeroed = budget.allocate_zeroed(odd).expect("room");
-    assert_eq!(zeroed, used, "the same memory is handed out again");
+    assert_eq!(zeroed, used, "the same memory is allocated again");
     assert!(zeroed.len() > 2_001);
     // SAFETY: live and as long as the slice says, and all of it was written.
     let bytes = unsafe { zeroed.as_ref() };

@@ -140,7 +140,7 @@ fn any_byte_of_a_free_block<G: Geometry>(granules: usize, places: impl Iterator<
                 let block = block.cast::<u8>();
                 let overlaps =
                     |other: &NonNull<u8>| other.addr().get().abs_diff(block.addr().get()) < size;
-                assert!(!live.iter().any(overlaps), "byte {at} = {value}: handed out twice");
+                assert!(!live.iter().any(overlaps), "byte {at} = {value}: allocated twice");
                 live.push(block);
             }
             let mut refused = 0;

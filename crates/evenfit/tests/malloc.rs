@@ -14,13 +14,13 @@ fn heap<T: Tiers, G: Geometry>(region: &mut [MaybeUninit<u8>]) -> Heap<'_, T, G>
 
 fn fill(block: NonNull<u8>, len: usize) {
     for at in 0..len {
-        // SAFETY: live, and so long.
+        // SAFETY: the block is live and has `len` bytes.
         unsafe { block.add(at).write(at as u8) };
     }
 }
 
 fn is_filled(block: NonNull<u8>, len: usize) -> bool {
-    // SAFETY: live, and so long.
+    // SAFETY: the block is live and has `len` bytes.
     (0..len).all(|at| unsafe { block.add(at).read() } == at as u8)
 }
 

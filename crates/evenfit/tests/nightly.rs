@@ -34,7 +34,7 @@ fn grow_zeroed_clears_the_added_bytes() {
     let layout = |bytes| std::alloc::Layout::from_size_align(bytes, 8).expect("a valid layout");
     let (small, large) = (layout(100), layout(5_000));
     let dirty = (&heap).allocate(layout(20_000)).expect("room");
-    // SAFETY: every block is live, of so many bytes, and used with its layout.
+    // SAFETY: every block is live, has that many bytes, and is used with its layout.
     unsafe {
         dirty.cast::<u8>().write_bytes(0xFF, 20_000);
         (&heap).deallocate(dirty.cast(), layout(20_000));

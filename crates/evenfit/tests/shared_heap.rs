@@ -64,7 +64,7 @@ fn alloc_zeroed_clears_what_was_used_before() {
         first.write_bytes(0xAA, 5_000);
         HEAP.dealloc(first, layout(5_000));
         let second = HEAP.alloc_zeroed(layout(5_000));
-        assert_eq!(second, first, "the same memory is handed out again");
+        assert_eq!(second, first, "the same memory is allocated again");
         assert!((0..5_000).all(|i| second.add(i).read() == 0));
         HEAP.dealloc(second, layout(5_000));
     }

@@ -83,7 +83,7 @@ fn sixteen_bytes_take_sixteen_bytes() {
         count += 1;
         assert_eq!(heap.stats().used_bytes, 16 * count);
     }
-    assert_eq!(count, pool_bytes / 16, "every byte was handed out");
+    assert_eq!(count, pool_bytes / 16, "every byte was allocated");
 }
 
 /// The same with slabs: a slab uses none of its own bytes for bookkeeping, but may have a tail that

@@ -1,4 +1,4 @@
-//! The cases, and how one is run.
+//! The cases, and the code that runs one.
 
 use std::alloc::Layout;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -12,7 +12,7 @@ use super::probe::Watch;
 
 const REGION_BYTES: usize = 256 << 10;
 
-/// What is done wrong.
+/// A misuse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Case {
     /// A wrong call, by its number in [`MISUSES`].
@@ -47,12 +47,12 @@ pub const MISUSES: [&str; 16] = [
     "alignment the block does not have (4,096)",
 ];
 
-/// From here on the pointer is right, and the layout is not.
+/// From this case on the pointer is correct, and the layout is wrong.
 const FIRST_WRONG_LAYOUT: usize = 11;
 
 impl Case {
-    /// Whether the case means anything to an allocator: glibc has no pool, and neither it nor
-    /// o1heap knows alignments on a free.
+    /// Whether the case applies to an allocator: glibc has no pool, and a free of glibc and o1heap
+    /// gets no alignment.
     pub fn applies_to(self, peer: &str) -> bool {
         match self {
             Self::Misuse(8..=10) => peer != "glibc",
@@ -71,7 +71,7 @@ impl Case {
         cases
     }
 
-    /// As the parent names it to the child.
+    /// The argument by which the parent names the case to the child.
     pub fn argument(self) -> String {
         match self {
             Self::Misuse(number) => format!("misuse={number}"),
@@ -97,7 +97,7 @@ impl Case {
     }
 }
 
-/// What evenfit's hook was told last: 0 nothing, else one more than the error's number.
+/// The error that evenfit's hook was called with last: 0 for none, else one more than its number.
 static TOLD: AtomicU8 = AtomicU8::new(0);
 
 /// Names of the errors, by the number that [`TOLD`] keeps.
@@ -134,7 +134,7 @@ impl Visitor for Run {
         let outcome = match self.0 {
             Case::Misuse(number) => stage.misuse(number),
             Case::FlipByte(at) => stage.late_write(|freed, _| {
-                // SAFETY: freed memory, as a late writer writes it.
+                // SAFETY: freed memory, which is overwritten on purpose.
                 unsafe { freed.add(at).write(!freed.add(at).read()) }
             }),
             Case::Fill(byte) => stage.late_write(|freed, _| {
@@ -171,7 +171,7 @@ impl<P: Peer> Stage<'_, P> {
         self.watch.allocate(self.peer, layout(size)).expect("room for a few blocks")
     }
 
-    /// Twenty blocks of `size`, and a hole or two so that there are lists to break.
+    /// Twenty blocks of `size`, and a hole or two so that there are lists that can break.
     fn set(&mut self, size: usize) {
         for _ in 0..20 {
             self.allocate(size);
@@ -273,7 +273,7 @@ impl<P: Peer> Stage<'_, P> {
             _ => unreachable!("as many arms as names"),
         };
         let before = self.bytes();
-        // SAFETY: none: a misuse, which is what is tried, in a process of its own.
+        // SAFETY: none: this is the misuse, in its own process.
         unsafe { self.peer.dealloc(ptr, told) };
         let unchanged = self.bytes() == before && self.pool.is_some();
         if number >= FIRST_WRONG_LAYOUT && !unchanged {
@@ -289,7 +289,7 @@ impl<P: Peer> Stage<'_, P> {
         }
     }
 
-    /// Frees a block, writes to it, and goes on.
+    /// Frees a block, overwrites it, and continues.
     fn late_write(&mut self, write: impl FnOnce(*mut u8, *mut u8)) -> Outcome {
         self.set(SMALL);
         let (victim, live) = (self.nth(10), self.nth(12));
@@ -298,13 +298,14 @@ impl<P: Peer> Stage<'_, P> {
         self.go_on()
     }
 
-    /// Writes `bytes` bytes more than a block has, as a string without room for its end does.
+    /// Writes `bytes` bytes beyond a block, as for a string without room for its terminator.
     fn overflow(&mut self, bytes: usize) -> Outcome {
         self.set(SMALL);
         let (writer, reader) = (self.nth(10), self.nth(11));
         // SAFETY: none: beyond the block, within the pool.
         unsafe { writer.add(SMALL).write_bytes(0x41, bytes) };
-        // What the next block's owner loses is no allocator's fault: it is freed without a look.
+        // The next block's content is lost, but not by the allocator's fault: it is freed
+        // unchecked.
         self.watch.live.retain(|live| live.ptr != reader);
         // SAFETY: a live block with its layout.
         unsafe { self.peer.dealloc(reader, layout(SMALL)) };

@@ -1,4 +1,4 @@
-//! Asks every allocator for its answer to every case, each in a process of its own.
+//! Runs every case with every allocator, each in its own process.
 
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
@@ -74,12 +74,12 @@ fn ask(peer: &str, case: Case) -> Answer {
     let Some(outcome) = outcome else {
         let (word, error) = said.trim_end().split_once('/').unwrap_or_default();
         let outcome = Outcome::ALL.into_iter().find(|outcome| outcome.word() == word);
-        return (outcome.expect("a child that ends well says how"), error.to_owned());
+        return (outcome.expect("a child that exits with 0 prints its outcome"), error.to_owned());
     };
     (outcome, String::new())
 }
 
-/// How a child ended that said nothing; none if it ended well.
+/// How a child ended that printed nothing; none if it exited with 0.
 fn wait(child: &mut Child) -> Option<Outcome> {
     const ABORTED: i32 = 6;
     const PANICKED: i32 = 101;

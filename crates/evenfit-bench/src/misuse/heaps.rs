@@ -1,5 +1,5 @@
-//! The allocators by name: those that are measured, but with slabs in any pool. `Auto` does without
-//! them in one of 256 KiB.
+//! The allocators by name. They are those that are measured, except that evenfit has slabs, which
+//! `Auto` has not in a pool of 256 KiB.
 
 use evenfit::{Standard, WithSlabs};
 

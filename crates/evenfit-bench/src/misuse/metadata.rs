@@ -1,4 +1,4 @@
-//! evenfit alone: each bit of its own metadata flipped, and each of its free blocks.
+//! evenfit only: flips each bit of its metadata and of its free blocks.
 
 use std::alloc::Layout;
 use std::ops::Range;
@@ -7,20 +7,20 @@ use std::ptr::NonNull;
 use evenfit::{BlockState, Builder, Geometry, Heap, Tiers};
 use evenfit_verify::random::Random;
 
-/// What was found over all flips.
+/// The results of all flips.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// Bits flipped, one at a time.
     pub flips: usize,
     /// Of these, the ones that `check` named.
     pub named: usize,
-    /// The ones that it didn't name and that mean nothing: every answer to [`OPERATIONS`] requests
-    /// and frees afterwards is the same as without the flip.
+    /// The ones that it didn't name and that have no meaning: the results of [`OPERATIONS`]
+    /// requests and frees afterwards are the same as without the flip.
     pub unread: usize,
 }
 
 impl Report {
-    /// The ones that it didn't name although they changed something.
+    /// The ones that it didn't name although a result changed.
     pub fn missed(&self) -> usize {
         self.flips - self.named - self.unread
     }
@@ -29,7 +29,7 @@ impl Report {
 /// How many requests and frees follow a flip that `check` doesn't name.
 pub const OPERATIONS: usize = 300;
 
-/// A region so aligned that where it lies changes no answer.
+/// A region, aligned such that its address doesn't change any result.
 #[repr(align(4096))]
 struct Region([u8; REGION_BYTES]);
 
@@ -49,7 +49,7 @@ fn sample<T: Tiers, G: Geometry>() -> Sample<T, G> {
     let heap = unsafe { Builder::new().build_raw(base, REGION_BYTES) };
     let mut heap: Heap<'static, T, G> = heap.expect("room");
     let mut live = Vec::new();
-    // The last four fill a slab, which is then on no list.
+    // The last four fill a slab, which is then in no list.
     for size in [600, 1000, 64, 600, 64, 1400, 600, 24, 600, 64, 600, 2000, 512, 512, 512, 512] {
         let layout = Layout::from_size_align(size, 8).expect("a small layout");
         live.push((heap.allocate(layout).expect("room").cast::<u8>(), layout));
@@ -57,15 +57,15 @@ fn sample<T: Tiers, G: Geometry>() -> Sample<T, G> {
     for index in [8, 7, 4, 3, 1] {
         let (ptr, layout) = live.remove(index);
         // SAFETY: a live block, freed once.
-        unsafe { heap.try_deallocate(ptr, layout) }.expect("a right free");
+        unsafe { heap.try_deallocate(ptr, layout) }.expect("a correct free");
     }
     Sample { region, heap, live }
 }
 
-/// A request's offset, or that a free succeeded; none where refused.
+/// The offset of an allocated block, or that a free succeeded; none if refused.
 type Answer = Option<usize>;
 
-/// What a sample answers once a bit of it was flipped, or none.
+/// The results of a sample after a bit was flipped, or without a flip.
 fn aftermath<T: Tiers, G: Geometry>(flip: Option<(usize, usize)>) -> Vec<Answer> {
     let mut sample = sample::<T, G>();
     if let Some((byte, bit)) = flip {
@@ -158,21 +158,20 @@ impl<T: Tiers, G: Geometry> Sample<T, G> {
     }
 }
 
-/// Flips each bit of what lies before the pool in turn and asks `check`: map, directory, and what
-/// slabs have.
+/// Flips each bit before the pool in turn and calls `check`: map, directory and the slabs'
+/// metadata.
 pub fn flip_metadata<T: Tiers, G: Geometry>() -> Report {
     let mut sample = sample::<T, G>();
     let metadata = 0..sample.pool_at();
     sample.flip_all(metadata)
 }
 
-/// Flips each bit of the map in turn, in all of its bytes that have nothing but the bits of
-/// granules.
+/// Flips each bit of the map in turn, in all bytes that have only bits of granules.
 pub fn flip_map<T: Tiers, G: Geometry>() -> Report {
     let mut sample = sample::<T, G>();
     let granules = sample.heap.stats().pool_bytes / G::GRANULE_BYTES;
-    // It ends with as many bytes as a word has, of which none is a granule's, and with what aligns
-    // the pool.
+    // It ends with the bytes of a word without bits of granules, and with padding that aligns the
+    // pool.
     let map_bytes = granules / 8 + size_of::<usize>();
     let pool_at = sample.pool_at();
     let start = (0..G::ALIGN_BYTES)
@@ -182,7 +181,7 @@ pub fn flip_map<T: Tiers, G: Geometry>() -> Report {
     sample.flip_all(start + 1..start + granules / 8)
 }
 
-/// Flips each bit of the links and of the length of each free block in turn and asks `check`.
+/// Flips each bit of the links and of the length of each free block in turn and calls `check`.
 pub fn flip_links<T: Tiers, G: Geometry>() -> Report {
     let mut sample = sample::<T, G>();
     let free = sample.free_ranges();
@@ -193,7 +192,7 @@ pub fn flip_links<T: Tiers, G: Geometry>() -> Report {
     sample.flip_all(places)
 }
 
-/// Flips each bit of the rest of each free block in turn and asks `check`.
+/// Flips each other bit of each free block in turn and calls `check`.
 pub fn flip_free<T: Tiers, G: Geometry>() -> Report {
     let mut sample = sample::<T, G>();
     let free = sample.free_ranges();

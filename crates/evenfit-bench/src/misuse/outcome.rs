@@ -9,17 +9,17 @@ pub enum Outcome {
     Refused,
     /// The allocator stopped the program on purpose (a panic or an abort).
     Stopped,
-    /// The call was taken for a right one; nothing bad was seen afterwards.
+    /// The call was treated as a correct one; no harm was seen afterwards.
     Accepted,
     /// Requests failed afterwards although memory was free.
     Lost,
     /// A live block's contents changed.
     Contents,
-    /// Memory in use, or outside of the pool, was handed out.
+    /// Memory in use, or outside of the pool, was allocated.
     Overlap,
     /// An invalid access killed the process.
     Crash,
-    /// No answer within the time.
+    /// The call didn't return in time.
     Hang,
 }
 

@@ -1,4 +1,4 @@
-//! Requests after the deed, watched from outside.
+//! Requests after the misuse, observed from outside.
 
 use std::alloc::Layout;
 
@@ -8,20 +8,20 @@ use crate::peers::Peer;
 
 use super::outcome::Outcome;
 
-/// A live block and what it holds.
+/// A live block and its content.
 #[derive(Clone, Copy, Debug)]
 pub struct Live {
     /// Its first byte.
     pub ptr: *mut u8,
-    /// What was asked.
+    /// The request.
     pub layout: Layout,
     pattern: u8,
 }
 
-/// The live blocks of one allocator, and what has gone wrong with them so far.
+/// The live blocks of one allocator, and the worst that has happened to them so far.
 #[derive(Debug)]
 pub struct Watch {
-    /// The pool, where there is one: first byte and length.
+    /// The pool, if there is one: first byte and length.
     pool: Option<(usize, usize)>,
     /// Live blocks.
     pub live: Vec<Live>,
@@ -30,7 +30,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Watches an allocator over this pool, or over all memory.
+    /// Observes an allocator over this pool, or over all memory.
     pub fn new(pool: Option<(usize, usize)>) -> Self {
         Self { pool, live: Vec::new(), next_pattern: 1, worst: None }
     }
@@ -59,7 +59,7 @@ impl Watch {
         });
         if outside || overlaps || start % layout.align() != 0 {
             self.note(Outcome::Overlap);
-            // It is not written to: the live blocks are to show what else happens.
+            // It isn't written to, so that the live blocks show what else happens.
             return None;
         }
         self.next_pattern = self.next_pattern.wrapping_add(1).max(1);
@@ -88,14 +88,14 @@ impl Watch {
         }
     }
 
-    /// Looks at the contents of every live block.
+    /// Compares the contents of every live block.
     pub fn look(&mut self) {
         for index in 0..self.live.len() {
             self.look_at(index);
         }
     }
 
-    /// Many requests and frees, then everything is freed and asked for again.
+    /// Many requests and frees. Then everything is freed and requested again.
     pub fn probe(&mut self, peer: &mut impl Peer) {
         let mut random = Random::new(0);
         for _ in 0..3000 {

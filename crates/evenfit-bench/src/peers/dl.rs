@@ -7,8 +7,8 @@ use dlmalloc::{Allocator, Dlmalloc};
 
 use super::Peer;
 
-/// With the whole pool handed over on the first request and nothing after: it then never calls for
-/// memory again and has one segment only. The periodic search for segments to release is off.
+/// It gets the whole pool on the first request and nothing after, so it has one segment. Its
+/// periodic search for segments to release is off.
 pub struct Dl(Dlmalloc<OnePool>);
 
 /// The "operating system" of this dlmalloc: one region, once.
@@ -20,7 +20,7 @@ unsafe impl Send for OnePool {}
 /// dlmalloc's flag of a segment that it must not try to release.
 const EXTERN_BIT: u32 = 1;
 
-// SAFETY: `alloc` hands out one region at most once, `len_bytes` long; the rest refuses.
+// SAFETY: `alloc` returns one region of `len_bytes` at most once; the other functions refuse.
 unsafe impl Allocator for OnePool {
     fn alloc(&self, size: usize) -> (*mut u8, usize, u32) {
         match self.0.take() {
@@ -61,8 +61,8 @@ impl Peer for Dl {
     unsafe fn over(base: *mut u8, len_bytes: usize) -> Option<Box<Self>> {
         let mut dl = Dlmalloc::new_with_allocator(OnePool(Cell::new(Some((base, len_bytes)))));
         dl.set_max_release_check_rate(0);
-        // The step in which it asks for memory: small, or a small pool would look too small for a
-        // first request.
+        // The granularity of its requests for memory. A larger one would need more than a small
+        // pool has.
         dl.set_granularity(256);
         Some(Box::new(Self(dl)))
     }

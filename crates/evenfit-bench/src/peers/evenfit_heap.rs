@@ -14,9 +14,9 @@ use super::Peer;
 pub type Slabs = Evenfit<Auto, Standard>;
 /// Blocks only: the tightest bound in space and time.
 pub type Blocks = Evenfit<BlocksOnly, Standard>;
-/// Every block aligned to 16 bytes, as C's `malloc` promises, with slabs.
+/// Every block aligned to 16 bytes, as by C's `malloc`, with slabs.
 pub type SixteenBytes = Evenfit<WithSlabs, Aligned>;
-/// The geometry for small devices: pools up to 511 KiB. Larger ones it refuses.
+/// The geometry for small devices. It refuses pools of more than 511 KiB.
 pub type Small = Evenfit<BlocksOnly, Compact>;
 
 /// The heap with every check on; the caller names the layout when it frees, as Rust's collections
@@ -52,8 +52,7 @@ impl<T: Tiers, G: Geometry> Peer for Evenfit<T, G> {
     }
 }
 
-/// The teaching allocator: one free list, first fit, O(n). Its frees are checked too, so none can
-/// go wrong quietly.
+/// The teaching allocator: one free list, first fit, O(n). Its frees are checked too.
 pub struct First(FirstFit<'static>);
 
 impl Peer for First {

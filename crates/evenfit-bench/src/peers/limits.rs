@@ -1,17 +1,19 @@
-//! Not allocators but limits: what the replay itself costs, and the least any allocator could.
+//! Limits instead of allocators: the cost of the replay itself, and the least possible cost of an
+//! allocator.
 
 use std::alloc::Layout;
 use std::arch::asm;
 
 use super::Peer;
 
-/// Does nothing: its replay is the cost of replaying, which is subtracted from every other.
+/// Does nothing. The cost of its replay is subtracted from every other.
 pub struct Noop {
     scratch: *mut u8,
 }
 
-/// Holds two values where a call would need them, at the cost of no instruction: else the compiler
-/// would also drop the loading of the arguments, which is not the allocator's work.
+/// Keeps two values in the registers of a call's arguments, at the cost of no instruction.
+/// Otherwise the compiler would also remove the loading of arguments, which isn't the allocator's
+/// work.
 #[inline(always)]
 fn consume(a: usize, b: usize) {
     // SAFETY: no instruction at all.
@@ -45,8 +47,8 @@ impl Peer for Noop {
     }
 }
 
-/// A pointer that only moves up and begins again where the pool ends: nothing is ever reused
-/// properly, so it is the lower limit of any allocation and no allocator.
+/// A pointer that only moves up, and starts again at the pool's end. It overwrites live blocks, so
+/// it isn't an allocator, but the lower limit of an allocation's cost.
 pub struct Bump {
     base: usize,
     next: usize,

@@ -13,7 +13,7 @@ mod plain;
 
 /// An allocator under measurement.
 pub trait Peer: Sized {
-    /// Builds it over `len_bytes` at `base`, or says that so little is not enough.
+    /// Builds it over `len_bytes` at `base`; none if that is too little.
     ///
     /// Boxed, because some keep pointers to themselves in the pool.
     ///
@@ -33,7 +33,7 @@ pub trait Peer: Sized {
     /// As `GlobalAlloc::dealloc`.
     unsafe fn dealloc(&mut self, ptr: *mut u8, layout: Layout);
 
-    /// As `GlobalAlloc::realloc`; this one, for those who have none of their own, moves always.
+    /// As `GlobalAlloc::realloc`. This default is for allocators without one; it always moves.
     ///
     /// # Safety
     /// As `GlobalAlloc::realloc`.
@@ -66,31 +66,31 @@ unsafe fn moved<P: Peer>(peer: &mut P, ptr: *mut u8, layout: Layout, new_size: u
 pub enum Class {
     /// Serves from one fixed pool: everything can be measured.
     Pool,
-    /// Takes memory from the operating system as it likes: speed only.
+    /// Allocates from the operating system: only speed can be measured.
     Os,
-    /// No allocator but a limit to compare with: the no-op and the bump pointer.
+    /// A limit to compare with, not an allocator: the no-op and the bump pointer.
     Limit,
 }
 
-/// What the tables say of an allocator.
+/// An allocator's properties.
 #[derive(Clone, Copy, Debug)]
 pub struct About {
     /// The name in tables and on the command line.
     pub name: &'static str,
     /// What can be measured.
     pub class: Class,
-    /// Whether its authors state or its code shows a bound that doesn't grow with the pool's
+    /// Whether its authors state, or its code shows, a bound that doesn't grow with the pool's
     /// content.
     pub bounded: bool,
     /// Bytes of control structure outside of the pool; counted into the footprint.
     pub outside_bytes: usize,
 }
 
-/// Something to be done with an allocator, whichever it is.
+/// A measurement that is generic over the allocator.
 pub trait Visitor {
-    /// What comes back.
+    /// The result.
     type Out;
-    /// Called with the type of the allocator and what is known of it.
+    /// Called with the type of the allocator and its properties.
     fn visit<P: Peer>(&mut self, about: About) -> Self::Out;
 }
 

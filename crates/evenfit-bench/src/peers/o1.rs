@@ -11,7 +11,7 @@ pub struct O1Heap {
     instance: *mut c_void,
 }
 
-/// The alignment it gives on 64-bit machines, four words.
+/// The alignment of its blocks on 64-bit machines, four words.
 const ALIGNMENT: usize = 4 * size_of::<usize>();
 
 unsafe extern "C" {
@@ -21,11 +21,10 @@ unsafe extern "C" {
 }
 
 impl O1Heap {
-    /// More alignment than it has: a larger fragment, with its start kept in the word below the
-    /// block.
+    /// A higher alignment: a larger fragment, whose start is stored in the word below the block.
     #[cold]
     unsafe fn alloc_over_aligned(&mut self, layout: Layout) -> *mut u8 {
-        // SAFETY: the fragment holds the block, its alignment and the word below it.
+        // SAFETY: the fragment has room for the block, its alignment and the word below it.
         unsafe {
             let fragment = o1heapAllocate(self.instance, layout.size() + layout.align());
             if fragment.is_null() {

@@ -1,11 +1,11 @@
-//! Allocators that take what they like from the operating system: compared in speed only.
+//! Allocators that get their memory from the operating system. Only their speed is compared.
 
 use std::alloc::Layout;
 use std::ffi::c_void;
 
 use super::{Peer, moved};
 
-/// What C's `malloc` aligns to.
+/// The alignment of C's `malloc`.
 const MALLOC_ALIGN: usize = 16;
 
 macro_rules! os_peer {
@@ -28,7 +28,7 @@ impl Peer for Glibc {
 
     #[inline]
     unsafe fn alloc(&mut self, layout: Layout) -> *mut u8 {
-        // SAFETY: valid arguments; `aligned_alloc` of glibc takes any size.
+        // SAFETY: valid arguments; `aligned_alloc` of glibc accepts any size.
         unsafe {
             if layout.align() <= MALLOC_ALIGN {
                 libc::malloc(layout.size()).cast()

@@ -7,7 +7,7 @@ use picoalloc::{Allocator, Env, Size};
 
 use super::Peer;
 
-/// Over one region; with its default feature, so that it reallocates in place where it can.
+/// Over one region, with its default feature, so that it reallocates in place if possible.
 pub struct Pico(Allocator<Pool>);
 
 /// A region as picoalloc's source of memory.

@@ -1,5 +1,5 @@
-//! The peers that need no more than calls: talc, rlsf, good_memory_allocator, linked_list_allocator
-//! and buddy_system_allocator.
+//! The peers that need only calls: talc, rlsf, good_memory_allocator, linked_list_allocator and
+//! buddy_system_allocator.
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::ptr::NonNull;
@@ -40,8 +40,8 @@ impl Peer for Talc {
     }
 }
 
-/// What a careful user writes: 24 first levels manage half a GiB, 32 second levels round a request
-/// by at most 1/32; the control structure has 6 KiB. With 16 second levels both footprint and
+/// A careful user's choice: 24 first levels manage half a GiB, 32 second levels round a request by
+/// at most 1/32. The control structure has 6 KiB. With 16 second levels both footprint and
 /// instructions were a little worse.
 pub type Sensible = Rlsf<u32, u32, 24, 32>;
 
@@ -104,7 +104,7 @@ impl Peer for Good {
         if len_bytes < 64 {
             return None;
         }
-        // The pool will hold pointers to the allocator: it is built where it stays.
+        // The pool will contain pointers to the allocator, so it must not move.
         let mut good = Box::new(Self(good_memory_allocator::Allocator::empty()));
         // SAFETY: the caller's promise.
         unsafe { good.0.init(base as usize, len_bytes) };

@@ -11,7 +11,7 @@ struct Piece {
     len: u64,
     /// 0: free; else the demand, from 1.
     owner: u8,
-    /// Of free pieces: when it was put on its list; the latest is the head.
+    /// Of free pieces: when it was listed; the latest is the head.
     stamp: u32,
 }
 
@@ -74,7 +74,9 @@ impl Space {
             at += 1;
         }
         if let Rule::Buddy = self.rule {
-            // Halves, and halves of those: the rest lies as rising powers of two behind the block.
+            // The piece is halved again and again, so its remainders are rising powers of two
+            // behind the
+            // block.
             let mut half = self.pieces[at].len;
             let mut left = rest;
             while left > 0 {

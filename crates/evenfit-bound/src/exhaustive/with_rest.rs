@@ -1,10 +1,10 @@
 //! evenfit's block tier, in its simplest form: good fit, with the last remainder kept out of the
 //! bins.
 //!
-//! A request is cut from the first block of its bin, from the *rest*, which is what was left of the
+//! A request is cut from the first block of its bin, from the *rest*, which is the remainder of the
 //! block that was split last, from the next filled bin, or from the top. Blocks have two granules
-//! at least; where one would be left alone, it stays with the block. What is freed beside the rest
-//! becomes part of it.
+//! at least; if one would be left over, it stays with the block. A block that is freed beside the
+//! rest becomes part of it.
 
 use std::rc::Rc;
 
@@ -15,10 +15,10 @@ use crate::geometry::Cut;
 enum State {
     Used {
         owner: u8,
-        /// The block's length, or one granule less.
+        /// The granules asked for: the block's length, or one less.
         asked: u64,
     },
-    /// In the list of its bin since then; the latest is the first.
+    /// In the list of its bin, since this moment; the latest is the first.
     Listed(u32),
     Rest,
 }
@@ -36,7 +36,7 @@ impl Piece {
     }
 }
 
-/// Where a request is cut from.
+/// The free memory that a request is cut from.
 #[derive(Clone, Copy)]
 enum Found {
     Piece(usize),
@@ -93,7 +93,7 @@ impl WithRest {
         listed.min().map(|(_, _, at)| at)
     }
 
-    /// What a request of `len` granules is cut from, in this order.
+    /// The free memory that a request of `len` granules is cut from, in the heap's order.
     fn find(&self, len: u64) -> Option<Found> {
         if len > self.end {
             return None;
@@ -107,7 +107,7 @@ impl WithRest {
             if let Some(at) = exact.or(rest) {
                 return Some(Found::Piece(at));
             }
-            // A block longer by one granule would leave that alone.
+            // Of a block longer by one granule, that granule would be left over.
             let from = if len + 1 < short_end { own + 2 } else { own + 1 };
             self.first_of(|bin| bin >= from)
         } else {
@@ -123,8 +123,8 @@ impl WithRest {
         (len <= self.end - self.top()).then_some(Found::Top)
     }
 
-    /// How far into what was found an aligned block begins, if it has room there. What is before it
-    /// must be a block.
+    /// How far behind the start of the free memory an aligned block begins, if it has room there.
+    /// The granules before it must be a block.
     fn lead(&self, found: Found, len: u64, align: u64) -> Option<u64> {
         let (start, end) = match found {
             Found::Piece(at) => (self.start(at), self.start(at + 1)),
@@ -153,7 +153,7 @@ impl WithRest {
         Piece { len, state: State::Listed(self.clock) }
     }
 
-    /// Allocates; where the block starts.
+    /// Allocates, and returns where the block starts.
     fn allocate_for(&mut self, owner: u8, asked: u64, align: u64) -> Option<u64> {
         let is_aligned = align > self.cut.align_granules;
         let state = State::Used { owner, asked };
@@ -181,7 +181,7 @@ impl WithRest {
         Some(start)
     }
 
-    /// The last remainder; the one before goes into its list.
+    /// Makes a remainder the rest, and lists the rest before.
     fn new_rest(&mut self, len: u64) -> Piece {
         if let Some(old) = self.rest() {
             self.pieces[old] = self.listed(self.pieces[old].len);
@@ -189,8 +189,8 @@ impl WithRest {
         Piece { len, state: State::Rest }
     }
 
-    /// Frees a block: it and its free neighbours become one. What the top follows is the top's;
-    /// else what has the rest in it is the rest; else it is listed.
+    /// Frees a block and merges it with its free neighbours. The result becomes part of the top if
+    /// it touches it, or the rest if the rest is part of it; otherwise it is listed.
     fn free_at(&mut self, at: usize) {
         let is_free = |&at: &usize| self.pieces.get(at).is_some_and(|piece| piece.is_free());
         let first = at.checked_sub(1).filter(is_free).unwrap_or(at);
@@ -211,7 +211,7 @@ impl WithRest {
         self.pieces.insert(first, piece);
     }
 
-    /// Grows a block in place until it serves `asked` granules. Says whether that was possible.
+    /// Grows a block in place until it serves `asked` granules. Returns whether that was possible.
     fn resize_at(&mut self, at: usize, asked: u64) -> bool {
         let Piece { len, state } = self.pieces[at];
         let State::Used { owner, .. } = state else {

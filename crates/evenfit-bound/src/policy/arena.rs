@@ -1,5 +1,5 @@
-//! A pool as a chain of blocks in address order; which free block is taken is an [`Index`]'s
-//! choice.
+//! A pool as a chain of blocks in address order. An [`Index`] chooses which free block serves a
+//! request.
 
 use super::Placement;
 
@@ -8,13 +8,13 @@ pub type Handle = u32;
 
 pub(super) const NONE: Handle = Handle::MAX;
 
-/// Free blocks, found the policy's way.
+/// The free blocks, and a policy's search among them.
 pub(super) trait Index {
-    /// A free block came to be.
+    /// Adds a free block.
     fn insert(&mut self, block: Handle, start: u64, len: u64);
-    /// A free block is taken or grows.
+    /// Removes a free block, which is allocated or merges.
     fn remove(&mut self, block: Handle, start: u64, len: u64);
-    /// The free block for a request, and how many places were looked at.
+    /// The free block for a request, and how many blocks or bins the search looked at.
     fn find(&mut self, granules: u64) -> (Option<Handle>, u64);
     /// The largest request that `find` serves.
     fn largest(&self) -> u64;
@@ -82,7 +82,7 @@ impl Chain {
         behind
     }
 
-    /// Lets `at` take in the node behind it.
+    /// Merges `at` with the node behind it.
     pub(super) fn join(&mut self, at: Handle) {
         let behind = self.node(at).after;
         let gone = self.node(behind);
@@ -95,7 +95,7 @@ impl Chain {
     }
 }
 
-/// A pool under a policy that splits and coalesces at once, and has all that is free in its index.
+/// A pool under a policy that splits and coalesces at once, and has all free blocks in its index.
 pub(super) struct Space {
     chain: Chain,
     index: Box<dyn Index>,
@@ -124,8 +124,8 @@ impl Space {
         at != NONE && self.chain.node(at).free
     }
 
-    /// Takes `granules` out of the free node `at`, which is in no index, beginning `lead` granules
-    /// in.
+    /// Allocates `granules` from the free node `at`, which is in no index, `lead` granules behind
+    /// its start.
     fn take(&mut self, at: Handle, lead: u64, granules: u64) -> Handle {
         let mut block = at;
         if lead > 0 {

@@ -61,7 +61,7 @@ impl Bins {
     }
 }
 
-/// TLSF's and half fit's search: the first bin whose every block surely fits.
+/// TLSF's and half fit's search: the first bin of which every block is long enough.
 impl Index for Bins {
     fn insert(&mut self, block: Handle, _start: u64, len: u64) {
         let bin = self.bin(len);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::Placement;
 use super::arena::Handle;
 
-/// A pool cut into aligned powers of two.
+/// A pool divided into aligned powers of two.
 pub(super) struct Buddies {
     end: u64,
     /// Free blocks of each order, by address.

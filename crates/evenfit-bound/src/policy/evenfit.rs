@@ -1,16 +1,16 @@
 //! evenfit's block tier: good fit, with the last remainder kept out of the bins.
 //!
-//! A request is cut from the first block of its bin, from the *rest*, which is what was left of the
+//! A request is cut from the first block of its bin, from the *rest*, which is the remainder of the
 //! block that was split last, from the next filled bin, or from the top. Blocks have two granules
-//! at least; where one would be left alone, it stays with the block. What is freed beside the rest
-//! becomes part of it.
+//! at least; if one would be left over, it stays with the block. A block that is freed beside the
+//! rest becomes part of it.
 
 use super::Placement;
 use super::arena::{Chain, Handle, Index, NONE, Node};
 use super::bins::Bins;
 use crate::geometry::Cut;
 
-/// A pool as `evenfit::Heap` of blocks only divides it: the same addresses, the same refusals.
+/// A pool as an `evenfit::Heap` of blocks only divides it: with the same addresses and refusals.
 pub struct Evenfit {
     cut: Cut,
     /// The last one is the top, even of no length.
@@ -36,7 +36,7 @@ impl Evenfit {
         }
     }
 
-    /// Where the top begins: all from there on was freed or never used.
+    /// Where the top begins: all memory from there on is free.
     pub fn top(&self) -> u64 {
         self.chain.node(self.top).start
     }
@@ -50,7 +50,7 @@ impl Evenfit {
         self.bins.insert(at, start, len);
     }
 
-    /// Takes a free block that isn't the top out of its list, or it was the rest.
+    /// Removes a free block from its list, unless it is the rest. It isn't the top.
     fn unlist(&mut self, at: Handle) {
         if self.rest == Some(at) {
             self.rest = None;
@@ -60,7 +60,8 @@ impl Evenfit {
         }
     }
 
-    /// What a request of `len` granules is cut from, and how many places that looks at.
+    /// The block that a request of `len` granules is cut from. Counts the blocks and bins looked
+    /// at.
     fn find(&self, len: u64) -> (Option<Handle>, u64) {
         if len > self.end {
             return (None, 0);
@@ -80,7 +81,7 @@ impl Evenfit {
         if first.is_some() {
             return (first, steps);
         }
-        // A block longer by one granule would leave that alone.
+        // Of a block longer by one granule, that granule would be left over.
         let above = if is_short && len + 1 < self.cut.short_end { own + 2 } else { own + 1 };
         if let Some(at) = self.bins.head_from(above) {
             return (Some(at), steps + 1);
@@ -95,8 +96,8 @@ impl Evenfit {
         (Some(self.top).filter(fits), steps + 4)
     }
 
-    /// How far into a free block an aligned one begins, if it has room there. What is before it
-    /// must be a block.
+    /// How far behind the start of a free block an aligned one begins, if it has room there. The
+    /// granules before it must be a block.
     fn lead(&self, at: Handle, len: u64, align: u64) -> Option<u64> {
         let mut lead = self.chain.lead(at, align);
         if lead > 0 && lead < Cut::BLOCK_MIN {
@@ -120,7 +121,7 @@ impl Evenfit {
         last.find_map(|at| Some((at, self.lead(at, len, align)?)))
     }
 
-    /// What is left behind a block is the rest, and what was the rest is listed.
+    /// Makes a remainder the rest, and lists the rest before.
     fn keep(&mut self, left: Handle) {
         if let Some(old) = self.rest.replace(left) {
             self.list(old);
@@ -228,7 +229,8 @@ impl Placement for Evenfit {
     }
 
     fn largest(&self) -> u64 {
-        // No list but the last bin's may hide a longer one behind its first.
+        // The longest free block is one of these: a longer one can only be behind the first of the
+        // last bin, where no request finds it.
         let free = [self.bins.last_head(), self.rest, Some(self.top)];
         let longest = free.into_iter().flatten().map(|at| self.len(at)).max();
         longest.filter(|&len| len >= Cut::BLOCK_MIN).unwrap_or(0)

@@ -17,8 +17,7 @@ impl Index for Sizes {
         self.0.remove(&(len, start, block));
     }
 
-    /// A plain list is walked to its end, unless a hole fits exactly: counted as the whole list
-    /// either way.
+    /// Counts the whole list: a plain list is walked to its end, unless a hole fits exactly.
     fn find(&mut self, granules: u64) -> (Option<Handle>, u64) {
         let found = self.0.range((granules, 0, 0)..).next();
         (found.map(|&(_, _, block)| block), self.0.len() as u64)

@@ -1,9 +1,9 @@
-//! Placement policies, simulated: where would first fit, best fit, a buddy system, TLSF or evenfit
-//! put each block?
+//! Placement policies, simulated: at which address would first fit, best fit, a buddy system, TLSF
+//! or evenfit place each block?
 //!
-//! They count in granules and touch no memory, so a simulation is quick at any pool size. None of
-//! them is used by the library; `exhaustive` holds the same policies in their simplest form, and
-//! tests hold the two against each other.
+//! They count in granules and access no memory, so a simulation is quick at any pool size. The
+//! library uses none of them. `exhaustive` has the same policies in their simplest form, and tests
+//! compare the two.
 
 mod arena;
 mod bins;
@@ -28,13 +28,13 @@ pub enum Policy {
     NextFit,
     /// The smallest free block that is large enough, the lowest of several.
     BestFit,
-    /// Bins by powers of two, sizes as they are; a bin whose every block surely fits (Ogasawara
-    /// 1995).
+    /// Bins by powers of two, sizes that aren't rounded; a bin of which every block is long enough
+    /// (Ogasawara 1995).
     HalfFit,
     /// A binary buddy system: sizes rounded up to powers of two.
     Buddy,
-    /// TLSF's search: 32 bins a doubling, a request rounded up to the next bin (Masmano and others
-    /// 2004).
+    /// TLSF's search: 32 bins per doubling, a request rounded up to the next bin (Masmano and
+    /// others 2004).
     Tlsf,
     /// evenfit's block tier: see [`Evenfit`].
     Evenfit,
@@ -65,7 +65,7 @@ impl Policy {
         }
     }
 
-    /// What it does, in a line.
+    /// Its description, in a line.
     pub fn describe(self) -> &'static str {
         match self {
             Self::FirstFit => "the lowest hole that is large enough",
@@ -73,8 +73,10 @@ impl Policy {
             Self::BestFit => "the smallest hole that is large enough",
             Self::HalfFit => "bins by powers of two; any hole of the next bin",
             Self::Buddy => "sizes rounded up to powers of two, halves joined with their twin",
-            Self::Tlsf => "32 bins a doubling; requests rounded up to the next bin",
-            Self::Evenfit => "4 bins a doubling; the last remainder first, the untouched end last",
+            Self::Tlsf => "32 bins per doubling; requests rounded up to the next bin",
+            Self::Evenfit => {
+                "4 bins per doubling; the last remainder first, the untouched end last"
+            }
         }
     }
 
@@ -107,11 +109,11 @@ pub trait Placement {
     /// Places a block of `granules` at a multiple of `align` granules. `None`: the policy finds no
     /// room.
     fn allocate(&mut self, granules: u64, align: u64) -> Option<Handle>;
-    /// Gives a block back.
+    /// Frees a block.
     fn free(&mut self, block: Handle);
-    /// Makes a block `granules` long where it is; whether that could be.
+    /// Resizes a block in place to `granules`. Returns whether that was possible.
     fn resize(&mut self, block: Handle, granules: u64) -> bool;
-    /// Where a block starts, and how many granules the policy gave it.
+    /// Where a block starts, and how many granules it has.
     fn extent(&self, block: Handle) -> (u64, u64);
     /// The largest request that would be served now, alignment aside. May take time linear in the
     /// free blocks.

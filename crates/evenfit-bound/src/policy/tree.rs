@@ -41,7 +41,7 @@ impl Addresses {
         }
     }
 
-    /// The first block at or after `from` of at least `len`.
+    /// The first block at or after `from` that has at least `len` granules.
     fn first(&self, from: usize, len: u32) -> Option<usize> {
         let mut at = self.leaves + from;
         while self.longest[at] < len {

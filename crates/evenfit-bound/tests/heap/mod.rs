@@ -1,5 +1,5 @@
-//! A heap over a pool of just so many granules, for the tests that compare it with what is
-//! computed.
+//! A heap over a pool of exactly a given number of granules, for tests that compare it with
+//! formulas.
 #![allow(dead_code)] // Each test uses a part of it.
 
 use std::mem::MaybeUninit;
@@ -7,7 +7,7 @@ use std::mem::MaybeUninit;
 use evenfit::{Builder, Geometry, Heap, Tiers};
 use evenfit_bound::Cut;
 
-/// The pool's first granule lies at a multiple of so many bytes.
+/// The pool's first granule lies at a multiple of this many bytes.
 pub const POOL_ALIGN_BYTES: usize = 1024;
 
 /// Memory for the region of one heap.

@@ -33,7 +33,8 @@ static int silent(evf_heap *heap) {
 
 static void *kept;
 
-/* Forgets a slot and a block. The first slot is kept: memcheck can't tell a block at the pool's start from the pool. */
+/* Loses a slot and a block. The first slot is kept: memcheck can't tell a block at the pool's start
+ * from the pool. */
 __attribute__((noinline)) static int lose(evf_heap *heap) {
     kept = evf_alloc(heap, 100);
     return !kept || !evf_alloc(heap, 100) || !evf_alloc(heap, 1001);

@@ -1,4 +1,5 @@
-//! `evenfit demo`: the 1,024-byte story, with the free list first and then with the heap.
+//! `evenfit demo`: a pool of 1,024 bytes step by step, first with the free list, then with the
+//! heap.
 
 use std::alloc::Layout;
 use std::fmt::Write as _;
@@ -211,7 +212,8 @@ impl<'o, A: Allocator> Stage<'o, A> {
         Ok(())
     }
 
-    /// Frees the block, `inside` bytes from its start. What the allocator says if it refuses.
+    /// Frees the block by a pointer `inside` bytes behind its start. Returns the error if that is
+    /// refused.
     fn free(&mut self, name: char, inside: usize) -> Option<String> {
         let actor = *self.actors.iter().find(|actor| actor.name == name)?;
         let style = actor.style();
@@ -297,7 +299,7 @@ impl<'o, A: Allocator> Stage<'o, A> {
         picture + &cells(FAINT, '▒', CELLS.saturating_sub(drawn))
     }
 
-    /// Who lives in a used block.
+    /// The name of a used block's owner.
     fn owner(&self, block: &Piece) -> Option<Actor> {
         let ptr = self.pool_address + block.offset_bytes + A::HEADER_BYTES;
         let mut newest_first = self.actors.iter().rev();
@@ -305,7 +307,7 @@ impl<'o, A: Allocator> Stage<'o, A> {
         owner.copied().filter(|_| block.state == BlockState::Used)
     }
 
-    /// The block, used or free, that holds the address, in bytes from the pool's start.
+    /// The block, used or free, that contains the address, in bytes from the pool's start.
     fn extent(&self, ptr: NonNull<u8>) -> Range<usize> {
         let offset = ptr.addr().get() - self.pool_address;
         let blocks: Vec<Piece> = self.allocator.blocks().collect();
@@ -318,13 +320,13 @@ impl<'o, A: Allocator> Stage<'o, A> {
         cell(bytes.start)..cell(bytes.end)
     }
 
-    /// Bytes of the region that can hold nobody's data now.
+    /// Bytes of the region that can't be used for data now.
     fn metadata_bytes(&self) -> usize {
         let Stats { metadata_bytes, .. } = self.allocator.stats();
         metadata_bytes + A::HEADER_BYTES * self.allocator.blocks().count()
     }
 
-    /// What the smallest request takes from the pool.
+    /// The bytes of the pool that the smallest request uses.
     fn one_byte_takes(&mut self) -> Result<usize, AllocError> {
         let layout = Layout::new::<u8>();
         let before = self.allocator.stats().free_bytes;

@@ -88,7 +88,7 @@ fn table(trace: &Trace, info: &TraceInfo) -> Table {
     table
 }
 
-/// How long the recording took, where its clock's rate is known.
+/// How long the recording took, if the rate of its clock is known.
 fn seconds(trace: &Trace, info: &TraceInfo) -> Option<f64> {
     let rate = trace.header().tick_hz;
     (rate > 0 && info.ticks > 0).then(|| info.ticks as f64 / rate as f64)
@@ -131,7 +131,7 @@ pub(super) struct Info<'a> {
     peak_live_blocks: u64,
     /// Most blocks live at once, at whatever moment.
     most_live_blocks: u64,
-    /// The operation that brought the peak; operations count from 1.
+    /// The operation that reached the peak; operations count from 1.
     peak_operation: u64,
     never_freed_bytes: u64,
     never_freed_blocks: u64,

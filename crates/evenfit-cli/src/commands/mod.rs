@@ -60,7 +60,7 @@ enum Command {
 }
 
 impl CommandLine {
-    /// Does what was asked.
+    /// Runs the subcommand.
     ///
     /// # Errors
     /// A flag or a file that can't be used.
@@ -116,7 +116,7 @@ fn read_text(path: &Path) -> io::Result<String> {
     }
 }
 
-/// What the operating system said, or another fault as it does.
+/// The operating system's message, or that of another fault.
 fn io_error(error: TraceError) -> io::Error {
     match error.fault {
         Fault::Io(cause) => cause,
@@ -151,7 +151,7 @@ fn open_to_show(path: &Path) -> Result<Trace, InputError> {
     Ok(trace)
 }
 
-/// Says on standard error that a recording is incomplete, if it is.
+/// Prints a warning if a recording is incomplete.
 fn warn_incomplete(path: &Path, trace: &Trace) {
     if let Some(why) = missing(trace) {
         let path = path.display();

@@ -1,4 +1,4 @@
-//! What the tests of the command share.
+//! Shared code of the command's tests.
 #![allow(dead_code, reason = "not every test uses all of it")]
 
 use std::ops::Range;

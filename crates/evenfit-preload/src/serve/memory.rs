@@ -1,4 +1,4 @@
-//! The one pool of this process, and what the malloc family asks of it.
+//! The pool of this process, and the operations of the malloc family.
 
 use core::alloc::Layout;
 use core::cell::UnsafeCell;
@@ -254,7 +254,7 @@ impl Memory {
         bytes: usize,
     ) -> Result<NonNull<u8>, AllocError> {
         let block = self.allocate_aligned(Aligned::ALIGN_BYTES, bytes)?;
-        // SAFETY: both are live and have so many bytes; the old one is not used from here on.
+        // SAFETY: both are live and have that many bytes; the old one is not used from here on.
         Ok(unsafe { self.move_content(ptr, block, old_bytes.min(bytes)) })
     }
 
@@ -365,8 +365,8 @@ impl Memory {
             return unsafe { self.reserve.size(ptr) };
         }
         let must_release = self.lock.acquire_unless_forking();
-        // SAFETY: the lock is held, or a fork holds it and changes nothing. If that ends now, others
-        // may change the heap, but not the marks of this block, which is live.
+        // SAFETY: the lock is held, or a fork holds it and changes nothing. If that ends now,
+        // others may change the heap, but not the marks of this block, which is live.
         let size = unsafe { (*self.heap.get()).assume_init_ref() }.usable_size(ptr);
         if let Some(must_release) = must_release {
             self.lock.release_if(must_release);
@@ -384,7 +384,7 @@ impl Memory {
     pub fn look_at_exit(&self) {
         let is_seen = self.lock.hold_if_free(|| {
             // SAFETY: the lock is held, or its holder is interrupted by the signal handler that
-            // ends the process; the heap is only read, by functions that bear any state.
+            // ends the process; the heap is only read, by functions that work in any state.
             look(unsafe { (*self.heap.get()).assume_init_ref() });
         });
         if is_seen.is_some() {
@@ -392,8 +392,8 @@ impl Memory {
         }
     }
 
-    /// What the program may ask about its heap. Walks over all blocks, as glibc does, with the lock
-    /// held.
+    /// The counters for a program that inspects its heap. Walks over all blocks, as glibc does,
+    /// with the lock held.
     pub fn usage(&self) -> Usage {
         self.with_heap(|heap| {
             let is_free =
@@ -461,7 +461,7 @@ fn look(heap: &Heap) {
     put(&counters.largest_free_bytes, heap.largest_free());
 }
 
-/// Memory for the pool, from the kernel: reserved now, brought in page by page as it is used.
+/// Memory for the pool, from the kernel: reserved now, and provided page by page as it is used.
 fn map_pool(settings: &Settings) -> Heap {
     let len_bytes = settings.pool_bytes;
     // SAFETY: an anonymous mapping at an address of the kernel's choice.

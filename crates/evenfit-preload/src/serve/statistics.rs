@@ -1,4 +1,4 @@
-//! What a program may ask about its heap: answered from the pool's own counters.
+//! The functions by which a program inspects its heap, from the pool's counters.
 
 use core::ffi::{CStr, c_int};
 use core::fmt;
@@ -28,7 +28,7 @@ pub fn mallinfo2() -> libc::mallinfo2 {
     }
 }
 
-/// As `mallinfo2`, in numbers that end at 2 GiB: what is more is answered as that.
+/// As `mallinfo2`, but numbers of 2 GiB or more are reported as the largest `int`.
 pub fn mallinfo() -> libc::mallinfo {
     let wide = mallinfo2();
     let narrow = |number: usize| c_int::try_from(number).unwrap_or(c_int::MAX);

@@ -1,4 +1,5 @@
-/* A program that knows nothing of evenfit: every way of allocating, checked. Its argument says which part. */
+/* A program without evenfit in its source, which checks every way of allocating. Its argument chooses
+ * the part. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>

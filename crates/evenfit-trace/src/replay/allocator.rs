@@ -1,4 +1,4 @@
-//! What a replay needs of an allocator.
+//! The trait of an allocator in which a replay runs.
 
 use core::alloc::Layout;
 use core::ptr::NonNull;
@@ -8,14 +8,14 @@ use evenfit::{
     Stats, Tiers,
 };
 
-/// A piece of a pool, as an allocator's walk gives it: [`Block`], for any allocator to make.
+/// A piece of a pool, as in an allocator's walk: as [`Block`], but any allocator can construct it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Piece {
     /// Where it starts, in bytes from the start of the pool.
     pub offset_bytes: usize,
     /// Its length in bytes.
     pub size_bytes: usize,
-    /// What it holds.
+    /// Its state.
     pub state: BlockState,
 }
 
@@ -25,11 +25,11 @@ impl From<Block> for Piece {
     }
 }
 
-/// An allocator over one pool. Each method is as the one of the same name of [`Heap`].
+/// An allocator over one pool. Each method is like the method of [`Heap`] with the same name.
 pub trait Allocator {
     /// Bytes in front of a block's payload that belong to the block.
     const HEADER_BYTES: usize;
-    /// The unit that blocks are cut in, in bytes.
+    /// The granule in bytes.
     const GRANULE_BYTES: usize;
 
     /// See [`Heap::allocate`].
@@ -44,7 +44,7 @@ pub trait Allocator {
     /// As there.
     fn allocate_zeroed(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
         let block = self.allocate(layout)?;
-        // SAFETY: the block was just handed out; nobody else uses it.
+        // SAFETY: the block was just allocated; nobody else uses it.
         unsafe { block.cast::<u8>().write_bytes(0, block.len()) };
         Ok(block)
     }
@@ -81,8 +81,8 @@ pub trait Allocator {
     /// See [`Heap::pool_start`].
     fn pool_start(&self) -> *const u8;
 
-    /// From the pool's start to the end of the furthest block that there ever was, in bytes: what
-    /// [`Heap::never_used`] leaves. `None`: it isn't known.
+    /// From the pool's start to the end of the furthest block so far, in bytes: where
+    /// [`Heap::never_used`] begins. `None`: it isn't known.
     fn reach_bytes(&self) -> Option<usize> {
         None
     }
@@ -97,7 +97,7 @@ pub trait Allocator {
     fn check(&self) -> Result<(), CheckError>;
 }
 
-/// Passes on the calls that [`Heap`] and [`FirstFit`] name alike.
+/// Forwards the calls that have the same names in [`Heap`] and [`FirstFit`].
 macro_rules! forward {
     ($allocator:ident) => {
         fn allocate(&mut self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {

@@ -1,4 +1,4 @@
-//! The operations of a recorded program, done one after the other in an allocator.
+//! Performs the operations of a recorded program in an allocator.
 
 use std::alloc::Layout;
 use std::ptr::NonNull;
@@ -14,16 +14,16 @@ use crate::Event;
 pub enum Stop {
     /// The pool could not serve the request of the next event.
     OutOfMemory(AllocError),
-    /// The allocator is wrong: what it did, as a sentence.
+    /// The allocator did something wrong; a sentence says what.
     Broken(String),
 }
 
 /// A block as the recorded program knows it.
 #[derive(Clone, Copy, Debug)]
 pub struct Live {
-    /// All that it may use.
+    /// Its usable bytes.
     pub block: NonNull<[u8]>,
-    /// What it asked for.
+    /// The requested layout.
     pub layout: Layout,
 }
 
@@ -35,43 +35,43 @@ impl Live {
     }
 }
 
-/// What a new block holds before the program writes to it.
+/// The content of a new block before the program writes to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Contents {
-    /// Whatever was there.
+    /// Unknown.
     Anything,
-    /// Zeros, as far as they were asked for.
+    /// Zeros, in the requested bytes.
     Zeros,
-    /// The first bytes of the block that was reallocated: how many.
+    /// This many bytes of the block that was reallocated, then unknown.
     Kept(usize),
 }
 
-/// Somebody who watches a replay. Events are counted from 0; an `Err` says what the allocator did
-/// wrong, and stops the replay.
+/// An observer of a replay. Events are counted from 0; an `Err` says what the allocator did wrong,
+/// and stops the replay.
 pub trait Watch {
-    /// Whether [`took`](Self::took) is to be called, for which the clock is read twice an event.
+    /// Whether to call [`took`](Self::took), for which the clock is read twice for each event.
     const TIMED: bool = false;
-    /// Whether memory that the program asked for with zeros is to be zeroed, which takes time.
+    /// Whether to zero memory that the program requested zeroed, which takes time.
     const ZEROES: bool = false;
 
-    /// A block of `size_bytes` is about to be asked for, new or longer than before.
+    /// A block of `size_bytes` is about to be requested, new or longer than before.
     fn asks(&mut self, _event: usize, _size_bytes: u64, _pool: &impl Allocator) {}
 
     /// The block `id` is about to be freed or reallocated.
     ///
     /// # Errors
-    /// It isn't as it should be.
+    /// The block is wrong.
     fn ends(&mut self, _id: u32, _live: Live, _pool: &impl Allocator) -> Result<(), String> {
         Ok(())
     }
 
-    /// The block `id` was freed, or is about to be placed anew.
+    /// The block `id` was freed, or is about to be reallocated.
     fn left(&mut self, _event: usize, _id: u32, _live: Live) {}
 
     /// The block `id` is at `live` from now on.
     ///
     /// # Errors
-    /// It isn't as it should be.
+    /// The block is wrong.
     fn placed(
         &mut self,
         _event: usize,
@@ -89,13 +89,13 @@ pub trait Watch {
     /// The event is done.
     ///
     /// # Errors
-    /// The allocator isn't as it should be.
+    /// The allocator is in a wrong state.
     fn done(&mut self, _event: usize, _pool: &impl Allocator) -> Result<(), String> {
         Ok(())
     }
 }
 
-/// Nobody watches.
+/// A replay without an observer.
 impl Watch for () {}
 
 /// A recorded program in an allocator.
@@ -114,7 +114,7 @@ impl<A: Allocator> Engine<A> {
         Self { allocator, live: vec![None; allocations], next: 0, reach_bytes: 0 }
     }
 
-    /// Does these events, which follow on those before.
+    /// Performs these events, which continue those before.
     ///
     /// # Errors
     /// Why it stopped; [`position`](Self::position) is then the event that could not be done.
@@ -243,7 +243,7 @@ impl<A: Allocator> Engine<A> {
         self.next
     }
 
-    /// From the pool's start to the end of the furthest block that there ever was, in bytes.
+    /// From the pool's start to the end of the furthest block so far, in bytes.
     pub fn reach_bytes(&self) -> usize {
         // Of a slab, blocks show only the slots that were used.
         self.allocator.reach_bytes().unwrap_or(self.reach_bytes)

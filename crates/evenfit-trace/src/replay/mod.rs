@@ -1,5 +1,5 @@
-//! Replaying a recorded program in an allocator: [`Engine`] does its operations in any
-//! [`Allocator`], and a [`Watch`] sees what comes of them.
+//! Replays a recorded program in an allocator: [`Engine`] performs its operations in any
+//! [`Allocator`], and a [`Watch`] observes the results.
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -1,4 +1,4 @@
-//! Contents that tell which block wrote them.
+//! Contents of blocks, by which each block's bytes are recognised.
 
 const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
 

@@ -1,4 +1,4 @@
-//! What several tests share: random valid programs and hand-made files.
+//! Shared code of the tests: random valid programs and hand-made files.
 #![allow(dead_code, reason = "each test uses a part")]
 
 use evenfit_trace::format::{self, Header};
@@ -93,7 +93,7 @@ pub fn entry(kind: u8, operand: u64) -> Vec<u8> {
     number(operand << 3 | kind as u64)
 }
 
-/// The most memory this process ever had, in MiB; `None` where the system doesn't tell.
+/// The peak memory of this process in MiB; `None` if the system doesn't say.
 pub fn peak_mib() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;

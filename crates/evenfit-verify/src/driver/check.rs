@@ -24,7 +24,7 @@ impl<S: Subject> Driver<S> {
         assert!(self.region.surroundings_intact(), "a byte outside the region was written");
     }
 
-    /// `check`, and now and then the largest request: it takes the pool's peak to what it can be.
+    /// `check`, and now and then the largest request, which raises the pool's peak to its maximum.
     pub(super) fn check_all(&mut self) {
         self.check();
         if self.ops.is_multiple_of(4) {
@@ -33,7 +33,7 @@ impl<S: Subject> Driver<S> {
         }
     }
 
-    /// The walk is the model's ranges: no two free neighbours, nothing lost, the tail on top.
+    /// The walk has the model's ranges: no two free neighbours, nothing lost, the tail at the end.
     fn assert_blocks(&self) {
         if S::HAS_SLABS {
             return assert_slab_walk(&self.subject, &self.model);
@@ -77,7 +77,7 @@ impl<S: Subject> Driver<S> {
         self.expected.failed_requests += 1;
     }
 
-    /// The same at an alignment. It is asked first whether more is had: that changes nothing.
+    /// The same at an alignment. The larger request comes first, since it changes nothing.
     fn assert_largest_free_aligned(&mut self, align: usize) {
         let largest = self.subject.largest_free_aligned(align);
         let more = layout(largest + 1, align);
@@ -106,7 +106,7 @@ impl<S: Subject> Driver<S> {
     }
 }
 
-/// The walk holds the model's blocks and no other, slot by slot, and leaves no byte out.
+/// The walk has the model's blocks and no others, slot by slot, and omits no byte.
 ///
 /// # Panics
 /// Where they differ.

@@ -1,4 +1,4 @@
-//! Wrong pointers and layouts: each is refused, with the error that the model names, and changes
+//! Wrong pointers and layouts. Each is refused with the error that the model predicts, and changes
 //! nothing.
 
 use core::alloc::Layout;
@@ -12,7 +12,7 @@ use crate::op::{Misuse, Via, layout};
 use crate::subject::Subject;
 
 impl<S: Subject> Driver<S> {
-    /// The wrong pointer and layout that `kind` names now; none where there is no such thing.
+    /// The wrong pointer and layout for `kind` at this moment; none if there is no such thing.
     fn wrong_argument(&self, kind: Misuse) -> Option<(usize, Layout)> {
         let base = self.region.base().as_ptr() as usize;
         let address_of = |live: &Live| self.model.pool_base() + live.offset;

@@ -111,8 +111,8 @@ impl<S: Subject> Driver<S> {
         live.offset
     }
 
-    /// Records a block that was resized where it is. It is kept longer than need be only if there
-    /// is no other memory.
+    /// Records a block that was resized in place. It stays longer than necessary only if there is
+    /// no other memory.
     fn stayed(&mut self, old: &Live, block: NonNull<[u8]>, new: Layout) -> Live {
         if self.usable(block, new) != old.len {
             self.model.remove(old.offset);
@@ -128,7 +128,7 @@ impl<S: Subject> Driver<S> {
         self.model.keep(old, new, self.seed)
     }
 
-    /// A block that moved may have been counted twice for a moment: either peak is honest.
+    /// A block that moved may have been counted twice for a moment, so either peak is correct.
     fn expect_peak(&mut self, used_before: usize, live: &Live, stays: bool) {
         let peak = self.expected.peak_used_bytes;
         let least = peak.max(self.model.used_bytes());
@@ -136,7 +136,7 @@ impl<S: Subject> Driver<S> {
         let said = self.subject.stats().peak_used_bytes;
         assert!(
             said == least || (said == both && !stays) || (S::HAS_SLABS && said > least),
-            "peak {said} after a reallocation: {least}, or {both} if both blocks were held"
+            "peak {said} after a reallocation: {least}, or {both} if both blocks were live"
         );
         self.expected.peak_used_bytes = said;
     }

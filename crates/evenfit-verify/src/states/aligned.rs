@@ -17,8 +17,8 @@ pub(crate) fn all<T: Tiers, G: Geometry, P: Probe>(search: &mut Search<P>) {
     });
 }
 
-/// A free place for a block of `len` granules at a multiple of `align`, with what is picked before
-/// and behind, or a granule too short.
+/// A free block that has room for `len` granules at a multiple of `align`, or is a granule too
+/// short, with picked lengths before and behind that room.
 struct Room {
     before: usize,
     len: usize,
@@ -52,7 +52,7 @@ fn one<T: Tiers, G: Geometry, P: Probe>(
     let len = World::<T, G>::even(picks.of("a request of", &lens::<G>()));
     let align = picks.of("aligned to", &[64, 4096, 2 * G::ALIGN_BYTES]);
     let mut plan = Plan::<T, G>::picked(&mut search.memory, picks);
-    // The latest freed is the first that is looked at: of a list, and among those that are as long
+    // A search looks first at the block that was freed last: of a list, and among those as long
     // as the request.
     let step = align / G::GRANULE_BYTES;
     let longest = len + step + 1;

@@ -40,8 +40,8 @@ fn one<T: Tiers, G: Geometry, P: Probe>(
     Some(search.record.allocate(&mut plan.world, layout, picks))
 }
 
-/// Requests that find nothing but a free block so long that its bin is in the third word: in a pool
-/// of gigabytes, on 64-bit machines.
+/// Requests that find only a free block whose bin is in the third word of the bitmap. It is that
+/// long only in a pool of gigabytes, on 64-bit machines.
 fn from_the_last_word<T: Tiers, G: Geometry, P: Probe>(
     search: &mut Search<P>,
     picks: &mut Picks,

@@ -81,7 +81,7 @@ pub(crate) enum Middle {
 pub(crate) struct Between {
     pub(crate) left: Neighbour,
     pub(crate) right: Neighbour,
-    /// Whether there is another free block as long as all of it together.
+    /// Whether the list has another free block of the length that all three have together.
     is_listed_with_another: bool,
 }
 
@@ -158,7 +158,7 @@ impl Middle {
         let laid = match (self, right) {
             (Self::OneMore(_) | Self::SlabOneMore(_), Neighbour::Rest(_)) => return None,
             (Self::Block(len), Neighbour::Rest(rest)) => {
-                // Where slabs serve what is short, a longer block is made shorter.
+                // Slabs would serve a short request, so a longer block is shrunk.
                 let run = plan.world.block((len + rest).max(World::<T, G>::BLOCK_LEN + 2));
                 plan.carve(run, Carve::Block(len), true)?
             }

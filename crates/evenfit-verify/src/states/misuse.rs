@@ -1,4 +1,4 @@
-//! What is refused, and what fails because something was overwritten.
+//! Calls that are refused, and calls that fail because memory was overwritten.
 
 use core::alloc::Layout;
 use core::fmt;
@@ -135,7 +135,7 @@ fn overwrite<T: Tiers, G: Geometry>(world: &mut World<T, G>, address: usize, num
     unsafe { pool.with_addr(address).cast::<u32>().write(number) };
 }
 
-/// Numbers that no link should be.
+/// Numbers that are wrong as a link.
 fn wrong_number(picks: &mut Picks) -> u32 {
     picks.of("by", &[0, 1, u32::MAX, u32::MAX - 5])
 }
@@ -188,7 +188,7 @@ fn free_or_resize<T: Tiers, G: Geometry, P: Probe>(
     } else {
         record.deallocate(world, block, false, picks)
     };
-    // What isn't refused is no misuse after all: other families count it.
+    // If the call wasn't refused, it is no misuse: other families count it.
     Some(counted)
 }
 
@@ -208,7 +208,7 @@ fn of_a_slot<T: Tiers, G: Geometry, P: Probe>(
     free_or_resize(search.record, &mut plan.world, slot, picks)
 }
 
-/// A request for which a free block is there whose links were overwritten.
+/// A request that finds a free block whose links were overwritten.
 fn overwritten_request<T: Tiers, G: Geometry, P: Probe>(
     search: &mut Search<P>,
     picks: &mut Picks,

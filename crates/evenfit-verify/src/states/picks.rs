@@ -1,4 +1,4 @@
-//! A state is made of picks: which of some choices each part of it is.
+//! A state is described by its picks: which of some choices each part of it is.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -17,13 +17,13 @@ pub(crate) struct Picks {
     picks: Vec<Pick>,
     /// How many the builder has asked for.
     asked: usize,
-    /// What picks are drawn from that no one has made yet.
+    /// The state of the generator from which further picks are drawn.
     random: u64,
     text: String,
 }
 
 impl Picks {
-    /// Any choice anywhere, the same for the same seed.
+    /// Picks that are random, but the same for the same seed.
     pub(crate) fn random(seed: u64) -> Self {
         Self { random: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1, ..Self::default() }
     }
@@ -36,7 +36,7 @@ impl Picks {
         }
         let pick = &mut self.picks[self.asked];
         self.asked += 1;
-        // Another pick before may have changed how many choices there are here.
+        // If an earlier pick differs, there may be fewer choices here.
         pick.index %= choices.len();
         pick.choices = choices.len();
         let choice = choices[pick.index];
@@ -58,7 +58,7 @@ impl Picks {
         &self.text
     }
 
-    /// The same picks, to be asked for from the first on.
+    /// The same picks for another builder, which asks for them from the first on.
     pub(crate) fn again(&self) -> Self {
         Self { picks: self.picks.clone(), random: self.random, ..Self::default() }
     }
@@ -68,7 +68,7 @@ impl Picks {
         self.asked
     }
 
-    /// The same but for one pick, for each other choice of it.
+    /// These picks with another choice at `position`, for each other choice there is.
     pub(crate) fn others(&self, position: usize) -> impl Iterator<Item = Self> + '_ {
         let Pick { index, choices } = self.picks[position];
         (1..choices).map(move |distance| {
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
     use alloc::vec;
 
-    /// A builder that asks for one pick more where the first is 1.
+    /// A builder that asks for one more pick if the first is 1.
     fn build(picks: &mut Picks) -> Vec<u32> {
         let mut built = vec![picks.of("a", &[0, 1])];
         if built[0] == 1 {

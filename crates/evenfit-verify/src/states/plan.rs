@@ -1,4 +1,4 @@
-//! A state while it is built: first blocks are laid out one behind the other, then some of them are
+//! A state while it is built. First blocks are laid out one behind the other; then some of them are
 //! split or freed.
 
 use alloc::vec::Vec;
@@ -12,13 +12,13 @@ use crate::states::world::{Block, Memory, World};
 /// What happens to the top.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Top {
-    /// It is long.
+    /// Nothing: it is long.
     Free,
-    /// A block takes all of it before others are freed.
+    /// A block fills it before others are freed.
     Full,
-    /// A block takes all of it after others were freed, so that more was never used than now.
+    /// A block fills it after others were freed, so the used granules are at their peak.
     FullLast,
-    /// A block takes half of it after others were freed.
+    /// A block fills half of it after others were freed.
     HalfLast,
 }
 
@@ -33,7 +33,7 @@ impl fmt::Display for Top {
     }
 }
 
-/// Where in its list a free block stands.
+/// Where in its list a free block is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Position {
     Only,
@@ -108,7 +108,7 @@ impl<'m, T: Tiers, G: Geometry> Plan<'m, T, G> {
         Self::new(memory, phase)
     }
 
-    /// A block that will be freed, and will then stand at `position` in its list.
+    /// The other blocks of the list in which a block will be at `position` once it is freed.
     pub(crate) fn lay_listed(&mut self, len: usize, position: Position) -> Companions {
         let count = match position {
             Position::Only => 0,
@@ -153,8 +153,8 @@ impl<'m, T: Tiers, G: Geometry> Plan<'m, T, G> {
         Some(())
     }
 
-    /// Frees a run later, and carves its first part from it again; what is left is the rest.
-    /// `None`: there is a rest already.
+    /// Plans to free a run and to carve its first part from it again, which makes its remainder the
+    /// rest. `None`: there is a rest already.
     pub(crate) fn carve(&mut self, run: Block, carve: Carve, leaves_rest: bool) -> Option<Laid> {
         if leaves_rest && self.has_rest {
             return None;
@@ -168,14 +168,14 @@ impl<'m, T: Tiers, G: Geometry> Plan<'m, T, G> {
         Some(Laid::Later(self.carves.len() - 1))
     }
 
-    /// Makes the block shorter by one granule later; the heap leaves that granule with the block.
+    /// Plans to shrink the block by one granule, which the heap leaves with it.
     pub(crate) fn shrink_by_one(&mut self, block: Block, len: usize) -> Laid {
         self.shrinks.push((block, len));
         Laid::Later(usize::MAX)
     }
 
-    /// All that comes before blocks are freed. `None`: the heap carves it from elsewhere, since
-    /// what was laid leaves a better place.
+    /// Carves and shrinks as planned, before blocks are freed. `None`: the heap carved a block from
+    /// elsewhere, since the plan left a better free block for it.
     pub(crate) fn settle(&mut self, top: Top) -> Option<()> {
         for (run, carve) in core::mem::take(&mut self.carves) {
             self.world.free(run);
@@ -198,7 +198,7 @@ impl<'m, T: Tiers, G: Geometry> Plan<'m, T, G> {
         Some(())
     }
 
-    /// Settles, and frees at once: where nothing is to be done between.
+    /// Settles, and then frees at once.
     pub(crate) fn finish(&mut self, top: Top) -> Option<()> {
         self.settle(top)?;
         self.free_all(top);
@@ -217,7 +217,7 @@ impl<'m, T: Tiers, G: Geometry> Plan<'m, T, G> {
         }
     }
 
-    /// Takes one of `parts` of the top.
+    /// Fills one of `parts` equal parts of the top.
     fn fill(&mut self, parts: usize) {
         let (_, len) = self.world.top();
         let len = len / parts;
@@ -246,7 +246,7 @@ impl<'m, T: Tiers, G: Geometry> Plan<'m, T, G> {
     }
 }
 
-/// Blocks that stand in the list of another.
+/// Blocks in the list of another.
 pub(crate) struct Companions {
     blocks: Vec<Block>,
     position: Position,

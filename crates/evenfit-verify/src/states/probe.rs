@@ -1,4 +1,4 @@
-//! The interface of what counts the cost of a call.
+//! The trait that a counter of a call's cost implements.
 
 use crate::states::record::Key;
 
@@ -7,9 +7,9 @@ use crate::states::record::Key;
 pub struct Cost {
     /// Instructions executed.
     pub instructions: u64,
-    /// Distinct cache lines of data loaded from or stored to; 0 where they aren't counted.
+    /// Distinct cache lines of data loaded from or stored to; 0 if they aren't counted.
     pub lines: usize,
-    /// How often the instruction executed most was executed; 0 where it isn't counted.
+    /// How often the most executed instruction was executed; 0 if that isn't counted.
     pub turns: usize,
 }
 
@@ -19,8 +19,8 @@ pub trait Probe {
     fn count<T>(&mut self, operation: impl FnOnce() -> T) -> (T, Cost);
 
     /// How many of the instructions counted last were the heap's own loop that moves `bytes` bytes
-    /// of payload. They are counted apart. Calls of `memcpy` and `memmove` need no such answer: the
-    /// probe recognises them.
+    /// of payload. They aren't part of the bound. Calls of `memcpy` and `memmove` are recognised by
+    /// the probe itself.
     fn moving(&self, _bytes: usize) -> u64 {
         0
     }
@@ -28,6 +28,6 @@ pub trait Probe {
     /// Tells the probe that the last count is the largest so far for `key`.
     fn is_most(&mut self, _key: Key) {}
 
-    /// Switches the counting of everything that can be counted, which takes longer, on or off.
+    /// Whether to count also what takes longer to count: lines and turns.
     fn count_all(&mut self, _all: bool) {}
 }

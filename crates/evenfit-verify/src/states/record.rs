@@ -1,4 +1,4 @@
-//! Counting, and the most that each operation cost.
+//! Counts operations, and records the largest cost of each.
 
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
@@ -10,10 +10,10 @@ use crate::states::picks::Picks;
 use crate::states::probe::{Cost, Probe};
 use crate::states::world::{Block, World};
 
-/// What an operation took at most, and the state in which it did.
+/// The largest cost of an operation, and the state that has it.
 #[derive(Clone, Debug, Default)]
 pub struct Most {
-    /// The most of each, not of one call.
+    /// The maximum of each figure; they may come from different calls.
     pub cost: Cost,
     /// Where the most instructions were needed.
     pub state: String,
@@ -21,7 +21,7 @@ pub struct Most {
     pub lines_state: String,
 }
 
-/// The most by kind of pool and operation.
+/// The largest costs by kind of pool and operation.
 pub type Mosts = BTreeMap<(&'static str, &'static str), Most>;
 
 /// What was counted last.
@@ -31,10 +31,10 @@ pub(crate) struct Counted {
     pub(crate) instructions: u64,
 }
 
-/// What is counted together: the kind of pool, the operation, and what family of states it is in.
+/// The kind of pool, the operation, and the family of states.
 pub type Key = (&'static str, &'static str, &'static str);
 
-/// The most of every operation.
+/// The largest cost of every operation.
 pub struct Record<P: Probe> {
     probe: P,
     tier: &'static str,
@@ -44,17 +44,17 @@ pub struct Record<P: Probe> {
 }
 
 impl<P: Probe> Record<P> {
-    /// Nothing is counted yet.
+    /// A record in which nothing is counted yet.
     pub fn new(probe: P) -> Self {
         Self { probe, tier: "", family: "", most: BTreeMap::new(), states: 0 }
     }
 
-    /// What follows is of this kind of pool.
+    /// The following counts are of this kind of pool.
     pub(crate) fn begin(&mut self, tier: &'static str) {
         self.tier = tier;
     }
 
-    /// What follows is of this family of states.
+    /// The following counts are of this family of states.
     pub(crate) fn begin_family(&mut self, family: &'static str) {
         self.family = family;
     }
@@ -82,17 +82,17 @@ impl<P: Probe> Record<P> {
         mosts
     }
 
-    /// What counted.
+    /// The probe that counted.
     pub fn probe(&self) -> &P {
         &self.probe
     }
 
-    /// In how many states was counted.
+    /// The number of states counted so far.
     pub fn states(&self) -> u64 {
         self.states
     }
 
-    /// From now on all that can be counted is; or no longer.
+    /// Whether to count also what takes longer, from now on.
     pub(crate) fn count_all(&mut self, all: bool) {
         self.probe.count_all(all);
     }
@@ -138,8 +138,8 @@ impl<P: Probe> Record<P> {
         self.note(operation, cost, picks)
     }
 
-    /// Frees, as Rust does or as C does. `is_as_asked`: the block or slot is just what the layout
-    /// asks for; not a longer one, nor a block in place of a slot.
+    /// Frees, as Rust does or as C does. `is_as_asked`: the block or slot is what the layout asks
+    /// for, not a longer one and not a block in place of a slot.
     pub(crate) fn deallocate<T: Tiers, G: Geometry>(
         &mut self,
         world: &mut World<T, G>,
@@ -150,7 +150,7 @@ impl<P: Probe> Record<P> {
         let Block { ptr, layout } = block;
         let is_c = picks.of(AS_C, &[false, true]);
         let heap = world.heap();
-        // SAFETY: a live block is not used again; what is none is refused.
+        // SAFETY: a live block is not used again; any other pointer is refused.
         let (result, cost) = unsafe {
             if is_c {
                 self.probe.count(|| heap.try_free(ptr))
@@ -183,7 +183,7 @@ impl<P: Probe> Record<P> {
         let is_c = picks.of(AS_C, &[false, true]);
         let heap = world.heap();
         let old_bytes = if is_c { heap.usable_size(ptr).unwrap_or(0) } else { layout.size() };
-        // SAFETY: a live block is not used as the old one again; what is none is refused.
+        // SAFETY: a live block is not used as the old one again; any other pointer is refused.
         let (result, mut cost) = unsafe {
             if is_c {
                 self.probe.count(|| heap.realloc(ptr, new.size()))
@@ -212,7 +212,7 @@ impl<P: Probe> Record<P> {
     }
 }
 
-/// Whether what C asks with is asked with: no layouts, and an alignment for all types.
+/// The pick between Rust's calls and those of C, which have no layouts and one alignment.
 const AS_C: &str = "as C:";
 
 /// In place and moved, each ordinary and over-aligned.

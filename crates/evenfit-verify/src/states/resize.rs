@@ -1,4 +1,4 @@
-//! Blocks that are resized: where they are, by a move, or downwards.
+//! Blocks that are resized: in place, by a move to a new block, or downwards.
 
 use evenfit::{Geometry, Tiers};
 
@@ -12,7 +12,7 @@ use crate::states::search::Search;
 use crate::states::supply;
 use crate::states::world::World;
 
-/// All that a resize can count as.
+/// All operations that a resize may be counted as.
 pub(crate) const OPERATIONS: [&str; 10] = [
     "grow",
     "grow over-aligned",
@@ -30,7 +30,8 @@ pub(crate) fn all<T: Tiers, G: Geometry, P: Probe>(search: &mut Search<P>) {
     search.family("a block resized", &OPERATIONS, |search, picks| one::<T, G, P>(search, picks));
 }
 
-/// The new length of a block between two neighbours: by parts of what is free beside it, and more.
+/// The new length of a block between two neighbours: longer by a part of the free memory beside it,
+/// or by more than all of it.
 fn new_len(picks: &mut Picks, between: &Between, len: usize) -> usize {
     let behind = between.right.free_len();
     let before = between.left.free_len();

@@ -1,4 +1,4 @@
-//! Which states of a family are tried.
+//! Chooses which states of a family are tried.
 
 use alloc::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::states::probe::Probe;
 use crate::states::record::{Counted, Record};
 use crate::states::world::Memory;
 
-/// How many of the states are tried.
+/// How many states are tried.
 #[derive(Clone, Copy, Debug)]
 pub struct Effort {
     /// This many states of each family, picked at random.
@@ -26,7 +26,7 @@ pub(crate) struct Search<'a, P: Probe> {
     effort: Effort,
 }
 
-/// How often a state is picked at random until one has the operation in question.
+/// How many random states are tried to find one that counts as the operation in question.
 const ATTEMPTS: u64 = 40;
 
 impl<'a, P: Probe> Search<'a, P> {
@@ -38,8 +38,8 @@ impl<'a, P: Probe> Search<'a, P> {
         Self { record, memory: Memory::new::<G>(granules), effort }
     }
 
-    /// Tries the states of a family: what `family` makes of some picks, if they go together. Climbs
-    /// for each of `operations`. In the state that is the worst for an operation all is counted.
+    /// Tries states of a family; `family` builds one from picks, if they go together. Climbs for
+    /// each of `operations`. At the end it counts all figures in the worst state of each.
     pub(crate) fn family(
         &mut self,
         name: &'static str,

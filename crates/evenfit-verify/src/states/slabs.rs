@@ -16,7 +16,7 @@ fn slots<T: Tiers, G: Geometry>(world: &mut World<T, G>, slot: Block) -> usize {
     World::<T, G>::SLAB_LEN * G::GRANULE_BYTES / slot_bytes
 }
 
-/// Takes all slots of a slab that has no used one, or is opened for the first.
+/// Allocates all slots of a slab: one that has no used slot, or one that is opened for the first.
 pub(crate) fn fill<T: Tiers, G: Geometry>(world: &mut World<T, G>, bytes: usize) -> Vec<Block> {
     let first = world.slot(bytes);
     let mut all = alloc::vec![first];
@@ -24,7 +24,7 @@ pub(crate) fn fill<T: Tiers, G: Geometry>(world: &mut World<T, G>, bytes: usize)
     all
 }
 
-/// Where a slab stands in the list of its class.
+/// Where a slab is in the list of its class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum SlabPosition {
     /// Before a slab with free slots in its last word only.
@@ -94,7 +94,7 @@ impl OneUsed {
         Some(())
     }
 
-    /// Takes all its slots, after the plan was settled. `None`: what was laid is no slab with free
+    /// Allocates all its slots, after the plan was settled. `None`: the plan's slab has no free
     /// slots any more.
     pub(crate) fn fill<T: Tiers, G: Geometry>(&mut self, plan: &mut Plan<T, G>) -> Option<()> {
         let slot = plan.block(self.laid?);
@@ -129,7 +129,7 @@ impl OneUsed {
                 others.for_each(|slot| world.free(slot));
             }
             SlabPosition::Behind => {
-                // Full as it is, it leaves the list when the other is looked at; then it comes back
+                // It is full, so it leaves the list when the other is looked at. Then it comes back
                 // as the last.
                 world.free(companion[0]);
                 let again = world.slot(self.bytes);

@@ -14,8 +14,8 @@ use crate::states::slabs::{OneUsed, fill};
 use crate::states::world::{Block, World};
 use crate::states::{resize, supply};
 
-/// Sizes of slots, in bytes: so many in a slab that its second word of free bits has some, and
-/// fewer.
+/// Sizes of slots, in bytes: those whose slabs need the second word of free bits, and those whose
+/// slabs don't.
 const SLOTS: [usize; 4] = [16, 24, 48, 512];
 
 pub(crate) fn all<T: Tiers, G: Geometry, P: Probe>(search: &mut Search<P>) {
@@ -52,8 +52,8 @@ fn last_used<T: Tiers, G: Geometry, P: Probe>(
     Some(search.record.deallocate(world, used, !is_kept, picks))
 }
 
-/// What was laid comes about, and of the slab one slot is left, perhaps kept for a request that is
-/// shorter. `None`: it can't be.
+/// Executes the plan. Of the slab one slot stays used, perhaps kept for a shorter request. `None`:
+/// this combination is impossible.
 fn one_left<T: Tiers, G: Geometry>(
     plan: &mut Plan<T, G>,
     mut slab: OneUsed,
@@ -71,8 +71,8 @@ fn one_left<T: Tiers, G: Geometry>(
     Some(used)
 }
 
-/// In a full heap, a slot is kept for a request that is shorter. `None`: there is no shorter one,
-/// or it was moved.
+/// Shrinks the slot in a full heap, so that it is kept for the shorter request. `None`: no request
+/// is shorter, or the slot was moved.
 fn keep_for_less<T: Tiers, G: Geometry>(world: &mut World<T, G>, slab: &mut OneUsed) -> Option<()> {
     let shorter = layout(slab.bytes() / 2, 1);
     let used = slab.used();
@@ -98,7 +98,7 @@ fn first_freed<T: Tiers, G: Geometry, P: Probe>(
     if !is_listed {
         let other = world.slot(bytes);
         if !has_others {
-            // Another class takes the spare slab.
+            // Another class uses the memory of the freed slab.
             world.free(other);
             world.slot(100);
         }
@@ -107,7 +107,7 @@ fn first_freed<T: Tiers, G: Geometry, P: Probe>(
     Some(search.record.deallocate(world, freed, true, picks))
 }
 
-/// What a class has when a slot of it is asked for.
+/// What a class has when a slot is requested from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Own {
     Full,
@@ -168,7 +168,7 @@ fn supply_either<T: Tiers, G: Geometry>(
     supply::lay(plan, picks, len)
 }
 
-/// A request for a slot, from wherever it comes.
+/// A request for a slot, wherever that is found.
 fn request<T: Tiers, G: Geometry, P: Probe>(
     search: &mut Search<P>,
     picks: &mut Picks,
@@ -183,8 +183,8 @@ fn request<T: Tiers, G: Geometry, P: Probe>(
     Some(search.record.allocate(&mut plan.world, layout(bytes, 1), picks))
 }
 
-/// The last used slot of a slab, to another class or to a block. No slab is of the new size's class
-/// but for what is picked.
+/// Reallocates the last used slot of a slab to another class or to a block. The new size's class
+/// has only the slabs that are picked.
 fn resized<T: Tiers, G: Geometry, P: Probe>(
     search: &mut Search<P>,
     picks: &mut Picks,

@@ -1,4 +1,4 @@
-//! What serves a request for a block.
+//! The free memory that serves a request for a block.
 
 use core::fmt;
 
@@ -8,8 +8,7 @@ use crate::states::lens::{share_bin, word_start};
 use crate::states::picks::Picks;
 use crate::states::plan::{Plan, Position};
 
-/// What is meant to serve the request. Something else may serve it first; that is a valid state
-/// too.
+/// What shall serve the request. If something else serves it first, the state is valid too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
     Hole,
@@ -81,8 +80,8 @@ pub(crate) fn lay<T: Tiers, G: Geometry>(
     Some(())
 }
 
-/// A rest that doesn't serve the request, if `len` is more than its length, and that goes into a
-/// list when another comes.
+/// A rest that is too short for the request of `len` granules, and that is listed when there is
+/// another rest.
 fn lay_old_rest<T: Tiers, G: Geometry>(
     plan: &mut Plan<T, G>,
     picks: &mut Picks,

@@ -1,8 +1,8 @@
-//! The published figures: tables in `docs/bounds.md`, each between two marks, read, compared with
-//! and written.
+//! The published figures: reads, compares and writes the tables in `docs/bounds.md`, each of which
+//! is between two marks.
 //!
-//! A table has a row for each operation, and a column for each kind of pool by the name it was
-//! counted under. The page's own head says which.
+//! A table has a row for each operation, and a column for each kind of pool. The names of the
+//! columns are those in the page.
 
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -44,12 +44,12 @@ pub enum Figure {
     Lines,
 }
 
-/// Where the linker puts the tables of constants differs, and so how many lines more or less a call
-/// touches.
+/// The published lines are more than was counted by this, since the linker may place the tables of
+/// constants differently.
 const LINES_MARGIN: u64 = 2;
 
 impl Figure {
-    /// What was counted.
+    /// The count itself.
     fn counted(self, most: &Most) -> u64 {
         match self {
             Self::Instructions => most.cost.instructions,
@@ -57,7 +57,7 @@ impl Figure {
         }
     }
 
-    /// What is published of it.
+    /// The figure to publish.
     fn published(self, most: &Most) -> u64 {
         match self {
             Self::Instructions => most.cost.instructions,
@@ -130,8 +130,8 @@ impl<'page> Table<'page> {
     }
 }
 
-/// The page with what was counted in its table `name`; columns of which nothing was counted stay.
-/// `None` if the page has no such table, or that no such column.
+/// The page with the counts in its table `name`. Columns for which nothing was counted don't
+/// change. `None` if the page has no such table, or the table no such column.
 pub fn updated(page: &str, name: &str, most: &Mosts, figure: Figure) -> Option<String> {
     let mut table = Table::read(page, name)?;
     let is_counted = |column: &str| most.keys().any(|(tier, _)| *tier == column);
@@ -144,8 +144,8 @@ pub fn updated(page: &str, name: &str, most: &Mosts, figure: Figure) -> Option<S
     Some(format!("{}{}{}", &page[..start], table.write(), &page[end..]))
 }
 
-/// What differs from the table `name` of `page`: a figure that is exceeded, or of which not so many
-/// per cent were reached.
+/// What differs from the table `name` of `page`: figures that are exceeded, and figures of which
+/// too few per cent were reached.
 pub fn differences(
     most: &Mosts,
     page: &str,

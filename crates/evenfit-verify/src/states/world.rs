@@ -15,7 +15,7 @@ pub struct Block {
     pub layout: Layout,
 }
 
-/// Where one heap after another is built.
+/// Memory in which one heap after another is built.
 pub struct Memory {
     base: NonNull<u8>,
     layout: Layout,
@@ -37,8 +37,8 @@ impl Memory {
         Self { base, layout, is_zero: false }
     }
 
-    /// Memory for a very large pool, of which only what is touched need be there. `None`: there is
-    /// no such memory.
+    /// Memory for a very large pool, of which only touched pages exist. `None`: the system has no
+    /// such memory.
     pub fn large<G: Geometry>(granules: usize) -> Option<Self> {
         let layout = Self::layout::<G>(granules, 16)?;
         // SAFETY: the layout has a size.
@@ -76,7 +76,7 @@ pub struct World<'m, T: Tiers, G: Geometry> {
 
 impl<'m, T: Tiers, G: Geometry> World<'m, T, G> {
     pub(crate) const HAS_SLABS: bool = T::SLABS_REGION_BYTES_MIN == 0;
-    /// How long a slab is, in granules.
+    /// The length of a slab in granules.
     pub(crate) const SLAB_LEN: usize = 8 * G::SHORT_END;
     /// The shortest block, in granules, that no slab serves.
     pub(crate) const BLOCK_LEN: usize =
@@ -91,7 +91,7 @@ impl<'m, T: Tiers, G: Geometry> World<'m, T, G> {
         } else {
             Builder::new()
         };
-        // SAFETY: the memory is borrowed exclusively as long as the heap lives.
+        // SAFETY: the memory is borrowed exclusively for the life of the heap.
         let heap = unsafe { builder.build_raw(memory.base, memory.layout.size()) };
         Self {
             heap: heap.expect("long enough"),
@@ -125,7 +125,7 @@ impl<'m, T: Tiers, G: Geometry> World<'m, T, G> {
         Layout::from_size_align(len * G::GRANULE_BYTES, align).expect("a small request")
     }
 
-    /// Allocates what is expected to be there.
+    /// Allocates a block; the state must have the memory for it.
     pub(crate) fn allocate(&mut self, layout: Layout) -> Block {
         let block = self.heap.allocate(layout).expect("room");
         Block { ptr: block.cast(), layout }
@@ -143,15 +143,15 @@ impl<'m, T: Tiers, G: Geometry> World<'m, T, G> {
         self.allocate(Layout::from_size_align(bytes, 1).expect("a small request"))
     }
 
-    /// A block of just so many granules, from the only free block there is, or else from the top.
-    /// What slabs would serve begins longer.
+    /// A block of exactly `len` granules, from the only free block or from the top. If a slab would
+    /// serve the request, a longer block is allocated and shrunk.
     pub fn block(&mut self, len: usize) -> Block {
         let len = Self::even(len);
         let block = self.allocate(Self::layout(len.max(Self::BLOCK_LEN), G::ALIGN_BYTES));
         self.resize(block, len)
     }
 
-    /// A block that keeps others apart.
+    /// A used block between two others, so that these don't merge.
     pub(crate) fn apart(&mut self) {
         self.block(2);
     }
@@ -177,12 +177,12 @@ impl<'m, T: Tiers, G: Geometry> World<'m, T, G> {
         unsafe { self.heap.try_deallocate(block.ptr, block.layout) }.expect("a live block");
     }
 
-    /// How many granules the longest free block has.
+    /// The length of the longest free block in granules.
     pub fn longest_free(&self) -> usize {
         self.heap.largest_free() / G::GRANULE_BYTES
     }
 
-    /// Where the top begins, as an address, and how many granules it has.
+    /// The address at which the top begins, and its length in granules.
     pub(crate) fn top(&self) -> (usize, usize) {
         let is_top = |block: &evenfit::Block| block.state == BlockState::Top;
         let start = self.heap.pool_start().addr();

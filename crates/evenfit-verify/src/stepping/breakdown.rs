@@ -1,5 +1,4 @@
-//! Where the instructions of a call went, by function and source line, as the debug information
-//! tells.
+//! The instructions of a call by function and source line, from the debug information.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -12,7 +11,7 @@ use iced_x86::Mnemonic;
 use crate::stepping::step::program_start;
 use crate::stepping::translate::decoder;
 
-/// A place in the source.
+/// A line in the source.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
     function: String,
@@ -20,14 +19,14 @@ struct Place {
     line: String,
 }
 
-/// The places that an instruction belongs to: first that in the function of the program, then that
-/// in what was inlined there, and so on.
+/// The lines that an instruction belongs to: first that of the function of the program, then that
+/// of the function inlined there, and so on.
 type Frames = Vec<Place>;
 
-/// Instructions by line of a function, and by line of what was inlined there.
+/// Instructions by line of a function, and by line of the functions inlined there.
 type Lines = BTreeMap<String, BTreeMap<String, usize>>;
 
-/// Instructions by function of the program; in it by line; and by line of what was inlined there.
+/// Instructions by function of the program; within it by line; and by line of inlined functions.
 ///
 /// # Errors
 /// When `addr2line` of the binutils can't be run.
@@ -64,9 +63,8 @@ pub fn lines(addresses: &[usize]) -> io::Result<String> {
     Ok(text)
 }
 
-/// The lines of the functions whose path has `module` in it, that have instructions which aren't
-/// among `executed`: by function, with how many. Functions of which nothing was executed are left
-/// out.
+/// The lines with instructions that aren't among `executed`, by function, with their number. Only
+/// functions whose path contains `module`, and of which something was executed.
 ///
 /// # Errors
 /// When `nm` or `addr2line` of the binutils can't be run.
@@ -113,7 +111,7 @@ fn symbols() -> io::Result<Vec<(String, Range<usize>)>> {
     Ok(listed.lines().filter_map(symbol).collect())
 }
 
-/// Where the instructions of a function lie, but for those that fill up.
+/// The addresses of a function's instructions, without padding.
 fn instructions(range: Range<usize>) -> Vec<usize> {
     let mut addresses = Vec::new();
     for instruction in &mut decoder(range.start) {
@@ -167,7 +165,7 @@ fn frames(addresses: &[usize]) -> io::Result<BTreeMap<usize, Frames>> {
         let mut places: Frames =
             lines.chunks_exact(2).map(|pair| place(pair[0], pair[1])).collect();
         places.reverse();
-        // What the language's own functions do belongs to the one that calls them.
+        // Instructions of the language's own functions count for the function that calls them.
         let own = places.iter().position(|place| place.file.starts_with("/rustc/"));
         places.truncate(own.unwrap_or(places.len()).max(1));
         frames.insert(address, places);

@@ -1,4 +1,4 @@
-//! The signal handler: counts a step, and keeps the registers where they are wanted.
+//! The signal handler: counts a step, and stores the registers if they are wanted.
 
 use std::cell::UnsafeCell;
 use std::ffi::c_void;
@@ -11,7 +11,7 @@ pub(crate) struct Snapshot {
     pub registers: [i64; 23],
 }
 
-/// What the handler counts into. One for the process, since so is a signal's handler.
+/// The handler's counters. One for the process, since a process has one handler for a signal.
 pub(crate) struct Steps {
     /// Steps inside of this program.
     pub own: u64,
@@ -19,15 +19,15 @@ pub(crate) struct Steps {
     pub library: u64,
     /// Where the program's own code lies.
     pub text: (usize, usize),
-    /// Registers are kept as long as this has room.
+    /// The registers of each step, as long as there is room.
     pub snapshots: Vec<Snapshot>,
-    /// Whether a snapshot found no room.
+    /// Whether there was no room for the registers of a step.
     pub overflowed: bool,
 }
 
 struct Shared(UnsafeCell<Steps>);
 
-// SAFETY: touched by the holder of `LOCK` only, and by the handler while that holder is being
+// SAFETY: accessed only by the thread that has `LOCK`, and by the handler while that thread is
 // stepped.
 unsafe impl Sync for Shared {}
 
@@ -41,7 +41,7 @@ static STEPS: Shared = Shared(UnsafeCell::new(Steps {
 
 static LOCK: Mutex<()> = Mutex::new(());
 
-/// Sole use of the handler; the former handler returns on drop.
+/// Exclusive use of the handler; the former handler is restored on drop.
 pub(crate) struct Installed {
     former: libc::sigaction,
     _lock: MutexGuard<'static, ()>,
@@ -49,7 +49,7 @@ pub(crate) struct Installed {
 
 impl Installed {
     pub fn new() -> Self {
-        // A panic of another holder leaves nothing broken: counts are set anew before each use.
+        // If another thread panicked with the lock, nothing is broken: counts are reset before use.
         let lock = LOCK.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         // SAFETY: `sigaction` structures are plain data for which zero is valid; the handler has
         // the signature that SA_SIGINFO asks for and does nothing that a signal handler may not do.

@@ -1,4 +1,4 @@
-//! The registers of what is being executed by copies, and how it is entered and left.
+//! The registers of the program whose copied code is executed, and how that is entered and left.
 
 use std::arch::global_asm;
 use std::cell::UnsafeCell;
@@ -32,7 +32,7 @@ static REGISTERS: Shared = Shared(UnsafeCell::new(Registers {
     vectors: [0; 16],
 }));
 
-/// The registers, of the holder of the translator's lock.
+/// The registers, for the thread that has the translator's lock.
 pub(crate) fn registers() -> *mut Registers {
     REGISTERS.0.get()
 }
@@ -42,7 +42,7 @@ unsafe extern "C" {
     fn evenfit_stepping_leave();
 }
 
-/// Goes on at the target, with all registers, until that leaves.
+/// Continues at the target, with all registers, until that code leaves.
 ///
 /// # Safety
 /// The target is code that these registers are meant for, and it ends by a jump to `leave_address`.
@@ -51,12 +51,12 @@ pub(crate) unsafe fn enter() {
     unsafe { evenfit_stepping_enter() }
 }
 
-/// Where to go to leave.
+/// The address to jump to in order to leave.
 pub(crate) fn leave_address() -> usize {
     evenfit_stepping_leave as *const () as usize
 }
 
-// Nothing is pushed on the stack of what is executed: it may use what lies below its stack pointer.
+// Nothing is pushed on the stack of the copied code: it may use memory below its stack pointer.
 global_asm!(
     ".globl evenfit_stepping_enter",
     "evenfit_stepping_enter:",

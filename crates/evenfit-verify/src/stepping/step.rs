@@ -25,13 +25,13 @@ impl Count {
     }
 }
 
-/// Counts calls one at a time. Only one exists at once: a second waits in [`Stepper::new`] until
-/// the first is dropped.
+/// Counts calls, one at a time. Only one exists at once: [`Stepper::new`] waits until another is
+/// dropped.
 pub struct Stepper {
     installed: Installed,
 }
 
-/// What is stepped beside the call's own instructions: one `call`, its `ret`, and three to clear
+/// Instructions that are stepped beside the call's own: one `call`, its `ret`, and three to clear
 /// the trap flag.
 const OVERHEAD: u64 = 5;
 
@@ -49,7 +49,7 @@ pub(crate) fn program_start() -> usize {
     &raw const __executable_start as usize
 }
 
-/// Where the program's code lies, from the begin of its file on.
+/// Where the program's code lies, from the beginning of its file on.
 pub(crate) fn program_text() -> Range<usize> {
     program_start()..&raw const etext as usize
 }
@@ -111,7 +111,7 @@ impl Default for Stepper {
     }
 }
 
-/// The call with a place for its result, as one pointer can carry them.
+/// The call and room for its result, so that one pointer suffices for both.
 pub(crate) struct Job<F, R> {
     pub(crate) call: ManuallyDrop<F>,
     pub(crate) result: MaybeUninit<R>,

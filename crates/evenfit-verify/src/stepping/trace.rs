@@ -1,4 +1,4 @@
-//! What a call executed, instruction by instruction: the lines it touched, the turns of its loops.
+//! What a call executed, instruction by instruction: the lines it accessed, the turns of its loops.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -71,8 +71,8 @@ impl Trace {
         }
     }
 
-    /// Where the instructions of this program lie that were executed, in their order. The call of
-    /// the function that was stepped comes first, its return last.
+    /// The addresses of the executed instructions of this program, in order. The call of the
+    /// stepped function comes first, its return last.
     #[must_use]
     pub fn addresses(&self) -> &[usize] {
         &self.addresses
@@ -111,8 +111,8 @@ impl Trace {
         self.code_lines.len()
     }
 
-    /// How often the instruction was executed that was executed most often: 1 where no loop turned
-    /// and nothing was called twice, and else the most turns of any loop.
+    /// How often the most executed instruction was executed. It is 1 if no loop turned and nothing
+    /// was called twice, otherwise the most turns of any loop.
     #[must_use]
     pub fn repeats_max(&self) -> usize {
         self.repeats_max
@@ -147,7 +147,7 @@ fn decode_bytes(bytes: &[u8], at: usize) -> Instruction {
     Decoder::with_ip(64, bytes, at as u64, DecoderOptions::NONE).decode()
 }
 
-/// Address and length of an access; `None` where an operand names memory without touching it.
+/// Address and length of an access; `None` if an operand names memory without accessing it.
 fn touched(memory: &UsedMemory, snapshot: &Snapshot) -> Option<(usize, usize)> {
     if matches!(memory.access(), OpAccess::None | OpAccess::NoMemAccess) {
         return None;
@@ -186,7 +186,7 @@ fn value(register: Register, snapshot: &Snapshot) -> Option<u64> {
     Some(if register.size() == 4 { full & 0xffff_ffff } else { full })
 }
 
-/// Where this thread's own variables lie: the C library keeps the address at that very address.
+/// The address of this thread's variables. The C library stores it at this same address.
 fn thread_base() -> u64 {
     let base;
     // SAFETY: on x86-64 Linux the word at fs:0 is readable and holds the base of fs.

@@ -1,6 +1,6 @@
-//! Counting without steps: straight runs of instructions are copied and executed as they are, and
-//! what comes between two runs, a branch, a call or a return, is done here. A hundred times faster
-//! than stepping, and as exact.
+//! Counting without steps. Straight runs of instructions are copied and executed; the branch, call
+//! or return between two runs is performed here. A hundred times faster than stepping, and as
+//! exact.
 
 use std::collections::{BTreeSet, HashMap};
 use std::mem::{ManuallyDrop, MaybeUninit};
@@ -21,8 +21,8 @@ struct Run {
     last: Instruction,
 }
 
-/// Counts calls one at a time. Only one exists at once: a second waits in [`Translator::new`] until
-/// the first is dropped.
+/// Counts calls, one at a time. Only one exists at once: [`Translator::new`] waits until another is
+/// dropped.
 pub struct Translator {
     runs: HashMap<usize, Run>,
     cache: Cache,
@@ -37,18 +37,18 @@ static LOCK: Mutex<()> = Mutex::new(());
 
 const STACK_BYTES: usize = 1 << 20;
 const CACHE_BYTES: usize = 8 << 20;
-/// The last return goes there: no code has such an address.
+/// The address of the last return, at which there is no code.
 const END: usize = 0;
 
 impl Translator {
-    /// Makes room for the copies.
+    /// Allocates memory for the copies.
     ///
     /// # Panics
-    /// If the system gives no memory that is executed.
+    /// If the system provides no executable memory.
     #[must_use]
     pub fn new() -> Self {
-        // A panic of another holder leaves nothing broken: all registers are set anew before each
-        // use.
+        // If another thread panicked with the lock, nothing is broken: all registers are reset
+        // before each use.
         let lock = LOCK.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let text = program_text();
         Self {
@@ -61,8 +61,8 @@ impl Translator {
         }
     }
 
-    /// As [`Stepper::count`](super::Stepper::count), but for what libraries execute, which isn't
-    /// counted. A repeated string instruction counts once.
+    /// As [`Stepper::count`](super::Stepper::count), except that instructions of libraries aren't
+    /// counted, and a repeated string instruction counts once.
     ///
     /// # Panics
     /// When the call executes an instruction that transfers control in a way that isn't known here.
@@ -73,13 +73,13 @@ impl Translator {
         (unsafe { job.result.assume_init() }, own)
     }
 
-    /// Where all instructions lie that were ever counted.
+    /// The addresses of all instructions that were ever counted.
     pub fn all_addresses(&self) -> BTreeSet<usize> {
         let runs = self.runs.values();
         runs.flat_map(|run| run.addresses.iter().copied()).collect()
     }
 
-    /// Where the instructions lie that were counted last, in their order.
+    /// The addresses of the instructions counted last, in order.
     pub fn addresses(&self) -> Vec<usize> {
         let runs = self.executed.iter().map(|start| &self.runs[start]);
         runs.flat_map(|run| run.addresses.iter().copied()).collect()
@@ -93,7 +93,7 @@ impl Translator {
         // SAFETY: the lock is held, so the registers are this translator's alone.
         unsafe {
             (*registers).general[Registers::RDI] = argument;
-            // As behind a call: the return address lies on an aligned stack.
+            // As after a call: the return address is on an aligned stack.
             (*registers).general[Registers::RSP] = stack_end;
             (*registers).flags = 0x202;
             (*registers).push(END);
@@ -137,7 +137,7 @@ fn function_address<F: FnOnce() -> R, R>(_job: &Job<F, R>) -> usize {
     run::<F, R> as extern "C" fn(*mut Job<F, R>) as usize
 }
 
-/// Executes a library's function as it is, up to its return. Returns where that goes.
+/// Executes a library's function uncopied, up to its return. Returns the return address.
 ///
 /// # Safety
 /// It has just been called, and the registers are the caller's alone.
@@ -154,7 +154,7 @@ unsafe fn execute_library(start: usize) -> usize {
     }
 }
 
-/// Does what the last instruction of a run does. Returns the address of the next.
+/// Performs the last instruction of a run. Returns the address of the next.
 ///
 /// # Safety
 /// The registers are as the instructions before have left them.
@@ -200,15 +200,15 @@ unsafe fn operand(last: &Instruction, registers: &Registers) -> usize {
     }
 }
 
-/// Memory for copies, which can be executed.
+/// Executable memory for copies.
 struct Cache {
     start: usize,
     used: usize,
 }
 
 impl Cache {
-    /// So near that what the copies name relative to themselves can be reached. Where the system
-    /// has something at a place, the next is tried.
+    /// Memory near the program, so that relative addresses in the copies can be encoded. If the
+    /// system has something at an address, the next is tried.
     fn near(address: usize) -> Self {
         let page = 1 << 16;
         let places = (1..16).map(|step| (address + step * (64 << 20)) / page * page);
@@ -217,7 +217,7 @@ impl Cache {
         near.next().expect("memory near the program")
     }
 
-    /// At `place` if there is nothing.
+    /// Maps memory at `place` if there is nothing.
     fn at(place: usize) -> Self {
         // SAFETY: a new mapping, of which the system finds the place.
         let start = unsafe {

@@ -25,7 +25,7 @@ pub type WideSlabs = Heap<'static, WithSlabs, Wide>;
 /// Blocks only, with a directory of 16-bit numbers.
 pub type CompactBlocks = Heap<'static, BlocksOnly, Compact>;
 
-/// A geometry and what it promises.
+/// A geometry and its rules.
 pub trait Promised: Geometry {
     /// Its name in messages: with slabs, and with blocks only.
     const NAMES: [&'static str; 2];

@@ -213,8 +213,8 @@ macro_rules! shared_methods {
                 self.with_heap(|heap| f(heap))
             }
 
-            /// Waits for the lock, and acquires it for a `fork` that follows: the child's copy of the
-            /// heap is then whole. Only one of the `release` methods may follow on this thread.
+            /// Waits for the lock, and acquires it for a `fork` that follows, so that the child's copy
+            /// of the heap is consistent. Only one of the `release` methods may follow on this thread.
             pub fn acquire_for_fork(&self) {
                 $crate::Lock::acquire(self.lock());
             }

@@ -185,7 +185,7 @@ fn read(path: &Path) -> Result<Contract, InputError> {
     Contract::parse(&text).map_err(|e| InputError(format!("{}: {e}", path.display())))
 }
 
-/// The size in bytes of a block of `granules`, within what the site promises.
+/// The size in bytes of a block of `granules`, within the site's range.
 fn bytes_of(site: &Site, granules: u64, granule_bytes: u64) -> u64 {
     (granules * granule_bytes).clamp(site.min_bytes, site.max_bytes)
 }

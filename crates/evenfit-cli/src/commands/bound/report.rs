@@ -29,10 +29,10 @@ pub(in crate::commands) struct Report {
     most_live_bytes: u64,
     most_live_blocks: u64,
     safe: SafePool,
-    /// No allocator serves every program of so many live bytes and so large blocks from less; a
-    /// contract that names its sites may need less.
+    /// No allocator serves every program with the same most live bytes and largest block from less;
+    /// a contract that names its sites may need less.
     robson_floor_bytes: u64,
-    /// `None`: too large to be run here.
+    /// Null if all programs are too large to be run here.
     worst_program: Option<WorstProgram>,
     exhaustive: Option<Exhaustive>,
     /// The same contract in several pools, by size.
@@ -50,7 +50,7 @@ struct SafePool {
     formula: &'static str,
     most_gaps: u64,
     longest_gap_bytes: u64,
-    /// `None`: a new slab.
+    /// Null if a new slab decides the size.
     binding_site: Option<String>,
     /// With slabs: how many there may be at once.
     most_slabs: Option<u64>,
@@ -58,7 +58,7 @@ struct SafePool {
 
 #[derive(Serialize, JsonSchema)]
 pub(super) struct WorstProgram {
-    /// `None` with slabs, where only the region is known.
+    /// Null with slabs, where only the region is known.
     pub(super) pool_bytes: Option<u64>,
     pub(super) region_bytes: u64,
     pub(super) operations: u64,

@@ -80,7 +80,7 @@ struct Row {
     /// Free blocks, or bins, that an allocation looks at.
     looked_at_mean: f64,
     looked_at_max: u64,
-    /// Given beyond what was asked for, when most was live, granules aside.
+    /// Bytes in blocks beyond the requests at the peak, without the rounding to granules.
     rounding_bytes: u64,
 }
 

@@ -1,5 +1,5 @@
-//! What happened in the pool: every block's place and time, and the pool's state in even steps of
-//! time.
+//! The history of a pool: where and when each block was live, and the pool's state at equal steps
+//! of time.
 
 use evenfit_trace::Trace;
 use evenfit_trace::replay::{Allocator, Contents, Live, Watch};
@@ -8,21 +8,21 @@ use crate::allocator::Kind;
 use crate::drive::{Outcome, Place, Program, drive};
 use crate::output::InputError;
 
-/// Steps of time that the curves have.
+/// The number of time steps in the curves.
 pub(in crate::commands) const COLUMNS: usize = 1200;
-/// Most places that a report holds; the smallest and shortest beyond it are left out.
+/// Most spans in a report. If there are more, the smallest and shortest are left out.
 pub(in crate::commands) const SPANS_MAX: usize = 500_000;
 
-/// A block in one place: a rectangle of address and time.
+/// A block at one address: a rectangle of address and time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::commands) struct Span {
     pub(in crate::commands) id: u32,
-    /// The event that put it there, and the first after which it wasn't there; the number of events
-    /// if it stayed.
+    /// The event after which it is there, and the first after which it isn't; the number of events
+    /// if it stays.
     pub(in crate::commands) start: u32,
     pub(in crate::commands) end: u32,
     pub(in crate::commands) place: Place,
-    /// The call site; 0 where unknown.
+    /// The call site; 0 if unknown.
     pub(in crate::commands) site: u32,
 }
 
@@ -32,7 +32,7 @@ impl Span {
     }
 }
 
-/// The pool at the end of a step of time; extremes are those within the step.
+/// The pool at the end of a time step. Largest and smallest values are those within the step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::commands) struct Column {
     /// Most requested bytes live.
@@ -41,9 +41,9 @@ pub(in crate::commands) struct Column {
     pub(in crate::commands) used_bytes: u64,
     /// Most blocks live.
     pub(in crate::commands) live_blocks: u64,
-    /// Where the highest block ended that was ever placed.
+    /// The end of the highest block so far.
     pub(in crate::commands) reach_bytes: u64,
-    /// The least that the largest free block was.
+    /// The smallest size of the largest free block.
     pub(in crate::commands) largest_free_bytes: u64,
     /// Whether anything happened in it.
     pub(in crate::commands) seen: bool,
@@ -57,9 +57,9 @@ pub(in crate::commands) struct History {
     /// The events that the columns divide.
     pub(in crate::commands) over: usize,
     pub(in crate::commands) peak: Moment,
-    /// When the largest free block was shortest beside what was free in all.
+    /// When the largest free block was the smallest part of all free bytes.
     pub(in crate::commands) worst: Moment,
-    /// Sizes that were asked for, sorted: what the trace's requests are like.
+    /// The requested sizes, sorted.
     pub(in crate::commands) sizes: Vec<u64>,
 }
 
@@ -73,10 +73,10 @@ pub(in crate::commands) struct Moment {
 }
 
 impl History {
-    /// Runs `trace` in a pool of `bytes` and writes down what happens.
+    /// Runs `trace` in a pool of `bytes` and records what happens.
     ///
     /// # Errors
-    /// The pool can't be had.
+    /// The pool can't be allocated.
     pub(in crate::commands) fn of(
         trace: &Trace,
         kind: Kind,
@@ -95,7 +95,7 @@ impl History {
         if outcome.done == trace.events().len() || outcome.done == 0 {
             return Ok(recorder.finish(outcome));
         }
-        // The curves are to show what happened, not the time after it failed.
+        // The curves shall end where the trace failed.
         let (recorder, outcome) = run(outcome.done)?;
         Ok(recorder.finish(outcome))
     }
@@ -116,7 +116,7 @@ impl History {
         self.spans.iter().filter(move |span| span.start <= event && event < span.end)
     }
 
-    /// The spans worth drawing: all, or the largest by bytes times operations. In order of time.
+    /// The spans to draw: all, or the largest by bytes times operations. In order of time.
     pub(in crate::commands) fn shown(&self) -> Vec<Span> {
         if self.spans.len() <= SPANS_MAX {
             return self.spans.clone();
@@ -254,7 +254,7 @@ impl Watch for Recorder<'_> {
     }
 }
 
-/// What each operation cost: the shortest of several runs of the same, in nanoseconds.
+/// The time of each operation: the shortest of several runs, in nanoseconds.
 pub(in crate::commands) struct Costs {
     ns: Vec<u32>,
 }
@@ -263,7 +263,7 @@ impl Costs {
     /// Runs `trace` several times in the same pool.
     ///
     /// # Errors
-    /// The pool can't be had.
+    /// The pool can't be allocated.
     pub(in crate::commands) fn of(
         trace: &Trace,
         kind: Kind,
@@ -279,7 +279,7 @@ impl Costs {
         Ok(costs)
     }
 
-    /// The cost that this share of the operations doesn't exceed.
+    /// The time that this share of the operations doesn't exceed.
     pub(in crate::commands) fn percentile(&self, share: f64) -> Option<u32> {
         let last = self.ns.len().checked_sub(1)?;
         Some(self.ns[(share * last as f64).round() as usize])

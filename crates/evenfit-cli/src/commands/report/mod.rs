@@ -1,4 +1,4 @@
-//! `evenfit report`: what happened in a pool, as one page to look at and as pictures.
+//! `evenfit report`: what happened in a pool, as a page and as pictures.
 
 pub(super) mod history;
 pub(super) mod page;
@@ -61,7 +61,7 @@ pub struct Args {
     json: bool,
 }
 
-/// What may stand after `--pool`.
+/// The value of `--pool`.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum PoolSize {
     Bytes(usize),
@@ -69,7 +69,7 @@ pub(super) enum PoolSize {
 }
 
 impl PoolSize {
-    /// Reads the trace that is to be shown in this pool.
+    /// Reads the trace to show in this pool.
     pub(super) fn open(self, path: &Path) -> Result<Trace, InputError> {
         match self {
             Self::Bytes(_) => open_to_show(path),
@@ -77,7 +77,7 @@ impl PoolSize {
         }
     }
 
-    /// The size, searched for where it is to be the smallest.
+    /// The size; for `min` it is searched for.
     pub(super) fn bytes(self, trace: &Trace, kind: Kind) -> Result<usize, InputError> {
         match self {
             Self::Bytes(bytes) => Ok(bytes),
@@ -97,7 +97,7 @@ impl FromStr for PoolSize {
     }
 }
 
-/// Runs of which each operation's shortest time counts.
+/// How often the trace is timed; each operation's shortest time counts.
 const COST_RUNS: u32 = 5;
 /// Sites named on the page.
 const NAMED_MAX: usize = 12;
@@ -184,7 +184,7 @@ impl Args {
     }
 }
 
-/// Writes a file of these bytes.
+/// Writes these bytes to a file.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), InputError> {
     output_file::write(path, |out| out.write_all(bytes))
 }
@@ -211,7 +211,7 @@ pub(super) struct Summary {
     /// Region / peak live bytes.
     footprint: Option<f64>,
     peak: MomentReport,
-    /// When the free memory was most in pieces.
+    /// The most fragmented moment.
     worst: MomentReport,
     /// The end of the highest block that was ever placed.
     reach_bytes: u64,
@@ -286,7 +286,7 @@ impl Summary {
             largest_free_bytes: moment.largest_free_bytes,
             share_served: history.share_served(moment.largest_free_bytes),
         };
-        // At the event that failed, which stops by itself.
+        // The run stops by itself at the event that failed.
         let end = if fits { (history.peak.event + 1).min(done) } else { done + 1 };
         let (pinning, post_mortem) = standing(trace, args.allocator, region_bytes, end)?;
         let live = history.peak.live_bytes;
@@ -360,8 +360,8 @@ fn sites(trace: &Trace, history: &History) -> Vec<SiteReport> {
     sites
 }
 
-/// What stands between free pieces before the event `end`, and why the program failed if it did
-/// before: from a second run.
+/// What stands between free pieces before the event `end`, and why the program failed if it failed
+/// before that. Found by a second run.
 fn standing(
     trace: &Trace,
     kind: Kind,

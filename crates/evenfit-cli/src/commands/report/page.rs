@@ -1,5 +1,4 @@
-//! The page: its numbers as JSON, the map's rectangles packed, style and script beside them, all in
-//! one file.
+//! The page: one file with its numbers as JSON, the map's rectangles compressed, style and script.
 
 use std::io::Write as _;
 
@@ -46,7 +45,7 @@ pub(super) fn of(
     Ok(page.replacen("<!--TITLE-->", &title, 1))
 }
 
-/// Text as it stands in HTML and in SVG.
+/// Text, escaped for HTML and SVG.
 pub(super) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
@@ -63,8 +62,8 @@ fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)) as u64
 }
 
-/// Seven columns one after the other, each compresses better alone: start (difference), length of
-/// life, offset (difference), units, bytes not asked for, id (difference), site.
+/// Seven columns one after the other, since each compresses better alone: start (difference),
+/// lifetime, offset (difference), units, bytes beyond the request, id (difference), site.
 fn spans(spans: &[Span]) -> Vec<u8> {
     let mut out = Vec::with_capacity(spans.len() * 8);
     let mut delta = |field: &dyn Fn(&Span) -> i64| {
@@ -92,8 +91,8 @@ fn spans(spans: &[Span]) -> Vec<u8> {
     out
 }
 
-/// Six columns likewise; the last is the share of all requests that the largest free block would
-/// serve, in millionths.
+/// Six columns in the same way. The last is the share of all requests that the largest free block
+/// would serve, in millionths.
 fn columns(history: &History) -> Vec<u8> {
     let mut out = Vec::new();
     let fields: [&dyn Fn(&Column) -> u64; 6] = [
@@ -111,7 +110,7 @@ fn columns(history: &History) -> Vec<u8> {
     out
 }
 
-/// Deflated and in base 64.
+/// Compressed by deflate, and encoded in base 64.
 fn packed(bytes: &[u8]) -> String {
     let mut encoder = DeflateEncoder::new(Vec::new(), Compression::new(6));
     // Writing to a vector can't fail.

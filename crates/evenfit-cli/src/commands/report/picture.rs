@@ -1,5 +1,4 @@
-//! The memory map and the live bytes over time as one picture, for papers and for artefacts of a
-//! build.
+//! The memory map and the live bytes over time as one picture, for papers and build artefacts.
 
 use std::fmt::Write as _;
 
@@ -52,7 +51,7 @@ const SIZES: [Colour; 12] = [
     [255, 225, 122],
 ];
 
-/// Doublings of size a colour, so that the last is the largest block's.
+/// Doublings of size for each colour, so that the last one is that of the largest block.
 pub(in crate::commands) fn doublings(spans: &[Span]) -> f64 {
     let largest = spans.iter().map(|span| span.place.len_bytes).max().unwrap_or(0);
     doublings_up_to(largest)
@@ -69,7 +68,7 @@ pub(in crate::commands) fn colour(len_bytes: usize, doublings: f64) -> Colour {
     SIZES[(class as usize).min(SIZES.len() - 1)]
 }
 
-/// What is to be drawn, in numbers.
+/// The numbers to draw.
 pub(super) struct Picture {
     title: String,
     note: String,
@@ -119,12 +118,12 @@ impl Picture {
         points.collect()
     }
 
-    /// Ticks along an axis: the place from 0 to 1, and the label.
+    /// Ticks along an axis: the position from 0 to 1, and the label.
     fn ticks(end: u64, label: impl Fn(u64) -> String) -> Vec<(f64, String)> {
         (0..=4).map(|at| (f64::from(at) / 4.0, label(end * at as u64 / 4))).collect()
     }
 
-    /// The picture as SVG: axes, curves and text as such, the map as pixels.
+    /// The picture as SVG: axes, curves and text as vectors, the map as pixels.
     ///
     /// # Errors
     /// The map's pixels can't be packed.
@@ -185,7 +184,7 @@ impl Picture {
     }
 }
 
-/// Where the text at a place begins, or ends.
+/// Which end of a text is at its position.
 #[derive(Clone, Copy)]
 enum Anchor {
     Start,
@@ -193,7 +192,7 @@ enum Anchor {
     End,
 }
 
-/// How a line is drawn.
+/// The style of a line.
 #[derive(Clone, Copy, PartialEq)]
 enum Stroke {
     Hair,
@@ -201,14 +200,14 @@ enum Stroke {
     Dashes,
 }
 
-/// What a picture is drawn with. Places are in pixels from the upper left corner; that of a text
-/// is on its base line.
+/// The means by which a picture is drawn. Positions are in pixels from the upper left corner; that
+/// of a text is on its base line.
 trait Pen {
     fn text(&mut self, at: (f64, f64), anchor: Anchor, colour: Colour, text: &str);
     fn line(&mut self, points: &[(f64, f64)], colour: Colour, stroke: Stroke);
 }
 
-/// SVG text that grows.
+/// An SVG picture as it is written.
 struct Svg(String);
 
 impl Pen for Svg {
@@ -247,7 +246,7 @@ fn hex([r, g, b]: Colour) -> String {
     format!("#{r:02x}{g:02x}{b:02x}")
 }
 
-/// The beginning of every picture: its size, paper and letters, a title and a note below it.
+/// The beginning of every picture: its size, background and font, a title and a note below it.
 pub(in crate::commands) fn svg_frame(
     (width, height): (usize, usize),
     left: usize,
@@ -288,7 +287,7 @@ pub(in crate::commands) fn png(
     Ok(out)
 }
 
-/// The map of addresses over time; the shade of a pixel shows how full it is.
+/// The map of addresses over time. The shade of a pixel shows how full it is.
 pub(in crate::commands) struct Raster {
     width: usize,
     height: usize,
@@ -313,7 +312,7 @@ impl Raster {
         }
     }
 
-    /// Draws the places, row by row from the highest address down.
+    /// Draws the spans, row by row from the highest address down.
     pub(in crate::commands) fn draw(mut self, spans: &[Span]) -> Vec<Colour> {
         let doublings = doublings(spans);
         for span in spans {
@@ -331,7 +330,7 @@ impl Raster {
         let x = (f64::from(span.start) * self.x_scale, f64::from(span.end) * self.x_scale);
         let low = span.place.offset_bytes as f64 * self.y_scale;
         let high = (span.place.offset_bytes + span.place.len_bytes) as f64 * self.y_scale;
-        // How much of pixel `at` the interval covers.
+        // The part of pixel `at` that the interval covers.
         let part = |(from, to): (f64, f64), at: usize| {
             (to.min(at as f64 + 1.0) - from.max(at as f64)).max(0.0) as f32
         };
@@ -350,7 +349,7 @@ impl Raster {
     }
 }
 
-/// Pixels that are drawn on.
+/// A canvas of pixels.
 struct Canvas {
     pixels: Vec<Colour>,
 }
@@ -362,7 +361,7 @@ impl Canvas {
         }
     }
 
-    /// Text whose upper left corner is at a place, of letters of 8 times `scale` pixels.
+    /// Text whose upper left corner is at `place`, with letters of 8 times `scale` pixels.
     fn letters(&mut self, (x, y): (usize, usize), text: &str, colour: Colour, scale: usize) {
         for (at, letter) in text.chars().enumerate() {
             let glyph = font8x8::BASIC_FONTS.get(letter).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! What a recorded program's maxima promise, and the pool that is proved safe for every program
-//! with the same.
+//! The maxima of a recorded program, and the pool that is proved safe for every program with the
+//! same maxima.
 
 use std::collections::BTreeSet;
 
@@ -77,14 +77,14 @@ impl Maxima {
         Some((shares.len(), bytes))
     }
 
-    /// What no allocator can promise to undercut for all programs of these maxima, in bytes.
+    /// The pool below which no allocator serves all programs with these maxima, in bytes.
     pub(super) fn floor_bytes(&self) -> u64 {
         let largest = self.sizes.iter().map(|&(size, _)| size).max().unwrap_or(0);
         robson::floor(self.live, largest) * self.cut.granule_bytes
     }
 }
 
-/// What is live, while the events go by.
+/// The live blocks, while the events are read.
 struct Tally {
     cut: Cut,
     /// By id: granules and slack.
@@ -145,10 +145,10 @@ impl Tally {
     }
 }
 
-/// What a trace asks of the heap with slabs.
+/// The maxima of a trace in the heap with slabs.
 ///
-/// A block that became as short as a slot, and then longer again, may have moved to a slot or not:
-/// it counts as both.
+/// A block that shrank to a slot's size, and then grew again, may have moved to a slot or not. It
+/// counts as both.
 pub(super) fn with_slabs(cut: Cut, events: &[Event], allocations: usize) -> slabs::Maxima {
     let mut tally = SlabTally {
         cut,
@@ -233,7 +233,7 @@ impl SlabTally {
         }
     }
 
-    /// Whether a reallocation surely needs nothing new.
+    /// Whether a reallocation always stays in place.
     fn stays(old: Place, new: Place) -> bool {
         match (old.slot, old.block) {
             (Some(slot), None) => new.slot == Some(slot),
@@ -296,7 +296,7 @@ mod tests {
         assert_eq!((maxima.all_slots, maxima.blocks, maxima.block_granules), (0, 1, 125));
         let maxima = with_slabs(Cut::STANDARD, &[shrunk[0], shrunk[1], resize(0, 64)], 1);
         assert_eq!((maxima.all_slots, maxima.blocks), (1, 2));
-        // A request of no bytes takes a slot too.
+        // A request of zero bytes is served by a slot too.
         let maxima =
             with_slabs(Cut::STANDARD, &[alloc(0, 64), alloc(1, 0), Event::Free { id: 0 }], 2);
         assert_eq!((maxima.all_slots, maxima.blocks, maxima.block_granules), (2, 0, 0));

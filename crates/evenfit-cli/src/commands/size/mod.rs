@@ -118,7 +118,7 @@ struct Sized {
 #[derive(Serialize, JsonSchema)]
 struct Pool {
     allocator: &'static str,
-    /// `None`: it can't manage a pool of the size needed.
+    /// Null if it can't manage a pool of the size needed.
     smallest_region_bytes: Option<u64>,
     /// Every pool of at least this many bytes serves it, if that is known.
     always_region_bytes: Option<u64>,
@@ -210,7 +210,7 @@ fn size(path: &Path, seeds: u64) -> Result<Sized, InputError> {
     })
 }
 
-/// One thing to find out.
+/// One search or replay.
 #[derive(Clone, Copy, PartialEq)]
 enum Task {
     Smallest(Kind),
@@ -285,7 +285,7 @@ impl Task {
     }
 }
 
-/// Does all tasks, as many at once as there are cores, and keeps their order.
+/// Runs all tasks, as many at once as there are cores. The results are in the tasks' order.
 pub(super) fn on_all_cores<T: Sync, R: Send>(
     tasks: &[T],
     run: impl Fn(&T) -> Result<R, InputError> + Sync,

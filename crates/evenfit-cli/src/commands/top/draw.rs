@@ -14,20 +14,20 @@ use crate::commands::report::picture::colour;
 use crate::output::InputError;
 use crate::size::{grouped, human};
 
-/// Something to watch.
+/// A view that can be shown.
 pub(super) trait Screen {
     fn render(&self, area: Rect, buffer: &mut Buffer);
 
-    /// What a key does; whether to go on.
+    /// Handles a key. Returns whether to continue.
     fn press(&mut self, key: KeyCode, with: KeyModifiers) -> bool;
 
-    /// So much time has passed.
+    /// Time has passed.
     fn advance(&mut self, by: Duration);
 }
 
-/// A picture's size where there is no terminal.
+/// The size of a picture without a terminal.
 const PLAIN: Rect = Rect { x: 0, y: 0, width: 100, height: 32 };
-/// Between two pictures.
+/// The time between two pictures.
 const FRAME: Duration = Duration::from_millis(50);
 /// Holders shown.
 pub(super) const HOLDERS_MAX: usize = 12;
@@ -89,7 +89,7 @@ pub(super) fn areas(area: Rect) -> [Rect; 5] {
     [top, map, side, curves, keys]
 }
 
-/// What is watched, in what state, and two lines on it.
+/// The header: what is shown, its state, and two lines about it.
 pub(super) struct Header {
     pub(super) title: String,
     pub(super) pool: String,
@@ -165,8 +165,8 @@ impl Cells {
     }
 }
 
-/// The pool, row by row from its start: each cell as full as it is, in the colour of what covers
-/// most of it. `cells` returns as many cells as it is asked for.
+/// The pool, row by row from its start. A cell shows how full it is, in the colour of the block
+/// that covers most of it. `cells` returns the requested number of cells.
 pub(super) fn map(
     title: String,
     doublings: f64,
@@ -201,7 +201,7 @@ pub(super) fn map(
     }
 }
 
-/// Who holds how much.
+/// The largest holders.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 pub(super) struct Holder {
     pub(super) name: String,
@@ -227,8 +227,7 @@ pub(super) fn holders(holders: &[Holder], area: Rect, buffer: &mut Buffer) {
     Paragraph::new(lines.collect::<Vec<_>>()).render(inside, buffer);
 }
 
-/// Bars under a title, one a column; as many as there is room for, from `value`, which is given the
-/// column and the width.
+/// Bars under a title, one for each column. `value` is called with the column and the width.
 pub(super) fn curve(
     title: String,
     colour: Color,

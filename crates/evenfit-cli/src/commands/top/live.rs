@@ -16,13 +16,14 @@ use crate::live::{Process, Sample, Unseen};
 use crate::output::{Answer, InputError, STRONG};
 use crate::size::{counted, grouped, human};
 
-/// Between two looks at the process, at least; a look takes at most a tenth of the time.
+/// The least time between two copies of the process's pool. Copying takes at most a tenth of the
+/// time.
 const LOOK: Duration = Duration::from_millis(100);
-/// Moments kept, to go back to. Beyond it every other one goes.
+/// Most moments that are kept, to go back to. If there are more, every other one is dropped.
 const MOMENTS_MAX: usize = 2_000;
 /// Pieces of the map kept for each of them.
 const PIECES: usize = 4_096;
-/// The least of the pool that the map shows.
+/// The least part of the pool that the map shows.
 const MAP_BYTES_MIN: u64 = 64 << 10;
 
 /// The answer to `--list`.
@@ -98,7 +99,7 @@ pub(in crate::commands) struct Now {
     /// In live blocks, as rounded.
     used_bytes: u64,
     live_blocks: u64,
-    /// The most ever taken from the pool at once.
+    /// The most bytes in used blocks at once, as rounded.
     peak_used_bytes: u64,
     free_bytes: u64,
     /// In how many pieces that is.
@@ -107,8 +108,7 @@ pub(in crate::commands) struct Now {
     never_used_bytes: u64,
     failed_requests: u64,
     refused_frees: u64,
-    /// False where the pool was busy whenever it was copied: some of its blocks may be missing
-    /// here.
+    /// False if the heap was changing during every copy: some of its blocks may be missing here.
     whole: bool,
     holders: Vec<Holder>,
 }
@@ -188,14 +188,14 @@ struct Piece {
 
 impl From<Cell> for Piece {
     fn from(cell: Cell) -> Self {
-        // What is a little used stays so.
+        // A cell that is used a little must not become an empty one.
         let share = (cell.share.min(1.0) * 255.0).ceil() as u8;
         let size = ((cell.largest_bytes.max(1) as f64).log2() * 8.0) as u8;
         Self { share, size }
     }
 }
 
-/// The pool at one look.
+/// The pool at one moment.
 struct Moment {
     after: Duration,
     now: Now,
@@ -209,7 +209,7 @@ struct Watcher {
     begun: Instant,
     next_look: Instant,
     moments: Vec<Moment>,
-    /// The one shown; the newest where none is chosen.
+    /// The moment shown; the newest if none is chosen.
     chosen: Option<usize>,
     largest_bytes: usize,
     has_ended: bool,
@@ -233,7 +233,7 @@ impl Watcher {
         let begun = Instant::now();
         match self.process.sample() {
             Ok(sample) => self.take(&sample),
-            // The program may have made room for another one.
+            // The program may have been replaced by another one.
             Err(_) => match Process::find(self.process.id) {
                 Ok(process) => self.process = process,
                 Err(_) => self.has_ended = true,
@@ -269,7 +269,7 @@ impl Watcher {
         });
     }
 
-    /// Drops every other moment, but none that one may want to see.
+    /// Drops every other moment, except those that a key leads to.
     fn thin_out(&mut self) {
         let keep = [
             self.chosen,
@@ -316,7 +316,7 @@ impl Watcher {
             is_bad: now.failed_requests > 0 || now.refused_frees > 0,
             lines: [
                 format!(
-                    "used {} in {}, most ever taken {}   largest free {} of {}",
+                    "used {} in {}, most ever used {}   largest free {} of {}",
                     human(now.used_bytes),
                     counted(now.live_blocks, "block"),
                     human(now.peak_used_bytes),

@@ -24,7 +24,7 @@ pub(in crate::commands) struct Now {
     live_blocks: u64,
     largest_free_bytes: u64,
     share_served: f64,
-    /// Who holds most: call sites, or sizes where none were recorded.
+    /// The largest holders: call sites, or sizes if none were recorded.
     holders: Vec<Holder>,
 }
 
@@ -177,7 +177,7 @@ impl<'a> Player<'a> {
     fn curves(&self, area: Rect, buffer: &mut Buffer) {
         let [live, share] = draw::two(area);
         let columns = &self.history.columns;
-        // Up to now; what comes is not drawn yet.
+        // The curve up to now.
         let bars = |value: &dyn Fn(usize) -> u64, width: usize| -> Vec<u64> {
             let shown = (self.column() + 1) * width / columns.len().max(1);
             (0..shown.max(1))

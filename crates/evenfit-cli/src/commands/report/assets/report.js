@@ -5,7 +5,7 @@
   const root = document.documentElement;
   root.dataset.theme = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
 
-  // ---- numbers as people read them -------------------------------------------------------------------------------
+  // ---- numbers as people read them ------------------------------------------------------------
   const grouped = (n) => String(n).replace(/\B(?=(\d{3})+(?!\d))/g, ",");
   const human = (bytes) => {
     if (bytes < 1024) return `${bytes} B`;
@@ -22,7 +22,7 @@
     return made;
   };
 
-  // ---- unpacking -------------------------------------------------------------------------------------------------
+  // ---- unpacking ------------------------------------------------------------------------------
   async function unpack(id) {
     const text = atob($(id).textContent);
     const bytes = Uint8Array.from(text, (c) => c.charCodeAt(0));
@@ -71,8 +71,8 @@
   const operations = Math.max(1, data.operations), done = data.operations_done, pool = Math.max(1, data.pool_bytes);
   const stepOf = (op) => Math.max(0, Math.min(steps - 1, Math.floor((op * steps) / Math.max(1, data.steps_over))));
 
-  // ---- what is shown ---------------------------------------------------------------------------------------------
-  // Of a program that failed, little more than what it did.
+  // ---- what is shown --------------------------------------------------------------------------
+  // If the program failed, the map shows little more than the operations that it did.
   const shownEnd = data.fits ? operations : Math.min(operations, Math.max(20, Math.ceil(done * 1.06)));
   // Rows of a table about groups of blocks.
   const NAMED_MAX = 12;
@@ -80,7 +80,7 @@
   const SIZES = ["#4cc9f0", "#4895ef", "#4361ee", "#5e4ae3", "#7b2cbf", "#a62cbf", "#d12c9f", "#f72585", "#f9575f", "#fb8b3d", "#fcbf49", "#ffe17a"];
   const SITES = ["#4361ee", "#f72585", "#3ddc97", "#fb8b3d", "#7b2cbf", "#4cc9f0", "#fcbf49", "#d12c9f", "#2a9d8f", "#9c6644", "#90be6d", "#577590"];
   const AGES = ["#fff3b0", "#fcd06a", "#fb9f4b", "#f3693f", "#d43d51", "#a4286a", "#6d1f7c", "#3f1d7a", "#24246b"];
-  // From 16 bytes to the largest block: so many doublings a colour.
+  // Doublings of size for each colour, from 16 bytes to the largest block.
   const doublings = Math.max(11, Math.floor(Math.log2(Math.max(16, length.reduce((a, b) => Math.max(a, b), 0)))) - 4) / 11;
   const sizeClass = (bytes) => Math.max(0, Math.min(11, Math.floor((Math.log2(Math.max(16, bytes)) - 4) / doublings + 1e-9)));
   const smallestOf = (i) => 2 ** Math.ceil(4 + i * doublings - 1e-9);
@@ -91,7 +91,7 @@
   const fixedColour = (i) => view.colour === "site" ? siteRgb[siteRank.get(site[i]) ?? 12] : sizeRgb[sizeClass(length[i])];
   const ageColour = (age) => ageRgb[Math.max(0, Math.min(8, Math.floor(Math.log2(Math.max(0, age) + 1) / 2.3)))];
 
-  // ---- canvases --------------------------------------------------------------------------------------------------
+  // ---- canvases -------------------------------------------------------------------------------
   const LEFT = 72, RIGHT = 32, STRIP = 18;
   function surface(id) {
     const canvas = $(id), scale = window.devicePixelRatio || 1;
@@ -106,7 +106,7 @@
   const raster = document.createElement("canvas");
   let mapHash = 0;
 
-  // Address by time, each pixel as full as it is: what covers it most gives the colour.
+  // Address by time. A pixel shows how full it is, in the colour of the block that covers most of it.
   function drawRaster(width, height) {
     raster.width = width;
     raster.height = height;
@@ -219,7 +219,7 @@
     context.fillStyle = style("--free");
     context.fillRect(x, 8, STRIP, height - 28);
     stripHash = 2166136261;
-    // As in the map: what covers most of a row gives its colour.
+    // As in the map: the block that covers most of a row gives its colour.
     const rows = height - 28, scale = rows / (view.a1 - view.a0);
     const covered = new Float32Array(rows), largest = new Float32Array(rows), owner = new Int32Array(rows).fill(-1);
     for (const i of liveAt(view.op)) {
@@ -273,7 +273,7 @@
     context.strokeStyle = style("--line");
     context.fillStyle = style("--faint");
     context.textAlign = "right";
-    // A label that would cover one before it is left out.
+    // A label that would cover an earlier one is left out.
     const written = [];
     for (const [share, label] of labels) {
       const y = 8 + (1 - share) * tall;
@@ -300,7 +300,7 @@
     drawCurve(live, column.reach, pool, style("--reach"), false);
     drawCurve(live, column.live, pool, style("--accent"), true);
     marker(live, view.op + 0.5, style("--ink"), []);
-    // Sizes on a scale of doublings, or small ones couldn't be seen beside the pool.
+    // A logarithmic scale, since small sizes couldn't be seen beside the pool otherwise.
     const fits = surface("fits"), least = Math.min(64, pool / 2);
     const doublings = (bytes) => Math.log2(Math.max(least, bytes) / least), most = doublings(pool);
     const longest = data.longest_request_bytes;
@@ -310,7 +310,7 @@
     marker(fits, view.op + 0.5, style("--ink"), []);
   }
 
-  // ---- text ------------------------------------------------------------------------------------------------------
+  // ---- text -----------------------------------------------------------------------------------
   function drawLegend() {
     const legend = $("legend");
     legend.replaceChildren();
@@ -493,7 +493,7 @@
       : "It is larger than the whole pool.";
   }
 
-  // ---- moving about ----------------------------------------------------------------------------------------------
+  // ---- moving about ---------------------------------------------------------------------------
   let waiting = false;
   function draw(stale) {
     rasterStale ||= stale;
@@ -554,7 +554,7 @@
     draw(true);
   }
   const otherTheme = () => setTheme(root.dataset.theme === "dark" ? "light" : "dark");
-  // Time first: only what is too short to be zoomed further is zoomed by address, and back.
+  // Zooms by time first. If that can't be zoomed further, it zooms by address; and back.
   const narrow = (factor) => setView(view.op - (view.op - view.t0) * factor, view.op + (view.t1 - view.op) * factor, view.a0, view.a1);
   const flatten = (factor) => {
     const middle = (view.a0 + view.a1) / 2, half = ((view.a1 - view.a0) / 2) * factor;
