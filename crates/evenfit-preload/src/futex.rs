@@ -58,9 +58,6 @@ impl Futex {
     /// be given to [`release_if`](Self::release_if).
     #[inline(always)]
     pub fn acquire_unless_forking(&self) -> Option<MustRelease> {
-        if is_single_threaded() {
-            return Some(MustRelease(false));
-        }
         if self.try_acquire() {
             return Some(MustRelease(true));
         }
@@ -186,7 +183,7 @@ pub fn shared_futex(
 }
 
 #[inline(always)]
-fn is_single_threaded() -> bool {
+pub fn is_single_threaded() -> bool {
     // SAFETY: glibc defines it, and writes it only in threads that are alone.
     unsafe { core::ptr::read_volatile(&raw const __libc_single_threaded) != 0 }
 }

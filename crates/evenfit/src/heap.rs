@@ -220,9 +220,9 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
     /// comparison.
     #[inline(always)]
     fn live_at_fast(&self, ptr: NonNull<u8>, layout: Option<Layout>) -> Option<Live> {
-        if let (Some(slabs), Some(layout)) = (self.slabs(), layout)
-            && slabs.serve(layout)
-            && let Some(slot) = slabs.slot_of(ptr, layout.size())
+        if let Some(slabs) = self.slabs()
+            && layout.is_none_or(|layout| slabs.serve(layout))
+            && let Some(slot) = slabs.slot_of(ptr, layout.map(|layout| layout.size()))
         {
             return Some(Live::Slot(slot));
         }

@@ -1,4 +1,5 @@
 //! The malloc family: glibc serves it, and each call is recorded on its way, with its call site.
+//! The four frequent ones are not inlined, so that serving the same call has few registers to save.
 #![allow(clippy::missing_safety_doc)] // The contracts are those of the C standard and POSIX.
 
 use core::ffi::{CStr, c_int, c_void};
@@ -29,11 +30,13 @@ fn allocated(block: *mut c_void, size: usize, align: usize, site: usize) -> *mut
     block
 }
 
+#[inline(never)]
 pub unsafe fn malloc(size: usize, site: usize) -> *mut c_void {
     // SAFETY: the C library's own.
     allocated(unsafe { __libc_malloc(size) }, size, 16, site)
 }
 
+#[inline(never)]
 pub unsafe fn calloc(count: usize, size: usize, site: usize) -> *mut c_void {
     // SAFETY: the C library's own; it refuses a product that is too large.
     let block = unsafe { __libc_calloc(count, size) };
@@ -48,6 +51,7 @@ pub unsafe fn calloc(count: usize, size: usize, site: usize) -> *mut c_void {
     block
 }
 
+#[inline(never)]
 pub unsafe fn realloc(old: *mut c_void, size: usize, site: usize) -> *mut c_void {
     if old.is_null() {
         // SAFETY: as malloc.
@@ -126,6 +130,7 @@ fn recorded_align(align: usize) -> usize {
     align.max(16).checked_next_power_of_two().unwrap_or(16)
 }
 
+#[inline(never)]
 pub unsafe fn free(block: *mut c_void) {
     if block.is_null() {
         return;

@@ -13,7 +13,7 @@ use evenfit::{
     Stats,
 };
 
-use crate::futex::Futex;
+use crate::futex::{Futex, is_single_threaded};
 use crate::mode::Mode;
 use crate::out::{line, refuse_to_start};
 use crate::session;
@@ -82,17 +82,46 @@ impl Memory {
         self.lock.hold(|| f(unsafe { self.heap() }))
     }
 
-    /// As `with_heap`, for what changes the heap; `None` if a fork holds it for long.
+    /// As `with_heap`, for what changes the heap; `None` if a fork holds it for long. While the
+    /// process has one thread, nothing is to be released afterwards.
     #[inline(always)]
     fn change_heap<R>(&self, may_grow: bool, f: impl FnOnce(&mut Heap) -> R) -> Option<R> {
+        if !is_single_threaded() {
+            return self.change_heap_locked(may_grow, f);
+        }
+        // SAFETY: no other thread is there.
+        Some(unsafe { self.change_heap_now(may_grow, f) })
+    }
+
+    #[inline(always)]
+    fn change_heap_locked<R>(&self, may_grow: bool, f: impl FnOnce(&mut Heap) -> R) -> Option<R> {
         let must_release = self.lock.acquire_unless_forking()?;
         // SAFETY: the lock is held.
-        let heap = unsafe { self.heap() };
-        let answer = f(heap);
-        // SAFETY: the lock is held.
-        unsafe { self.watch(may_grow) };
+        let answer = unsafe { self.change_heap_now(may_grow, f) };
         self.lock.release_if(must_release);
         Some(answer)
+    }
+
+    /// # Safety
+    /// The lock is held, or there is no other thread.
+    #[inline(always)]
+    unsafe fn change_heap_now<R>(&self, may_grow: bool, f: impl FnOnce(&mut Heap) -> R) -> R {
+        // SAFETY: as promised by the caller.
+        let (heap, seen) = unsafe { (self.heap(), &mut *self.seen.get()) };
+        seen.operations_until_look -= 1;
+        if seen.operations_until_look == 0 {
+            look_now_and_then(heap, seen);
+        }
+        let answer = f(heap);
+        if may_grow {
+            // SAFETY: the heap's own word, and nobody changes it now.
+            let peak = unsafe { seen.peak.read() };
+            if peak != seen.peak_seen {
+                seen.peak_seen = peak;
+                at_peak(heap, peak * Aligned::GRANULE_BYTES);
+            }
+        }
+        answer
     }
 
     /// # Safety
@@ -102,32 +131,6 @@ impl Memory {
     unsafe fn heap(&self) -> &mut Heap {
         // SAFETY: built, as the mode is to serve.
         unsafe { (*self.heap.get()).assume_init_mut() }
-    }
-
-    /// Tells the slot what has changed.
-    ///
-    /// # Safety
-    /// The lock is held.
-    #[inline(always)]
-    unsafe fn watch(&self, may_grow: bool) {
-        // SAFETY: as promised by the caller.
-        let seen = unsafe { &mut *self.seen.get() };
-        if may_grow {
-            // SAFETY: the heap's own word, and nobody changes it now.
-            let peak = unsafe { seen.peak.read() };
-            if peak != seen.peak_seen {
-                seen.peak_seen = peak;
-                // SAFETY: the lock is held.
-                at_peak(unsafe { self.heap() }, peak * Aligned::GRANULE_BYTES);
-            }
-        }
-        seen.operations_until_look -= 1;
-        if seen.operations_until_look == 0 {
-            seen.interval = (2 * seen.interval).min(OPERATIONS_PER_LOOK);
-            seen.operations_until_look = seen.interval;
-            // SAFETY: the lock is held.
-            look(unsafe { self.heap() });
-        }
     }
 
     /// Reads the settings, and builds the heap where it is to serve. To be called once, while the
@@ -443,6 +446,14 @@ fn at_peak(heap: &Heap, peak_bytes: usize) {
     let touched_bytes = heap.never_used().addr().get() - heap.pool_start().addr();
     counters.peak_used_bytes.store(peak_bytes as u64, Ordering::Relaxed);
     counters.touched_bytes.store(touched_bytes as u64, Ordering::Relaxed);
+}
+
+#[cold]
+#[inline(never)]
+fn look_now_and_then(heap: &Heap, seen: &mut Seen) {
+    seen.interval = (2 * seen.interval).min(OPERATIONS_PER_LOOK);
+    seen.operations_until_look = seen.interval;
+    look(heap);
 }
 
 /// Tells the slot how the pool is now.

@@ -67,7 +67,7 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
         let is_freed = if let Some((slabs, blocks)) = self.slabs_mut()
             && slabs.serve(layout)
         {
-            let slot = slabs.slot_of(ptr, layout.size());
+            let slot = slabs.slot_of(ptr, Some(layout.size()));
             if let Some(slot) = slot {
                 slabs.free(slot, blocks);
             }

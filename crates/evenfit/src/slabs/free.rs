@@ -10,11 +10,10 @@ use crate::blocks::Blocks;
 use crate::geometry::Geometry;
 
 impl<G: Geometry> Slabs<G> {
-    /// The used slot at `ptr`, if it is of the class that serves `size`. `None`:
-    /// [`slot_at`](Self::slot_at) finds out more. O(1).
+    /// The used slot at `ptr`, if it is of the class that serves `size`; without a size, of any
+    /// class. `None`: [`slot_at`](Self::slot_at) finds out more. O(1).
     #[inline(always)]
-    pub(crate) fn slot_of(&self, ptr: NonNull<u8>, size: usize) -> Option<Slot> {
-        debug_assert!(size < self.request_bytes_end);
+    pub(crate) fn slot_of(&self, ptr: NonNull<u8>, size: Option<usize>) -> Option<Slot> {
         let granule = self.granule_at(ptr);
         if granule >> Self::SEGMENT_LOG2 >= self.segments {
             return None;
@@ -24,13 +23,19 @@ impl<G: Geometry> Slabs<G> {
         unsafe {
             let slab_start = self.nearest_start(granule);
             let slab = Self::slab_at(slab_start);
-            let class = Self::class_of(size);
+            let descriptor = self.descriptor(slab);
+            let class = (*descriptor).class;
+            let is_right = match size {
+                Some(size) => class == Self::class_of(size),
+                None => class.is_one(),
+            };
+            if !is_right {
+                return None;
+            }
             let record = self.record(class);
             let index = Self::index(record, (granule as u32).wrapping_sub(slab_start));
-            let descriptor = self.descriptor(slab);
-            let is_used = (*descriptor).class == class
-                && index < (*record).slots as usize
-                && !Descriptor::is_free(descriptor, index);
+            let is_used =
+                index < (*record).slots as usize && !Descriptor::is_free(descriptor, index);
             is_used.then_some(Slot { slab, index, record })
         }
     }
