@@ -1,12 +1,11 @@
 #!/usr/bin/env bash
 # Runs real programs with and without `evenfit run` and compares what they say.
 #
-#   scripts/run-programs.sh [--quick] [--time N] [NAME...]
+#   scripts/run-programs.sh [--quick] [NAME...]
 #
 # NAMEs: python git sqlite redis cxx rust postgres java node perl bash make fakeroot nginx ffmpeg.
 # Without a name, all of them. It skips programs that aren't installed, and says so.
 # --quick: small inputs, for CI.
-# --time N: then runs the single-threaded ones N times each way, interleaved, and prints medians.
 # Needs a release build: cargo build --release -p evenfit-cli, and -p evenfit-preload. The variable
 # EVENFIT may name the command.
 set -euo pipefail
@@ -15,15 +14,10 @@ all="python git sqlite redis cxx rust postgres java node perl bash make fakeroot
 root=$(cd "$(dirname "$0")/.." && pwd)
 evenfit=${EVENFIT:-${CARGO_TARGET_DIR:-$root/target}/release/evenfit}
 quick=false
-rounds=0
 names=()
 while [ $# -gt 0 ]; do
     case $1 in
     --quick) quick=true ;;
-    --time)
-        rounds=${2:?--time needs a number}
-        shift
-        ;;
     *)
         [[ " $all " == *" $1 "* ]] || {
             echo "usage: $0 [--quick] [--time N] [NAME...], of $all" >&2
@@ -115,18 +109,7 @@ check_sqlite() {
     command -v sqlite3 >/dev/null || { skip sqlite "not installed" && return; }
     local rows=200000
     $quick && rows=20000
-    cat >"$work/sqlite.sql" <<SQL
-create table t(id integer primary key, name text, value real);
-with recursive n(i) as (select 1 union all select i + 1 from n where i < $rows)
-  insert into t select i, printf('name %d', i * 7919 % $rows), i * 0.25 from n;
-create index by_name on t(name);
-delete from t where id % 3 = 0;
-update t set name = name || ' again' where id % 5 = 0;
-select count(*), sum(value), min(name), max(name) from t;
-select substr(name, 1, 6) as s, count(*) from t group by s order by 2 desc, 1 limit 5;
-vacuum;
-pragma integrity_check;
-SQL
+    sed "s/200000/$rows/g" "$root/scripts/programs/rows.sql" >"$work/sqlite.sql"
     sqlite3 "$work/plain.db" <"$work/sqlite.sql" >"$work/plain"
     in_pool 256MiB sqlite3 "$work/pooled.db" <"$work/sqlite.sql" >"$work/pooled"
     tail -1 "$work/pooled" | grep -qx ok || { fail "sqlite: $(tail -1 "$work/pooled")" && return; }
@@ -165,27 +148,7 @@ check_redis() {
 
 check_cxx() {
     command -v g++ >/dev/null || { skip cxx "no g++" && return; }
-    cat >"$work/heavy.cpp" <<'CXX'
-#include <algorithm>
-#include <functional>
-#include <map>
-#include <memory>
-#include <regex>
-#include <string>
-#include <tuple>
-#include <unordered_map>
-#include <vector>
-template <int N> struct Chain { using type = std::tuple<std::map<std::string, std::vector<typename Chain<N - 1>::type>>, std::unique_ptr<int[]>>; };
-template <> struct Chain<0> { using type = int; };
-template <int... Is> int all(std::integer_sequence<int, Is...>) { return (static_cast<int>(sizeof(typename Chain<Is % 9>::type)) + ...); }
-int main() {
-    std::unordered_map<std::string, std::function<int(int)>> f;
-    f["a"] = [](int x) { return x + 1; };
-    std::regex r("(a|b)*c");
-    typename Chain<7>::type chain;
-    return std::regex_match("ababc", r) ? all(std::make_integer_sequence<int, 40>()) + f["a"](1) + static_cast<int>(std::get<0>(chain).size()) & 127 : 1;
-}
-CXX
+    cp "$root/scripts/programs/heavy.cpp" "$work"
     local flags=(-std=c++17 -O2)
     $quick && flags=(-std=c++17 -O0)
     # No pipes between the compiler's passes, and a fixed file name: the object must be the same to
@@ -377,55 +340,7 @@ check_ffmpeg() {
         -i testsrc=duration=2:size=320x240:rate=25 -c:v mpeg4 -threads 2 -bitexact -f md5 -
 }
 
-median() { sort -n | awk '{ a[NR] = $1 } END { print (NR % 2) ? a[(NR + 1) / 2] : (a[NR / 2] + a[NR / 2 + 1]) / 2 }'; }
-
-# seconds COMMAND...: user and system time of the command and its children
-seconds() {
-    local TIMEFORMAT='%U %S'
-    { time "$@" >/dev/null 2>&1; } 2>&1 | awk '{ print $1 + $2 }'
-}
-
-# compare NAME COMMAND...: medians of interleaved runs, library preloaded against glibc alone
-compare() {
-    local name=$1 i
-    shift
-    local library
-    library=$(dirname "$evenfit")/libevenfit_preload.so
-    : >"$work/t-plain" && : >"$work/t-pooled"
-    for i in $(seq "$rounds"); do
-        seconds "$@" >>"$work/t-plain"
-        seconds env LD_PRELOAD="$library" EVENFIT_POOL=1GiB EVENFIT_SUMMARY=none "$@" >>"$work/t-pooled"
-    done
-    local plain pooled
-    plain=$(median <"$work/t-plain") pooled=$(median <"$work/t-pooled")
-    awk -v name="$name" -v a="$plain" -v b="$pooled" -v n="$rounds" \
-        'BEGIN { printf "time %-28s glibc %.3f s  evenfit %.3f s  ratio %.3f  (median of %d)\n", name, a, b, a ? b / a : 0, n }'
-}
-
 for name in "${names[@]}"; do "check_$name"; done
-
-if [ "$rounds" -gt 0 ]; then
-    for name in "${names[@]}"; do
-        case $name in
-        python)
-            [ -n "$python" ] && PYTHONMALLOC=malloc compare "python json, malloc" "$python" -c \
-                'import json
-d = {str(i): [i, {"a": i * 2, "b": [str(i)] * 5}] for i in range(40000)}
-for _ in range(3): d = json.loads(json.dumps(d))'
-            [ -n "$python" ] && compare "python json, its own pools" "$python" -c \
-                'import json
-d = {str(i): [i, {"a": i * 2, "b": [str(i)] * 5}] for i in range(40000)}
-for _ in range(3): d = json.loads(json.dumps(d))'
-            ;;
-        git) compare "git log --stat" git -C "$root" log --stat ;;
-        sqlite)
-            [ -f "$work/sqlite.sql" ] && compare "sqlite in memory" sh -c "sqlite3 :memory: <'$work/sqlite.sql'"
-            ;;
-        cxx) [ -f "$work/heavy.cpp" ] && compare "g++ -O2" g++ -std=c++17 -O2 -c "$work/heavy.cpp" -o "$work/heavy.o" ;;
-        rust) [ -x "$rustc" ] && compare "rustc -O, library" "$rustc" --edition 2024 --crate-type rlib --crate-name evenfit -O -C codegen-units=1 --out-dir "$work" "$root/crates/evenfit/src/lib.rs" ;;
-        esac
-    done
-fi
 
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ]

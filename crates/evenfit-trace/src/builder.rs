@@ -109,7 +109,7 @@ impl TraceBuilder {
 
     /// Adds named call sites. Of several with one number the last counts.
     pub fn sites(&mut self, sites: impl IntoIterator<Item = Site>) {
-        self.trace.sites.extend(sites);
+        self.trace.add_sites(sites);
     }
 
     /// Adds a key and its value.
@@ -149,10 +149,6 @@ impl TraceBuilder {
 
     /// The trace.
     pub fn finish(mut self) -> Trace {
-        let sites = &mut self.trace.sites;
-        sites.reverse();
-        sites.sort_by_key(|site| site.id);
-        sites.dedup_by_key(|site| site.id);
         self.trace.allocations = self.ledger.allocations();
         self.trace.events.shrink_to_fit();
         self.trace

@@ -85,10 +85,15 @@ impl TraceInfo {
     pub(crate) fn of(trace: &Trace) -> TraceInfo {
         let mut tally = Tally::default();
         let (mut threads, mut sites) = (HashSet::new(), HashSet::new());
+        let mut last = None;
         for (index, record) in trace.records().enumerate() {
             tally.take(index as u64, record.event);
-            threads.insert(record.thread);
-            sites.insert(record.site);
+            // Most records are of the same thread and call site as the one before.
+            if last != Some((record.thread, record.site)) {
+                threads.insert(record.thread);
+                sites.insert(record.site);
+                last = Some((record.thread, record.site));
+            }
             tally.info.ticks = record.time;
         }
         sites.remove(&0);

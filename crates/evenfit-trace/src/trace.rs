@@ -217,6 +217,15 @@ impl Trace {
         Some(&self.sites[at])
     }
 
+    /// Adds named call sites. Of several with one number the last counts. O(n log n).
+    pub fn add_sites(&mut self, sites: impl IntoIterator<Item = Site>) {
+        self.sites.extend(sites);
+        // The sort is stable, so of those with one number the last added comes first.
+        self.sites.reverse();
+        self.sites.sort_by_key(|site| site.id);
+        self.sites.dedup_by_key(|site| site.id);
+    }
+
     /// Keys and values about the recording, such as `program`.
     pub fn facts(&self) -> &[(String, String)] {
         &self.facts

@@ -13,7 +13,7 @@ use std::{env, fs, io, iter, mem};
 use addr2line::{Loader, demangle_auto};
 use evenfit_trace::format::{self, Header};
 use evenfit_trace::session::{Module, Report, Sink};
-use evenfit_trace::{Codec, Fault, Limits, Site, Trace, TraceBuilder, TraceError};
+use evenfit_trace::{Codec, Fault, Limits, Site, Trace, TraceError};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -158,7 +158,7 @@ impl Args {
             let why = part.failed.as_ref().unwrap_or(&e);
             InputError(format!("can't write {}: {why}", part.path.display()))
         })?;
-        let (trace, fault) = Trace::recover(file, Limits::default())
+        let (mut trace, fault) = Trace::recover(file, Limits::default())
             .map_err(|error| file_error("read", &part.path, &error))?;
         let incomplete = match fault {
             // The end mark is written below.
@@ -168,9 +168,12 @@ impl Args {
             }
             Some(error) => Some(format!("what was recorded is damaged: {error}")),
         };
-        let named = rebuilt(&trace, &self.program(report), &incomplete, symbols, report)?;
-        output_file::write(path, |out| named.write(out, codec).map_err(io_error))?;
-        Ok(Recording::of(path, &named, report, incomplete))
+        trace.add_sites(named(report, symbols));
+        trace.add_fact("program", self.program(report));
+        trace.add_fact("recorder", concat!("evenfit record ", env!("CARGO_PKG_VERSION")));
+        incomplete.iter().for_each(|why| trace.add_incomplete(why));
+        output_file::write(path, |out| trace.write(out, codec).map_err(io_error))?;
+        Ok(Recording::of(path, &trace, report, incomplete))
     }
 
     /// What was recorded, in words: the command line, where it is this program's.
@@ -308,19 +311,9 @@ fn reason(program: &OsStr, process: u32, reports: &[Report], status: ExitStatus)
     }
 }
 
-/// The same recording with its call sites named.
-fn rebuilt(
-    trace: &Trace,
-    program: &str,
-    incomplete: &Option<String>,
-    symbols: &mut Symbols,
-    report: &Report,
-) -> Result<Trace, InputError> {
-    let mut builder = TraceBuilder::new(trace.header());
-    for record in trace.records() {
-        builder.push(record).map_err(|fault| InputError(fault.to_string()))?;
-    }
-    builder.sites(report.sites.iter().map(|&(id, address)| {
+/// The call sites of a recording, with their names.
+fn named(report: &Report, symbols: &mut Symbols) -> impl Iterator<Item = Site> {
+    report.sites.iter().map(|&(id, address)| {
         // The call is before the address where it returns to.
         let is_in =
             |module: &&Module| (module.start..module.end).contains(&address.wrapping_sub(1));
@@ -332,14 +325,7 @@ fn rebuilt(
             name: String::new(),
             location: module.map_or_else(String::new, |module| module.path.clone()),
         })
-    }));
-    trace.incomplete().for_each(|why| builder.incomplete(why));
-    builder.fact("program", program);
-    builder.fact("recorder", concat!("evenfit record ", env!("CARGO_PKG_VERSION")));
-    if let Some(why) = incomplete {
-        builder.incomplete(why);
-    }
-    Ok(builder.finish())
+    })
 }
 
 /// The symbols of the programs and libraries that call sites lie in.
