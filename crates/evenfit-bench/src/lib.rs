@@ -6,8 +6,8 @@ compile_error!(
 );
 
 pub mod adversary;
+pub mod derived;
 pub mod footprint;
-pub mod growth;
 pub mod holes;
 pub mod instr;
 pub mod latency;

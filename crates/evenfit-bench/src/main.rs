@@ -9,7 +9,8 @@ use evenfit_bench::peers::Class;
 use evenfit_bench::suite::{self, Effort};
 use evenfit_bench::table::{CSV_HEADER, Table, from_csv};
 use evenfit_bench::workload::Workload;
-use evenfit_bench::{adversary, growth, instr, misuse, peers, plots, recorded, synthetic};
+use evenfit_bench::{adversary, derived, instr, misuse, peers, plots, recorded, synthetic};
+use evenfit_verify::states::table::replaced;
 
 /// evenfit and its peers, side by side: the same loads, the same loop, one run.
 #[derive(Parser)]
@@ -54,6 +55,9 @@ enum Measure {
         /// Where to write; made if it isn't there.
         #[arg(long, default_value = "target/evenfit-bench")]
         out: PathBuf,
+        /// A page between whose marks (`<!-- table: instr -->`) the tables are written too.
+        #[arg(long)]
+        page: Option<PathBuf>,
     },
     /// Lists the allocators and the loads.
     List,
@@ -115,12 +119,11 @@ fn run(cli: Cli) -> Result<(), String> {
         }
         _ => {}
     }
-    if let Measure::Plot { csv, out } = &cli.measure {
-        let mut texts = String::new();
-        for path in csv {
-            texts += &fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
-        }
-        return publish(&from_csv(&texts)?, out);
+    if let Measure::Plot { csv, out, page } = &cli.measure {
+        let texts = csv.iter().map(|path| read(path)).collect::<Result<String, _>>()?;
+        let tables = from_csv(&texts)?;
+        publish(&tables, out)?;
+        return page.as_ref().map_or(Ok(()), |page| fill(page, &tables));
     }
     let names = &allocators(&cli.chosen.allocator)?;
     let effort = if cli.chosen.quick { Effort::QUICK } else { Effort::FULL };
@@ -189,8 +192,7 @@ fn by_origin(
 
 /// Writes figures, tables and plots into `out`, and prints the tables.
 fn publish(measured: &[Table], out: &Path) -> Result<(), String> {
-    let tables: &[Table] =
-        &measured.iter().cloned().chain(growth::table(measured)).collect::<Vec<_>>();
+    let tables: &[Table] = &with_derived(measured);
     fs::create_dir_all(out).map_err(|e| format!("{}: {e}", out.display()))?;
     let text = tables.iter().map(Table::to_text).collect::<Vec<_>>().join("\n");
     let markdown: String = tables
@@ -208,6 +210,20 @@ fn publish(measured: &[Table], out: &Path) -> Result<(), String> {
     Ok(())
 }
 
+fn with_derived(measured: &[Table]) -> Vec<Table> {
+    measured.iter().cloned().chain(derived::all(measured)).collect()
+}
+
+/// Writes the tables between the page's marks of their names.
+fn fill(path: &Path, measured: &[Table]) -> Result<(), String> {
+    let mut page = read(path)?;
+    for table in with_derived(measured) {
+        let text = format!("\n\n{}\n", table.to_markdown());
+        page = replaced(&page, &table.measure, &text).unwrap_or(page);
+    }
+    write(path, &page)
+}
+
 fn profile(names: &[&str], loads: &[Workload], effort: Effort) -> Result<(), String> {
     for load in loads {
         for name in names {
@@ -223,6 +239,10 @@ fn profile(names: &[&str], loads: &[Workload], effort: Effort) -> Result<(), Str
 
 fn csv(tables: &[Table]) -> String {
     format!("{CSV_HEADER}\n{}", tables.iter().map(Table::to_csv).collect::<String>())
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))
 }
 
 fn write(path: &Path, text: &str) -> Result<(), String> {

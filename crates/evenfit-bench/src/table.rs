@@ -249,7 +249,7 @@ const MADE: &str = "made_";
 pub const LATENCY: &str = "latency_";
 
 /// The measures: name, title, digits after the point, summary.
-const MEASURES: [(&str, &str, usize, Summary); 9] = [
+const MEASURES: [(&str, &str, usize, Summary); 10] = [
     ("instr", "instructions an operation", 1, Summary::GeometricMean),
     ("ns", "nanoseconds an operation", 1, Summary::GeometricMean),
     (
@@ -265,6 +265,12 @@ const MEASURES: [(&str, &str, usize, Summary); 9] = [
         "most instructions in one change of size, payload copies apart",
         0,
         Summary::Max,
+    ),
+    (
+        "worst",
+        "most instructions in one operation, over all recorded programs and all made loads",
+        0,
+        Summary::None,
     ),
     (
         "holes",

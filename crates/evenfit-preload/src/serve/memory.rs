@@ -367,9 +367,13 @@ impl Memory {
             // SAFETY: the caller's block.
             return unsafe { self.reserve.size(ptr) };
         }
-        let must_release = self.lock.acquire_unless_forking();
-        // SAFETY: the lock is held, or a fork holds it and changes nothing. If that ends now,
-        // others may change the heap, but not the marks of this block, which is live.
+        let must_release = match is_single_threaded() {
+            true => None,
+            false => self.lock.acquire_unless_forking(),
+        };
+        // SAFETY: no other thread is there, or the lock is held, or a fork holds it and changes
+        // nothing. If that ends now, others may change the heap, but not the marks of this block,
+        // which is live.
         let size = unsafe { (*self.heap.get()).assume_init_ref() }.usable_size(ptr);
         if let Some(must_release) = must_release {
             self.lock.release_if(must_release);

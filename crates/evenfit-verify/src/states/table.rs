@@ -90,6 +90,12 @@ fn span(page: &str, name: &str) -> Option<[usize; 2]> {
     Some([start, start + page[start..].find(&end)?])
 }
 
+/// The page with `text` between the marks of its table `name`. `None` if it has no such table.
+pub fn replaced(page: &str, name: &str, text: &str) -> Option<String> {
+    let [start, end] = span(page, name)?;
+    Some(format!("{}{text}{}", &page[..start], &page[end..]))
+}
+
 fn cells(line: &str) -> Option<impl Iterator<Item = &str>> {
     let line = line.strip_prefix('|')?.strip_suffix('|')?;
     Some(line.split('|').map(str::trim))
@@ -140,8 +146,7 @@ pub fn updated(page: &str, name: &str, most: &Mosts, figure: Figure) -> Option<S
         table.columns.iter().find(|column| **column == tier)?;
         table.figures.insert((tier, operation), figure.published(most));
     }
-    let [start, end] = span(page, name)?;
-    Some(format!("{}{}{}", &page[..start], table.write(), &page[end..]))
+    replaced(page, name, &table.write())
 }
 
 /// What differs from the table `name` of `page`: figures that are exceeded, and figures of which
