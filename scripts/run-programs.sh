@@ -20,7 +20,7 @@ while [ $# -gt 0 ]; do
     --quick) quick=true ;;
     *)
         [[ " $all " == *" $1 "* ]] || {
-            echo "usage: $0 [--quick] [--time N] [NAME...], of $all" >&2
+            echo "usage: $0 [--quick] [NAME...], of $all" >&2
             exit 2
         }
         names+=("$1")
