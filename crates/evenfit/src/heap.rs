@@ -235,10 +235,8 @@ impl<T: Tiers, G: Geometry> Heap<'_, T, G> {
     /// # Errors
     /// [`FreeError`] if no live block starts there.
     pub fn usable_size(&self, ptr: NonNull<u8>) -> Result<usize, FreeError> {
-        // A slot is found here in fewer instructions than where a misuse is named.
-        let slot = self.slabs().and_then(|slabs| slabs.slot_of(ptr, None));
-        let live = slot.map_or_else(|| self.live_at(ptr, None), |slot| Ok(Live::Slot(slot)))?;
-        Ok(requested_bytes(ptr, self.live_bytes(live)))
+        // Not by `slot_of`, which relies on the words of segments: this must work on any bytes.
+        Ok(requested_bytes(ptr, self.live_bytes(self.live_at(ptr, None)?)))
     }
 
     /// The block at `ptr`, whose bytes the sanitizers must poison if the call succeeds.
